@@ -1,0 +1,1 @@
+"""Sessions, policy, routing tables and decision: what peers tell us and what we tell them."""

@@ -1,0 +1,101 @@
+"""The seam between the engine (sessions, bytes on the wire) and the table (paths, policy, decision).
+
+The engine delivers and does not judge: it hands over whole UPDATE bodies as bytes and says how a session was lost. The
+table judges: it never sees a socket. Both run in the speaker's one event loop; no call here blocks or awaits.
+"""
+
+import enum
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from towpath.model.net import Address, Family
+
+
+class PeerRestart(Struct, frozen=True):
+    """The graceful restart capability that a peer sent (RFC 4724 §3, RFC 8538 §2)."""
+
+    restart_time: int
+    restarting: bool
+    """R: the peer has just restarted."""
+    notification: bool
+    """N: routes are kept over NOTIFICATIONs too."""
+    preserved: tuple[Family, ...]
+    """Families with F set: the peer kept its forwarding state."""
+    families: tuple[Family, ...]
+    """All families that the peer named, with or without F."""
+
+
+class Negotiated(Struct, frozen=True):
+    """What the two OPENs agreed on."""
+
+    families: tuple[Family, ...]
+    peer_router_id: int
+    peer_as: int
+    local_as: int
+    local_address: Address
+    peer_address: Address
+    hold_time: int
+    four_octet_as: bool
+    """Whether AS_PATH carries four bytes an AS (RFC 6793)."""
+    message_size: int
+    """Largest message that the peer takes: 4096 or 65535 (RFC 8654)."""
+    restart: PeerRestart | None
+    """None: the peer did not send the capability, or we did not."""
+
+
+class LossKind(enum.Enum):
+    """How a session ended: what graceful restart makes of it depends on this."""
+
+    CONNECTION = "the connection was lost without a NOTIFICATION"
+    REPLACED = "the peer opened a new session over the old one"
+    NOTIFIED = "the peer sent a NOTIFICATION"
+    HARD_RESET = "the peer sent Cease/Hard Reset"
+    REFUSED = "we sent a NOTIFICATION because of an error"
+    HOLD_TIMER = "the hold timer expired"
+    CARRIER = "the interface lost its carrier"
+    REMOVED = "the session was removed, withheld or changed here"
+
+
+class Loss(Struct, frozen=True):
+    """The end of an established session; codes are of the NOTIFICATION (RFC 4271 §4.5), zero without one."""
+
+    kind: LossKind
+    code: int = 0
+    subcode: int = 0
+    message: str = ""
+
+
+class SessionSink(Protocol):
+    """What the engine calls: implemented by the table. ``name`` is ``Session.name``."""
+
+    def established(self, name: str, negotiated: Negotiated) -> None:
+        """The session is up. Its Adj-RIB-Out starts whole: everything, then End-of-RIB."""
+
+    def updates(self, name: str, bodies: Sequence[bytes]) -> None:
+        """UPDATE messages without their 19-byte headers, in the order of arrival."""
+
+    def refresh(self, name: str, family: Family) -> None:
+        """The peer asks for our routes again (RFC 2918)."""
+
+    def lost(self, name: str, loss: Loss) -> None:
+        """The established session ended."""
+
+
+class Outbound(Protocol):
+    """Where the engine pulls what a session should send next: implemented by the table."""
+
+    def pull(self, name: str, limit: int) -> bytes:
+        """Whole messages, concatenated, about ``limit`` bytes or fewer; empty: nothing to send now.
+
+        What was pulled counts as sent. Pulling only when the socket takes more is the back-pressure: a slow peer gets
+        fewer, newer UPDATEs.
+        """
+
+
+class Kick(Protocol):
+    """What the table calls when a session has something to send: implemented by the engine."""
+
+    def __call__(self, name: str) -> None:
+        """``pull`` for this session has something to give; cheap, may be called often."""

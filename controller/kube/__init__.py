@@ -1,0 +1,1 @@
+"""The Kubernetes API: client, watches, leases, events. The only place that imports ``kubernetes``."""

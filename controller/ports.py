@@ -1,0 +1,74 @@
+"""What the processes need of a cluster: a store to read and an API to write. Kubernetes and a folder both give it."""
+
+from typing import Any, Protocol
+
+
+class ApiError(Exception):
+    """The API said no, or nothing: kept dirty, tried again with backoff. ``status`` is HTTP's, 0 without an answer."""
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+class NotFoundError(ApiError):
+    """There is no such object."""
+
+
+class AlreadyExistsError(ApiError):
+    """Somebody created it first."""
+
+
+class ConflictError(ApiError):
+    """It changed since it was read, or a precondition does not hold."""
+
+
+class InvalidObjectError(ApiError):
+    """The API server refused the object by its schema or a rule."""
+
+
+class ForbiddenError(ApiError):
+    """RBAC does not allow it; the message names verb and resource."""
+
+
+class UnreachableError(ApiError):
+    """No answer: the request may or may not have been carried out."""
+
+
+class Api(Protocol):
+    """Writing and reading single objects. ``kind`` is a name of ``kinds.registry``, ``Node``, ``Lease``, ``Secret`` or ``Event``.
+
+    Objects are plain JSON here (``dict``), as the API has them; ``controller.kube.decode`` makes values of them.
+    Every method raises ``ApiError`` or one of its children.
+    """
+
+    async def get(self, kind: str, name: str, *, namespace: str = "") -> dict[str, Any]:
+        """One object."""
+
+    async def create(self, kind: str, body: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Create; ``AlreadyExistsError`` where the name is taken."""
+
+    async def replace(self, kind: str, body: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Replace under the body's ``resourceVersion``; ``ConflictError`` where it is not the newest."""
+
+    async def replace_status(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Replace the status subresource under the body's ``resourceVersion`` (if it has one)."""
+
+    async def patch_status(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+        """Merge-patch (RFC 7386) the status subresource."""
+
+    async def patch(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Merge-patch (RFC 7386) the object."""
+
+    async def delete(
+        self,
+        kind: str,
+        name: str,
+        *,
+        namespace: str = "",
+        uid: str = "",
+        resource_version: str = "",
+    ) -> None:
+        """Delete, with preconditions where given."""

@@ -1,0 +1,1 @@
+"""Which node owns which block of addresses, and the files by which the CNI plugins hand them out."""

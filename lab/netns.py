@@ -1,0 +1,144 @@
+"""Hosts on one machine: network namespaces joined by veth pairs, all gone when the network closes.
+
+Every namespace of a network carries its prefix, so that what a crash left behind is found and removed by name.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from towpath.lab.process import Process, run
+
+_CLONE_NEWNET = 0x40000000
+_NETNS = Path("/run/netns")
+
+
+class Host:
+    """One namespace: a node, a router, a switch or a client."""
+
+    def __init__(self, network: "Network", name: str) -> None:
+        self.network = network
+        self.name = name
+        self.netns = f"{network.prefix}-{name}"
+
+    def ip(self, *arguments: str, check: bool = True) -> str:
+        """``ip`` in this namespace."""
+        return run("ip", "-n", self.netns, *arguments, check=check)
+
+    def ip_json(self, *arguments: str) -> Any:
+        """``ip -json`` in this namespace, parsed."""
+        return json.loads(run("ip", "-n", self.netns, "-json", *arguments) or "[]")
+
+    def run(self, *command: str, check: bool = True, stdin: str | None = None, timeout: float = 60) -> str:
+        """Run a short program in this namespace."""
+        return run("nsenter", f"--net={_NETNS / self.netns}", *command, check=check, stdin=stdin, timeout=timeout)
+
+    def sysctl(self, **settings: str | int) -> None:
+        """Set sysctls; ``__`` in a name stands for a dot."""
+        self.run("sysctl", "-qw", *(f"{name.replace('__', '.')}={value}" for name, value in settings.items()))
+
+    def process(self, *command: str, log: Path, environment: dict[str, str] | None = None) -> Process:
+        """A long-running program in this namespace, started; the network ends it when it closes."""
+        started = Process(command, log=log, netns=self.netns, environment=environment).start()
+        self.network.processes.append(started)
+        return started
+
+    def address(self, *addresses: str, dev: str) -> None:
+        """Add addresses (``10.0.0.1/24``, ``fd00::1/64``) to a device, usable at once."""
+        for address in addresses:
+            self.ip("addr", "add", address, "dev", dev, *(("nodad",) if ":" in address else ()))
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is in this namespace: sockets opened inside stay there. Never across an ``await``."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(_NETNS / self.netns, os.O_RDONLY)
+        try:
+            if libc.setns(there, _CLONE_NEWNET):
+                raise OSError(ctypes.get_errno(), "setns")
+            yield
+        finally:
+            libc.setns(before, _CLONE_NEWNET)
+            os.close(there)
+            os.close(before)
+
+
+class Network:
+    """A set of hosts with a common prefix; a context manager that leaves nothing behind."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.hosts: dict[str, Host] = {}
+        self.processes: list[Process] = []
+
+    def __enter__(self) -> "Network":
+        remove(self.prefix)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes and remove the namespaces."""
+        for process in reversed(self.processes):
+            process.stop()
+        self.processes.clear()
+        remove(self.prefix)
+        self.hosts.clear()
+
+    def host(self, name: str, *, forwarding: bool = True) -> Host:
+        """A new namespace with ``lo`` up."""
+        host = Host(self, name)
+        run("ip", "netns", "add", host.netns)
+        self.hosts[name] = host
+        host.ip("link", "set", "lo", "up")
+        value = 1 if forwarding else 0
+        host.sysctl(
+            net__ipv4__ip_forward=value,
+            net__ipv6__conf__all__forwarding=value,
+            net__ipv6__conf__default__accept_dad=0,
+        )
+        return host
+
+    def remove_host(self, name: str) -> None:
+        """Remove one namespace with all its devices; its processes must have ended."""
+        run("ip", "netns", "del", self.hosts.pop(name).netns)
+
+    def link(self, one: Host, device: str, other: Host, other_device: str, *, mtu: int = 1500) -> None:
+        """A veth pair between two hosts, both ends up."""
+        run(
+            *("ip", "link", "add", device, "mtu", str(mtu), "netns", one.netns, "type", "veth"),
+            *("peer", "name", other_device, "mtu", str(mtu), "netns", other.netns),
+        )
+        one.ip("link", "set", device, "up")
+        other.ip("link", "set", other_device, "up")
+
+    def switch(self, name: str) -> Host:
+        """A namespace with a bridge ``br``: an Ethernet segment. ``plug`` joins hosts to it."""
+        host = self.host(name, forwarding=False)
+        # bridged frames would pass ip and inet hooks otherwise
+        host.run("sh", "-c", "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || true")
+        host.ip("link", "add", "br", "type", "bridge", "forward_delay", "0")
+        host.ip("link", "set", "br", "up")
+        return host
+
+    def plug(self, switch: Host, host: Host, device: str = "eth0") -> None:
+        """Join a host to a switch by a veth pair; the switch's port has the host's name."""
+        self.link(host, device, switch, host.name)
+        switch.ip("link", "set", host.name, "master", "br")
+
+
+def remove(prefix: str) -> None:
+    """End every process in, and remove, each namespace whose name starts with ``prefix-``."""
+    if not _NETNS.is_dir():
+        return
+    for netns in sorted(entry.name for entry in _NETNS.iterdir() if entry.name.startswith(f"{prefix}-")):
+        for pid in run("ip", "netns", "pids", netns, check=False).split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), 9)
+        run("ip", "netns", "del", netns, check=False)

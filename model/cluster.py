@@ -1,0 +1,65 @@
+"""The snapshot: everything that plans are made from, decoded and complete, at one moment.
+
+A plan is a function of a snapshot and a node's name. Snapshots hold no secrets (those are looked up by reference when
+sessions are built), so one can be written to disk and read again.
+"""
+
+from collections.abc import Mapping
+
+from msgspec import Struct, field
+
+from towpath.model.kinds.bgp import BGPConfigurationSpec, BGPPeerSpec
+from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoolSpec
+from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
+from towpath.model.net import Address, Prefix
+from towpath.model.resource import Meta, Resource
+
+BGPConfiguration = Resource[BGPConfigurationSpec, None]
+BGPPeer = Resource[BGPPeerSpec, None]
+IPPool = Resource[IPPoolSpec, None]
+IPAMConfiguration = Resource[IPAMConfigurationSpec, None]
+IPAMBlock = Resource[IPAMBlockSpec, None]
+RoutingNode = Resource[RoutingNodeSpec, RoutingNodeStatus]
+NodeStatus = Resource[NodeStatusSpec, NodeStatusStatus]
+
+
+class Node(Struct, frozen=True):
+    """A Kubernetes Node, as far as we read it. Named by ``meta.name``."""
+
+    meta: Meta
+    addresses: tuple[Address, ...] = ()
+    """InternalIP entries, in the order of ``status.addresses``."""
+    pod_cidrs: tuple[Prefix, ...] = ()
+    machine_id: str = ""
+    system_uuid: str = ""
+    operating_system: str = ""
+    ready: bool = False
+    unschedulable: bool = False
+
+
+class Cluster(Struct, frozen=True):
+    """All objects by name. Agents have their own Node at most; ``statuses`` is read by the controller alone.
+
+    Everything in here was accepted: a bad object is represented by its last good version, or not at all.
+    """
+
+    configurations: Mapping[str, BGPConfiguration] = field(default_factory=dict)
+    peers: Mapping[str, BGPPeer] = field(default_factory=dict)
+    pools: Mapping[str, IPPool] = field(default_factory=dict)
+    ipam_configurations: Mapping[str, IPAMConfiguration] = field(default_factory=dict)
+    blocks: Mapping[str, IPAMBlock] = field(default_factory=dict)
+    routing_nodes: Mapping[str, RoutingNode] = field(default_factory=dict)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+
+    @property
+    def bgp(self) -> BGPConfigurationSpec:
+        """The cluster-wide BGP configuration, or its defaults."""
+        default = self.configurations.get("default")
+        return default.spec if default else BGPConfigurationSpec()
+
+    @property
+    def ipam(self) -> IPAMConfigurationSpec:
+        """The IPAM configuration, or its defaults."""
+        default = self.ipam_configurations.get("default")
+        return default.spec if default else IPAMConfigurationSpec()

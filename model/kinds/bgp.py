@@ -1,0 +1,239 @@
+"""BGPConfiguration and BGPPeer: who this cluster is to its peers, and who they are."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta as Field
+from msgspec import Struct
+
+from towpath.model.kinds.kind import Column, Kind, Rule, json_name
+from towpath.model.kinds.values import ASNumber, Duration, PeerIP
+from towpath.model.selector import Selector
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(min_length=1, max_length=253)]
+RouterID = Annotated[str, Field(pattern=r"^(hash|([0-9]{1,3}\.){3}[0-9]{1,3})$")]
+Text = Annotated[str, Field(max_length=255)]
+DEFAULT_AS = ASNumber(64512)
+
+
+class SecretKey(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """One key of a Secret in towpath's namespace."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253, description="Name of the Secret.")]
+    key: Annotated[str, Field(min_length=1, max_length=253, description="Key in it whose value is the password.")]
+
+
+class SecretReference(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Where a password is kept."""
+
+    secret_key_ref: Annotated[SecretKey, Field(description="The Secret's name and key.")]
+
+
+class Timers(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """BGP timers (RFC 4271 section 10)."""
+
+    hold_time: Annotated[Duration, Field(description="Hold time that is offered; 0s or at least 3s.")] = Duration(90)
+    keepalive_time: Annotated[Duration, Field(description="Time between keepalives, at most.")] = Duration(30)
+    connect_retry_time: Annotated[Duration, Field(description="Time between two attempts to connect.")] = Duration(5)
+
+
+class GracefulRestart(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Graceful restart (RFC 4724)."""
+
+    enabled: Annotated[bool, Field(description="Offer graceful restart, and help peers that restart.")] = True
+    restart_time: Annotated[Duration, Field(description="How long peers keep our routes while we restart.")] = Duration(
+        120
+    )
+
+
+class Multipath(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Several equally good paths at once."""
+
+    maximum_paths: Annotated[int, Field(ge=1, le=128, description="Paths of one prefix used at once, at most.")] = 16
+
+
+class MaxPrefixes(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """How many prefixes one session may bring."""
+
+    limit: Annotated[int, Field(ge=1, description="Prefixes accepted, at most.")]
+    warn_percent: Annotated[int, Field(ge=1, le=100, description="A warning from this part of the limit on.")] = 80
+    action: Annotated[
+        Literal["Refuse", "Reset"],
+        Field(description="At the limit: Refuse what is new, or Reset the session."),
+    ] = "Refuse"
+    restart_after: Annotated[Duration | None, Field(description="After a Reset: dial again after this time.")] = None
+
+
+class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """BGP for the whole cluster (object ``default``), or a few fields for one node (object ``node.NAME``)."""
+
+    as_number: Annotated[ASNumber | None, Field(description="AS of the cluster; 64512 unless set.")] = None
+    node_to_node_mesh_enabled: Annotated[bool, Field(description="iBGP between all nodes that are no reflectors.")] = (
+        True
+    )
+    listen_port: Annotated[Port | None, Field(description="TCP port that nodes listen on; 179 unless set.")] = None
+    bind_mode: Annotated[
+        Literal["None", "NodeIP"],
+        Field(description="NodeIP listens on the node's addresses only."),
+    ] = "None"
+    router_id: Annotated[
+        RouterID | None,
+        Field(description="Router id: an IPv4 address, or hash (made from the node's name)."),
+    ] = None
+    timers: Annotated[Timers | None, Field(description="Timers of the sessions.")] = None
+    node_mesh_password: Annotated[SecretReference | None, Field(description="TCP-MD5 password of the mesh.")] = None
+    node_mesh_max_restart_time: Annotated[
+        Duration | None, Field(description="Restart time of the mesh, instead of gracefulRestart.restartTime.")
+    ] = None
+    graceful_restart: Annotated[GracefulRestart, Field(description="Graceful restart, as restarter and as helper.")] = (
+        GracefulRestart()
+    )
+    multipath: Annotated[Multipath, Field(description="Equal paths used at once.")] = Multipath()
+    max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of sessions that set none of their own.")] = (
+        None
+    )
+    ignored_interfaces: Annotated[
+        tuple[str, ...], Field(description="Globs of interfaces that next-hop resolution never uses.")
+    ] = ()
+    ipv4_normal_route_priority: Annotated[
+        int, Field(ge=1, le=65535, description="Priority of a normal IPv4 route; LOCAL_PREF is 2147483647 minus it.")
+    ] = 1024
+    ipv6_normal_route_priority: Annotated[
+        int, Field(ge=1, le=65535, description="Priority of a normal IPv6 route; LOCAL_PREF is 2147483647 minus it.")
+    ] = 1024
+    kernel_metric: Annotated[int, Field(ge=1, le=4294967294, description="Metric of our routes in the kernel.")] = 1179
+    program_cluster_routes: Annotated[
+        Literal["Enabled", "Disabled"],
+        Field(description="Whether learned routes reach the kernel."),
+    ] = "Enabled"
+    cluster_routes: Annotated[
+        Literal["BGP", "Kubernetes"],
+        Field(description="Where routes to other nodes' blocks come from: the mesh, or the API's objects (host-gw)."),
+    ] = "BGP"
+    log_severity_screen: Annotated[
+        Literal["Debug", "Info", "Warning", "Error", "Fatal"],
+        Field(description="Log level of agent and speaker."),
+    ] = "Info"
+
+
+def _hold_time_is_legal(timers: Timers | None) -> bool:
+    return timers is None or timers.hold_time == 0 or timers.hold_time >= 3  # RFC 4271 §4.2
+
+
+_HOLD_TIME = Rule(
+    cel="!has(self.timers) || !has(self.timers.holdTime) || duration(self.timers.holdTime) == duration('0s') || duration(self.timers.holdTime) >= duration('3s')",
+    message="holdTime must be 0s or at least 3s",
+    field="spec.timers.holdTime",
+    check=lambda _meta, spec: _hold_time_is_legal(spec.timers),
+)
+
+BGP_CONFIGURATION = Kind(
+    name="BGPConfiguration",
+    plural="bgpconfigurations",
+    singular="bgpconfiguration",
+    short_names=("bgpconfig",),
+    description="Settings of BGP for the cluster; the object named default holds them, node.NAME overrides some for one node.",
+    spec=BGPConfigurationSpec,
+    rules=(
+        Rule(
+            cel="self.metadata.name == 'default' || self.metadata.name.startsWith('node.')",
+            message="the name must be default or node.NAME",
+            field="metadata.name",
+            at="",
+            check=lambda meta, _spec: meta.name == "default" or meta.name.startswith("node."),
+        ),
+        _HOLD_TIME,
+    ),
+    columns=(
+        Column("AS", ".spec.asNumber"),
+        Column("Mesh", ".spec.nodeToNodeMeshEnabled", "boolean"),
+        Column("Routes", ".spec.clusterRoutes"),
+        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+
+class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """One session, or a rule that makes many."""
+
+    node: Annotated[Name | None, Field(description="The one node that peers.")] = None
+    node_selector: Annotated[
+        Selector | None, Field(description="The nodes that peer, by label; without node and nodeSelector all do.")
+    ] = None
+    peer_ip: Annotated[PeerIP | None, Field(description="The peer: ip, ip:port or [v6]:port.")] = None
+    peer_selector: Annotated[Selector | None, Field(description="The nodes that are peered with, by label.")] = None
+    as_number: Annotated[ASNumber | None, Field(description="The peer's AS.")] = None
+    local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
+        None
+    )
+    reverse_peering: Annotated[
+        Literal["Auto", "Manual"],
+        Field(description="Auto also makes the session on the other node, where the peer is one."),
+    ] = "Auto"
+    password: Annotated[SecretReference | None, Field(description="TCP-MD5 password.")] = None
+    source_address: Annotated[
+        Literal["UseNodeIP", "None"],
+        Field(description="Address that the session comes from: the node's, or what the kernel chooses."),
+    ] = "UseNodeIP"
+    passive: Annotated[bool, Field(description="Wait for the peer to connect.")] = False
+    timers: Annotated[Timers | None, Field(description="Timers of this session.")] = None
+    keepalive_time: Annotated[Duration | None, Field(description="Keepalive time; wins over timers.keepaliveTime.")] = (
+        None
+    )
+    max_restart_time: Annotated[Duration | None, Field(description="Restart time of this session.")] = None
+    import_policy: Annotated[
+        Literal["Filtered", "All", "None"],
+        Field(
+            description="What is accepted from outside: what a filter accepts, all that none rejects, or nothing. Blocks whose owner announces them are accepted with Filtered and All."
+        ),
+    ] = "Filtered"
+    max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of accepted prefixes.")] = None
+    shutdown: Annotated[bool, Field(description="Keep the session in the configuration and do not run it.")] = False
+    description: Annotated[Text | None, Field(description="A note for people.")] = None
+
+
+BGP_PEER = Kind(
+    name="BGPPeer",
+    plural="bgppeers",
+    singular="bgppeer",
+    short_names=("bgpp",),
+    description="A BGP session of some nodes with one router, or with other nodes.",
+    spec=BGPPeerSpec,
+    rules=(
+        Rule(
+            cel="!(has(self.node) && has(self.nodeSelector))",
+            message="node and nodeSelector exclude each other",
+            field="spec.node",
+            check=lambda _meta, spec: spec.node is None or spec.node_selector is None,
+        ),
+        Rule(
+            cel="has(self.peerIP) != has(self.peerSelector)",
+            message="exactly one of peerIP and peerSelector is needed",
+            field="spec.peerIP",
+            check=lambda _meta, spec: (spec.peer_ip is None) != (spec.peer_selector is None),
+        ),
+        Rule(
+            cel="has(self.asNumber) || has(self.peerSelector)",
+            message="a peer by peerIP needs an asNumber",
+            field="spec.asNumber",
+            check=lambda _meta, spec: spec.as_number is not None or spec.peer_selector is not None,
+        ),
+        Rule(
+            cel="!(has(self.asNumber) && has(self.peerSelector))",
+            message="asNumber stays empty with peerSelector: the selected nodes' AS counts",
+            field="spec.asNumber",
+            check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
+        ),
+        _HOLD_TIME,
+    ),
+    columns=(
+        Column("Peer", ".spec.peerIP"),
+        Column("AS", ".spec.asNumber"),
+        Column("Node", ".spec.node"),
+        Column("Node-Selector", ".spec.nodeSelector", priority=1),
+        Column("Peer-Selector", ".spec.peerSelector", priority=1),
+        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)

@@ -1,0 +1,155 @@
+"""IPPool, IPAMConfiguration and IPAMBlock: ranges of pod addresses, how they are dealt out, and to whom."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta as Field
+from msgspec import Struct
+
+from towpath.model.kinds.kind import Column, Kind, Rule, json_name
+from towpath.model.kinds.values import Duration
+from towpath.model.net import Family, Prefix, block_name, family_of
+from towpath.model.selector import Selector
+
+DEFAULT_BLOCK_SIZE = {Family.IPV4: 26, Family.IPV6: 122}
+BlockSize = Annotated[int, Field(ge=20, le=128)]
+BLOCK_SIZES = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
+
+
+class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """A range of pod addresses."""
+
+    cidr: Annotated[Prefix, Field(description="The range; it never changes and never overlaps another pool.")]
+    block_size: Annotated[
+        BlockSize | None, Field(description="Prefix length of the blocks: 26 for IPv4 and 122 for IPv6 unless set.")
+    ] = None
+    node_selector: Annotated[
+        Selector | None, Field(description="Nodes that get blocks from this pool; all unless set.")
+    ] = None
+    disabled: Annotated[bool, Field(description="Give out no new blocks; routes stay.")] = False
+
+    @property
+    def block_length(self) -> int:
+        """The prefix length of this pool's blocks."""
+        return self.block_size or DEFAULT_BLOCK_SIZE[family_of(self.cidr)]
+
+
+def _block_size_fits(spec: IPPoolSpec) -> bool:
+    low, high = BLOCK_SIZES[family_of(spec.cidr)]
+    return max(low, spec.cidr.prefixlen) <= spec.block_length <= high
+
+
+IP_POOL = Kind(
+    name="IPPool",
+    plural="ippools",
+    singular="ippool",
+    short_names=("pool",),
+    description="A range of pod addresses that is dealt out to nodes in blocks.",
+    spec=IPPoolSpec,
+    rules=(
+        Rule(cel="self.cidr == oldSelf.cidr", message="cidr cannot be changed", field="spec.cidr"),
+        Rule(
+            cel="(has(self.blockSize) ? self.blockSize : 0) == (has(oldSelf.blockSize) ? oldSelf.blockSize : 0)",
+            message="blockSize cannot be changed",
+            field="spec.blockSize",
+        ),
+        Rule(
+            cel="!isCIDR(self.cidr) || !has(self.blockSize) || (self.blockSize >= cidr(self.cidr).prefixLength() && (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116))",
+            message="blockSize must be 20 to 32 for IPv4 or 116 to 128 for IPv6, and not shorter than the pool's prefix",
+            field="spec.blockSize",
+            check=lambda _meta, spec: _block_size_fits(spec),
+        ),
+    ),
+    columns=(
+        Column("CIDR", ".spec.cidr"),
+        Column("Block-Size", ".spec.blockSize", "integer"),
+        Column("Node-Selector", ".spec.nodeSelector", priority=1),
+        Column("Disabled", ".spec.disabled", "boolean"),
+        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+
+class IPAMConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """How blocks are dealt out (object ``default``)."""
+
+    auto_allocate_blocks: Annotated[bool, Field(description="Claim blocks for nodes that need them.")] = True
+    max_blocks_per_host: Annotated[
+        int, Field(ge=0, description="Blocks of one node and family, at most; 0 is no limit.")
+    ] = 0
+    node_selector: Annotated[Selector | None, Field(description="Nodes that take part; all unless set.")] = None
+    grow_at_percent: Annotated[
+        int, Field(ge=1, le=100, description="A node gets another block when this part of its addresses is in use.")
+    ] = 80
+    min_free_addresses: Annotated[int, Field(ge=0, description="A node gets another block when fewer are free.")] = 8
+    quarantine: Annotated[
+        Duration, Field(description="A released block is given to nobody for at least this time.")
+    ] = Duration(300)
+
+
+IPAM_CONFIGURATION = Kind(
+    name="IPAMConfiguration",
+    plural="ipamconfigurations",
+    singular="ipamconfiguration",
+    short_names=("ipamconfig",),
+    description="How blocks of addresses are dealt out; one object, named default.",
+    spec=IPAMConfigurationSpec,
+    rules=(
+        Rule(
+            cel="self.metadata.name == 'default'",
+            message="the name must be default",
+            field="metadata.name",
+            at="",
+            check=lambda meta, _spec: meta.name == "default",
+        ),
+    ),
+    columns=(
+        Column("Grow-At", ".spec.growAtPercent", "integer"),
+        Column("Min-Free", ".spec.minFreeAddresses", "integer"),
+        Column("Quarantine", ".spec.quarantine"),
+        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+
+class IPAMBlockSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """A block of addresses and the node that owns it. The object's name is the CIDR: creating it is the claim."""
+
+    cidr: Annotated[Prefix, Field(description="The block; the object's name is this with dashes.")]
+    node: Annotated[str, Field(min_length=1, max_length=253, description="Name of the node that owns it.")]
+    node_uid: Annotated[str, Field(description="UID of that Node object.")] = ""
+    machine_id: Annotated[str, Field(description="machineID of the machine behind it.")] = ""
+    system_uuid: Annotated[str, Field(description="systemUUID of the machine behind it.")] = ""
+    pool: Annotated[str, Field(description="Pool that it was cut from; empty for blocks made by hand.")] = ""
+    state: Annotated[
+        Literal["Active", "Draining", "Quarantined"],
+        Field(description="Active: in use. Draining: no new addresses. Quarantined: withdrawn, given to nobody yet."),
+    ] = "Active"
+
+
+IPAM_BLOCK = Kind(
+    name="IPAMBlock",
+    plural="ipamblocks",
+    singular="ipamblock",
+    short_names=("block",),
+    description="A block of pod addresses that one node owns. Made by the controller.",
+    spec=IPAMBlockSpec,
+    rules=(
+        Rule(cel="self.cidr == oldSelf.cidr", message="cidr cannot be changed", field="spec.cidr"),
+        Rule(
+            cel="self.metadata.name == self.spec.cidr.replace('.', '-').replace(':', '-').replace('/', '-')",
+            message="the name must be the cidr with dashes for dots, colons and the slash",
+            field="metadata.name",
+            at="",
+            check=lambda meta, spec: meta.name == block_name(spec.cidr),
+        ),
+    ),
+    columns=(
+        Column("CIDR", ".spec.cidr"),
+        Column("Node", ".spec.node"),
+        Column("State", ".spec.state"),
+        Column("Pool", ".spec.pool"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)

@@ -1,0 +1,131 @@
+"""RoutingNode and NodeStatus: what other nodes need to know of a node, and what people want to know of it."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta as Field
+from msgspec import Struct, field
+
+from towpath.model.kinds.kind import Column, Kind, json_name
+from towpath.model.kinds.values import ASNumber
+from towpath.model.net import Interface, Prefix
+from towpath.model.resource import Condition
+
+
+class NodeBGP(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """The node as a BGP speaker."""
+
+    as_number: Annotated[ASNumber | None, Field(description="AS of the node, instead of the cluster's.")] = None
+    router_id: Annotated[str | None, Field(description="Router id, instead of the one made from the address.")] = None
+    route_reflector_cluster_id: Annotated[
+        str | None, Field(description="Makes the node a route reflector of this cluster.")
+    ] = None
+    ipv4_address: Annotated[
+        Interface | None, Field(description="IPv4 address, with prefix length where it is known.")
+    ] = None
+    ipv6_address: Annotated[
+        Interface | None, Field(description="IPv6 address, with prefix length where it is known.")
+    ] = None
+
+
+class RoutingNodeSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """What other nodes need to know of a node. Made by the controller from the Node object."""
+
+    bgp: Annotated[NodeBGP, Field(description="The node as a BGP speaker.")] = NodeBGP()
+    node_uid: Annotated[str, Field(description="UID of the Node object that this was made from.")] = ""
+
+
+class RoutingNodeStatus(Struct, frozen=True, rename=json_name):
+    """What the agent found on the node."""
+
+    ipv4_address: Annotated[Interface | None, Field(description="IPv4 address as the kernel has it.")] = None
+    ipv6_address: Annotated[Interface | None, Field(description="IPv6 address as the kernel has it.")] = None
+
+
+ROUTING_NODE = Kind(
+    name="RoutingNode",
+    plural="routingnodes",
+    singular="routingnode",
+    short_names=("rnode",),
+    description="A node as other nodes see it. Made by the controller.",
+    spec=RoutingNodeSpec,
+    status=RoutingNodeStatus,
+    columns=(
+        Column("AS", ".spec.bgp.asNumber"),
+        Column("IPv4", ".spec.bgp.ipv4Address"),
+        Column("IPv6", ".spec.bgp.ipv6Address"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)
+
+
+class SessionReport(Struct, frozen=True, rename=json_name):
+    """One BGP session as it stands."""
+
+    name: Annotated[str, Field(description="Name of the session, unique on the node.")]
+    peer: Annotated[str, Field(description="Address of the peer.")]
+    remote_as: Annotated[int, Field(description="AS of the peer.")]
+    state: Annotated[
+        Literal["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Withheld"],
+        Field(description="State of RFC 4271, or Withheld where the session is not run."),
+    ]
+    reason: Annotated[str, Field(description="Why it is withheld, or why it was lost last.")] = ""
+    received: Annotated[int, Field(description="Prefixes received.")] = 0
+    accepted: Annotated[int, Field(description="Prefixes accepted.")] = 0
+    announced: Annotated[int, Field(description="Prefixes announced.")] = 0
+
+
+class BlockReport(Struct, frozen=True, rename=json_name):
+    """One block of this node and how full it is."""
+
+    cidr: Annotated[Prefix, Field(description="The block.")]
+    in_use: Annotated[int, Field(description="Addresses in use.")]
+    capacity: Annotated[int, Field(description="Addresses that pods can get.")]
+    drained: Annotated[bool, Field(description="Draining, and no address was in use in two observations.")] = False
+
+
+class RouteReport(Struct, frozen=True, rename=json_name):
+    """How many routes of ours the kernel holds."""
+
+    desired: Annotated[int, Field(description="Routes wanted.")] = 0
+    installed: Annotated[int, Field(description="Routes installed.")] = 0
+    conflicts: Annotated[int, Field(description="Routes left alone because somebody else's are in the way.")] = 0
+
+
+class NodeStatusSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Empty: everything is in the status."""
+
+
+class NodeStatusStatus(Struct, frozen=True, rename=json_name):
+    """What the agent of a node reports."""
+
+    node_uid: Annotated[str, Field(description="UID of the Node object when this was written.")] = ""
+    in_sync: Annotated[bool, Field(description="Everything wanted is in place.")] = False
+    sessions: Annotated[tuple[SessionReport, ...], Field(description="BGP sessions.")] = ()
+    blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()
+    routes: Annotated[RouteReport, Field(description="Routes in the kernel.")] = RouteReport()
+    foreign_paths: Annotated[
+        tuple[Prefix, ...],
+        Field(
+            description="Own blocks inside which the speaker still holds paths of others, refused and stale ones included."
+        ),
+    ] = ()
+    conditions: Annotated[tuple[Condition, ...], Field(description="What holds on this node.")] = field(
+        default_factory=tuple
+    )
+
+
+NODE_STATUS = Kind(
+    name="NodeStatus",
+    plural="nodestatuses",
+    singular="nodestatus",
+    short_names=("nstat",),
+    description="Sessions, blocks, routes and conditions of one node. Written by its agent.",
+    spec=NodeStatusSpec,
+    status=NodeStatusStatus,
+    columns=(
+        Column("In-Sync", ".status.inSync", "boolean"),
+        Column("Routes", ".status.routes.installed", "integer"),
+        Column("Conflicts", ".status.routes.conflicts", "integer"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)

@@ -1,0 +1,139 @@
+"""Addresses and prefixes: the standard library's types, their wire form, and the names made of them.
+
+Values are ``ipaddress`` objects everywhere off the hot path. On it a prefix is its BGP wire form (RFC 4271 §4.3:
+one byte of length, then as few bytes as that length needs), which is unique within a family: tables are per family.
+"""
+
+import enum
+from abc import ABCMeta
+from collections.abc import Iterator
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    Address = IPv4Address | IPv6Address
+    Prefix = IPv4Network | IPv6Network
+    Interface = IPv4Interface | IPv6Interface
+else:
+    # At run time one abstract class each: msgspec takes one custom type a field, not a union of two, and isinstance
+    # works for both families.
+    class Address(metaclass=ABCMeta):  # noqa: B024  # registered types, no methods of its own
+        """An IPv4 or IPv6 address."""
+
+    class Prefix(metaclass=ABCMeta):  # noqa: B024  # registered types, no methods of its own
+        """An IPv4 or IPv6 network, host bits zero."""
+
+    class Interface(metaclass=ABCMeta):  # noqa: B024  # registered types, no methods of its own
+        """An IPv4 or IPv6 address with its prefix length."""
+
+    for _family_types in ((IPv4Address, IPv4Network, IPv4Interface), (IPv6Address, IPv6Network, IPv6Interface)):
+        for _abstract, _concrete in zip((Address, Prefix, Interface), _family_types, strict=True):
+            _abstract.register(_concrete)
+
+WirePrefix = NewType("WirePrefix", bytes)
+"""A prefix as BGP sends it, without path identifier: 1 to 5 bytes for IPv4, 1 to 17 for IPv6."""
+
+
+class Family(enum.IntEnum):
+    """An address family; the value is the IP version."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def afi(self) -> int:
+        """The IANA address family number (RFC 4760)."""
+        return 1 if self is Family.IPV4 else 2
+
+    @property
+    def bits(self) -> int:
+        """Length of an address in bits."""
+        return 32 if self is Family.IPV4 else 128
+
+    @property
+    def key(self) -> str:
+        """The name in objects and output: ``ipv4`` or ``ipv6``."""
+        return f"ipv{self.value}"
+
+
+def parse_address(text: str) -> Address:
+    """Parse an address without zone; ``ValueError`` says what is wrong with it."""
+    if "%" in text:
+        raise ValueError(f"{text!r} carries a zone, which is not allowed here")
+    return ip_address(text)
+
+
+def parse_prefix(text: str) -> Prefix:
+    """Parse a prefix whose host bits are zero; ``ValueError`` says what is wrong with it."""
+    if "/" not in text:
+        raise ValueError(f"{text!r} is not a prefix: it has no length")
+    if "%" in text:
+        raise ValueError(f"{text!r} carries a zone, which is not allowed here")
+    return ip_network(text)
+
+
+def parse_interface(text: str) -> Interface:
+    """Parse an address with or without prefix length; without one it is a /32 or /128."""
+    if "%" in text:
+        raise ValueError(f"{text!r} carries a zone, which is not allowed here")
+    return ip_interface(text)
+
+
+def family_of(value: Address | Prefix) -> Family:
+    """The family of an address, interface or prefix."""
+    return Family.IPV4 if value.version == 4 else Family.IPV6
+
+
+def to_wire(prefix: Prefix) -> WirePrefix:
+    """The BGP wire form of a prefix."""
+    length = prefix.prefixlen
+    return WirePrefix(bytes((length,)) + prefix.network_address.packed[: (length + 7) >> 3])
+
+
+def from_wire(family: Family, wire: bytes) -> Prefix:
+    """The prefix of a wire form; host bits beyond the length are cleared, as receivers must (RFC 4271 §4.3)."""
+    length = wire[0]
+    size = family.bits // 8
+    packed = wire[1:].ljust(size, b"\0")
+    if family is Family.IPV4:
+        return IPv4Network((packed, length), strict=False)
+    return IPv6Network((packed, length), strict=False)
+
+
+def split_wire(packed: bytes) -> Iterator[WirePrefix]:
+    """Split concatenated wire prefixes; the caller vouches for their lengths."""
+    position, end = 0, len(packed)
+    while position < end:
+        following = position + 1 + ((packed[position] + 7) >> 3)
+        yield WirePrefix(packed[position:following])
+        position = following
+
+
+def overlaps(one: Prefix, other: Prefix) -> bool:
+    """Whether two prefixes share an address; prefixes of different families never do."""
+    return one.version == other.version and one.overlaps(other)
+
+
+def contains(outer: Prefix, inner: Prefix) -> bool:
+    """Whether ``inner`` lies in ``outer`` or equals it."""
+    return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # same version was just seen
+
+
+def block_name(prefix: Prefix) -> str:
+    """The object name of a block: its canonical CIDR with ``.``, ``:`` and ``/`` as dashes (RULES: blocks)."""
+    return str(prefix).replace(".", "-").replace(":", "-").replace("/", "-")
+
+
+def host_prefix(address: Address) -> Prefix:
+    """The /32 or /128 of an address."""
+    return ip_network(address)

@@ -1,0 +1,90 @@
+"""Why something is there, and why something is not: every item of a plan carries the one or the other."""
+
+import enum
+
+from msgspec import Struct
+
+
+class Why(Struct, frozen=True, order=True):
+    """The object and the field that caused an item; ``field`` is a dotted path such as ``spec.asNumber``."""
+
+    kind: str
+    name: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.name} {self.field}".rstrip()
+
+
+class Reason(enum.StrEnum):
+    """Named reasons, as they appear in conditions, status, logs and metrics. One word per fact."""
+
+    # objects
+    INVALID_SPEC = "InvalidSpec"
+    UNKNOWN_NAME = "UnknownName"
+    OVERLAPPING_POOL = "OverlappingPool"
+    OVERLAPPING_BLOCK = "OverlappingBlock"
+    NO_POOL = "NoPool"
+    # sessions that are in the plan and not run
+    SECRET_MISSING = "SecretMissing"  # noqa: S105  # the name of a reason, not a secret
+    DUPLICATE_PEER = "DuplicatePeer"
+    PASSWORD_CONFLICT = "PasswordConflict"  # noqa: S105  # the name of a reason, not a secret
+    NO_ADDRESS = "NoAddress"
+    SHUTDOWN = "Shutdown"
+    MISMATCH = "Mismatch"
+    LARGE_MESH = "LargeMesh"
+    # paths that are received and not used: safety
+    MALFORMED = "Malformed"
+    MISSING_ATTRIBUTE = "MissingAttribute"
+    AS_LOOP = "ASLoop"
+    AS_ZERO = "ASZero"
+    FIRST_AS = "FirstAS"
+    ORIGINATOR_LOOP = "OriginatorLoop"
+    CLUSTER_LOOP = "ClusterLoop"
+    NEXT_HOP_INVALID = "NextHopInvalid"
+    NEXT_HOP_OURS = "NextHopOurs"
+    NEXT_HOP_UNREACHABLE = "NextHopUnreachable"
+    MARTIAN_PREFIX = "MartianPrefix"
+    OWN_ADDRESS = "OwnAddress"
+    OWN_BLOCK = "OwnBlock"
+    SERVICE_RANGE = "ServiceRange"
+    # paths that are received and not used: policy
+    ORIGIN_INVALID = "OriginInvalid"
+    ORIGIN_UNKNOWN = "OriginUnknown"
+    NOT_ACCEPTED = "NotAccepted"
+    IMPORT_NONE = "ImportNone"
+    MAX_PREFIX = "MaxPrefix"
+    # paths that are used
+    ORIGIN_VALID = "OriginValid"
+    PROVISIONAL = "Provisional"
+    IMPORT_ALL = "ImportAll"
+    # routes
+    FOREIGN_ROUTE = "ForeignRoute"
+    MIXED_ROUTE = "MixedRoute"
+    UNRESOLVED_NEXT_HOP = "UnresolvedNextHop"
+    KERNEL_REFUSED = "KernelRefused"
+    # blocks and nodes
+    NODE_EXCLUDED = "NodeExcluded"
+    POOL_EXHAUSTED = "PoolExhausted"
+    BLOCK_MISSING = "BlockMissing"
+    QUARANTINED = "Quarantined"
+
+
+class Refusal(Struct, frozen=True, order=True):
+    """Something that was asked for and is not done, or a thing to warn of: reason, sentence and the object meant."""
+
+    reason: Reason
+    message: str
+    object: Why
+
+
+class InvalidSpecError(ValueError):
+    """A user's mistake in one object: shown on that object, while all the rest goes on.
+
+    ``where`` is ``KIND/NAME FIELD`` (``BGPPeer/tor-1 spec.asNumber``), ``message`` says what is wrong and what is allowed.
+    """
+
+    def __init__(self, where: Why, message: str) -> None:
+        super().__init__(f"{where}: {message}")
+        self.where = where
+        self.message = message

@@ -1,0 +1,245 @@
+"""What agent and speaker say to each other: the desired state down, the selected routes and reports up.
+
+The agent sends the whole ``SpeakerState`` once a connection, then ``StateChange``s. The speaker sends the whole Loc-RIB
+once a connection (closed by ``Whole``), then differences; ``Sync`` says whether deletes may be believed. Both sides treat
+a new connection as a restart of the other and keep what they have until the whole has arrived.
+"""
+
+from ipaddress import IPv4Address
+from typing import Literal
+
+from msgspec import Struct, field
+
+from towpath.model.delta import Delta, apply, diff
+from towpath.model.kinds.bgp import SecretKey
+from towpath.model.kinds.node import SessionReport
+from towpath.model.net import Address, Family, Prefix
+from towpath.model.reason import Reason, Why
+from towpath.model.secret import Secret
+
+LINK_VERSION = 1
+NORMAL_LOCAL_PREF_BASE = 2147483647
+"""LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
+
+
+class MaxPrefix(Struct, frozen=True):
+    """Limit of accepted prefixes of a session and what happens there."""
+
+    limit: int
+    warn_percent: int = 80
+    action: Literal["Refuse", "Reset"] = "Refuse"
+    restart_after: int | None = None
+
+
+class Session(Struct, frozen=True):
+    """One configured BGP session of this node. Times are whole seconds."""
+
+    name: str
+    """Unique on the node, stable, a valid metric label: ``Node-10-0-0-2``, ``Global-10-0-0-254``."""
+    scope: Literal["Mesh", "Global", "Node", "Reverse"]
+    peer_address: Address
+    peer_port: int
+    """The port that we dial."""
+    remote_as: int
+    local_as: int
+    local_address: Address | None
+    """None: the kernel chooses."""
+    passive: bool
+    """True: this side only listens."""
+    families: tuple[Family, ...]
+    hold_time: int
+    keepalive_time: int
+    connect_retry_time: int
+    restart_time: int | None
+    """Graceful restart time that we offer; None: graceful restart is not offered."""
+    import_policy: Literal["Filtered", "All", "None"]
+    max_prefix: MaxPrefix
+    allow_local_as: int = 0
+    multihop: bool = False
+    """eBGP over more than one hop: the TTL is not 1."""
+    peer_node: str | None = None
+    """Name of the node of ours that has ``peer_address``; None for peers outside."""
+    password_ref: SecretKey | None = None
+    state: Literal["Active", "Withheld"] = "Active"
+    reason: Reason | None = None
+    why: tuple[Why, ...] = ()
+
+    @property
+    def ebgp(self) -> bool:
+        """Whether the session crosses an AS border."""
+        return self.remote_as != self.local_as
+
+
+class Announcement(Struct, frozen=True):
+    """A prefix that we originate; the next hop is ours on every session."""
+
+    prefix: Prefix
+    source: Literal["Block", "Service", "Tunnel"]
+    local_preference: int
+    communities: tuple[str, ...] = ()
+    why: tuple[Why, ...] = ()
+
+
+class NodeOrigin(Struct, frozen=True):
+    """What identifies a node of ours as the origin of a path (RULES: block-origin validation)."""
+
+    addresses: tuple[Address, ...]
+    as_number: int
+
+
+class Listen(Struct, frozen=True):
+    """A listening socket: all addresses where ``address`` is None."""
+
+    address: Address | None
+    port: int
+
+
+class Settings(Struct, frozen=True):
+    """What holds for the whole speaker."""
+
+    node: str
+    local_as: int
+    router_id: IPv4Address
+    listen: tuple[Listen, ...]
+    maximum_paths: int
+    own_addresses: tuple[Address, ...]
+    """Addresses of this node: never a next hop, never accepted as a prefix."""
+    pools: tuple[Prefix, ...]
+    """Ranges of all pools: what lies inside is judged by the blocks."""
+    normal_priority: tuple[int, int] = (1024, 1024)
+    """Priority of a normal route, IPv4 and IPv6."""
+    forwarding_preserved: bool = False
+    """Our routes were found in the kernel at start: the F-bit of our first OPEN."""
+    provisional: bool = False
+    """The API server is away: paths of unknown origin from known nodes are used, marked provisional."""
+    severed: tuple[str, ...] = ()
+    """Names of sessions whose interface has no carrier: they end at once and are not dialled."""
+
+
+class SpeakerState(Struct, frozen=True):
+    """Everything a speaker should be doing."""
+
+    settings: Settings
+    sessions: dict[str, Session] = field(default_factory=dict)
+    passwords: dict[str, Secret] = field(default_factory=dict)
+    """TCP-MD5 passwords by session name. A session with ``password_ref`` and no password here is withheld."""
+    announcements: dict[Prefix, Announcement] = field(default_factory=dict)
+    blocks: dict[Prefix, str] = field(default_factory=dict)
+    """Blocks in force and the node that owns each."""
+    nodes: dict[str, NodeOrigin] = field(default_factory=dict)
+
+
+class StateChange(Struct, frozen=True, tag="change"):
+    """The difference of two states; ``settings`` None: unchanged."""
+
+    settings: Settings | None
+    sessions: Delta[str, Session]
+    passwords: Delta[str, Secret]
+    announcements: Delta[Prefix, Announcement]
+    blocks: Delta[Prefix, str]
+    nodes: Delta[str, NodeOrigin]
+
+    def __bool__(self) -> bool:
+        return self.settings is not None or any(
+            (self.sessions, self.passwords, self.announcements, self.blocks, self.nodes),
+        )
+
+
+def diff_state(actual: SpeakerState, desired: SpeakerState) -> StateChange:
+    """What to send so that a speaker in state ``actual`` reaches ``desired``."""
+    return StateChange(
+        settings=None if actual.settings == desired.settings else desired.settings,
+        sessions=diff(actual.sessions, desired.sessions),
+        passwords=diff(actual.passwords, desired.passwords),
+        announcements=diff(actual.announcements, desired.announcements),
+        blocks=diff(actual.blocks, desired.blocks),
+        nodes=diff(actual.nodes, desired.nodes),
+    )
+
+
+def apply_state(actual: SpeakerState, change: StateChange) -> SpeakerState:
+    """The state after a change."""
+    return SpeakerState(
+        settings=change.settings or actual.settings,
+        sessions=apply(actual.sessions, change.sessions),
+        passwords=apply(actual.passwords, change.passwords),
+        announcements=apply(actual.announcements, change.announcements),
+        blocks=apply(actual.blocks, change.blocks),
+        nodes=apply(actual.nodes, change.nodes),
+    )
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    """First frame of both sides. ``instance`` is made anew at every start of a process."""
+
+    version: int
+    instance: str
+
+
+class WholeState(Struct, frozen=True, tag="state"):
+    """The whole desired state; what the speaker has and this lacks is removed."""
+
+    state: SpeakerState
+
+
+class NextHopMetrics(Struct, frozen=True, tag="metrics"):
+    """What the kernel says of next hops that the speaker asked about: a metric, or None where there is no way."""
+
+    metrics: dict[Address, int | None]
+
+
+class Routes(Struct, frozen=True, tag="routes"):
+    """Prefixes whose selected paths have these next hops: one frame for many prefixes.
+
+    ``prefixes`` are concatenated wire prefixes (``net.split_wire``). A prefix that was announced before is replaced.
+    """
+
+    family: Family
+    next_hops: tuple[Address, ...]
+    sessions: tuple[str, ...]
+    """Sessions that the used paths came by, in the order of ``next_hops``."""
+    prefixes: bytes
+    provisional: bool = False
+
+
+class Withdrawn(Struct, frozen=True, tag="withdrawn"):
+    """Prefixes that have no selected path any more."""
+
+    family: Family
+    prefixes: bytes
+
+
+class Whole(Struct, frozen=True, tag="whole"):
+    """All routes since ``Hello`` are the whole Loc-RIB: a prefix that was not among them is not in it."""
+
+
+class Sync(Struct, frozen=True, tag="sync"):
+    """Whether every peer has sent End-of-RIB or may no longer be waited for: only then is an absence believed."""
+
+    in_sync: bool
+
+
+class NextHopInterest(Struct, frozen=True, tag="interest"):
+    """All next hops in the Adj-RIBs-In: the agent resolves them in the kernel and answers ``NextHopMetrics``."""
+
+    addresses: frozenset[Address]
+
+
+class Report(Struct, frozen=True, tag="report"):
+    """Sessions as they stand, refused paths by session and reason, own blocks in which others' paths are held."""
+
+    sessions: tuple[SessionReport, ...]
+    refused: dict[str, dict[str, int]] = field(default_factory=dict)
+    foreign_paths: tuple[Prefix, ...] = ()
+
+
+class Notice(Struct, frozen=True, tag="notice"):
+    """Something an operator should see as an event; the speaker limits their rate."""
+
+    reason: Reason
+    message: str
+    session: str = ""
+
+
+ToSpeaker = Hello | WholeState | StateChange | NextHopMetrics
+FromSpeaker = Hello | Routes | Withdrawn | Whole | Sync | NextHopInterest | Report | Notice

@@ -1,0 +1,1 @@
+"""towpath: a BGP routing controller for Kubernetes."""
