@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from towpath.lab.process import Process, run
 
@@ -76,7 +76,7 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self.processes: list[Process] = []
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> Self:
         remove(self.prefix)
         return self
 
@@ -119,18 +119,18 @@ class Network:
         other.ip("link", "set", other_device, "up")
 
     def switch(self, name: str) -> Host:
-        """A namespace with a bridge ``br``: an Ethernet segment. ``plug`` joins hosts to it."""
+        """A namespace with a bridge ``bridge0``: an Ethernet segment. ``plug`` joins hosts to it."""
         host = self.host(name, forwarding=False)
         # bridged frames would pass ip and inet hooks otherwise
         host.run("sh", "-c", "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables 2>/dev/null || true")
-        host.ip("link", "add", "br", "type", "bridge", "forward_delay", "0")
-        host.ip("link", "set", "br", "up")
+        host.ip("link", "add", "bridge0", "type", "bridge", "forward_delay", "0")
+        host.ip("link", "set", "bridge0", "up")
         return host
 
     def plug(self, switch: Host, host: Host, device: str = "eth0") -> None:
         """Join a host to a switch by a veth pair; the switch's port has the host's name."""
         self.link(host, device, switch, host.name)
-        switch.ip("link", "set", host.name, "master", "br")
+        switch.ip("link", "set", host.name, "master", "bridge0")
 
 
 def remove(prefix: str) -> None:
