@@ -115,8 +115,8 @@ class Network:
             *("ip", "link", "add", device, "mtu", str(mtu), "netns", one.netns, "type", "veth"),
             *("peer", "name", other_device, "mtu", str(mtu), "netns", other.netns),
         )
-        one.ip("link", "set", device, "up")
-        other.ip("link", "set", other_device, "up")
+        one.ip("link", "set", "dev", device, "up")
+        other.ip("link", "set", "dev", other_device, "up")
 
     def switch(self, name: str) -> Host:
         """A namespace with a bridge ``bridge0``: an Ethernet segment. ``plug`` joins hosts to it."""
@@ -128,9 +128,9 @@ class Network:
         return host
 
     def plug(self, switch: Host, host: Host, device: str = "eth0") -> None:
-        """Join a host to a switch by a veth pair; the switch's port has the host's name."""
-        self.link(host, device, switch, host.name)
-        switch.ip("link", "set", host.name, "master", "bridge0")
+        """Join a host to a switch by a veth pair; the switch's port is ``to-HOST``."""
+        self.link(host, device, switch, f"to-{host.name}")
+        switch.ip("link", "set", "dev", f"to-{host.name}", "master", "bridge0")
 
 
 def remove(prefix: str) -> None:
