@@ -1,0 +1,1 @@
+"""All tests, in layers: one folder a layer."""

@@ -1,0 +1,139 @@
+"""Runs the layers of tests one after the other, prints each one's time and ends with one line of totals.
+
+A layer is a folder under ``tests`` (run by pytest) or ``check`` (format, lint, types, floors, generated files). A layer
+that cannot run fails; nothing is skipped. Whatever a test may have left in the kernel or in the process table is found
+after each layer and counts as a failure.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
+FOLDERS = ("unit", "sim", "contract", "netns", "kube")
+CHECKS: dict[str, Sequence[str]] = {
+    "format": ("ruff", "format", "--check", "."),
+    "lint": ("ruff", "check", "."),
+    "types": ("mypy",),
+    "floors": ("lint-imports",),
+    "generated": ("python", "-m", "towpath.controller.generate", "--check"),
+}
+
+
+@dataclass
+class Outcome:
+    """Counts of one layer."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(self.passed + other.passed, self.failed + other.failed, self.skipped + other.skipped)
+
+
+def check() -> Outcome:
+    """The static checks; each one counts as a test."""
+    outcome = Outcome()
+    for name, (program, *arguments) in CHECKS.items():
+        done = subprocess.run([BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            outcome.passed += 1
+        else:
+            outcome.failed += 1
+            print(f"check {name} failed:\n{done.stdout}{done.stderr}", flush=True)
+    return outcome
+
+
+def folder(name: str, *, soak: bool, extra: Sequence[str]) -> Outcome:
+    """One folder of tests, by pytest."""
+    before = leftovers()
+    environment = {**os.environ, "TOWPATH_SOAK": "1" if soak else "", "PYTHONPATH": str(ROOT)}
+    with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
+        results = Path(scratch) / "results.xml"
+        command = [BIN / "python", "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}", *extra]
+        done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
+        outcome = counts(results)
+    if done.returncode not in (0, 1) and not outcome.failed:
+        outcome.failed += 1
+    left = sorted(leftovers() - before)
+    if left:
+        print(f"left behind by {name}: {', '.join(left)}", flush=True)
+        outcome.failed += 1
+    return outcome
+
+
+def counts(results: Path) -> Outcome:
+    """What pytest wrote of its run; nothing written is one failure."""
+    if not results.exists():
+        return Outcome(failed=1)
+    total = Outcome()
+    for suite in ET.parse(results).getroot().iter("testsuite"):  # noqa: S314  # pytest's own file
+        tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        total += Outcome(passed=tests - skipped - failed, failed=failed, skipped=skipped)
+    return total
+
+
+def leftovers() -> set[str]:
+    """Network namespaces, and processes of ours, that exist now."""
+    netns = Path("/run/netns")
+    found = {f"namespace {entry.name}" for entry in netns.iterdir()} if netns.is_dir() else set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if "towpath.controller" in line or "towpath.lab" in line:
+            found.add(f"process {entry.name} ({line.strip()[:80]})")
+    return found
+
+
+def main() -> int:
+    """Run the layers named, or all; exit 0 only if nothing failed."""
+    parser = argparse.ArgumentParser(prog="./dev test", description=__doc__)
+    parser.add_argument("layers", nargs="*", metavar="LAYER", help=f"check, {', '.join(FOLDERS)}; all unless named")
+    parser.add_argument("--soak", action="store_true", help="run what is sampled otherwise whole")
+    parser.add_argument("-k", dest="keyword", help="only tests that match, as pytest's -k")
+    arguments = parser.parse_args()
+    known = ("check", *FOLDERS)
+    for layer in arguments.layers:
+        if layer not in known:
+            parser.error(f"there is no layer {layer}: {', '.join(known)}")
+    extra = ["-k", arguments.keyword] if arguments.keyword else []
+    layers: dict[str, Callable[[], Outcome]] = {"check": check}
+    for name in FOLDERS:
+        layers[name] = lambda name=name: folder(name, soak=arguments.soak, extra=extra)  # type: ignore[misc]  # bound now
+    wanted = arguments.layers or known
+    if arguments.layers == ["check"]:
+        wanted = ("check", "unit")
+    total = Outcome()
+    times: list[str] = []
+    for name in wanted:
+        print(f"== {name}", flush=True)
+        started = time.monotonic()
+        outcome = layers[name]()
+        total += outcome
+        times.append(
+            f"{name:10} {time.monotonic() - started:7.1f} s   {outcome.passed} passed, {outcome.failed} failed"
+        )
+    print("\n".join(["", *times]))
+    width = shutil.get_terminal_size().columns
+    print("-" * min(width, 60))
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
+    return 1 if total.failed or not total.passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
