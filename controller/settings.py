@@ -1,0 +1,75 @@
+"""Settings of a process: from its command line, or from ``TOWPATH_*`` in its environment; never a secret.
+
+Settings say where things are on this machine. What the network should look like is said by objects only.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+RUN_DIR = Path("/run/towpath")
+STATE_DIR = Path("/var/lib/towpath")
+SECRET_NAMESPACE = "towpath-system"  # noqa: S105  # the name of a namespace
+
+
+class Logs(Struct, frozen=True):
+    """How a process logs."""
+
+    process: str
+    style: Literal["console", "json"] = "console"
+
+
+class Source(Struct, frozen=True):
+    """Where objects come from: a folder of manifests, a server by URL, a kubeconfig, or else the pod's own account."""
+
+    folder: Path | None = None
+    server: str | None = None
+    kubeconfig: Path | None = None
+    secret_namespace: str = SECRET_NAMESPACE
+
+
+class AgentSettings(Struct, frozen=True):
+    """One agent. Several run on one machine if they are in namespaces and their folders differ."""
+
+    node: str
+    source: Source
+    socket: Path
+    run_dir: Path
+    state_dir: Path
+    cni_conf_dir: Path | None
+    """None: no CNI configuration is written."""
+    cni_bin_dir: Path
+    proc_sys: Path
+    health_port: int | None = None
+    """Port on localhost for ``/healthz`` and ``/readyz``; None: neither is served."""
+
+    @property
+    def snapshot(self) -> Path:
+        """The last complete picture of the cluster."""
+        return self.state_dir / "snapshot"
+
+    @property
+    def secrets(self) -> Path:
+        """The passwords that this node holds, on tmpfs only."""
+        return self.run_dir / "secrets"
+
+    @property
+    def sysctls(self) -> Path:
+        """The sysctls that were changed, as they were before."""
+        return self.run_dir / "sysctls"
+
+
+class SpeakerSettings(Struct, frozen=True):
+    """One speaker."""
+
+    socket: Path
+
+
+class ControllerSettings(Struct, frozen=True):
+    """One replica of the controller."""
+
+    source: Source
+    identity: str
+    namespace: str
+    health_port: int | None = None
