@@ -105,9 +105,18 @@ class Network:
         )
         return host
 
+    def known(self, name: str) -> Host:
+        """A host whose namespace exists already, made by another process."""
+        return self.hosts.setdefault(name, Host(self, name))
+
     def remove_host(self, name: str) -> None:
         """Remove one namespace with all its devices; its processes must have ended."""
-        run("ip", "netns", "del", self.hosts.pop(name).netns)
+        host = self.known(name)
+        del self.hosts[name]
+        # a namespace ends some time after its name: without this the other ends of its cables would be there until then
+        for link in host.ip_json("link", "show", "type", "veth"):
+            host.ip("link", "del", "dev", link["ifname"], check=False)
+        run("ip", "netns", "del", host.netns)
 
     def link(self, one: Host, device: str, other: Host, other_device: str, *, mtu: int = 1500) -> None:
         """A veth pair between two hosts, both ends up."""

@@ -52,9 +52,21 @@ class Process:
         self.log_path = log
         self.environment = {**os.environ, **(environment or {})}
         self.child: subprocess.Popen[bytes] | None = None
+        self._adopted: tuple[int, str] | None = None
+
+    def adopt(self, identity: tuple[int, str]) -> "Process":
+        """Take over a program that another process started: its ``identity`` then; nothing if it has ended since."""
+        self._adopted = identity if process_start(identity[0]) == identity[1] else None
+        return self
+
+    @property
+    def identity(self) -> tuple[int, str] | None:
+        """The process id and when it started (a pid alone may be somebody else's by now); None: not running."""
+        return (self.pid, process_start(self.pid)) if self.running else None
 
     def start(self) -> "Process":
         """Start the program; its output is appended to the log."""
+        self._adopted = None
         with self.log_path.open("ab") as log:
             self.child = subprocess.Popen(
                 self.command,
@@ -69,12 +81,16 @@ class Process:
     @property
     def pid(self) -> int:
         """Process id of the running program."""
+        if self._adopted is not None:
+            return self._adopted[0]
         assert self.child is not None, "not started"
         return self.child.pid
 
     @property
     def running(self) -> bool:
         """Whether it was started and has not ended."""
+        if self._adopted is not None:
+            return process_start(self._adopted[0]) == self._adopted[1]
         return self.child is not None and self.child.poll() is None
 
     @property
@@ -91,16 +107,28 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
         self.signal(signal.SIGKILL)
-        if self.child is not None:
-            self.child.wait()
+        self._gone(deadline=10)
 
     def stop(self, *, deadline: float = 5) -> None:
         """SIGTERM, then SIGKILL after ``deadline`` seconds; returns when it is gone."""
-        if self.child is None:
-            return
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
-        try:
-            self.child.wait(deadline)
-        except subprocess.TimeoutExpired:
+        if not self._gone(deadline=deadline):
             self.kill()
+
+    def _gone(self, *, deadline: float) -> bool:
+        end = time.monotonic() + deadline
+        while self.running:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.005)
+        return True
+
+
+def process_start(pid: int) -> str:
+    """When a process started, in clock ticks since boot; empty where there is none, or only its remains."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

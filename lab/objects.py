@@ -1,0 +1,62 @@
+"""The objects of a lab's cluster, as an administrator would write them."""
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from towpath.lab.addressing import CLUSTER_AS, PODS, RACKS, TOR, TOR_AS
+from towpath.lab.api import custom
+from towpath.model.net import Address
+
+if TYPE_CHECKING:
+    from towpath.lab.topology import Shape
+
+
+def cluster(shape: "Shape") -> list[dict[str, Any]]:
+    """Configuration, pools and the router as a peer of every node, one object per rack and family."""
+    bodies = [
+        custom("BGPConfiguration", "default", {"asNumber": CLUSTER_AS, **shape.configuration}),
+        custom("IPAMConfiguration", "default", shape.ipam),
+    ]
+    for family in shape.families:
+        bodies.append(custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family])}))
+        bodies.extend(
+            custom(
+                "BGPPeer",
+                f"tor-{rack}-{family.key}",
+                {
+                    "peerIP": str(segment.address(family, TOR)),
+                    "asNumber": TOR_AS,
+                    "nodeSelector": f"rack == '{rack}'",
+                    "description": f"top-of-rack router of rack {rack}",
+                },
+            )
+            for rack, segment in RACKS.items()
+        )
+    return bodies
+
+
+def node(name: str, addresses: Sequence[Address], *, rack: str) -> dict[str, Any]:
+    """A Node as a kubelet registers it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": name,
+            "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "rack": rack},
+        },
+        "spec": {},
+        "status": {
+            "addresses": [
+                *({"type": "InternalIP", "address": str(address)} for address in addresses),
+                {"type": "Hostname", "address": name},
+            ],
+            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            "nodeInfo": {
+                # made from the name: the same machine has the same identity after a reboot
+                "machineID": uuid.uuid5(uuid.NAMESPACE_DNS, f"machine.{name}").hex,
+                "systemUUID": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"system.{name}")),
+                "operatingSystem": "linux",
+            },
+        },
+    }
