@@ -45,7 +45,7 @@ def check() -> Outcome:
     """The static checks; each one counts as a test."""
     outcome = Outcome()
     for name, (program, *arguments) in CHECKS.items():
-        done = subprocess.run([BIN / program, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run([str(BIN / program), *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             outcome.passed += 1
         else:
@@ -60,7 +60,7 @@ def folder(name: str, *, soak: bool, extra: Sequence[str]) -> Outcome:
     environment = {**os.environ, "TOWPATH_SOAK": "1" if soak else "", "PYTHONPATH": str(ROOT)}
     with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
         results = Path(scratch) / "results.xml"
-        command = [BIN / "python", "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}", *extra]
+        command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}", *extra]
         done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
         outcome = counts(results)
     if done.returncode not in (0, 1) and not outcome.failed:
@@ -77,7 +77,7 @@ def counts(results: Path) -> Outcome:
     if not results.exists():
         return Outcome(failed=1)
     total = Outcome()
-    for suite in ET.parse(results).getroot().iter("testsuite"):  # noqa: S314  # pytest's own file
+    for suite in ET.parse(results).getroot().iter("testsuite"):  # pytest's own file
         tests, skipped = int(suite.get("tests", 0)), int(suite.get("skipped", 0))
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         total += Outcome(passed=tests - skipped - failed, failed=failed, skipped=skipped)

@@ -1,0 +1,1 @@
+"""Speed, measured side by side with others in one run, as ratios."""
