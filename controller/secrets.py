@@ -4,6 +4,7 @@ What was read once is held: an API server that does not answer changes nothing, 
 usable for the session that is up with it. The held ones survive a restart in a 0600 file, on tmpfs or not at all.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Iterable, Mapping
@@ -21,6 +22,7 @@ from towpath.model.kinds.bgp import SecretKey, SecretReference
 from towpath.model.secret import Secret
 
 _TMPFS = frozenset({"tmpfs", "ramfs"})
+ANSWER_WITHIN = 5.0
 LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of the kernel
 
 
@@ -89,12 +91,13 @@ class Passwords:
         if self._api is None:
             return None
         try:
-            return await self._api.get("Secret", name, namespace=self._namespace)
+            async with asyncio.timeout(ANSWER_WITHIN):
+                return await self._api.get("Secret", name, namespace=self._namespace)
         except NotFoundError:
             return f"Secret {name} does not exist in namespace {self._namespace}"
         except ForbiddenError:
             return f"Secret {name} may not be read: RBAC of namespace {self._namespace} does not allow it"
-        except ApiError:
+        except (ApiError, TimeoutError):
             return None
 
     def _remember(self) -> None:

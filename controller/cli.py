@@ -1,0 +1,205 @@
+"""The command ``towpath``: one word chooses the process, flags or ``TOWPATH_*`` say where things are.
+
+Exit codes: 0 good, 1 it cannot run here (a sentence says why), 2 usage. Only what the chosen process needs is
+imported: the speaker starts without HTTP and TLS, the agent without ExaBGP.
+"""
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from towpath.controller.settings import (
+    RUN_DIR,
+    SECRET_NAMESPACE,
+    STATE_DIR,
+    AgentSettings,
+    ControllerSettings,
+    Logs,
+    Source,
+    SpeakerSettings,
+)
+
+
+class CannotRunError(Exception):
+    """Something on this machine or in the settings keeps the process from running; the message is for a person."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose options default to ``TOWPATH_*`` of an environment."""
+
+    environment: Mapping[str, str] = os.environ
+
+    def option(self, flag: str, *, kind: Callable[[str], Any] = str, default: Any = None, help: str) -> None:  # noqa: A002  # argparse's word
+        variable = "TOWPATH_" + flag.lstrip("-").replace("-", "_").upper()
+        text = self.environment.get(variable)
+        given: Any = default
+        if text is not None:
+            try:
+                given = kind(text)
+            except ValueError:
+                self.error(f"{variable}={text!r} is not valid for {flag}")
+        shown = f" (default {given})" if given is not None else ""
+        self.add_argument(
+            flag, type=kind, default=given, help=f"{help}{shown}; {variable}", metavar=kind.__name__.upper()
+        )
+
+
+def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
+    """The whole command line."""
+    made = type("Parser", (_Parser,), {"environment": environment})
+    top = made(prog="towpath", description="A BGP routing controller for Kubernetes.")
+    commands = top.add_subparsers(dest="command", required=True, parser_class=made, metavar="COMMAND")
+
+    controller = commands.add_parser("controller", help="claim blocks for nodes, keep RoutingNodes (Deployment)")
+    _source(controller)
+    _logs(controller)
+    controller.option("--identity", default=socket.gethostname(), help="name of this replica in the Lease")
+    controller.option("--namespace", default=SECRET_NAMESPACE, help="namespace of the Lease")
+    controller.option("--health-port", kind=int, help="serve /healthz and /readyz on this port of localhost")
+
+    agent = commands.add_parser("agent", help="program this node and drive its speaker (DaemonSet)")
+    _source(agent)
+    agent.add_argument(
+        "--from",
+        dest="folder",
+        type=Path,
+        default=_path(environment.get("TOWPATH_FROM")),
+        metavar="DIR",
+        help="run from a folder of manifests in place of an API server; TOWPATH_FROM",
+    )
+    _logs(agent)
+    _machine(agent)
+    agent.option("--node", default=socket.gethostname(), help="name of this node's objects")
+    agent.option("--socket", kind=Path, help="socket to the speaker (default RUN_DIR/speaker.sock)")
+    agent.option("--health-port", kind=int, help="serve /healthz and /readyz on this port of localhost")
+
+    speaker = commands.add_parser("speaker", help="speak BGP for the agent on this node (same pod)")
+    _logs(speaker)
+    speaker.option("--run-dir", kind=Path, default=RUN_DIR, help="folder on tmpfs for what lives until the next boot")
+    speaker.option("--socket", kind=Path, help="socket to the agent (default RUN_DIR/speaker.sock)")
+
+    cleanup = commands.add_parser("cleanup", help="take everything of ours off this node")
+    _logs(cleanup)
+    _machine(cleanup)
+
+    commands.add_parser("version", help="print the version")
+    return top
+
+
+def _source(command: Any) -> None:
+    command.option("--kubeconfig", kind=Path, help="kubeconfig of the API server; without it the pod's account counts")
+    command.option("--server", help="URL of an API server that needs no credentials")
+    command.option("--secret-namespace", default=SECRET_NAMESPACE, help="namespace of the Secrets with passwords")
+
+
+def _logs(command: Any) -> None:
+    command.option("--log-format", default="console", help="console or json")
+
+
+def _machine(command: Any) -> None:
+    command.option("--run-dir", kind=Path, default=RUN_DIR, help="folder on tmpfs for what lives until the next boot")
+    command.option(
+        "--state-dir", kind=Path, default=STATE_DIR, help="folder on disk for the last picture of the cluster"
+    )
+    command.option(
+        "--cni-conf-dir", kind=Path, help="folder of CNI configurations, such as /etc/cni/net.d; none: no CNI"
+    )
+    command.option("--cni-bin-dir", kind=Path, default=Path("/opt/cni/bin"), help="folder of the CNI plugins")
+    command.option("--proc-sys", kind=Path, default=Path("/proc/sys"), help="where sysctls are written")
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
+
+
+def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
+    """Settings of ``agent`` and ``cleanup``."""
+    run_dir = arguments.run_dir
+    return AgentSettings(
+        node=getattr(arguments, "node", ""),
+        source=_source_settings(arguments),
+        socket=getattr(arguments, "socket", None) or run_dir / "speaker.sock",
+        run_dir=run_dir,
+        state_dir=arguments.state_dir,
+        cni_conf_dir=arguments.cni_conf_dir,
+        cni_bin_dir=arguments.cni_bin_dir,
+        proc_sys=arguments.proc_sys,
+        health_port=getattr(arguments, "health_port", None),
+    )
+
+
+def _source_settings(arguments: argparse.Namespace) -> Source:
+    folder = getattr(arguments, "folder", None)
+    chosen = [
+        flag
+        for flag, value in (
+            ("--from", folder),
+            ("--server", getattr(arguments, "server", None)),
+            ("--kubeconfig", getattr(arguments, "kubeconfig", None)),
+        )
+        if value
+    ]
+    if len(chosen) > 1:
+        raise CannotRunError(f"{' and '.join(chosen)} exclude each other")
+    if folder is not None and not folder.is_dir():
+        raise CannotRunError(f"--from {folder}: there is no such folder")
+    return Source(
+        folder=folder,
+        server=getattr(arguments, "server", None),
+        kubeconfig=getattr(arguments, "kubeconfig", None),
+        secret_namespace=getattr(arguments, "secret_namespace", SECRET_NAMESPACE),
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the chosen process until it ends."""
+    if arguments.command == "version":
+        from importlib.metadata import version
+
+        print(version("towpath"))
+        return 0
+    from towpath.controller.logging import configure
+
+    if arguments.log_format not in {"console", "json"}:
+        raise CannotRunError(f"--log-format {arguments.log_format}: console or json")
+    logs = Logs(process=arguments.command, style=arguments.log_format)
+    configure(process=logs.process, style=logs.style)
+    if arguments.command == "agent":
+        from towpath.controller import agent
+
+        return agent.main(agent_settings(arguments))
+    if arguments.command == "cleanup":
+        from towpath.controller import agent_cleanup
+
+        return agent_cleanup.main(agent_settings(arguments))
+    if arguments.command == "speaker":
+        from towpath.controller import agent_speaker
+
+        return agent_speaker.main(SpeakerSettings(socket=arguments.socket or arguments.run_dir / "speaker.sock"))
+    from towpath.controller import agent_controller
+
+    settings = ControllerSettings(
+        source=_source_settings(arguments),
+        identity=arguments.identity,
+        namespace=arguments.namespace,
+        health_port=arguments.health_port,
+    )
+    return agent_controller.main(settings)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the script ``towpath``."""
+    arguments = parser(os.environ).parse_args(argv)
+    try:
+        return run(arguments)
+    except CannotRunError as error:
+        print(f"towpath {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

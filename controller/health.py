@@ -1,0 +1,44 @@
+"""``/healthz`` and ``/readyz`` on localhost: is the process alive, and does it do what it should.
+
+Dead and not ready are different answers: a probe that kills a node's agent because a router is away makes it worse.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+_LONGEST_REQUEST = 4096
+
+
+class Health:
+    """Answers from two functions that give a sentence on what is wrong, or None."""
+
+    def __init__(self, *, dead: Callable[[], str | None], unready: Callable[[], str | None]) -> None:
+        self._checks = {"/healthz": dead, "/readyz": unready}
+
+    async def serve(self, port: int) -> asyncio.Server:
+        """Listen on 127.0.0.1; ``OSError`` where the port is taken."""
+        return await asyncio.start_server(self._answer, "127.0.0.1", port, limit=_LONGEST_REQUEST)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(2):
+                request = await reader.readuntil(b"\r\n")
+            status, body = self.response(request)
+            head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # a prober that went away or talks nonsense
+        finally:
+            writer.close()
+
+    def response(self, request_line: bytes) -> tuple[str, bytes]:
+        """Status and body for the first line of a request."""
+        method, _, rest = request_line.decode("latin-1").partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        if method not in {"GET", "HEAD"}:
+            return "405 Method Not Allowed", b"GET only\n"
+        if path not in self._checks:
+            return "404 Not Found", b"/healthz or /readyz\n"
+        wrong = self._checks[path]()
+        return ("200 OK", b"ok\n") if wrong is None else ("503 Service Unavailable", f"{wrong}\n".encode())

@@ -1,0 +1,185 @@
+"""One node, brought to where its objects say: each step looks at everything and hands every part its whole desired state.
+
+The order within a step is the promise: withdraw, then program the kernel, then announce what stands in it, then let pods
+have addresses. Until a complete picture is there, from the API or from disk, nothing is told to anybody.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from towpath.bgp.origins import speaker_state
+from towpath.controller.node.gate import Addressing, Picture, addressing, announceable
+from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
+from towpath.controller.node.report import Facts, compose
+from towpath.controller.secrets import Passwords, references
+from towpath.model.cluster import Cluster
+from towpath.model.kinds.bgp import SecretKey
+from towpath.model.kinds.node import BlockReport, NodeStatusStatus
+from towpath.model.net import Prefix
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.speaker import SpeakerState
+
+log = structlog.get_logger()
+
+
+class Patience(Struct, frozen=True):
+    """Seconds: how long a start waits for the API before the disk counts, and from when on the API counts as away."""
+
+    snapshot_after: float = 3.0
+    provisional_after: float = 30.0
+
+
+class NodeAgent:
+    """The agent's state is only what was told to others; everything else is looked up anew in every step."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        source: Source,
+        kernel: Kernel,
+        speaker: Speaker,
+        pods: Pods | None,
+        passwords: Passwords,
+        saved: Cluster | None,
+        patience: Patience | None = None,
+    ) -> None:
+        self.node = node
+        self._source = source
+        self._kernel = kernel
+        self._speaker = speaker
+        self._pods = pods
+        self._passwords = passwords
+        self._saved = saved
+        self._patience = patience or Patience()
+        self._started = asyncio.get_running_loop().time()
+        self._preserved: bool | None = None
+        self._announced: frozenset[Prefix] = frozenset()
+        self.state: SpeakerState | None = None
+        """What the speaker was told last."""
+        self.picture: Picture | None = None
+        """What the last step was made from."""
+        self.addressing = Addressing()
+        """Blocks that pods may have addresses from, as of the last step."""
+
+    async def step(self) -> bool:
+        """Bring everything one step on; whether it is all in place. ``OSError`` where the machine said no."""
+        picture = self._look()
+        if picture is None or not self._knows_passwords(picture):
+            return True  # what is missing wakes us when it comes
+        if self._preserved is None:
+            self._preserved = await self._kernel.start()
+        self.picture = picture
+        state = self._plan(picture.cluster)
+        if self.state is not None:
+            self._tell(state)  # a block that goes is withdrawn before its blackhole goes
+        await self._kernel.desire(picture.cluster, live=picture.live, sessions=state.sessions)
+        self._tell(state)
+        return self._serve(picture, state)
+
+    @property
+    def provisional(self) -> bool:
+        """Whether the API server has been away for so long that paths of unknown origin count."""
+        return self.away > self._patience.provisional_after
+
+    @property
+    def away(self) -> float:
+        """Seconds since the API server answered, or since this process began."""
+        last = self._source.last_contact
+        return asyncio.get_running_loop().time() - (self._started if last is None else last)
+
+    def patience_ends(self) -> float:
+        """Seconds until the disk counts at a start without the API server."""
+        return max(0.0, self._started + self._patience.snapshot_after - asyncio.get_running_loop().time())
+
+    def _look(self) -> Picture | None:
+        if self._source.complete:
+            return Picture(self._source.cluster(), live=True)
+        if self._saved is not None and self.patience_ends() == 0:
+            if self.picture is None:
+                log.warning("snapshot.used", remedy="the API server does not answer; changes wait until it does")
+            return Picture(self._saved, live=False)
+        return None
+
+    def _plan(self, cluster: Cluster) -> SpeakerState:
+        return speaker_state(
+            cluster,
+            self.node,
+            secrets=self._passwords.usable(in_use=self._runs_with),
+            forwarding_preserved=bool(self._preserved),
+            provisional=self.provisional,
+            severed=self._kernel.severed(),
+            own_addresses=self._kernel.own_addresses(),
+        )
+
+    def _tell(self, state: SpeakerState) -> None:
+        """Tell the speaker what may be said now."""
+        announcements = announceable(
+            state.announcements,
+            in_kernel=self._kernel.state().blackholes,
+            announced=self._announced,
+        )
+        self._announced = frozenset(announcements)
+        self.state = msgspec.structs.replace(state, announcements=announcements)
+        self._speaker.desire(self.state)
+
+    def _serve(self, picture: Picture, state: SpeakerState) -> bool:
+        """Let pods have addresses of the blocks that are ours for certain."""
+        blocks = [one for one in picture.cluster.blocks.values() if state.blocks.get(one.spec.cidr) == self.node]
+        self.addressing = addressing(
+            picture.cluster,
+            self.node,
+            blocks=[one for one in blocks if one.spec.node == self.node],
+            in_kernel=self._kernel.state().blackholes,
+        )
+        if picture.live and self._pods is not None:
+            self._pods.desire(picture.cluster, self.addressing)
+        return self._announced == frozenset(state.announcements)
+
+    def _knows_passwords(self, picture: Picture) -> bool:
+        """Whether each password was found or is known to be missing: a session must not lose one that was not read yet."""
+        wanted = references(picture.cluster)
+        return wanted <= self._passwords.held.keys() | self._passwords.missing.keys()
+
+    def _runs_with(self, key: SecretKey) -> bool:
+        """Whether a session that uses this password is up, or may be, as far as the speaker has said."""
+        report, state = self._speaker.report, self.state
+        if report is None or state is None:
+            return True
+        up = {one.name for one in report.sessions if one.state == "Established"}
+        return any(one.name in up for one in state.sessions.values() if one.password_ref == key)
+
+    def status(self, *, before: NodeStatusStatus | None, now: str) -> NodeStatusStatus | None:
+        """What to report of this node; None before the first step."""
+        if self.picture is None:
+            return None
+        cluster, kernel = self.picture.cluster, self._kernel.state()
+        own = cluster.nodes.get(self.node)
+        blocks: tuple[BlockReport, ...] = ()
+        if self._pods is not None:
+            blocks = self._pods.usage(self.addressing.usable, draining=self.addressing.draining)
+        facts = Facts(
+            node=self.node,
+            node_uid=own.meta.uid if own else "",
+            live=self.picture.live,
+            provisional=self.provisional,
+            connected=self._speaker.connected,
+            in_sync=kernel.in_sync and self._speaker.connected,
+            report=self._speaker.report,
+            blocks=blocks,
+            routes=kernel.routes,
+            lacking=self.addressing.lacking,
+            problems=(*kernel.problems, *self._source.problems(), *self._secret_problems(cluster)),
+        )
+        return compose(facts, before=before.conditions if before else (), now=now)
+
+    def _secret_problems(self, cluster: Cluster) -> list[Refusal]:
+        named = references(cluster)
+        return [
+            Refusal(Reason.SECRET_MISSING, sentence, Why("Secret", key.name, key.key))
+            for key, sentence in self._passwords.missing.items()
+            if key in named
+        ]

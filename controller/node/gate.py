@@ -1,0 +1,92 @@
+"""What a node may say and do, given what it knows: the order of things, as functions.
+
+A block is announced only once the kernel drops what pods do not take, and pods get addresses only from blocks that the
+API confirmed in this boot. What was said once is not taken back because the kernel is being repaired.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+
+from msgspec import Struct
+
+from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.net import Family, Prefix, family_of
+from towpath.model.speaker import Announcement
+
+
+class Picture(Struct, frozen=True):
+    """A complete cluster, and whether the API (or the folder) gave it to this process; else it is from disk."""
+
+    cluster: Cluster
+    live: bool
+
+
+def needs_blackhole(prefix: Prefix) -> bool:
+    """Whether a block is dropped by the kernel where no pod takes it; a single address is not."""
+    return prefix.prefixlen < family_of(prefix).bits
+
+
+def announceable(
+    wanted: Mapping[Prefix, Announcement],
+    *,
+    in_kernel: Collection[Prefix],
+    announced: Collection[Prefix],
+) -> dict[Prefix, Announcement]:
+    """The announcements that may be made now: blocks whose blackhole stands, what is out already, all that needs none."""
+    return {
+        prefix: one
+        for prefix, one in wanted.items()
+        if one.source != "Block" or not needs_blackhole(prefix) or prefix in in_kernel or prefix in announced
+    }
+
+
+class Addressing(Struct, frozen=True):
+    """Blocks that pods may get addresses from, blocks that they may not any more, and what keeps the node from ready."""
+
+    usable: tuple[Prefix, ...] = ()
+    draining: tuple[Prefix, ...] = ()
+    lacking: tuple[str, ...] = ()
+
+
+def addressing(
+    cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], in_kernel: Collection[Prefix]
+) -> Addressing:
+    """Judge this node's ``blocks`` (those in force) for the CNI configuration.
+
+    A block counts if it names the UID of the Node object that stands now; one without a UID was made by hand for
+    whatever node has the name.
+    """
+    own = cluster.nodes.get(node)
+    uid = own.meta.uid if own else ""
+    usable, draining, lacking = [], [], []
+    for block in blocks:
+        spec = block.spec
+        if spec.state == "Quarantined":
+            continue
+        if spec.node_uid and spec.node_uid != uid:
+            lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")
+        elif spec.state == "Draining":
+            draining.append(spec.cidr)
+        elif needs_blackhole(spec.cidr) and spec.cidr not in in_kernel:
+            lacking.append(f"block {spec.cidr} has no blackhole route yet")
+        else:
+            usable.append(spec.cidr)
+    served = {family_of(prefix) for prefix in usable}
+    lacking += [f"no {family.key} block yet" for family in sorted(families(cluster, node) - served)]
+    return Addressing(
+        usable=tuple(sorted(usable, key=_order)), draining=tuple(sorted(draining, key=_order)), lacking=tuple(lacking)
+    )
+
+
+def families(cluster: Cluster, node: str) -> frozenset[Family]:
+    """The families in which this node is to have addresses: those with a pool for it."""
+    found = cluster.routing_nodes.get(node)
+    labels = found.meta.labels if found else {}
+    return frozenset(
+        family_of(pool.spec.cidr)
+        for pool in cluster.pools.values()
+        if not pool.spec.disabled and (pool.spec.node_selector is None or pool.spec.node_selector.matches(labels))
+    )
+
+
+def _order(prefix: Prefix) -> tuple[int, bytes, int]:
+    return prefix.version, prefix.network_address.packed, prefix.prefixlen

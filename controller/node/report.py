@@ -1,0 +1,108 @@
+"""The status of a node, composed from what its parts say; a pure function, so that any state of a node can be tried."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from towpath.controller.status import condition, listed, with_times
+from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport, SessionReport
+from towpath.model.net import family_of
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.resource import Condition
+from towpath.model.speaker import Report
+
+
+class Facts(Struct, frozen=True):
+    """What the agent knows of its node at one moment."""
+
+    node: str
+    node_uid: str
+    live: bool
+    """The cluster came from the API (or the folder) in this process, not from disk."""
+    provisional: bool
+    connected: bool
+    """The speaker is connected."""
+    in_sync: bool
+    """The kernel holds everything that is wanted, and absences are believed."""
+    report: Report | None
+    blocks: tuple[BlockReport, ...]
+    routes: RouteReport
+    lacking: tuple[str, ...] = ()
+    """What keeps pods from getting addresses."""
+    problems: tuple[Refusal, ...] = ()
+
+
+def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatusStatus:
+    """The status; ``now`` (RFC 3339) is the time of conditions that changed since ``before``."""
+    return NodeStatusStatus(
+        node_uid=facts.node_uid,
+        in_sync=facts.in_sync,
+        sessions=facts.report.sessions if facts.report else (),
+        blocks=facts.blocks,
+        routes=facts.routes,
+        foreign_paths=facts.report.foreign_paths if facts.report else (),
+        conditions=with_times(conditions(facts), before=before, now=now),
+    )
+
+
+def conditions(facts: Facts) -> list[Condition]:
+    """Ready, InSync and APIReachable always; beside them one condition for each reason of a problem, while it lasts."""
+    unready = list(facts.lacking)
+    if not facts.connected:
+        unready.append("the speaker is not connected")
+    made = [
+        condition("Ready", holds=not unready, reason="NotReady" if unready else "Ready", message=listed(unready)),
+        condition(
+            "InSync", holds=facts.in_sync, reason="InSync" if facts.in_sync else "Synchronising", message=_behind(facts)
+        ),
+        _reachable(facts),
+    ]
+    sentences: dict[Reason, set[str]] = defaultdict(set)
+    for one in (*facts.problems, *_exhausted(facts)):
+        sentences[one.reason].add(one.message)
+    made += [
+        condition(reason.value, holds=True, reason=reason.value, message=listed(sorted(messages)))
+        for reason, messages in sorted(sentences.items())
+    ]
+    return made
+
+
+def _behind(facts: Facts) -> str:
+    if facts.in_sync:
+        return ""
+    routes = facts.routes
+    if not facts.connected:
+        return "the speaker is not connected"
+    if routes.installed < routes.desired:
+        return f"{routes.installed} of {routes.desired} routes are installed"
+    waiting = [one.name for one in _sessions(facts) if one.state not in {"Established", "Withheld"}]
+    return f"sessions that are not up: {listed(waiting)}" if waiting else "waiting for End-of-RIB"
+
+
+def _reachable(facts: Facts) -> Condition:
+    if not facts.live:
+        return condition(
+            "APIReachable",
+            holds=False,
+            reason="Snapshot",
+            message="running on the last picture on disk; no block is claimed",
+        )
+    if facts.provisional:
+        return condition("APIReachable", holds=False, reason="NoAnswer", message="no answer for more than 30 s")
+    return condition("APIReachable", holds=True, reason="Reachable")
+
+
+def _exhausted(facts: Facts) -> list[Refusal]:
+    free: dict[str, int] = defaultdict(int)
+    for block in facts.blocks:
+        free[family_of(block.cidr).key] += block.capacity - block.in_use
+    return [
+        Refusal(Reason.POOL_EXHAUSTED, f"no {family} address is free on this node", Why("Node", facts.node))
+        for family, count in free.items()
+        if count <= 0
+    ]
+
+
+def _sessions(facts: Facts) -> tuple[SessionReport, ...]:
+    return facts.report.sessions if facts.report else ()

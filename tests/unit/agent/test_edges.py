@@ -1,0 +1,105 @@
+"""Logs, events, health and the command line."""
+
+import io
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+
+from towpath.controller import logging as ours
+from towpath.controller.cli import agent_settings, main, parser
+from towpath.controller.health import Health
+from towpath.controller.node.events import EventFilter, event
+from towpath.model.secret import Secret
+
+
+@pytest.fixture
+def lines() -> io.StringIO:
+    """The JSON log of this process."""
+    stream = io.StringIO()
+    ours.configure(process="test", style="json", stream=stream)
+    yield stream
+    ours.set_level("Info")
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
+def test_a_secret_is_stars_wherever_it_is(lines: io.StringIO) -> None:
+    """Values, nested values and fields that are named like a password print as stars."""
+    secret = Secret(b"canary")
+    structlog.get_logger().info("seen", one=secret, many={"x": [secret]}, password="canary", text=f"{secret}")
+    assert "canary" not in lines.getvalue()
+    assert json.loads(lines.getvalue())["many"] == {"x": ["***"]}
+
+
+def test_the_level_follows_the_configuration(lines: io.StringIO) -> None:
+    """``logSeverityScreen`` takes effect at once, on loggers that exist already; ExaBGP never goes below INFO."""
+    log = structlog.get_logger()
+    log.debug("one")
+    ours.set_level("Debug")
+    log.debug("two")
+    assert ours.logging.getLogger("exabgp").level == ours.logging.INFO
+    ours.set_level("Error")
+    log.warning("three")
+    log.error("four")
+    assert [json.loads(line)["event"] for line in lines.getvalue().splitlines()] == ["two", "four"]
+
+
+def test_messages_of_libraries_are_events(lines: io.StringIO) -> None:
+    """The standard library's records come out as ours."""
+    ours.logging.getLogger("aiohttp").warning("slow %s", "thing")
+    found = json.loads(lines.getvalue())
+    assert (found["event"], found["logger"], found["message"]) == ("library.message", "aiohttp", "slow thing")
+
+
+def test_the_same_event_is_written_once_in_five_minutes() -> None:
+    """Repeats are silent, others pass until the burst is used up."""
+    one = EventFilter()
+    assert one.passes("MaxPrefix", "peer tor", now=1000)
+    assert not one.passes("MaxPrefix", "peer tor", now=1299)
+    assert one.passes("MaxPrefix", "peer tor", now=1301)
+    assert sum(one.passes("MaxPrefix", f"peer {n}", now=1302) for n in range(100)) < 21
+
+
+def test_an_event_concerns_the_node() -> None:
+    """An event has the shape that the API wants, and its note has an end."""
+    made = event("a", uid="u", reason="OriginInvalid", note="x" * 2000, now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
+    assert made["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "u"}
+    assert made["firstTimestamp"] == "2026-01-02T00:00:00Z"
+    assert len(made["message"]) == 1024
+
+
+def test_not_ready_is_not_dead() -> None:
+    """The two paths answer by themselves; other paths and methods are refused."""
+    health = Health(dead=lambda: None, unready=lambda: "no ipv6 block yet")
+    assert health.response(b"GET /healthz HTTP/1.1\r\n") == ("200 OK", b"ok\n")
+    assert health.response(b"GET /readyz?verbose HTTP/1.1\r\n") == ("503 Service Unavailable", b"no ipv6 block yet\n")
+    assert health.response(b"GET /etc/passwd HTTP/1.1\r\n")[0].startswith("404")
+    assert health.response(b"POST /healthz HTTP/1.1\r\n")[0].startswith("405")
+    assert health.response(b"\xff\xfe\r\n")[0].startswith("405")
+
+
+def test_flags_win_over_the_environment() -> None:
+    """``TOWPATH_*`` gives defaults, flags override them, folders follow the run dir."""
+    environment = {"TOWPATH_NODE": "one", "TOWPATH_RUN_DIR": "/run/x", "TOWPATH_HEALTH_PORT": "9000"}
+    found = agent_settings(parser(environment).parse_args(["agent", "--node", "two"]))
+    assert (found.node, found.run_dir, found.health_port) == ("two", Path("/run/x"), 9000)
+    assert found.socket == Path("/run/x/speaker.sock")
+
+
+def test_usage_errors_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A bad value in the environment names the variable; exclusive flags are named; the exit codes differ."""
+    with pytest.raises(SystemExit) as usage:
+        parser({"TOWPATH_HEALTH_PORT": "many"}).parse_args(["agent"])
+    assert usage.value.code == 2
+    assert "TOWPATH_HEALTH_PORT='many'" in capsys.readouterr().err
+    assert main(["agent", "--from", "/tmp", "--server", "http://127.0.0.1:1"]) == 1
+    assert "--from and --server exclude each other" in capsys.readouterr().err
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """``towpath version`` prints a version and nothing else."""
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.count(".") == 2

@@ -1,0 +1,86 @@
+"""What a node may announce, and which blocks pods may have addresses from."""
+
+from ipaddress import ip_network
+
+from tests.unit.agent.worlds import block, cluster, pool
+from towpath.controller.node.gate import addressing, announceable, families
+from towpath.model.cluster import Node
+from towpath.model.net import Family
+from towpath.model.resource import Meta
+from towpath.model.selector import parse_selector
+from towpath.model.speaker import Announcement
+
+V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
+BLOCKS = [block(str(V4), "a"), block(str(V6), "a")]
+
+
+def wanted(*prefixes: str, source: str = "Block") -> dict:
+    return {
+        ip_network(prefix): Announcement(prefix=ip_network(prefix), source=source, local_preference=100)
+        for prefix in prefixes
+    }
+
+
+def test_a_block_is_announced_once_its_blackhole_stands() -> None:
+    """A block without blackhole waits; one whose blackhole is being repaired stays announced."""
+    both = wanted(str(V4), str(V6))
+    assert set(announceable(both, in_kernel={V4}, announced=())) == {V4}
+    assert set(announceable(both, in_kernel={V4}, announced={V6})) == {V4, V6}
+    assert set(announceable(both, in_kernel=(), announced={V4, ip_network("10.9.0.0/26")})) == {V4}
+
+
+def test_what_needs_no_blackhole_is_announced_at_once() -> None:
+    """A block of one address, and a service, wait for nothing."""
+    single = wanted("10.244.0.1/32", "fd00:244::1/128")
+    service = wanted("10.96.0.0/16", source="Service")
+    assert announceable({**single, **service}, in_kernel=(), announced=()) == {**single, **service}
+
+
+def test_confirmed_blocks_serve_pods() -> None:
+    """Blocks of this very node whose blackholes stand are usable, and nothing is lacking."""
+    found = addressing(cluster(), "a", blocks=BLOCKS, in_kernel={V4, V6})
+    assert found.usable == (V4, V6)
+    assert found.lacking == ()
+
+
+def test_a_block_without_blackhole_waits() -> None:
+    """Pods get no address of a block that the kernel does not drop yet."""
+    found = addressing(cluster(), "a", blocks=BLOCKS, in_kernel={V4})
+    assert found.usable == (V4,)
+    assert found.lacking == (f"block {V6} has no blackhole route yet", "no ipv6 block yet")
+
+
+def test_a_block_of_an_earlier_node_serves_nobody() -> None:
+    """A block bound to another UID is not this node's, although the name is the same."""
+    nodes = {"a": Node(meta=Meta(name="a", uid="uid-of-the-new-a"))}
+    found = addressing(cluster(nodes=nodes), "a", blocks=BLOCKS, in_kernel={V4, V6})
+    assert found.usable == ()
+    assert f"block {V4} belongs to an earlier node of this name" in found.lacking
+
+
+def test_without_a_node_object_no_bound_block_is_used() -> None:
+    """Nobody's block becomes ours because our Node object is not there."""
+    assert addressing(cluster(nodes={}), "a", blocks=BLOCKS, in_kernel={V4, V6}).usable == ()
+
+
+def test_a_block_made_by_hand_goes_by_the_name() -> None:
+    """A block without UID, as in a folder of manifests, serves the node that it names."""
+    blocks = [block(str(V4), "a", node_uid=""), block(str(V6), "a", node_uid="")]
+    assert addressing(cluster(nodes={}), "a", blocks=blocks, in_kernel={V4, V6}).usable == (V4, V6)
+
+
+def test_draining_and_quarantined_blocks_give_nothing_out() -> None:
+    """A draining block is told apart, a quarantined one is not ours any more."""
+    blocks = [block(str(V4), "a", state="Draining"), block(str(V6), "a", state="Quarantined")]
+    found = addressing(cluster(), "a", blocks=blocks, in_kernel={V4, V6})
+    assert (found.usable, found.draining) == ((), (V4,))
+
+
+def test_families_come_from_the_pools_of_this_node() -> None:
+    """A pool that is disabled or selects other nodes asks for no family."""
+    pools = [
+        pool("off", "10.1.0.0/16", disabled=True),
+        pool("elsewhere", "10.2.0.0/16", node_selector=parse_selector("rack == 'two'")),
+        pool("here", "fd01::/112", node_selector=parse_selector("rack == 'one'")),
+    ]
+    assert families(cluster(pools={one.name: one for one in pools}), "a") == {Family.IPV6}

@@ -1,0 +1,163 @@
+"""When a status is written, and what it says."""
+
+from ipaddress import ip_interface, ip_network
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.unit.agent.worlds import FakeApi
+from towpath.controller.node.report import Facts, compose
+from towpath.controller.ports import UnreachableError
+from towpath.controller.status import Limits, StatusWriter, listed, with_times
+from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport, RoutingNodeStatus, SessionReport
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.resource import Condition
+from towpath.model.speaker import Report
+
+FINE = Facts(
+    node="a",
+    node_uid="uid-a",
+    live=True,
+    provisional=False,
+    connected=True,
+    in_sync=True,
+    report=Report(
+        sessions=(SessionReport(name="Global-10-0-0-254", peer="10.0.0.254", remote_as=65000, state="Established"),)
+    ),
+    blocks=(BlockReport(cidr=ip_network("10.244.0.0/26"), in_use=3, capacity=62),),
+    routes=RouteReport(desired=2, installed=2),
+)
+
+
+def facts(**changes: Any) -> Facts:
+    return msgspec.structs.replace(FINE, **changes)
+
+
+def status(**changes: Any) -> NodeStatusStatus:
+    return compose(facts(**changes), before=(), now="2026-01-01T00:00:00Z")
+
+
+def by_type(one: NodeStatusStatus) -> dict[str, Condition]:
+    return {each.type: each for each in one.conditions}
+
+
+def test_a_node_where_all_is_well() -> None:
+    """Three conditions hold and there is no other."""
+    assert {kind: one.status for kind, one in by_type(status()).items()} == {
+        "APIReachable": "True",
+        "InSync": "True",
+        "Ready": "True",
+    }
+
+
+def test_a_missing_block_and_a_missing_speaker_are_named() -> None:
+    """Not ready says everything that is missing."""
+    ready = by_type(status(lacking=("no ipv6 block yet",), connected=False, in_sync=False))["Ready"]
+    assert (ready.status, ready.message) == ("False", "no ipv6 block yet; the speaker is not connected")
+
+
+def test_out_of_sync_says_what_is_waited_for() -> None:
+    """The message counts routes first, then names sessions, then End-of-RIB."""
+    waiting = Report(sessions=(SessionReport(name="tor", peer="10.0.0.254", remote_as=65000, state="Active"),))
+    assert (
+        "1 of 2 routes" in by_type(status(in_sync=False, routes=RouteReport(desired=2, installed=1)))["InSync"].message
+    )
+    assert "tor" in by_type(status(in_sync=False, report=waiting))["InSync"].message
+    assert "End-of-RIB" in by_type(status(in_sync=False))["InSync"].message
+
+
+def test_problems_of_one_reason_are_one_condition() -> None:
+    """Two foreign routes are one condition that names both prefixes."""
+    problems = tuple(
+        Refusal(Reason.FOREIGN_ROUTE, f"{prefix} is somebody else's", Why("Node", "a"))
+        for prefix in ("10.1.0.0/26", "10.2.0.0/26")
+    )
+    found = by_type(status(problems=problems))["ForeignRoute"]
+    assert found.status == "True"
+    assert found.message == "10.1.0.0/26 is somebody else's; 10.2.0.0/26 is somebody else's"
+
+
+def test_a_full_node_is_exhausted_in_that_family() -> None:
+    """No free address in a family is a condition that names the family."""
+    full = BlockReport(cidr=ip_network("fd00::/122"), in_use=60, capacity=60)
+    assert "ipv6" in by_type(status(blocks=(*FINE.blocks, full)))["PoolExhausted"].message
+
+
+def test_running_from_disk_is_said() -> None:
+    """On the snapshot, and after 30 s without answer, the API counts as not reachable, for different reasons."""
+    assert by_type(status(live=False))["APIReachable"].reason == "Snapshot"
+    assert by_type(status(provisional=True))["APIReachable"].reason == "NoAnswer"
+
+
+def test_a_condition_keeps_its_time_while_it_holds() -> None:
+    """A new message is no transition; another status is."""
+    old = Condition(type="Ready", status="True", reason="Ready", last_transition_time="then")
+    same = with_times([Condition(type="Ready", status="True", reason="Ready", message="x")], before=[old], now="now")
+    other = with_times([Condition(type="Ready", status="False", reason="NotReady")], before=[old], now="now")
+    assert (same[0].last_transition_time, other[0].last_transition_time) == ("then", "now")
+
+
+def test_a_long_list_is_cut() -> None:
+    """A thousand conflicts do not make a message of a thousand prefixes."""
+    assert listed(str(n) for n in range(1000)) == "0; 1; 2; 3; 4; 5; 6; 7 and 992 more"
+
+
+def counters(number: int) -> NodeStatusStatus:
+    return status(routes=RouteReport(desired=number, installed=number))
+
+
+async def test_counters_are_written_every_half_minute() -> None:
+    """A status whose numbers drift is written once in 30 s; one that does not differ never."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a", limits=Limits(jitter=0))
+    assert await writer.offer(counters(1), None, now=100) is None
+    api.calls.clear()
+    assert await writer.offer(counters(2), None, now=101) == 29
+    assert await writer.offer(counters(1), None, now=102) is None
+    assert api.calls == []
+    assert await writer.offer(counters(3), None, now=130) is None
+    assert api.calls == [("patch_status", "NodeStatus", "a")]
+    assert api.objects["NodeStatus", "", "a"]["status"]["routes"]["installed"] == 3
+
+
+async def test_a_condition_is_written_at_once_and_once_a_second() -> None:
+    """A changed condition does not wait for the half minute; a flapping one is written once a second at most."""
+    writer = StatusWriter(FakeApi(), node="a")
+    await writer.offer(status(), None, now=100)
+    assert await writer.offer(status(connected=False), None, now=100.25) == pytest.approx(0.75)
+    assert await writer.offer(status(connected=False), None, now=101) is None
+
+
+async def test_the_object_is_created_where_it_is_missing() -> None:
+    """A node without NodeStatus gets one, with the status in it."""
+    api = FakeApi()
+    await StatusWriter(api, node="a").offer(status(), None, now=100)
+    assert [verb for verb, _, _ in api.calls] == ["patch_status", "create", "patch_status"]
+    assert api.objects["NodeStatus", "", "a"]["status"]["nodeUID"] == "uid-a"
+
+
+async def test_what_was_not_written_is_offered_again() -> None:
+    """An API server that does not answer leaves the status unwritten, and the next offer writes it."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a")
+    api.failure = UnreachableError("no answer")
+    with pytest.raises(UnreachableError):
+        await writer.offer(status(), None, now=100)
+    api.failure = None
+    await writer.offer(status(), None, now=102)
+    assert writer.written == status()
+
+
+async def test_the_addresses_found_go_to_the_routing_node() -> None:
+    """They are written when they change, and wait for the object where there is none yet."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a")
+    found = RoutingNodeStatus(ipv4_address=ip_interface("10.0.0.1/24"))
+    await writer.offer(status(), found, now=100)
+    api.put("RoutingNode", "a", spec={})
+    await writer.offer(status(), found, now=102)
+    assert api.objects["RoutingNode", "", "a"]["status"]["ipv4Address"] == "10.0.0.1/24"
+    api.calls.clear()
+    await writer.offer(status(), found, now=200)
+    assert api.calls == []
