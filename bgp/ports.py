@@ -67,6 +67,21 @@ class Loss(Struct, frozen=True):
     message: str = ""
 
 
+class SessionError(Exception):
+    """The session must end with this NOTIFICATION (RFC 4271 §4.5): raised by ``SessionSink.updates`` and the engine itself.
+
+    Raised for UPDATEs whose prefixes cannot be told apart (RFC 7606 §5) and for a prefix limit with action Reset. The
+    engine sends the NOTIFICATION, closes, and reports the loss (``REFUSED``) like any other.
+    """
+
+    def __init__(self, code: int, subcode: int, *, data: bytes = b"", message: str = "") -> None:
+        super().__init__(message or f"NOTIFICATION {code}/{subcode}")
+        self.code = code
+        self.subcode = subcode
+        self.data = data
+        self.message = message
+
+
 class SessionSink(Protocol):
     """What the engine calls: implemented by the table. ``name`` is ``Session.name``."""
 
@@ -74,7 +89,7 @@ class SessionSink(Protocol):
         """The session is up. Its Adj-RIB-Out starts whole: everything, then End-of-RIB."""
 
     def updates(self, name: str, bodies: Sequence[bytes]) -> None:
-        """UPDATE messages without their 19-byte headers, in the order of arrival."""
+        """UPDATE messages without their 19-byte headers, in the order of arrival. Raises ``SessionError``."""
 
     def refresh(self, name: str, family: Family) -> None:
         """The peer asks for our routes again (RFC 2918)."""

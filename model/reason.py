@@ -25,6 +25,9 @@ class Reason(enum.StrEnum):
     OVERLAPPING_POOL = "OverlappingPool"
     OVERLAPPING_BLOCK = "OverlappingBlock"
     NO_POOL = "NoPool"
+    MASS_WITHDRAW = "MassWithdraw"
+    KIND_MISSING = "KindMissing"
+    UNREADABLE = "Unreadable"
     # sessions that are in the plan and not run
     SECRET_MISSING = "SecretMissing"  # noqa: S105  # the name of a reason, not a secret
     DUPLICATE_PEER = "DuplicatePeer"
@@ -33,6 +36,8 @@ class Reason(enum.StrEnum):
     SHUTDOWN = "Shutdown"
     MISMATCH = "Mismatch"
     LARGE_MESH = "LargeMesh"
+    KEY_LIMIT = "KeyLimit"
+    LISTEN_REFUSED = "ListenRefused"
     # paths that are received and not used: safety
     MALFORMED = "Malformed"
     MISSING_ATTRIBUTE = "MissingAttribute"

@@ -1,0 +1,163 @@
+"""Bytes of OPEN, NOTIFICATION and ROUTE-REFRESH: the seam to ExaBGP's message classes.
+
+Only this module and ``neighbor`` touch ExaBGP. What comes from a peer goes into its decoders as bytes and leaves here as
+our values; whatever a decoder raises on bad bytes becomes a ``SessionError`` with the NOTIFICATION that RFC 4271 asks for.
+"""
+
+import os
+
+# ExaBGP reads its settings at import: its logger stays silent (at DEBUG it prints MD5 keys and dies of short headers)
+os.environ.update({"exabgp_log_enable": "false", "exabgp_log_level": "CRITICAL"})
+
+import struct
+from ipaddress import IPv4Address
+
+from exabgp.bgp.message import KeepAlive, Message, Notification, Notify, Open
+from exabgp.bgp.message.direction import Direction
+from exabgp.bgp.message.open.capability import Capability, Negotiated
+from exabgp.bgp.message.open.capability.graceful import Graceful
+from exabgp.bgp.message.refresh import RouteRefresh
+from exabgp.bgp.neighbor import Neighbor
+from msgspec import Struct
+
+from towpath.bgp.ports import PeerRestart, SessionError
+from towpath.model.net import Family
+
+OPEN = int(Message.CODE.OPEN)
+UPDATE = int(Message.CODE.UPDATE)
+NOTIFICATION = int(Message.CODE.NOTIFICATION)
+KEEPALIVE = int(Message.CODE.KEEPALIVE)
+REFRESH = int(Message.CODE.ROUTE_REFRESH)
+
+MARKER: bytes = Message.MARKER
+HEADER_LENGTH: int = Message.HEADER_LEN
+KEEPALIVE_MESSAGE: bytes = KeepAlive().message()
+
+NOTIFICATION_BIT = 0x4
+"""N of the graceful restart capability (RFC 8538 §2), beside R (0x8)."""
+
+CEASE = 6
+HARD_RESET = 9
+
+_UNICAST = 1
+_FAMILY_BY_AFI = {family.afi: family for family in Family}
+_DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error)
+
+
+class Agreement(Struct, frozen=True):
+    """What the two OPENs agree on, as far as it is in the OPENs."""
+
+    families: tuple[Family, ...]
+    peer_router_id: int
+    peer_as: int
+    hold_time: int
+    four_octet_as: bool
+    message_size: int
+    restart: PeerRestart | None
+
+
+class Goodbye(Struct, frozen=True):
+    """A NOTIFICATION that a peer sent."""
+
+    code: int
+    subcode: int
+    message: str
+
+
+def valid_length(kind: int, length: int) -> bool:
+    """Whether a message of this type may have this length, header included (RFC 4271 §6.1)."""
+    rule = Message.Length.get(kind)
+    return rule is not None and bool(rule(length))
+
+
+def notification(code: int, subcode: int, data: bytes = b"") -> bytes:
+    """A NOTIFICATION message."""
+    return bytes(Notify(code, subcode, data).message())
+
+
+def hard_reset(code: int, subcode: int, data: bytes = b"") -> bytes:
+    """A Cease/Hard Reset around another NOTIFICATION (RFC 8538 §3): the peer keeps no routes."""
+    return notification(CEASE, HARD_RESET, bytes((code, subcode)) + data)
+
+
+def read_notification(body: bytes) -> Goodbye:
+    """The code and the text of a NOTIFICATION; one that is too short has code 0."""
+    try:
+        received = Notification.unpack_message(body)
+        return Goodbye(code=received.code, subcode=received.subcode, message=str(received)[:512])
+    except _DECODE_ERRORS:
+        return Goodbye(code=body[0] if body else 0, subcode=body[1] if len(body) > 1 else 0, message="unreadable")
+
+
+def read_refresh(body: bytes) -> Family | None:
+    """The family whose routes the peer asks for; None for what we take no part in."""
+    try:
+        message = Message.unpack(REFRESH, body, Direction.IN, None)
+    except Notify as refused:
+        raise _session_error(refused) from None
+    if message.reserved != RouteRefresh.request or int(message.safi) != _UNICAST:
+        return None
+    return _FAMILY_BY_AFI.get(int(message.afi))
+
+
+def read_open(body: bytes, sent: Open, neighbor: Neighbor) -> Agreement:
+    """Judge the peer's OPEN and negotiate; ``SessionError`` with code 2 if it does not fit."""
+    try:
+        received = Open.unpack_message(body)
+        negotiated = Negotiated(neighbor)
+        negotiated.sent(sent)
+        negotiated.received(received)
+        refused = negotiated.validate(neighbor)
+        agreement = None if refused is not None else _agreement(sent, received, negotiated)
+    except Notify as refusal:
+        raise _session_error(refusal) from None
+    except _DECODE_ERRORS as error:
+        raise SessionError(2, 0, message=f"the OPEN cannot be read: {error}") from None
+    if agreement is None:
+        raise _session_error(Notify(*refused))
+    return agreement
+
+
+def _agreement(sent: Open, received: Open, negotiated: Negotiated) -> Agreement:
+    offered = _families(sent.capabilities[Capability.CODE.MULTIPROTOCOL])
+    if Capability.CODE.MULTIPROTOCOL in received.capabilities:
+        theirs = _families(received.capabilities[Capability.CODE.MULTIPROTOCOL])
+    else:
+        theirs = (Family.IPV4,)  # RFC 4760 §8: a peer without the capability speaks IPv4 unicast
+    families = tuple(family for family in offered if family in theirs)
+    if not families:
+        raise SessionError(2, 7, message="no address family in common")
+    return Agreement(
+        families=families,
+        peer_router_id=int(IPv4Address(received.router_id.pack())),
+        peer_as=int(negotiated.peer_as),
+        hold_time=int(negotiated.holdtime),
+        four_octet_as=bool(negotiated.asn4),
+        message_size=int(negotiated.msg_size),
+        restart=_peer_restart(sent, received),
+    )
+
+
+def _families(pairs: list[tuple[int, int]]) -> tuple[Family, ...]:
+    return tuple(
+        _FAMILY_BY_AFI[int(afi)] for afi, safi in pairs if int(afi) in _FAMILY_BY_AFI and int(safi) == _UNICAST
+    )
+
+
+def _peer_restart(sent: Open, received: Open) -> PeerRestart | None:
+    code = Capability.CODE.GRACEFUL_RESTART
+    if code not in sent.capabilities or code not in received.capabilities:
+        return None
+    graceful = received.capabilities[code]
+    return PeerRestart(
+        restart_time=graceful.restart_time,
+        restarting=bool(graceful.restart_flag & Graceful.RESTART_STATE),
+        notification=bool(graceful.restart_flag & NOTIFICATION_BIT),
+        preserved=_families([pair for pair, flags in graceful.items() if flags & Graceful.FORWARDING_STATE]),
+        families=_families(list(graceful)),
+    )
+
+
+def _session_error(refused: Notify) -> SessionError:
+    data = bytes(refused.data)
+    return SessionError(refused.code, refused.subcode, data=data, message=str(refused)[:512])

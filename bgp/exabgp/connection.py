@@ -1,0 +1,316 @@
+"""One TCP connection of a session, from our OPEN to its end: OpenSent, OpenConfirm, Established (RFC 4271 §8).
+
+It reads in bulk, answers errors with the NOTIFICATION they ask for, keeps the two timers on the monotonic clock, and
+pulls what to send only while the socket takes more. Which of several connections survives is decided by its owner.
+"""
+
+import asyncio
+import contextlib
+import enum
+import random
+import socket
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from exabgp.bgp.message import Open
+from exabgp.bgp.neighbor import Neighbor
+from msgspec import Struct
+
+from towpath.bgp.exabgp import codec
+from towpath.bgp.exabgp.reader import Reader
+from towpath.bgp.ports import Loss, LossKind, SessionError
+from towpath.model.net import Family
+
+RECEIVE_BYTES = 262144
+"""Read at most this much of one session before the others are served."""
+CHUNK_BYTES = 65536
+_CHUNKS_A_TURN = 8
+_OPEN_SECONDS = 60.0
+"""How long a new connection may wait for its OPEN and its KEEPALIVE (RFC 4271 §8 proposes four minutes)."""
+_SEND_HOLD_SECONDS = 480.0
+"""A peer that takes nothing for this long is lost (RFC 9687)."""
+_LINGER_SECONDS = 2.0
+
+
+class State(enum.Enum):
+    """States of RFC 4271 §8.2.2."""
+
+    IDLE = "Idle"
+    CONNECT = "Connect"
+    ACTIVE = "Active"
+    OPEN_SENT = "OpenSent"
+    OPEN_CONFIRM = "OpenConfirm"
+    ESTABLISHED = "Established"
+
+
+class Offer(Struct, frozen=True):
+    """What we say in the OPEN, and what the peer's OPEN is judged by."""
+
+    view: Neighbor
+    message: Open
+    keepalive_time: int
+
+
+class Owner(Protocol):
+    """Whoever a connection belongs to. Every method may raise ``SessionError`` but ``pull`` and ``closed``."""
+
+    def opened(self, connection: "Connection") -> None:
+        """The peer's OPEN was read and fits: the moment for collisions. The connection may be closed in it."""
+
+    def established(self, connection: "Connection") -> None:
+        """The peer confirmed our OPEN."""
+
+    def updates(self, bodies: Sequence[bytes]) -> None:
+        """UPDATE bodies of the established connection."""
+
+    def refresh(self, family: Family) -> None:
+        """The peer asks for our routes again."""
+
+    def pull(self, limit: int) -> bytes:
+        """What to send next."""
+
+    def closed(self, connection: "Connection", loss: Loss) -> None:
+        """The connection has ended, in whatever state; called once."""
+
+
+class Connection:
+    """A connected socket that speaks BGP. ``start`` sends the OPEN."""
+
+    def __init__(self, sock: socket.socket, *, owner: Owner, offer: Offer, dialled: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._sock = sock
+        self._owner = owner
+        self._offer = offer
+        self.dialled = dialled
+        self.state = State.IDLE
+        self.agreement: codec.Agreement | None = None
+        self.born = self._loop.time()
+        self._reader = Reader()
+        self._out = b""
+        self._waiting_to_write = False
+        self._blocked_since: float | None = None
+        self._flush_handle: asyncio.Handle | None = None
+        self._hold_handle: asyncio.TimerHandle | None = None
+        self._keepalive_handle: asyncio.TimerHandle | None = None
+        self._hold_time = _OPEN_SECONDS
+        self._heard = self.born
+
+    def start(self) -> None:
+        """Send our OPEN and listen for the peer's."""
+        self.state = State.OPEN_SENT
+        self._loop.add_reader(self._sock, self._guarded, self._readable)
+        self._watch()
+        self._send(self._offer.message.message())
+
+    @property
+    def local_name(self) -> tuple[str, int]:
+        """Our address and port."""
+        name = self._sock.getsockname()
+        return name[0], name[1]
+
+    @property
+    def keepalive_time(self) -> float:
+        """Seconds between KEEPALIVEs: as configured, at most a third of the hold time."""
+        agreed = self.agreement.hold_time if self.agreement else 0
+        return min(float(self._offer.keepalive_time or agreed), agreed / 3)
+
+    def wake(self) -> None:
+        """There may be something to pull."""
+        if self.state is State.ESTABLISHED and self._flush_handle is None and not self._waiting_to_write:
+            self._flush_handle = self._loop.call_soon(self._guarded, self._flush)
+
+    def refuse(self, error: SessionError) -> None:
+        """End the connection with a NOTIFICATION because of an error."""
+        loss = Loss(LossKind.REFUSED, error.code, error.subcode, error.message)
+        self.close(loss, say=codec.notification(error.code, error.subcode, error.data))
+
+    def close(self, loss: Loss, *, say: bytes = b"") -> None:
+        """End the connection, with a last message or without a word; a second call does nothing."""
+        if self.state is State.IDLE:
+            return
+        self._loop.remove_reader(self._sock)
+        self._loop.remove_writer(self._sock)
+        for handle in (self._flush_handle, self._hold_handle, self._keepalive_handle):
+            if handle is not None:
+                handle.cancel()
+        if say:
+            with contextlib.suppress(OSError):
+                self._sock.send(self._out + say)
+            _linger(self._sock, self._loop)
+        else:
+            self._sock.close()
+        self._out = b""
+        self._owner.closed(self, loss)
+        self.state = State.IDLE
+
+    # receiving
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Run a callback of the loop: an error of the session ends it, a bug ends it too and flies on."""
+        try:
+            step()
+        except SessionError as error:
+            self.refuse(error)
+        except BaseException:
+            self.refuse(SessionError(codec.CEASE, 8, message="internal error"))
+            raise
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(RECEIVE_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as error:
+            self.close(Loss(LossKind.CONNECTION, message=error.strerror or str(error)))
+            return
+        if not data:
+            self.close(Loss(LossKind.CONNECTION, message="the peer closed the connection"))
+            return
+        for kind, bodies in self._reader.feed(data):
+            self._heard = self._loop.time()
+            self._receive(kind, bodies)
+            if self.state is State.IDLE:
+                return
+
+    def _receive(self, kind: int, bodies: list[bytes]) -> None:
+        if kind == codec.NOTIFICATION:
+            self._notified(bodies[0])
+        elif self.state is State.ESTABLISHED:
+            if kind == codec.UPDATE:
+                self._owner.updates(bodies)
+            elif kind == codec.REFRESH:
+                for body in bodies:
+                    family = codec.read_refresh(body)
+                    if family is not None and self.agreement and family in self.agreement.families:
+                        self._owner.refresh(family)
+            elif kind != codec.KEEPALIVE:
+                raise SessionError(5, 3, data=bytes((kind,)), message="unexpected message in Established")
+        elif self.state is State.OPEN_SENT:
+            if kind != codec.OPEN:
+                raise SessionError(5, 1, data=bytes((kind,)), message="unexpected message in OpenSent")
+            self._opened(bodies[0])
+        else:
+            if kind != codec.KEEPALIVE:
+                raise SessionError(5, 2, data=bytes((kind,)), message="unexpected message in OpenConfirm")
+            self._confirmed()
+
+    def _notified(self, body: bytes) -> None:
+        goodbye = codec.read_notification(body)
+        hard = (goodbye.code, goodbye.subcode) == (codec.CEASE, codec.HARD_RESET)
+        kind = LossKind.HARD_RESET if hard else LossKind.NOTIFIED
+        self.close(Loss(kind, goodbye.code, goodbye.subcode, goodbye.message))
+
+    def _opened(self, body: bytes) -> None:
+        self.agreement = codec.read_open(body, self._offer.message, self._offer.view)
+        self._reader.message_size = self.agreement.message_size
+        self._owner.opened(self)
+        if self.state is State.OPEN_SENT:
+            self.state = State.OPEN_CONFIRM
+            self._send(codec.KEEPALIVE_MESSAGE)
+
+    def _confirmed(self) -> None:
+        assert self.agreement is not None
+        self.state = State.ESTABLISHED
+        self._hold_time = float(self.agreement.hold_time)
+        self._watch()
+        self._keep_alive()
+        self._owner.established(self)
+        self.wake()
+
+    # timers
+
+    def _watch(self) -> None:
+        """(Re)start the hold timer; none with hold time zero."""
+        if self._hold_handle is not None:
+            self._hold_handle.cancel()
+            self._hold_handle = None
+        if self._hold_time:
+            self._hold_handle = self._loop.call_at(self._heard + self._hold_time, self._guarded, self._hold_expired)
+
+    def _hold_expired(self) -> None:
+        if self._loop.time() >= self._heard + self._hold_time:
+            # what waits in the socket counts: a busy loop must not cost a session
+            self._readable()
+        if self.state is State.IDLE:
+            return
+        if self._loop.time() >= self._heard + self._hold_time:
+            self.close(Loss(LossKind.HOLD_TIMER, 4, 0, "hold timer expired"), say=codec.notification(4, 0))
+        else:
+            self._watch()
+
+    def _keep_alive(self) -> None:
+        if not self._hold_time:
+            return
+        limit = max(_SEND_HOLD_SECONDS, 2 * self._hold_time)
+        if self._blocked_since is not None and self._loop.time() - self._blocked_since > limit:
+            raise SessionError(8, 0, message="the peer takes nothing")
+        if len(self._out) < 2 * CHUNK_BYTES:
+            self._send(codec.KEEPALIVE_MESSAGE)
+        if self.state is State.ESTABLISHED:
+            delay = self.keepalive_time * random.uniform(0.75, 1.0)
+            self._keepalive_handle = self._loop.call_later(delay, self._guarded, self._keep_alive)
+
+    # sending
+
+    def _send(self, message: bytes) -> None:
+        self._out += message
+        if not self._waiting_to_write:
+            self._write()
+
+    def _write(self) -> bool:
+        """Give the socket what it takes; whether it took all."""
+        try:
+            sent = self._sock.send(self._out)
+        except (BlockingIOError, InterruptedError):
+            sent = 0
+        except OSError as error:
+            self.close(Loss(LossKind.CONNECTION, message=error.strerror or str(error)))
+            return False
+        self._out = self._out[sent:]
+        if not self._out:
+            self._blocked_since = None
+            if self._waiting_to_write:
+                self._waiting_to_write = False
+                self._loop.remove_writer(self._sock)
+            return True
+        if sent or self._blocked_since is None:
+            self._blocked_since = self._loop.time()
+        if not self._waiting_to_write:
+            self._waiting_to_write = True
+            self._loop.add_writer(self._sock, self._guarded, self._flush)
+        return False
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        if self._out and not self._write():
+            return
+        for _ in range(_CHUNKS_A_TURN):
+            if self.state is not State.ESTABLISHED:
+                return
+            self._out = self._owner.pull(CHUNK_BYTES)
+            if not self._out or not self._write():
+                return
+        self.wake()
+
+
+def _linger(sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+    """Close once the peer has: closing with unread input would reset the connection and lose our last message."""
+
+    def finish() -> None:
+        loop.remove_reader(sock)
+        timer.cancel()
+        sock.close()
+
+    def drain() -> None:
+        try:
+            if not sock.recv(RECEIVE_BYTES):
+                finish()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            finish()
+
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
+    timer = loop.call_later(_LINGER_SECONDS, finish)
+    loop.add_reader(sock, drain)

@@ -1,0 +1,337 @@
+"""One session: it dials and is dialled, and of its connections at most one is established.
+
+Given an ``Order``, the whole of what the session should be, it does what differs and leaves a running connection alone
+unless something that the peer sees has changed. Collisions are resolved by RFC 4271 §6.8; a new connection over an
+established one replaces it when graceful restart was negotiated (RFC 4724 §4.2).
+"""
+
+import asyncio
+import enum
+import random
+import socket
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from towpath.bgp.exabgp import codec, tcp
+from towpath.bgp.exabgp.connection import Connection, Offer, State
+from towpath.bgp.exabgp.neighbor import neighbor, open_message
+from towpath.bgp.ports import Loss, LossKind, Negotiated, Outbound, SessionError, SessionSink
+from towpath.model.net import Family, family_of
+from towpath.model.secret import Secret
+from towpath.model.speaker import Session, Settings
+
+_CEASE = codec.CEASE
+_DE_CONFIGURED = 3
+_SHUTDOWN = 2
+_CHANGED = 6
+_COLLISION = 7
+_MAX_PREFIXES = 1
+
+
+class Mode(enum.Enum):
+    """Whether a session is to run."""
+
+    RUN = "run"
+    HOLD = "hold"
+    """Nothing new, but what is established stays: the password is missing."""
+    WITHHELD = "withheld"
+    SEVERED = "severed"
+
+
+class Order(Struct, frozen=True):
+    """What a session should be."""
+
+    session: Session
+    settings: Settings
+    password: Secret | None
+    mode: Mode
+
+    @property
+    def wire(self) -> tuple[object, ...]:
+        """All that the peer sees of it: if this changes, the session must start anew."""
+        it = self.session
+        return (
+            *(it.peer_address, it.peer_port, it.remote_as, it.local_as, it.local_address, it.families),
+            *(it.hold_time, it.restart_time, it.multihop, self.settings.router_id),
+        )
+
+
+class Peer:
+    """The session of one name. All methods are to be called in the event loop; none blocks."""
+
+    def __init__(self, order: Order, *, sink: SessionSink, outbound: Outbound, restarting: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.name = order.session.name
+        self.order = order
+        self._password = order.password
+        self._sink = sink
+        self._outbound = outbound
+        self._restarting = restarting
+        """R of our OPEN: this process has just started and had no session with this peer yet."""
+        self.up: Connection | None = None
+        self._up_since = 0.0
+        self._pending: list[Connection] = []
+        self._dial_task: asyncio.Task[None] | None = None
+        self._retry_handle: asyncio.TimerHandle | None = None
+        self._held_until = 0.0
+        self.last_reason = ""
+        self.dial_error: OSError | None = None
+
+    # what it should be
+
+    def apply(self, order: Order) -> None:
+        """Become what the order says; the first call starts the session."""
+        before, self.order = self.order, order
+        if order.mode in (Mode.WITHHELD, Mode.SEVERED):
+            self._end(order.mode)
+            return
+        if order.wire != before.wire or (order.mode is Mode.RUN and order.password != self._password):
+            self._held_until = 0.0
+            self._reset()
+        if order.mode is Mode.HOLD:
+            self._stop_dialling()
+            for connection in list(self._pending):
+                connection.close(Loss(LossKind.REMOVED, message="withheld"))
+            return
+        self._password = order.password
+        if order.session.passive:
+            self._stop_dialling()
+        else:
+            self._dial_in(0.0 if before is order or before.mode is not Mode.RUN else None)
+
+    def remove(self) -> None:
+        """End the session for good: the peer is told so that it keeps no routes."""
+        self._end(Mode.WITHHELD)
+
+    def abandon(self) -> None:
+        """Close without a word: we restart, and the peer keeps our routes."""
+        self._stop_dialling()
+        for connection in self._connections():
+            connection.close(Loss(LossKind.REMOVED, message="the speaker stops"))
+
+    @property
+    def accepts(self) -> bool:
+        """Whether an incoming connection is welcome."""
+        return self.order.mode is Mode.RUN and self._loop.time() >= self._held_until
+
+    @property
+    def state(self) -> State:
+        """The state furthest on of its connections."""
+        if self.up is not None:
+            return State.ESTABLISHED
+        states = [connection.state for connection in self._pending]
+        for state in (State.OPEN_CONFIRM, State.OPEN_SENT):
+            if state in states:
+                return state
+        if not self.accepts:
+            return State.IDLE
+        return State.CONNECT if self._dial_task is not None else State.ACTIVE
+
+    def kick(self) -> None:
+        """There is something to pull."""
+        if self.up is not None:
+            self.up.wake()
+
+    def accept(self, sock: socket.socket) -> None:
+        """Take an incoming connection."""
+        if self.up is not None and not self._replaceable(self.up):
+            sock.close()
+            return
+        try:
+            tcp.tune(sock, family_of(self.order.session.peer_address), hops=self._hops)
+        except OSError:
+            sock.close()
+            return
+        for connection in list(self._pending):
+            if not connection.dialled and connection.state is State.OPEN_SENT:
+                connection.close(Loss(LossKind.CONNECTION, message="the peer connected again"))
+        self._begin(sock, dialled=False)
+
+    # what its connections tell
+
+    def opened(self, connection: Connection) -> None:
+        """Resolve collisions now that both identifiers are known (RFC 4271 §6.8, RFC 6286 §2.3)."""
+        if self.up is not None:
+            if connection.born <= self._up_since or not self._replaceable(self.up):
+                raise SessionError(_CEASE, _COLLISION, message="the session is up on another connection")
+            self.up.close(Loss(LossKind.REPLACED, message="the peer opened a new session"))
+            return
+        for other in list(self._pending):
+            if other is connection or other.state is not State.OPEN_CONFIRM:
+                continue
+            if connection.dialled == other.dialled or connection.dialled == self._higher(connection):
+                _collide(other)
+            else:
+                raise SessionError(_CEASE, _COLLISION, message="another connection was kept")
+
+    def established(self, connection: Connection) -> None:
+        """Tell the sink, and give up on all other connections."""
+        self._pending.remove(connection)
+        self.up = connection
+        self._up_since = self._loop.time()
+        self._restarting = False
+        self.last_reason = ""
+        self._stop_dialling()
+        for other in list(self._pending):
+            if other.state is State.OPEN_CONFIRM or other.dialled:
+                _collide(other)
+        self._sink.established(self.name, self._negotiated(connection))
+
+    def updates(self, bodies: Sequence[bytes]) -> None:
+        """Pass on."""
+        self._sink.updates(self.name, bodies)
+
+    def refresh(self, family: Family) -> None:
+        """Pass on."""
+        self._sink.refresh(self.name, family)
+
+    def pull(self, limit: int) -> bytes:
+        """Pass on."""
+        return self._outbound.pull(self.name, limit)
+
+    def closed(self, connection: Connection, loss: Loss) -> None:
+        """Forget a connection, tell the sink if it was the established one, and come back later."""
+        was_up = connection is self.up
+        if was_up:
+            self.up = None
+        elif connection in self._pending:
+            self._pending.remove(connection)
+        if was_up or loss.code:
+            self.last_reason = loss.message or loss.kind.value
+        if loss.kind is LossKind.REFUSED and (loss.code, loss.subcode) == (_CEASE, _MAX_PREFIXES):
+            after = self.order.session.max_prefix.restart_after
+            self._held_until = self._loop.time() + after if after is not None else float("inf")
+        if was_up:
+            self._sink.lost(self.name, loss)
+        if self.order.mode is Mode.RUN and loss.kind not in (LossKind.REMOVED, LossKind.CARRIER):
+            # a lost session is tried again soon, a failed attempt after the configured time
+            self._dial_in(min(1.0, self._retry_time) if was_up and loss.kind is LossKind.CONNECTION else None)
+
+    # dialling
+
+    @property
+    def _retry_time(self) -> float:
+        return float(max(self.order.session.connect_retry_time, 1))
+
+    @property
+    def _hops(self) -> int | None:
+        session = self.order.session
+        return 1 if session.ebgp and not session.multihop else None
+
+    def _dial_in(self, delay: float | None) -> None:
+        """Dial after a delay (None: the retry time, with jitter) unless that is not wanted or under way."""
+        wanted = self.order.mode is Mode.RUN and not self.order.session.passive and self.up is None
+        if not wanted or self._dial_task is not None or self._retry_handle is not None:
+            return
+        if any(connection.dialled for connection in self._pending) or self._held_until == float("inf"):
+            return
+        if delay is None:
+            delay = self._retry_time * random.uniform(0.75, 1.0)
+        delay = max(delay, self._held_until - self._loop.time())
+        self._retry_handle = self._loop.call_later(delay, self._dial_now)
+
+    def _dial_now(self) -> None:
+        self._retry_handle = None
+        self._dial_task = self._loop.create_task(self._dial(), name=f"dial {self.name}")
+
+    async def _dial(self) -> None:
+        session = self.order.session
+        sock = None
+        try:
+            sock = tcp.dialling_socket(
+                session.peer_address, local=session.local_address, key=self._password, hops=self._hops
+            )
+            async with asyncio.timeout(max(self._retry_time, 2.0)):
+                await self._loop.sock_connect(sock, (str(session.peer_address), session.peer_port))
+        except (OSError, asyncio.CancelledError) as error:
+            if sock is not None:
+                sock.close()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            self._dial_task = None
+            self.last_reason = error.strerror or "connection timed out"
+            self._dial_in(None)
+            return
+        self._dial_task = None
+        self._begin(sock, dialled=True)
+
+    def _stop_dialling(self) -> None:
+        if self._dial_task is not None:
+            self._dial_task.cancel()
+            self._dial_task = None
+        if self._retry_handle is not None:
+            self._retry_handle.cancel()
+            self._retry_handle = None
+
+    # connections
+
+    def _begin(self, sock: socket.socket, *, dialled: bool) -> None:
+        session, settings = self.order.session, self.order.settings
+        view = neighbor(session, settings)
+        preserved = settings.forwarding_preserved if self._restarting else True
+        message = open_message(session, view, restarting=self._restarting, preserved=preserved)
+        offer = Offer(view=view, message=message, keepalive_time=session.keepalive_time)
+        connection = Connection(sock, owner=self, offer=offer, dialled=dialled)
+        self._pending.append(connection)
+        connection.start()
+
+    def _connections(self) -> list[Connection]:
+        return [*([self.up] if self.up is not None else []), *self._pending]
+
+    def _higher(self, connection: Connection) -> bool:
+        """Whether our identifier (and AS, where they are equal) is the higher one: then what we dialled stays."""
+        assert connection.agreement is not None
+        ours = (int(self.order.settings.router_id), self.order.session.local_as)
+        return ours > (connection.agreement.peer_router_id, connection.agreement.peer_as)
+
+    def _replaceable(self, connection: Connection) -> bool:
+        return connection.agreement is not None and connection.agreement.restart is not None
+
+    def _negotiated(self, connection: Connection) -> Negotiated:
+        agreement = connection.agreement
+        assert agreement is not None
+        session = self.order.session
+        return Negotiated(
+            families=agreement.families,
+            peer_router_id=agreement.peer_router_id,
+            peer_as=agreement.peer_as,
+            local_as=session.local_as,
+            local_address=tcp.address_of(connection.local_name),
+            peer_address=session.peer_address,
+            hold_time=agreement.hold_time,
+            four_octet_as=agreement.four_octet_as,
+            message_size=agreement.message_size,
+            restart=agreement.restart,
+        )
+
+    def _end(self, mode: Mode) -> None:
+        """End all connections because the session is not to run."""
+        self._stop_dialling()
+        self._held_until = 0.0
+        for connection in self._connections():
+            if mode is Mode.SEVERED:
+                connection.close(Loss(LossKind.CARRIER, message="the interface lost its carrier"))
+                continue
+            restart = connection.agreement.restart if connection.agreement else None
+            farewell = codec.hard_reset if restart is not None and restart.notification else codec.notification
+            loss = Loss(LossKind.REMOVED, _CEASE, _DE_CONFIGURED, "removed here")
+            connection.close(loss, say=farewell(_CEASE, _DE_CONFIGURED))
+
+    def _reset(self) -> None:
+        """End all connections because something that the peer sees has changed.
+
+        With graceful restart there is no NOTIFICATION unless both sides know the N-bit: the peer keeps our routes until
+        the session is up again.
+        """
+        self._stop_dialling()
+        for connection in self._connections():
+            restart = connection.agreement.restart if connection.agreement else None
+            silent = restart is not None and not restart.notification
+            loss = Loss(LossKind.REMOVED, _CEASE, _CHANGED, "changed here")
+            connection.close(loss, say=b"" if silent else codec.notification(_CEASE, _CHANGED))
+
+
+def _collide(connection: Connection) -> None:
+    loss = Loss(LossKind.REFUSED, _CEASE, _COLLISION)
+    connection.close(loss, say=codec.notification(_CEASE, _COLLISION))

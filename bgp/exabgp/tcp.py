@@ -1,0 +1,93 @@
+"""Sockets as BGP wants them: options, TCP-MD5 keys (RFC 2385), dialling and listening."""
+
+import errno
+import socket
+import struct
+
+from towpath.model.net import Address, Family, family_of, parse_address
+from towpath.model.secret import Secret
+
+_TCP_MD5SIG = 14
+_TCP_NOTSENT_LOWAT = 25
+_IP_FREEBIND = 15
+_IPV6_FREEBIND = 78
+_TOS_CS6 = 0xC0
+_MAXIMUM_KEY = 80
+_UNSENT_BYTES = 131072
+"""The kernel takes no more than this ahead of the wire: a KEEPALIVE never waits behind megabytes."""
+_BACKLOG = 512
+
+
+def dialling_socket(peer: Address, *, local: Address | None, key: Secret | None, hops: int | None) -> socket.socket:
+    """A socket, not connected yet, with its key and its TTL; ``OSError`` if the kernel refuses one of them."""
+    sock = _stream(family_of(peer))
+    try:
+        if key is not None:
+            set_key(sock, peer, key)
+        tune(sock, family_of(peer), hops=hops)
+        if local is not None:
+            sock.bind((str(local), 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listening_socket(family: Family, address: Address | None, port: int) -> socket.socket:
+    """A listening socket for one address, or all of a family; the address may still be missing on the host."""
+    sock = _stream(family)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is Family.IPV6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        else:
+            sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        sock.bind((str(address) if address is not None else "", port))
+        sock.listen(_BACKLOG)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def tune(sock: socket.socket, family: Family, *, hops: int | None) -> None:
+    """Options of every session's socket; ``hops``: the TTL that we send with, None for the kernel's default."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    if family is Family.IPV6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _TOS_CS6)
+        if hops is not None:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS_CS6)
+        if hops is not None:
+            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+
+
+def set_key(sock: socket.socket, peer: Address, key: Secret | None) -> None:
+    """Set, change or (None) remove the MD5 key for a peer; removing one that is not there is fine."""
+    value = key.reveal() if key is not None else b""
+    if len(value) > _MAXIMUM_KEY:
+        raise OSError(errno.EINVAL, f"a TCP-MD5 password has at most {_MAXIMUM_KEY} bytes")
+    if peer.version == 4:
+        address = struct.pack("=HH4s", socket.AF_INET, 0, peer.packed)
+    else:
+        address = struct.pack("=HHI16sI", socket.AF_INET6, 0, 0, peer.packed, 0)
+    # struct tcp_md5sig: sockaddr_storage, flags, prefixlen, keylen, ifindex, key
+    option = struct.pack("=128sBBHi80s", address, 0, 0, len(value), 0, value)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_MD5SIG, option)
+    except OSError as error:
+        if key is not None or error.errno != errno.ENOENT:
+            raise
+
+
+def address_of(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
+    """The address in what ``getpeername``, ``getsockname`` and ``accept`` return, without its zone."""
+    return parse_address(name[0].partition("%")[0])
+
+
+def _stream(family: Family) -> socket.socket:
+    kind = socket.AF_INET6 if family is Family.IPV6 else socket.AF_INET
+    return socket.socket(kind, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
