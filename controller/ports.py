@@ -1,6 +1,9 @@
 """What the processes need of a cluster: a store to read and an API to write. Kubernetes and a folder both give it."""
 
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
+from typing import Any, Literal, Protocol
+
+from msgspec import Struct
 
 
 class ApiError(Exception):
@@ -33,8 +36,57 @@ class ForbiddenError(ApiError):
     """RBAC does not allow it; the message names verb and resource."""
 
 
+class GoneError(ApiError):
+    """The server no longer has this resourceVersion or continue token: list again."""
+
+
 class UnreachableError(ApiError):
     """No answer: the request may or may not have been carried out."""
+
+
+class Page(Struct, frozen=True):
+    """One page of a list; ``continue_token`` is empty on the last one."""
+
+    items: tuple[dict[str, Any], ...]
+    resource_version: str
+    continue_token: str = ""
+
+
+class WatchEvent(Struct, frozen=True):
+    """One line of a watch. A bookmark's object has nothing but a resourceVersion."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    object: dict[str, Any]
+
+
+class Reader(Protocol):
+    """Following all objects of a kind: a list, then a watch from its resourceVersion on."""
+
+    async def list(
+        self,
+        kind: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> Page:
+        """One page of at most ``limit`` objects (0: all); ``GoneError`` where the token is too old."""
+
+    def watch(
+        self,
+        kind: str,
+        resource_version: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after ``resource_version``, until the server ends it; ``GoneError`` where that is too old.
+
+        The first event is a bookmark of ``resource_version`` itself: the watch is open.
+        """
 
 
 class Api(Protocol):

@@ -1,0 +1,161 @@
+"""The objects of one kind as last seen: what is in force, and what is wrong with what is not.
+
+An object that does not decode leaves its last good version in force. One that vanished in a mass stays in force while
+the breaker holds it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from towpath.controller.breaker import BREAKER_KINDS, Breaker
+from towpath.model.cluster import Node
+from towpath.model.reason import InvalidSpecError, Reason
+from towpath.model.resource import Resource
+
+Value = Node | Resource[Any, Any]
+Decode = Callable[[str, Mapping[str, Any]], Value]
+
+
+class Problem(Struct, frozen=True, order=True):
+    """An object, or a kind (empty ``name``), of which something is not as it should be."""
+
+    kind: str
+    name: str
+    reason: Reason
+    message: str
+    field: str = ""
+    uid: str = ""
+    generation: int = 0
+
+
+class KindStore:
+    """One kind. Every feeding method returns whether something changed that a reader would care for."""
+
+    def __init__(self, kind: str, *, decode: Decode, clock: Callable[[], float]) -> None:
+        self.kind = kind
+        self._decode = decode
+        self._clock = clock
+        self._good: dict[str, Value] = {}
+        self._seen: dict[str, tuple[str, str]] = {}
+        """uid and resourceVersion of what was decoded last, good or bad."""
+        self.rejected: dict[str, Problem] = {}
+        self.breaker = Breaker() if kind in BREAKER_KINDS else None
+        self.listed_once = False
+        self.missing = False
+        """The API server does not know the kind."""
+        self.version = 0
+
+    def seed(self, values: Iterable[Value]) -> None:
+        """Good versions from an earlier life, in force only for objects that exist and do not decode now."""
+        for value in values:
+            self._good.setdefault(value.meta.name, value)
+
+    def in_force(self) -> dict[str, Value]:
+        """What counts, by name."""
+        names = self.breaker.in_force if self.breaker else self._seen.keys()
+        return {name: self._good[name] for name in sorted(names) if name in self._good}
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong with objects of this kind, and with the kind."""
+        found = list(self.rejected.values())
+        if self.missing:
+            text = "the API server does not serve this kind; what was read last stays in force"
+            found.append(Problem(self.kind, "", Reason.KIND_MISSING, text))
+        if self.breaker and self.breaker.held:
+            text = f"{len(self.breaker.held)} objects vanished at once and stay in force until a second listing agrees"
+            found.append(Problem(self.kind, "", Reason.MASS_WITHDRAW, text))
+        return found
+
+    def listed(self, objects: Iterable[Mapping[str, Any]], *, version: str) -> bool:
+        """A complete listing. Returns whether something changed."""
+        before = self._summary()
+        bodies = {str(body["metadata"]["name"]): body for body in objects}
+        if self.breaker:
+            self.breaker.listed(bodies.keys(), now=self._clock())
+        changed = [self._take(name, body) for name, body in bodies.items()]
+        for name in self._seen.keys() - bodies.keys():
+            self._drop(name)
+        self._good = {name: value for name, value in self._good.items() if name in self._seen or self._recalls(name)}
+        self.listed_once, self.missing = True, False
+        self.version = number(version)
+        return any(changed) or self._summary() != before
+
+    def upserted(self, body: Mapping[str, Any]) -> bool:
+        """A watch says that this object is there."""
+        name = str(body["metadata"]["name"])
+        before = self._summary()
+        if self.breaker:
+            self.breaker.added(name)
+        changed = self._take(name, body)
+        self.version = max(self.version, number(body["metadata"].get("resourceVersion", "")))
+        return changed or self._summary() != before
+
+    def deleted(self, name: str) -> bool:
+        """A watch says that the object is gone."""
+        before = self._summary()
+        if self.breaker:
+            self.breaker.deleted(name, now=self._clock())
+        self._drop(name)
+        return self._summary() != before
+
+    def gone(self) -> bool:
+        """The API server does not know the kind (any more): everything stays, also what vanished just now."""
+        before = self._summary()
+        self.missing = True
+        if self.breaker:
+            self.breaker.doubt(now=self._clock())
+        return self._summary() != before
+
+    def _summary(self) -> tuple[object, ...]:
+        names = self.breaker.in_force if self.breaker else frozenset(self._seen)
+        return names, dict(self.rejected), self.missing, self.listed_once
+
+    def _take(self, name: str, body: Mapping[str, Any]) -> bool:
+        """Decode one object; True if its good version now reads differently."""
+        metadata = body["metadata"]
+        identity = (str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        if identity[1] and self._seen.get(name) == identity:
+            return False
+        self._seen[name] = identity
+        before = self._good.get(name)
+        try:
+            value = self._decode(self.kind, body)
+        except InvalidSpecError as error:
+            self.rejected[name] = Problem(
+                kind=self.kind,
+                name=name,
+                reason=Reason.INVALID_SPEC,
+                message=error.message,
+                field=error.where.field,
+                uid=identity[0],
+                generation=int(metadata.get("generation", 0)),
+            )
+            if before is not None and identity[0] and before.meta.uid != identity[0]:
+                del self._good[name]  # another object of the same name: nothing of it was ever good
+                return True
+            return False
+        self.rejected.pop(name, None)
+        self._good[name] = value
+        return before is None or _without_version(before) != _without_version(value)
+
+    def _drop(self, name: str) -> None:
+        self._seen.pop(name, None)
+        self.rejected.pop(name, None)
+        if not self._recalls(name):
+            self._good.pop(name, None)
+
+    def _recalls(self, name: str) -> bool:
+        return self.breaker is not None and self.breaker.recalls(name)
+
+
+def number(version: str) -> int:
+    """A resourceVersion as a number, 0 where it is none."""
+    return int(version) if version.isdecimal() else 0
+
+
+def _without_version(value: Value) -> Value:
+    meta = msgspec.structs.replace(value.meta, resource_version="")
+    return msgspec.structs.replace(value, meta=meta)

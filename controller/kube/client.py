@@ -1,0 +1,268 @@
+"""Requests to a Kubernetes API server: plain JSON in and out, every one with a deadline.
+
+A connection whose other end has vanished is noticed by TCP keepalive within ``dead_after`` seconds; a watch that also
+misses the server's bookmarks (one a minute) for ``watch_silence`` seconds ends as well, whatever proxy keeps it open.
+"""
+
+import asyncio
+import contextlib
+import random
+import socket
+import types
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from towpath.controller.kube.credentials import Credentials
+from towpath.controller.kube.errors import error_of, seconds
+from towpath.controller.kube.resources import RESOURCES
+from towpath.controller.ports import ApiError, GoneError, Page, UnreachableError, WatchEvent
+
+_MERGE_PATCH = "application/merge-patch+json"
+_JSON_PATCH = "application/json-patch+json"
+
+
+class Timeouts(Struct, frozen=True):
+    """Seconds."""
+
+    connect: float = 5.0
+    request: float = 15.0
+    watch_silence: float = 75.0
+    dead_after: int = 24
+    longest_retry_after: float = 10.0
+
+
+class KubeApi:
+    """``controller.ports.Api`` and ``Reader`` over HTTP. An async context manager."""
+
+    def __init__(self, credentials: Credentials, *, timeouts: Timeouts | None = None) -> None:
+        self._credentials = credentials
+        self._timeouts = timeouts or Timeouts()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, kind: str, name: str, *, namespace: str = "") -> dict[str, Any]:
+        """One object."""
+        path = RESOURCES[kind].path(namespace=namespace, name=name)
+        return await self._object("GET", path, what=f"get {kind} {name}")
+
+    async def create(self, kind: str, body: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Create; ``AlreadyExistsError`` where the name is taken."""
+        resource = RESOURCES[kind]
+        body = {"apiVersion": resource.api_version, "kind": kind, **body}
+        what = f"create {kind} {body['metadata'].get('name', '')}"
+        return await self._object("POST", resource.path(namespace=namespace), what=what, body=body)
+
+    async def replace(self, kind: str, body: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Replace under the body's ``resourceVersion``; ``ConflictError`` where it is not the newest."""
+        return await self._replace(kind, body, namespace=namespace)
+
+    async def replace_status(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Replace the status under the body's ``resourceVersion``; without one, whatever is there."""
+        if body["metadata"].get("resourceVersion"):
+            return await self._replace(kind, body, subresource="status")
+        operation = [{"op": "add", "path": "/status", "value": body.get("status", {})}]
+        name = body["metadata"]["name"]
+        path = RESOURCES[kind].path(name=name, subresource="status")
+        return await self._object(
+            "PATCH", path, what=f"replace status of {kind} {name}", body=operation, content_type=_JSON_PATCH
+        )
+
+    async def patch_status(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+        """Merge-patch (RFC 7386) the status."""
+        path = RESOURCES[kind].path(name=name, subresource="status")
+        return await self._object(
+            "PATCH", path, what=f"patch status of {kind} {name}", body=patch, content_type=_MERGE_PATCH
+        )
+
+    async def patch(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Merge-patch (RFC 7386) the object."""
+        path = RESOURCES[kind].path(namespace=namespace, name=name)
+        return await self._object("PATCH", path, what=f"patch {kind} {name}", body=patch, content_type=_MERGE_PATCH)
+
+    async def delete(
+        self, kind: str, name: str, *, namespace: str = "", uid: str = "", resource_version: str = ""
+    ) -> None:
+        """Delete, with preconditions where given."""
+        asked = {"uid": uid, "resourceVersion": resource_version}
+        preconditions = {field: value for field, value in asked.items() if value}
+        options = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"}
+        body = {**options, "preconditions": preconditions} if preconditions else options
+        path = RESOURCES[kind].path(namespace=namespace, name=name)
+        await self._request("DELETE", path, what=f"delete {kind} {name}", body=body)
+
+    async def list(
+        self,
+        kind: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> Page:
+        """One page of at most ``limit`` objects (0: all); ``GoneError`` where the token is too old."""
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector, limit=limit)
+        query |= _query(**{"continue": continue_token})
+        found = await self._object("GET", RESOURCES[kind].path(namespace=namespace), what=f"list {kind}", query=query)
+        metadata = found.get("metadata", {})
+        items = tuple(found.get("items") or ())
+        return Page(items, metadata.get("resourceVersion", ""), metadata.get("continue", ""))
+
+    async def watch(
+        self,
+        kind: str,
+        resource_version: str,
+        *,
+        namespace: str = "",
+        label_selector: str = "",
+        field_selector: str = "",
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after ``resource_version``, until the server ends it; ``GoneError`` where that is too old."""
+        query = _query(
+            watch="true",
+            allowWatchBookmarks="true",
+            resourceVersion=resource_version,
+            timeoutSeconds=random.randint(300, 600),
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+        )
+        what, path = f"watch {kind}", RESOURCES[kind].path(namespace=namespace)
+        limits = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.watch_silence
+        )
+        async with self._answer("GET", path, what=what, query=query, limits=limits) as response:
+            if response.status != 200:
+                raise await self._refusal(response, what)
+            yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": resource_version}})
+            rest = b""
+            async for chunk in response.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line:
+                        yield _event(line, what)
+
+    async def _replace(
+        self, kind: str, body: dict[str, Any], *, namespace: str = "", subresource: str = ""
+    ) -> dict[str, Any]:
+        resource, name = RESOURCES[kind], body["metadata"]["name"]
+        body = {"apiVersion": resource.api_version, "kind": kind, **body}
+        path = resource.path(namespace=namespace, name=name, subresource=subresource)
+        return await self._object(
+            "PUT", path, what=f"replace {subresource} {kind} {name}".replace("  ", " "), body=body
+        )
+
+    async def _object(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        content = await self._request(method, path, **request)
+        try:
+            found: dict[str, Any] = msgspec.json.decode(content, type=dict)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UnreachableError(f"{request['what']}: the answer is no object: {error}") from error
+        return found
+
+    async def _request(self, method: str, path: str, *, what: str, **request: Any) -> bytes:
+        """The body of a good answer. 429 is waited for twice: it was refused before anything was done."""
+        limits = aiohttp.ClientTimeout(total=self._timeouts.request, sock_connect=self._timeouts.connect)
+        for attempt in range(3):
+            async with self._answer(method, path, what=what, limits=limits, **request) as response:
+                if response.status < 300:
+                    return await response.read()
+                refusal = await self._refusal(response, what)
+            pause = refusal.retry_after
+            if refusal.status != 429 or attempt == 2 or pause is None or pause > self._timeouts.longest_retry_after:
+                raise refusal
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable")
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        what: str,
+        limits: aiohttp.ClientTimeout,
+        body: Any = None,
+        query: dict[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Accept": "application/json", **await self._credentials.headers()}
+        data = None
+        if body is not None:
+            headers["Content-Type"] = content_type
+            data = msgspec.json.encode(body)
+        url = self._credentials.server + path
+        try:
+            async with self._opened().request(
+                method, url, params=query, data=data, headers=headers, timeout=limits, allow_redirects=False
+            ) as response:
+                yield response
+        except TimeoutError as error:
+            raise UnreachableError(f"{what}: no answer from {self._credentials.server} in time") from error
+        except aiohttp.ClientSSLError as error:
+            await self.close()  # the CA may have been replaced: read it again next time
+            raise UnreachableError(f"{what}: {error}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnreachableError(f"{what}: {error or type(error).__name__}") from error
+
+    @staticmethod
+    async def _refusal(response: aiohttp.ClientResponse, what: str) -> ApiError:
+        retry_after = response.headers.get("Retry-After")
+        error = error_of(what, status=response.status, body=await response.read(), retry_after=retry_after)
+        error.retry_after = seconds(retry_after)
+        return error
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(
+                ssl=self._credentials.tls() or True, limit=0, keepalive_timeout=15, socket_factory=self._socket
+            )
+            self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
+        return self._session
+
+    def _socket(self, address: Any) -> socket.socket:
+        """A socket whose peer has to answer the kernel's probes."""
+        family, kind, protocol, _name, _address = address
+        made = socket.socket(family, kind, protocol)
+        quarter = max(1, self._timeouts.dead_after // 4)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, quarter)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, quarter)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, self._timeouts.dead_after * 1000)
+        return made
+
+
+def _query(**parameters: Any) -> dict[str, str]:
+    return {name: str(value) for name, value in parameters.items() if value}
+
+
+_EVENTS = types.MappingProxyType({name: name for name in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK")})
+
+
+def _event(line: bytes, what: str) -> WatchEvent:
+    try:
+        found = msgspec.json.decode(line)
+        kind, body = found["type"], found["object"]
+    except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
+        raise UnreachableError(f"{what}: a line that is no event") from error
+    if kind in _EVENTS and isinstance(body, dict):
+        return WatchEvent(kind, body)
+    message, status = str(body.get("message", "")), int(body.get("code", 0))
+    if status == 410:
+        raise GoneError(f"{what}: {message}", status=410, reason="Expired")
+    raise ApiError(f"{what}: {message}", status=status, reason=str(body.get("reason", "")))

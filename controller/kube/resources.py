@@ -1,0 +1,75 @@
+"""Where each kind lives in the Kubernetes API: one table from a kind's name to its path."""
+
+from msgspec import Struct
+
+from towpath.model.kinds.kind import GROUP, VERSION
+from towpath.model.kinds.registry import KINDS
+
+
+class ResourceType(Struct, frozen=True):
+    """A kind as the API serves it."""
+
+    kind: str
+    plural: str
+    group: str = ""
+    version: str = "v1"
+    namespaced: bool = False
+    has_status: bool = False
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+
+    @property
+    def api_version(self) -> str:
+        """``apiVersion`` of its objects."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def qualified(self) -> str:
+        """``plural.group``, or the plural alone in the core group."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    def path(self, *, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The URL path of the collection, of one object or of its subresource."""
+        parts = ["apis" if self.group else "api", self.api_version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/" + "/".join(parts)
+
+
+_BUILT_IN = (
+    ResourceType("Node", "nodes", has_status=True, short_names=("no",)),
+    ResourceType("Namespace", "namespaces", has_status=True, short_names=("ns",)),
+    ResourceType("Secret", "secrets", namespaced=True),
+    ResourceType("ConfigMap", "configmaps", namespaced=True, short_names=("cm",)),
+    ResourceType("Pod", "pods", namespaced=True, has_status=True, short_names=("po",)),
+    ResourceType("Event", "events", namespaced=True, short_names=("ev",)),
+    ResourceType("Lease", "leases", group="coordination.k8s.io", namespaced=True),
+    ResourceType(
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        group="apiextensions.k8s.io",
+        has_status=True,
+        short_names=("crd", "crds"),
+    ),
+)
+
+RESOURCES: dict[str, ResourceType] = {
+    resource.kind: resource
+    for resource in (
+        *_BUILT_IN,
+        *(
+            ResourceType(
+                kind.name,
+                kind.plural,
+                group=GROUP,
+                version=VERSION,
+                has_status=True,
+                short_names=kind.short_names,
+                categories=kind.categories,
+            )
+            for kind in KINDS.values()
+        ),
+    )
+}
+"""All kinds that our processes read or write, by name."""

@@ -1,0 +1,165 @@
+"""What is known of the cluster: fed by reflectors or a folder, read as one immutable snapshot.
+
+Nothing is ever dropped because it could not be read: a kind that cannot be listed keeps what it had, a bad object its
+last good version. Readers look at ``complete`` before they delete anything.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from towpath.controller.kindstore import Decode, KindStore, Problem, Value, number
+from towpath.model.cluster import Cluster
+from towpath.model.decode import decode, decode_node
+from towpath.model.overlap import pools_in_force
+from towpath.model.reason import Reason
+
+FIELDS: Mapping[str, str] = {
+    "BGPConfiguration": "configurations",
+    "BGPPeer": "peers",
+    "IPPool": "pools",
+    "IPAMConfiguration": "ipam_configurations",
+    "IPAMBlock": "blocks",
+    "RoutingNode": "routing_nodes",
+    "Node": "nodes",
+    "NodeStatus": "statuses",
+}
+"""The kinds that a snapshot can hold, and where it holds them."""
+
+
+def decode_any(kind: str, body: Mapping[str, Any]) -> Value:
+    """An object of ours or a Node as a value; ``InvalidSpecError`` where it is none."""
+    return decode_node(body) if kind == "Node" else decode(kind, body)
+
+
+class Store:
+    """The objects of some kinds. Not thread-safe: it lives in one event loop."""
+
+    def __init__(
+        self, kinds: Collection[str], *, clock: Callable[[], float] = time.monotonic, decoder: Decode = decode_any
+    ) -> None:
+        unknown = set(kinds) - FIELDS.keys()
+        assert not unknown, f"no place in a snapshot: {unknown}"
+        self._clock = clock
+        self._kinds = {kind: KindStore(kind, decode=decoder, clock=clock) for kind in kinds}
+        self._listeners: list[Callable[[], None]] = []
+        self._cluster = Cluster()
+        self._losers: tuple[Problem, ...] = ()
+        self._outside: dict[str, tuple[Problem, ...]] = {}
+        self._stale = set(kinds)
+        self._connected: set[str] = set()
+        self.last_contact = clock()
+        """When the API server last answered; the start of this process at first."""
+        self.went_back = False
+        """A listing had an older resourceVersion than one before: the API server's store was restored from a backup."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds wanted."""
+        return tuple(self._kinds)
+
+    @property
+    def complete(self) -> bool:
+        """Every wanted kind was listed at least once."""
+        return all(one.listed_once for one in self._kinds.values())
+
+    def subscribe(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` after every change that matters, completeness and problems included."""
+        self._listeners.append(callback)
+
+    def cluster(self) -> Cluster:
+        """The snapshot: the same object as before while nothing changed, and sharing every kind that did not."""
+        if self._stale:
+            changes = {FIELDS[kind]: self._kinds[kind].in_force() for kind in self._stale}
+            if "IPPool" in self._kinds and self._stale & {"IPPool", "IPAMBlock"}:
+                changes["pools"] = self._kinds["IPPool"].in_force()
+            cluster = msgspec.structs.replace(self._cluster, **changes)
+            if "pools" in changes:
+                pools, losers = pools_in_force(cluster.pools, cluster.blocks.values())
+                self._losers = tuple(_overlap(cluster, name, winner) for name, winner in losers.items())
+                cluster = msgspec.structs.replace(cluster, pools=pools)
+            self._cluster = cluster
+            self._stale = set()
+        return self._cluster
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that is wrong with objects and kinds, in order."""
+        self.cluster()
+        found = [problem for one in self._kinds.values() for problem in one.problems()]
+        for others in self._outside.values():
+            found += others
+        return tuple(sorted([*found, *self._losers]))
+
+    def unreachable_for(self) -> float:
+        """Seconds without any answer of the API server; 0 while a watch is open."""
+        return 0.0 if self._connected else self._clock() - self.last_contact
+
+    def seed(self, cluster: Cluster) -> None:
+        """Remember the good versions of an earlier life: in force for objects that exist and are bad by now."""
+        for kind, one in self._kinds.items():
+            one.seed(getattr(cluster, FIELDS[kind]).values())
+
+    def listed(self, kind: str, objects: Iterable[Mapping[str, Any]], *, version: str = "") -> None:
+        """A complete listing of a kind."""
+        one, was_complete = self._kinds[kind], self.complete
+        if one.version and number(version) < one.version:
+            self.went_back = True
+        self._note(kind, changed=one.listed(objects, version=version) or self.complete != was_complete)
+
+    def upserted(self, kind: str, body: Mapping[str, Any]) -> None:
+        """An object was added or changed."""
+        self._note(kind, changed=self._kinds[kind].upserted(body))
+
+    def deleted(self, kind: str, name: str) -> None:
+        """An object is gone."""
+        self._note(kind, changed=self._kinds[kind].deleted(name))
+
+    def kind_missing(self, kind: str) -> None:
+        """The API server does not know the kind: what there was stays in force."""
+        self._note(kind, changed=self._kinds[kind].gone())
+
+    def report(self, source: str, problems: Iterable[Problem]) -> None:
+        """Problems of something else that feeds this store (files that cannot be read), replacing those before."""
+        found = tuple(problems)
+        if found != self._outside.get(source, ()):
+            self._outside[source] = found
+            self._tell()
+
+    def look_again_in(self, kind: str) -> float | None:
+        """Seconds until a new listing of the kind is needed to settle what the breaker holds; None: not needed."""
+        breaker = self._kinds[kind].breaker
+        at = breaker.look_again_at if breaker else None
+        return None if at is None else max(0.0, at - self._clock())
+
+    def contact(self, kind: str, *, connected: bool) -> None:
+        """The API server answered for this kind (``connected``: and a watch is open), or the connection was lost."""
+        if connected:
+            self._connected.add(kind)
+            self.last_contact = self._clock()
+        elif kind in self._connected:
+            self._connected.discard(kind)
+            self.last_contact = self._clock()
+
+    def _note(self, kind: str, *, changed: bool) -> None:
+        self._stale.add(kind)
+        if changed:
+            self._tell()
+
+    def _tell(self) -> None:
+        for callback in self._listeners:
+            callback()
+
+
+def _overlap(cluster: Cluster, name: str, winner: str) -> Problem:
+    pool = cluster.pools[name]
+    return Problem(
+        kind="IPPool",
+        name=name,
+        reason=Reason.OVERLAPPING_POOL,
+        message=f"{pool.spec.cidr} overlaps {cluster.pools[winner].spec.cidr} of IPPool/{winner}, which stays in force",
+        field="spec.cidr",
+        uid=pool.meta.uid,
+        generation=pool.meta.generation,
+    )
