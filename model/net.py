@@ -68,25 +68,47 @@ class Family(enum.IntEnum):
 
 def parse_address(text: str) -> Address:
     """Parse an address without zone; ``ValueError`` says what is wrong with it."""
-    if "%" in text:
-        raise ValueError(f"{text!r} carries a zone, which is not allowed here")
-    return ip_address(text)
+    _refuse_zone(text)
+    return _not_mapped(ip_address(text))
 
 
 def parse_prefix(text: str) -> Prefix:
     """Parse a prefix whose host bits are zero; ``ValueError`` says what is wrong with it."""
     if "/" not in text:
         raise ValueError(f"{text!r} is not a prefix: it has no length")
-    if "%" in text:
-        raise ValueError(f"{text!r} carries a zone, which is not allowed here")
-    return ip_network(text)
+    _refuse_zone(text)
+    _refuse_mask(text)
+    prefix = ip_network(text)
+    _not_mapped(prefix.network_address)
+    return prefix
 
 
 def parse_interface(text: str) -> Interface:
     """Parse an address with or without prefix length; without one it is a /32 or /128."""
+    _refuse_zone(text)
+    _refuse_mask(text)
+    interface = ip_interface(text)
+    _not_mapped(interface.ip)
+    return interface
+
+
+def _refuse_zone(text: str) -> None:
     if "%" in text:
         raise ValueError(f"{text!r} carries a zone, which is not allowed here")
-    return ip_interface(text)
+
+
+def _refuse_mask(text: str) -> None:
+    """Refuse a netmask or leading zeros after the slash, as the API server does; the standard library takes both."""
+    length = text.partition("/")[2]
+    if length and str(int(length) if length.isdecimal() else "") != length:
+        raise ValueError(f"{text!r} has {length!r} for a prefix length")
+
+
+def _not_mapped(address: Address) -> Address:
+    """An address that is written one way only: ``::ffff:10.0.0.1`` is 10.0.0.1 to the kernel, and two keys to us."""
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        raise ValueError(f"{str(address)!r} is an IPv4 address written as IPv6")
+    return address
 
 
 def family_of(value: Address | Prefix) -> Family:

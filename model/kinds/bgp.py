@@ -4,14 +4,16 @@ from typing import Annotated, Literal
 
 from msgspec import Meta as Field
 from msgspec import Struct
+from msgspec.structs import fields
 
-from towpath.model.kinds.kind import Column, Kind, Rule, json_name
-from towpath.model.kinds.values import ASNumber, Duration, PeerIP
+from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
+from towpath.model.kinds.values import IPV4_TEXT, ASNumber, Duration, PeerIP
+from towpath.model.resource import Meta as ObjectMeta
 from towpath.model.selector import Selector
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
-RouterID = Annotated[str, Field(pattern=r"^(hash|([0-9]{1,3}\.){3}[0-9]{1,3})$")]
+RouterID = Annotated[str, Field(pattern=rf"^(hash|{IPV4_TEXT})$")]
 Text = Annotated[str, Field(max_length=255)]
 DEFAULT_AS = ASNumber(64512)
 
@@ -32,9 +34,15 @@ class SecretReference(Struct, frozen=True, rename=json_name, forbid_unknown_fiel
 class Timers(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """BGP timers (RFC 4271 section 10)."""
 
-    hold_time: Annotated[Duration, Field(description="Hold time that is offered; 0s or at least 3s.")] = Duration(90)
-    keepalive_time: Annotated[Duration, Field(description="Time between keepalives, at most.")] = Duration(30)
-    connect_retry_time: Annotated[Duration, Field(description="Time between two attempts to connect.")] = Duration(5)
+    hold_time: Annotated[
+        Duration | None, Field(description="Hold time that is offered, 0s or at least 3s; 90s unless set.")
+    ] = None
+    keepalive_time: Annotated[
+        Duration | None, Field(description="Time between keepalives, at most; a third of the hold time unless set.")
+    ] = None
+    connect_retry_time: Annotated[
+        Duration | None, Field(description="Time between two attempts to connect; 5s unless set.")
+    ] = None
 
 
 class GracefulRestart(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -55,7 +63,7 @@ class Multipath(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tru
 class MaxPrefixes(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """How many prefixes one session may bring."""
 
-    limit: Annotated[int, Field(ge=1, description="Prefixes accepted, at most.")]
+    limit: Annotated[int, Field(ge=1, le=4294967295, description="Prefixes accepted, at most.")]
     warn_percent: Annotated[int, Field(ge=1, le=100, description="A warning from this part of the limit on.")] = 80
     action: Annotated[
         Literal["Refuse", "Reset"],
@@ -93,7 +101,8 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         None
     )
     ignored_interfaces: Annotated[
-        tuple[str, ...], Field(description="Globs of interfaces that next-hop resolution never uses.")
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
+        Field(max_length=64, description="Globs of interfaces that next-hop resolution never uses."),
     ] = ()
     ipv4_normal_route_priority: Annotated[
         int, Field(ge=1, le=65535, description="Priority of a normal IPv4 route; LOCAL_PREF is 2147483647 minus it.")
@@ -116,16 +125,39 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
     ] = "Info"
 
 
-def _hold_time_is_legal(timers: Timers | None) -> bool:
-    return timers is None or timers.hold_time == 0 or timers.hold_time >= 3  # RFC 4271 §4.2
-
-
-_HOLD_TIME = Rule(
-    cel="!has(self.timers) || !has(self.timers.holdTime) || duration(self.timers.holdTime) == duration('0s') || duration(self.timers.holdTime) >= duration('3s')",
-    message="holdTime must be 0s or at least 3s",
-    field="spec.timers.holdTime",
-    check=lambda _meta, spec: _hold_time_is_legal(spec.timers),
+_TIMERS = (
+    duration_rule("timers.holdTime", lowest=3, highest=65535, zero=True, source="RFC 4271 section 4.2"),
+    duration_rule("timers.keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),
+    duration_rule("timers.connectRetryTime", lowest=1, highest=3600),
 )
+_MAX_RESTART_TIME = 4095  # 12 bits, RFC 4724 §3
+_OF_A_NODE = frozenset({"as_number", "listen_port", "router_id", "timers", "log_severity_screen"})
+
+
+def _set_for_one_node(meta: ObjectMeta, spec: BGPConfigurationSpec) -> bool:
+    """Whether ``node.NAME`` sets nothing but what one node may have of its own."""
+    if not meta.name.startswith("node."):
+        return True
+    cluster_wide = (field for field in fields(BGPConfigurationSpec) if field.name not in _OF_A_NODE)
+    return all(getattr(spec, field.name) == field.default for field in cluster_wide)
+
+
+def _cel_set_for_one_node() -> str:
+    """The same for the API server, which has filled in the defaults by then."""
+    terms = ["!self.metadata.name.startsWith('node.')"]
+    terms += [
+        f"!has(self.spec.{field.encode_name})"
+        if field.default is None or field.default == ()
+        else f"self.spec.{field.encode_name} == {_literal(field.default)}"
+        for field in fields(BGPConfigurationSpec)
+        if field.name not in _OF_A_NODE and not isinstance(field.default, Struct)
+    ]
+    return f"{terms[0]} || ({' && '.join(terms[1:])})"
+
+
+def _literal(value: object) -> str:
+    return str(value).lower() if isinstance(value, (bool, int)) else f"'{value}'"
+
 
 BGP_CONFIGURATION = Kind(
     name="BGPConfiguration",
@@ -140,9 +172,19 @@ BGP_CONFIGURATION = Kind(
             message="the name must be default or node.NAME",
             field="metadata.name",
             at="",
-            check=lambda meta, _spec: meta.name == "default" or meta.name.startswith("node."),
+            check=lambda meta, _spec: meta.name == "default" or (meta.name.startswith("node.") and len(meta.name) > 5),
         ),
-        _HOLD_TIME,
+        Rule(
+            cel=_cel_set_for_one_node(),
+            message="node.NAME may set asNumber, listenPort, routerID, timers and logSeverityScreen only",
+            field="spec",
+            at="",
+            check=_set_for_one_node,
+        ),
+        *_TIMERS,
+        duration_rule("nodeMeshMaxRestartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        duration_rule("gracefulRestart.restartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        duration_rule("maxPrefixes.restartAfter", lowest=1, highest=86400),
     ),
     columns=(
         Column("AS", ".spec.asNumber"),
@@ -225,7 +267,10 @@ BGP_PEER = Kind(
             field="spec.asNumber",
             check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
         ),
-        _HOLD_TIME,
+        *_TIMERS,
+        duration_rule("keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),
+        duration_rule("maxRestartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        duration_rule("maxPrefixes.restartAfter", lowest=1, highest=86400),
     ),
     columns=(
         Column("Peer", ".spec.peerIP"),

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta as Field
 from msgspec import Struct
 
-from towpath.model.kinds.kind import Column, Kind, Rule, json_name
+from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
 from towpath.model.kinds.values import Duration
 from towpath.model.net import Family, Prefix, block_name, family_of
 from towpath.model.selector import Selector
@@ -53,7 +53,7 @@ IP_POOL = Kind(
             field="spec.blockSize",
         ),
         Rule(
-            cel="!isCIDR(self.cidr) || !has(self.blockSize) || (self.blockSize >= cidr(self.cidr).prefixLength() && (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116))",
+            cel="!isCIDR(self.cidr) || (cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122) && (!has(self.blockSize) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116)))",
             message="blockSize must be 20 to 32 for IPv4 or 116 to 128 for IPv6, and not shorter than the pool's prefix",
             field="spec.blockSize",
             check=lambda _meta, spec: _block_size_fits(spec),
@@ -75,13 +75,15 @@ class IPAMConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknow
 
     auto_allocate_blocks: Annotated[bool, Field(description="Claim blocks for nodes that need them.")] = True
     max_blocks_per_host: Annotated[
-        int, Field(ge=0, description="Blocks of one node and family, at most; 0 is no limit.")
+        int, Field(ge=0, le=65535, description="Blocks of one node and family, at most; 0 is no limit.")
     ] = 0
     node_selector: Annotated[Selector | None, Field(description="Nodes that take part; all unless set.")] = None
     grow_at_percent: Annotated[
         int, Field(ge=1, le=100, description="A node gets another block when this part of its addresses is in use.")
     ] = 80
-    min_free_addresses: Annotated[int, Field(ge=0, description="A node gets another block when fewer are free.")] = 8
+    min_free_addresses: Annotated[
+        int, Field(ge=0, le=65535, description="A node gets another block when fewer are free.")
+    ] = 8
     quarantine: Annotated[
         Duration, Field(description="A released block is given to nobody for at least this time.")
     ] = Duration(300)
@@ -102,6 +104,7 @@ IPAM_CONFIGURATION = Kind(
             at="",
             check=lambda meta, _spec: meta.name == "default",
         ),
+        duration_rule("quarantine", lowest=0, highest=604800),
     ),
     columns=(
         Column("Grow-At", ".spec.growAtPercent", "integer"),
@@ -118,10 +121,12 @@ class IPAMBlockSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields
 
     cidr: Annotated[Prefix, Field(description="The block; the object's name is this with dashes.")]
     node: Annotated[str, Field(min_length=1, max_length=253, description="Name of the node that owns it.")]
-    node_uid: Annotated[str, Field(description="UID of that Node object.")] = ""
-    machine_id: Annotated[str, Field(description="machineID of the machine behind it.")] = ""
-    system_uuid: Annotated[str, Field(description="systemUUID of the machine behind it.")] = ""
-    pool: Annotated[str, Field(description="Pool that it was cut from; empty for blocks made by hand.")] = ""
+    node_uid: Annotated[str, Field(max_length=253, description="UID of that Node object.")] = ""
+    machine_id: Annotated[str, Field(max_length=253, description="machineID of the machine behind it.")] = ""
+    system_uuid: Annotated[str, Field(max_length=253, description="systemUUID of the machine behind it.")] = ""
+    pool: Annotated[
+        str, Field(max_length=253, description="Pool that it was cut from; empty for blocks made by hand.")
+    ] = ""
     state: Annotated[
         Literal["Active", "Draining", "Quarantined"],
         Field(description="Active: in use. Draining: no new addresses. Quarantined: withdrawn, given to nobody yet."),
@@ -137,6 +142,11 @@ IPAM_BLOCK = Kind(
     spec=IPAMBlockSpec,
     rules=(
         Rule(cel="self.cidr == oldSelf.cidr", message="cidr cannot be changed", field="spec.cidr"),
+        Rule(
+            cel="!isCIDR(self.cidr) || string(cidr(self.cidr)) == self.cidr",
+            message="cidr must be written in its canonical form, so that a block has one name only",
+            field="spec.cidr",
+        ),
         Rule(
             cel="self.metadata.name == self.spec.cidr.replace('.', '-').replace(':', '-').replace('/', '-')",
             message="the name must be the cidr with dashes for dots, colons and the slash",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from towpath.model.resource import Meta
 
@@ -59,7 +60,7 @@ class Column(Struct, frozen=True):
 
 
 class Kind(Struct, Generic[S], frozen=True):
-    """One kind, whole. ``singleton`` is the only name allowed, beside ``node_prefix`` + node name, where set."""
+    """One kind, whole. ``status`` None: a kind that users write; its status holds conditions and nothing else."""
 
     name: str
     plural: str
@@ -71,4 +72,27 @@ class Kind(Struct, Generic[S], frozen=True):
     rules: tuple[Rule, ...] = ()
     columns: tuple[Column, ...] = ()
     categories: tuple[str, ...] = ("towpath",)
-    printed_without_spec: bool = False
+
+
+def duration_rule(path: str, *, lowest: int, highest: int, zero: bool = False, source: str = "") -> Rule:
+    """The bounds of a duration at ``path`` below the spec (JSON names), in seconds; ``zero`` is allowed besides where set."""
+    names = path.split(".")
+    there = [f"has(self.{'.'.join(names[: depth + 1])})" for depth in range(len(names))]
+    value = f"duration(self.{path})"
+    bounds = f"({value} >= duration('{lowest}s') && {value} <= duration('{highest}s'))"
+    if zero:
+        bounds = f"({value} == duration('0s') || {bounds})"
+
+    def check(_meta: Meta, spec: Any) -> bool:
+        for name in names:
+            if spec is None:
+                return True
+            spec = getattr(spec, next(one.name for one in fields(spec) if one.encode_name == name))
+        return spec is None or (zero and spec == 0) or lowest <= spec <= highest
+
+    return Rule(
+        cel=f"!({' && '.join(there)}) || {bounds}",
+        message=f"{names[-1]} must be {'0s or ' if zero else ''}{lowest}s to {highest}s{f' ({source})' if source else ''}",
+        field=f"spec.{path}",
+        check=check,
+    )

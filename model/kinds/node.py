@@ -6,18 +6,22 @@ from msgspec import Meta as Field
 from msgspec import Struct, field
 
 from towpath.model.kinds.kind import Column, Kind, json_name
-from towpath.model.kinds.values import ASNumber
+from towpath.model.kinds.values import IPV4_TEXT, ASNumber
 from towpath.model.net import Interface, Prefix
 from towpath.model.resource import Condition
+
+IPv4Text = Annotated[str, Field(pattern=rf"^{IPV4_TEXT}$")]
 
 
 class NodeBGP(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """The node as a BGP speaker."""
 
     as_number: Annotated[ASNumber | None, Field(description="AS of the node, instead of the cluster's.")] = None
-    router_id: Annotated[str | None, Field(description="Router id, instead of the one made from the address.")] = None
+    router_id: Annotated[IPv4Text | None, Field(description="Router id, instead of the one made from the address.")] = (
+        None
+    )
     route_reflector_cluster_id: Annotated[
-        str | None, Field(description="Makes the node a route reflector of this cluster.")
+        IPv4Text | None, Field(description="Makes the node a route reflector of this cluster.")
     ] = None
     ipv4_address: Annotated[
         Interface | None, Field(description="IPv4 address, with prefix length where it is known.")
@@ -31,7 +35,7 @@ class RoutingNodeSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fiel
     """What other nodes need to know of a node. Made by the controller from the Node object."""
 
     bgp: Annotated[NodeBGP, Field(description="The node as a BGP speaker.")] = NodeBGP()
-    node_uid: Annotated[str, Field(description="UID of the Node object that this was made from.")] = ""
+    node_uid: Annotated[str, Field(max_length=253, description="UID of the Node object that this was made from.")] = ""
 
 
 class RoutingNodeStatus(Struct, frozen=True, rename=json_name):

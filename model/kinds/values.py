@@ -12,8 +12,11 @@ from towpath.model.net import Address, Interface, Prefix, parse_address, parse_i
 from towpath.model.selector import Selector, parse_selector
 
 MAX_AS = 4294967294
+_OCTET = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
+IPV4_TEXT = rf"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]?)(\.{_OCTET}){{3}}"
+"""A pattern for four decimal bytes of which the first is not zero, in the syntax of Python and of RE2."""
 RESERVED_AS = frozenset({0, 23456, 65535})
-_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_DURATION = re.compile(r"(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,5})s)?")
 
 
 class ASNumber(int):
@@ -25,7 +28,7 @@ class ASNumber(int):
     def parse(cls, value: object) -> "ASNumber":
         """Read an integer, its decimal text or ``high.low`` (RFC 5396 asdot+)."""
         text = str(value)
-        if isinstance(value, bool) or not re.fullmatch(r"\d{1,10}(\.\d{1,5})?", text):
+        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,5})?", text):
             raise ValueError(f"{value!r} is not an AS number: an integer or dotted high.low")
         high, dot, low = text.partition(".")
         if dot and (int(high) > 65535 or int(low) > 65535):
@@ -79,11 +82,15 @@ class PeerIP:
     def parse(cls, value: object) -> "PeerIP":
         """Read an address, alone or with a port."""
         text = str(value)
-        match = re.fullmatch(r"\[([^\]]+)\]:(\d+)", text) or re.fullmatch(r"([^:\[\]]+):(\d+)", text)
+        match = re.fullmatch(r"\[([0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)\]:([0-9]{1,5})", text) or re.fullmatch(
+            r"([0-9.]+):([0-9]{1,5})", text
+        )
         try:
             address = parse_address(match[1] if match else text)
         except ValueError:
             raise ValueError(f"{text!r} is no peer address: ip, ip:port or [v6]:port, never a name") from None
+        if address.is_unspecified or address.is_multicast:
+            raise ValueError(f"{text!r} is no peer address: nobody answers there")
         if match is None:
             return cls(address)
         if not 1 <= int(match[2]) <= 65535:
@@ -96,14 +103,96 @@ class PeerIP:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
+def _written(parse: Callable[[str], object]) -> Callable[[object], object]:
+    """A parser of text that refuses numbers and the like (``ipaddress`` takes an integer for an address)."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(f"{value!r} must be written as text")  # noqa: TRY004  # a user's mistake, as all parsers report it
+        return parse(value)
+
+    return read
+
+
 PARSERS: dict[Any, Callable[[Any], object]] = {
-    IPv4Address: IPv4Address,
-    Address: parse_address,
-    Prefix: parse_prefix,
-    Interface: parse_interface,
+    IPv4Address: _written(IPv4Address),
+    Address: _written(parse_address),
+    Prefix: _written(parse_prefix),
+    Interface: _written(parse_interface),
     ASNumber: ASNumber.parse,
     Duration: Duration.parse,
     PeerIP: PeerIP.parse,
     Selector: parse_selector,
 }
 """How each type is read from JSON; every parser raises ``ValueError`` with a sentence."""
+
+_AS_IN_RANGE = "{0} >= 1 && {0} <= 4294967294 && {0} != 23456 && {0} != 65535"
+_DOTTED = "(int(string(self).split('.')[0]) * 65536 + int(string(self).split('.')[1]))"
+_PORT_IN_RANGE = "int({0}) >= 1 && int({0}) <= 65535"
+_PORT_AFTER_COLON = _PORT_IN_RANGE.format("self.split(':')[1]")
+_PORT_AFTER_BRACKET = _PORT_IN_RANGE.format("self.split(']:')[1]")
+
+
+def _said(cel: str, message: str) -> list[dict[str, str]]:
+    return [{"rule": cel, "message": message}]
+
+
+SCHEMAS: dict[Any, dict[str, Any]] = {
+    IPv4Address: {
+        "type": "string",
+        "maxLength": 15,
+        "x-kubernetes-validations": _said("isIP(self) && ip(self).family() == 4", "must be an IPv4 address"),
+    },
+    Address: {
+        "type": "string",
+        "maxLength": 45,
+        "x-kubernetes-validations": _said("isIP(self)", "must be an IPv4 or IPv6 address"),
+    },
+    Prefix: {
+        "type": "string",
+        "maxLength": 49,
+        "x-kubernetes-validations": _said(
+            "isCIDR(self) && cidr(self) == cidr(self).masked()", "must be a CIDR whose host bits are zero"
+        ),
+    },
+    Interface: {
+        "type": "string",
+        "maxLength": 49,
+        "x-kubernetes-validations": _said(
+            "isCIDR(self) || isIP(self)", "must be an address, with or without prefix length"
+        ),
+    },
+    ASNumber: {
+        "x-kubernetes-int-or-string": True,
+        "maxLength": 16,
+        "pattern": r"^[0-9]{1,10}(\.[0-9]{1,5})?$",
+        "x-kubernetes-validations": _said(
+            f"type(self) == int ? {_AS_IN_RANGE.format('int(self)')}"
+            " : !string(self).matches('^[0-9]{1,10}([.][0-9]{1,5})?$')"
+            f" || (string(self).contains('.') ? {_AS_IN_RANGE.format(_DOTTED)}"
+            " && int(string(self).split('.')[0]) <= 65535 && int(string(self).split('.')[1]) <= 65535"
+            f" : {_AS_IN_RANGE.format('int(string(self))')})",
+            f"must be an AS number: 1 to {MAX_AS} without 23456 and 65535",
+        ),
+    },
+    Duration: {
+        "type": "string",
+        "minLength": 2,
+        "maxLength": 18,
+        "pattern": r"^([0-9]{1,5}h)?([0-9]{1,5}m)?([0-9]{1,5}s)?$",
+    },
+    PeerIP: {
+        "type": "string",
+        "maxLength": 53,
+        "x-kubernetes-validations": _said(
+            "isIP(self)"
+            " || (self.matches('^[0-9.]+:[0-9]{1,5}$') && isIP(self.split(':')[0])"
+            f" && {_PORT_AFTER_COLON})"
+            " || (self.matches('^[[][0-9a-fA-F:.]*:[0-9a-fA-F:.]*[]]:[0-9]{1,5}$') && isIP(self.split(']:')[0].substring(1))"
+            f" && {_PORT_AFTER_BRACKET})",
+            "must be ip, ip:port or [v6]:port, never a name",
+        ),
+    },
+    Selector: {"type": "string", "maxLength": 4096},
+}
+"""How each type is described to the API server, as far as its schema and CEL can tell."""

@@ -1,0 +1,68 @@
+"""Writes the files that are made from the kinds: the chart's CRDs and the reference page.
+
+``python -m towpath.controller.generate`` writes them below the current folder, ``--check`` only says which are stale.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from towpath.model.crd import crds
+from towpath.model.reference import reference
+
+CRD_FOLDER = Path("charts/towpath/crds")
+REFERENCE_PAGE = Path("docs/reference/kinds.md")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is shared instead of pointing at it: people and ``kubectl diff`` read these files."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the signature is PyYAML's
+        return True
+
+
+def files() -> dict[Path, str]:
+    """Every generated file, by its path from the project's root."""
+    made = {
+        CRD_FOLDER / f"{crd['spec']['names']['plural']}.yaml": yaml.dump(
+            crd, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
+        )
+        for crd in crds()
+    }
+    return made | {REFERENCE_PAGE: reference()}
+
+
+def stale(root: Path) -> list[Path]:
+    """The files below ``root`` that differ from what they should be, are missing, or should not be there."""
+    wanted = files()
+    wrong = [path for path, text in wanted.items() if not (root / path).is_file() or (root / path).read_text() != text]
+    extra = [path.relative_to(root) for path in sorted((root / CRD_FOLDER).glob("*.yaml"))]
+    return wrong + [path for path in extra if path not in wanted]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code 1 with ``--check`` where a file is stale."""
+    parser = argparse.ArgumentParser(prog="python -m towpath.controller.generate", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing, say what is stale")
+    options = parser.parse_args(arguments)
+    root = Path.cwd()
+    wrong = stale(root)
+    for path in wrong:
+        print(path)
+        if options.check:
+            continue
+        target = root / path
+        if path in files():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(files()[path])
+        else:
+            target.unlink()
+    return 1 if options.check and wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
