@@ -1,14 +1,14 @@
 """Which blocks count, and where a node is: decided here, once, for everybody who reads the objects."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from towpath.model.cluster import IPAMBlock, RoutingNode
 from towpath.model.net import Family, Interface, Prefix, family_of
 
 
-def in_force(blocks: Iterable[IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
-    """The blocks that count, by CIDR: of those that overlap the oldest, of equally old ones the first by name.
+def in_force(blocks: Mapping[str, IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
+    """The blocks of a snapshot that count, by CIDR: of those that overlap the oldest, of equally old ones the first by name.
 
     Blocks of every state are judged: an older one in quarantine keeps a younger one out of force.
     """
@@ -16,7 +16,7 @@ def in_force(blocks: Iterable[IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
     # chosen ranges never overlap, so only the one that starts last before our end can be in the way
     starts: dict[Family, list[int]] = {family: [] for family in Family}
     ends: dict[Family, list[int]] = {family: [] for family in Family}
-    for block in sorted(blocks, key=lambda found: (found.meta.creation_timestamp, found.name)):
+    for block in sorted(blocks.values(), key=lambda found: (found.meta.creation_timestamp, found.name)):
         cidr = block.spec.cidr
         family = family_of(cidr)
         first, last = int(cidr.network_address), int(cidr.broadcast_address)
