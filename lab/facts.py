@@ -1,5 +1,6 @@
 """What holds in a lab right now, read from the kernels, the router and the API; and waiting until it does."""
 
+import http.client
 from collections.abc import Iterable
 from ipaddress import ip_network
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from towpath.lab import pods
 from towpath.lab.probe import Flow, both_ways, unreached
 from towpath.lab.process import WaitError, wait_for
+from towpath.lab.programs import HEALTH_PORT
 from towpath.lab.topology import Lab
 from towpath.model.net import Address, Family, Prefix, family_of
 
@@ -89,6 +91,26 @@ def sessions_down(lab: Lab) -> tuple[str, ...]:
     """The router's sessions that are not established."""
     found = lab.tor.protocols().values()
     return tuple(protocol.name for protocol in found if protocol.kind == "BGP" and not protocol.established)
+
+
+def healthy(lab: Lab, host: str) -> bool:
+    """Whether the agent or controller in a host says of itself that it does what it should."""
+    connection = http.client.HTTPConnection("127.0.0.1", HEALTH_PORT, timeout=2)
+    try:
+        with lab.host(host).entered():
+            connection.connect()
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def wait_healthy(lab: Lab, *hosts: str, deadline: float = 30) -> None:
+    """Wait until the agents or controllers in these hosts (all nodes, unless named) are ready."""
+    wanted = hosts or lab.nodes
+    wait_for(lambda: all(healthy(lab, host) for host in wanted), deadline=deadline, what=f"{', '.join(wanted)} healthy")
 
 
 def reports(lab: Lab) -> dict[str, dict[str, Any]]:

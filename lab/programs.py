@@ -9,6 +9,10 @@ from towpath.lab.bird import Bird
 from towpath.lab.netns import Network
 from towpath.lab.process import Process
 
+HEALTH_PORT = 9180
+"""Port of ``/readyz`` on localhost in the namespace of an agent or controller."""
+_HEALTH = ("--health-port", str(HEALTH_PORT))
+
 
 class Programs:
     """Every program runs in the namespace of its host and logs to a file of its own in the lab's folder."""
@@ -97,7 +101,7 @@ class Programs:
             case "agent":
                 folders = ("--run-dir", str(run), "--state-dir", str(self.root / host / "state"))
                 cni = ("--cni-conf-dir", str(self.root / host / "cni"), "--cni-bin-dir", "/usr/lib/cni")
-                arguments = ["agent", "--node", host, "--server", self.server, *socket, *folders, *cni]
+                arguments = ["agent", "--node", host, "--server", self.server, *socket, *folders, *cni, *_HEALTH]
             case _:
-                arguments = ["controller", "--server", self.server, "--identity", host]
+                arguments = ["controller", "--server", self.server, "--identity", host, *_HEALTH]
         return ["towpath.controller.cli", *arguments]

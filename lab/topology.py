@@ -293,6 +293,11 @@ class Lab:
         """Only the Node object goes, as when a cluster's administrator deletes it."""
         self.api.delete("Node", name)
 
+    def delete_node(self, name: str) -> None:
+        """The Node object and the machine."""
+        self.delete_node_object(name)
+        self.remove_node(name)
+
     def remove_node(self, name: str) -> None:
         """The machine goes too, with its pods; its object is not touched."""
         for pod in [pod for pod in self.state.pods.values() if pod.node == name]:
