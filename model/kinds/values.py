@@ -28,7 +28,7 @@ class ASNumber(int):
     def parse(cls, value: object) -> "ASNumber":
         """Read an integer, its decimal text or ``high.low`` (RFC 5396 asdot+)."""
         text = str(value)
-        if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,5})?", text):
+        if isinstance(value, bool | float) or not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,5})?", text):
             raise ValueError(f"{value!r} is not an AS number: an integer or dotted high.low")
         high, dot, low = text.partition(".")
         if dot and (int(high) > 65535 or int(low) > 65535):

@@ -1,0 +1,210 @@
+"""Good and bad objects of every kind: one table for our decoder, the real API server and the embedded one.
+
+``field`` None: a good object. ``only`` says where a bad one is refused when the other side cannot tell.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+
+class Case(NamedTuple):
+    kind: str
+    name: str
+    spec: dict[str, Any] | None
+    field: str | None = None
+    only: Literal["both", "decode", "api"] = "both"
+    before: dict[str, Any] | None = None
+    """The spec that the object has first, where the case is about a change."""
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}/{self.name}-{self.field or 'good'}-{self.spec}"[:120]
+
+
+def _peer(field: str | None = None, only: Literal["both", "decode", "api"] = "both", **spec: Any) -> Case:
+    """A BGPPeer that is good but for what is given."""
+    whole = {"peerIP": "10.0.0.254", "asNumber": 65000} | spec
+    return Case("BGPPeer", "peer", {key: value for key, value in whole.items() if value is not ...}, field, only)
+
+
+def _config(field: str | None = None, name: str = "default", **spec: Any) -> Case:
+    return Case("BGPConfiguration", name, spec, field)
+
+
+def _pool(field: str | None = None, cidr: Any = "10.244.0.0/16", **spec: Any) -> Case:
+    return Case("IPPool", "pool", {"cidr": cidr, **spec}, field)
+
+
+def _block(name: str, cidr: Any, field: str | None = None, **spec: Any) -> Case:
+    return Case("IPAMBlock", name, {"cidr": cidr, "node": "node-1", **spec}, field)
+
+
+def _ipam(field: str | None = None, name: str = "default", **spec: Any) -> Case:
+    return Case("IPAMConfiguration", name, spec, field)
+
+
+def _node(field: str | None = None, **bgp: Any) -> Case:
+    return Case("RoutingNode", "node-1", {"bgp": bgp}, field)
+
+
+_PASSWORD = {"secretKeyRef": {"name": "tor", "key": "password"}}
+
+GOOD = (
+    _config(),
+    Case("BGPConfiguration", "default", None),
+    _config(asNumber=4200000000, listenPort=1179, bindMode="NodeIP", routerID="hash", nodeMeshPassword=_PASSWORD),
+    _config(asNumber="64512", routerID="10.0.0.1", timers={"holdTime": "0s"}, multipath={"maximumPaths": 1}),
+    _config(asNumber="1.2", timers={"holdTime": "3s", "keepaliveTime": "1s", "connectRetryTime": "1m"}),
+    _config(gracefulRestart={"enabled": False}, clusterRoutes="Kubernetes", ignoredInterfaces=["docker*"]),
+    _config(name="node.node-1", listenPort=1790, asNumber=65001, timers={"holdTime": "1m30s"}, routerID="10.9.9.9"),
+    _config(nodeMeshMaxRestartTime="1h8m15s", kernelMetric=4294967294, maxPrefixes={"limit": 10, "action": "Reset"}),
+    _peer(),
+    _peer(peerIP="10.0.0.254:1790", node="node-1", password=_PASSWORD, passive=True, sourceAddress="None"),
+    _peer(peerIP="[fd00::1]:1790", nodeSelector="rack == 'a' && has(ssd)", importPolicy="All"),
+    _peer(peerIP="fd00::1", keepaliveTime="10s", maxRestartTime="4095s", localASNumber=65001, description="ToR"),
+    _peer(peerIP=..., asNumber=..., peerSelector="role in (reflector),!old", reversePeering="Manual"),
+    _peer(asNumber="65000.1"),
+    _pool(),
+    _pool(cidr="fd00:244::/48", blockSize=122, nodeSelector="rack=a", disabled=True),
+    _pool(cidr="10.244.0.0/20", blockSize=20),
+    _pool(cidr="10.244.0.0/32", blockSize=32),
+    _pool(cidr="fd00::/116", blockSize=128),
+    _ipam(),
+    Case("IPAMConfiguration", "default", None),
+    _ipam(maxBlocksPerHost=3, growAtPercent=100, minFreeAddresses=0, quarantine="1h", autoAllocateBlocks=False),
+    _ipam(quarantine="0s"),
+    _block("10-244-3-0-26", "10.244.3.0/26"),
+    _block("fd00-244--40-122", "fd00:244::40/122", state="Draining", nodeUID="a-b", machineID="m", pool="pool"),
+    _node(),
+    _node(asNumber=65001, routerID="10.0.0.1", ipv4Address="10.0.0.1/24", ipv6Address="fd00::1"),
+    _node(routeReflectorClusterID="10.0.0.1"),
+    Case("NodeStatus", "node-1", {}),
+    Case("NodeStatus", "node-1", None),
+)
+
+BAD = (
+    # AS numbers: range, reserved numbers, spelling
+    *(_config("spec.asNumber", asNumber=number) for number in (0, 23456, 65535, 4294967295, -1)),
+    *(_config("spec.asNumber", asNumber=text) for text in ("0", "0.0", "0.23456", "65535.65535", "1.65536", "65536.1")),
+    *(_config("spec.asNumber", asNumber=text) for text in ("", "x", "AS1", "1.2.3", "1.", "+1", " 1", "4294967295", True, 1.5)),
+    *(_peer("spec.asNumber", asNumber=number) for number in (0, 23456, 65535, 4294967295, "0.65535")),
+    _peer("spec.localASNumber", localASNumber=0),
+    _peer("spec.asNumber", asNumber=...),
+    _node("spec.bgp.asNumber", asNumber=23456),
+    # who the peer is
+    *(
+        _peer("spec.peerIP", peerIP=text)
+        for text in ("tor.example.com", "tor", "", "10.0.0", "10.0.0.256", "10.0.0.1:0", "10.0.0.1:65536", "10.0.0.1:", "10.0.0.1/24")
+    ),
+    *(
+        _peer("spec.peerIP", peerIP=text)
+        for text in ("fd00::1%eth0", "[fd00::1]", "[fd00::1]:0", "[tor]:179", "[10.0.0.1]:179", "::ffff:10.0.0.1", "010.0.0.1", "tor:179")
+    ),
+    _peer("spec.peerIP", peerIP=5),
+    _peer("spec.peerIP", peerIP="10.0.0.1; run /bin/sh"),
+    _peer("spec.peerIP", peerIP="10.0.0.1\nneighbor"),
+    *(_peer("spec.peerIP", "decode", peerIP=text) for text in ("224.0.0.5", "0.0.0.0", "::", "[ff02::1]:179")),
+    _peer("spec.peerIP", peerIP=..., asNumber=...),
+    _peer("spec.peerIP", peerSelector="all()", asNumber=...),
+    _peer("spec.asNumber", peerIP=..., peerSelector="all()"),
+    _peer("spec.node", node="node-1", nodeSelector="all()"),
+    _peer("spec.node", node=""),
+    _peer("spec.nodeSelector", "decode", nodeSelector="rack =="),
+    _peer("spec.nodeSelector", "decode", nodeSelector="rack in"),
+    _peer("spec.peerSelector", "decode", peerIP=..., asNumber=..., peerSelector="(a"),
+    # enumerations and plain types
+    _peer("spec.importPolicy", importPolicy="Some"),
+    _peer("spec.importPolicy", importPolicy="filtered"),
+    _peer("spec.sourceAddress", sourceAddress="10.0.0.1"),
+    _peer("spec.reversePeering", reversePeering="auto"),
+    _peer("spec.passive", passive="yes"),
+    _peer("spec.passive", passive=1),
+    _peer("spec.description", description="x" * 256),
+    _config("spec.bindMode", bindMode="All"),
+    _config("spec.logSeverityScreen", logSeverityScreen="Trace"),
+    _config("spec.clusterRoutes", clusterRoutes="None"),
+    _config("spec.listenPort", listenPort=0),
+    _config("spec.listenPort", listenPort=65536),
+    _config("spec.listenPort", listenPort="179"),
+    _config("spec.multipath.maximumPaths", multipath={"maximumPaths": 0}),
+    _config("spec.kernelMetric", kernelMetric=0),
+    _config("spec.ipv4NormalRoutePriority", ipv4NormalRoutePriority=65536),
+    _config("spec.ignoredInterfaces[1]", ignoredInterfaces=["eth0", ""]),
+    _config("spec.ignoredInterfaces", ignoredInterfaces="eth0"),
+    _config("spec.maxPrefixes.limit", maxPrefixes={}),
+    _config("spec.maxPrefixes.limit", maxPrefixes={"limit": 0}),
+    # unknown fields: the API server refuses them only where the client asks for it, as kubectl does
+    _peer("spec.peerIp", peerIp="10.0.0.1"),
+    _peer("spec.timers.hold", timers={"hold": "3s"}),
+    _config("spec.asnumber", asnumber=1),
+    _pool("spec.blocksize", blocksize=26),
+    _block("10-244-3-0-26", "10.244.3.0/26", "spec.owner", owner="x"),
+    # passwords are references, never text
+    _peer("spec.password", password="hunter2"),
+    _peer("spec.password.secretKeyRef", password={}),
+    _peer("spec.password.secretKeyRef.key", password={"secretKeyRef": {"name": "tor"}}),
+    _peer("spec.password.secretKeyRef.name", password={"secretKeyRef": {"name": "", "key": "k"}}),
+    # durations
+    *(
+        _config("spec.timers.holdTime", timers={"holdTime": text})
+        for text in ("1s", "2s", "65536s", "18h13m", "90", 90, "", "-3s", "1.5m", "500ms", "1d", "s", "3S", " 3s", "999999s")
+    ),
+    _config("spec.timers.keepaliveTime", timers={"keepaliveTime": "0s"}),
+    _config("spec.timers.connectRetryTime", timers={"connectRetryTime": "2h"}),
+    _config("spec.nodeMeshMaxRestartTime", nodeMeshMaxRestartTime="4096s"),
+    _config("spec.gracefulRestart.restartTime", gracefulRestart={"restartTime": "0s"}),
+    _peer("spec.timers.holdTime", timers={"holdTime": "2s"}),
+    _peer("spec.keepaliveTime", keepaliveTime="0s"),
+    _peer("spec.maxRestartTime", maxRestartTime="2h"),
+    _ipam("spec.quarantine", quarantine="5"),
+    _ipam("spec.quarantine", quarantine="169h"),
+    # router ids
+    *(_config("spec.routerID", routerID=text) for text in ("10.0.0", "10.0.0.256", "fd00::1", "node", "0.0.0.0", "010.0.0.1", "")),
+    _node("spec.bgp.routerID", routerID="hash"),
+    _node("spec.bgp.routeReflectorClusterID", routeReflectorClusterID="1"),
+    # names
+    _config("metadata.name", name="main"),
+    _config("metadata.name", name="nodes"),
+    _config("spec", name="node.node-1", nodeToNodeMeshEnabled=False),
+    _config("spec", name="node.node-1", nodeMeshPassword=_PASSWORD),
+    _config("spec", name="node.node-1", clusterRoutes="Kubernetes"),
+    _ipam("metadata.name", name="main"),
+    _block("10-244-3-0-27", "10.244.3.0/26", "metadata.name"),
+    _block("block-1", "10.244.3.0/26", "metadata.name"),
+    # prefixes
+    *(
+        _pool("spec.cidr", cidr=text)
+        for text in ("10.244.0.1/16", "10.244.0.0", "10.244.0.0/33", "fd00::1/64", "pods", "", "10.244.0.0/255.255.0.0", "10.244.0.0/016", 10)
+    ),
+    _pool("spec.cidr", cidr="::ffff:10.0.0.0/112"),
+    _block("10-244-3-1-26", "10.244.3.1/26", "spec.cidr"),
+    Case("IPAMBlock", "fd00-0--122", {"cidr": "fd00:0::/122", "node": "n"}, "metadata.name"),
+    Case("IPAMBlock", "fd00-0-0---122", {"cidr": "fd00:0:0::/122", "node": "n"}, "spec.cidr", "api"),
+    _block("10-244-3-0-26", "10.244.3.0/26", "spec.node", node=""),
+    _block("10-244-3-0-26", "10.244.3.0/26", "spec.state", state="Released"),
+    Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.3.0/26"}, "spec.node"),
+    Case("IPAMBlock", "10-244-3-0-26", None, "spec.cidr"),
+    Case("IPPool", "pool", {}, "spec.cidr"),
+    Case("IPPool", "pool", None, "spec.cidr"),
+    Case("BGPPeer", "peer", None, "spec.peerIP"),
+    _node("spec.bgp.ipv4Address", ipv4Address="10.0.0.1/33"),
+    _node("spec.bgp.ipv6Address", ipv6Address="node-1"),
+    # block sizes
+    _pool("spec.blockSize", blockSize=19),
+    _pool("spec.blockSize", blockSize=33),
+    _pool("spec.blockSize", blockSize="26"),
+    _pool("spec.blockSize", cidr="10.244.0.0/24", blockSize=22),
+    _pool("spec.blockSize", cidr="10.244.0.0/28"),
+    _pool("spec.blockSize", cidr="fd00::/48", blockSize=64),
+    _pool("spec.blockSize", cidr="fd00::/48", blockSize=129),
+    _pool("spec.blockSize", cidr="fd00::/123"),
+    # numbers of IPAM
+    _ipam("spec.growAtPercent", growAtPercent=0),
+    _ipam("spec.growAtPercent", growAtPercent=101),
+    _ipam("spec.maxBlocksPerHost", maxBlocksPerHost=-1),
+    _ipam("spec.minFreeAddresses", minFreeAddresses=-1),
+    _ipam("spec.nodeSelector", nodeSelector=5),
+    # what may not change
+    Case("IPPool", "pool", {"cidr": "10.245.0.0/16"}, "spec.cidr", "api", before={"cidr": "10.244.0.0/16"}),
+    Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),
+    Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.4.0/26", "node": "n"}, "spec.cidr", before={"cidr": "10.244.3.0/26", "node": "n"}),
+)  # fmt: skip
