@@ -4,7 +4,7 @@ A session whose order is unchanged is not touched. Every connection comes in thr
 session; bytes go to the sink, and what is to be sent is pulled from the outbound side, all in one event loop.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.listener import Arrival, Key, Listener
@@ -19,9 +19,13 @@ _WITHHELD = "Withheld"
 
 
 class Engine:
-    """The sessions. ``apply`` is level-based; nothing dials or listens before its first call."""
+    """The sessions. ``apply`` is level-based; nothing dials or listens before its first call.
 
-    def __init__(self, *, sink: SessionSink, outbound: Outbound) -> None:
+    ``changed`` is called when ``states`` or ``notices`` may give something new; cheap, often.
+    """
+
+    def __init__(self, *, sink: SessionSink, outbound: Outbound, changed: Callable[[], None] = lambda: None) -> None:
+        self._changed = changed
         self._sink = sink
         self._outbound = outbound
         self._peers: dict[str, Peer] = {}
@@ -32,7 +36,7 @@ class Engine:
 
     async def start(self) -> None:
         """Make ready; to be called in the event loop that runs the sessions."""
-        self._listener = Listener(arrived=self._arrived, notice=self._notices.append)
+        self._listener = Listener(arrived=self._arrived, notice=self._notice)
 
     async def stop(self, *, graceful: bool) -> None:
         """End. ``graceful``: a restart, sockets close without a NOTIFICATION and peers keep our routes."""
@@ -66,12 +70,19 @@ class Engine:
             peer = self._peers.get(name)
             if peer is None:
                 restarting = not self._applied
-                peer = Peer(order, sink=self._sink, outbound=self._outbound, restarting=restarting)
+                peer = Peer(
+                    order,
+                    sink=self._sink,
+                    outbound=self._outbound,
+                    changed=self._changed,
+                    restarting=restarting,
+                )
                 self._peers[name] = peer
                 peer.apply(order)
             elif peer.order != order:
                 peer.apply(order)
         self._applied = True
+        self._changed()
         self._by_address = {}
         for _, peer in sorted(self._peers.items()):
             self._by_address.setdefault(peer.order.session.peer_address, []).append(peer)
@@ -90,6 +101,10 @@ class Engine:
         """What an operator should see, since the last call."""
         taken, self._notices[:] = self._notices[:], []
         return taken
+
+    def _notice(self, notice: Notice) -> None:
+        self._notices.append(notice)
+        self._changed()
 
     def _arrived(self, arrival: Arrival) -> None:
         peer = self._session_for(arrival)

@@ -9,7 +9,7 @@ import asyncio
 import enum
 import random
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -27,6 +27,8 @@ _SHUTDOWN = 2
 _CHANGED = 6
 _COLLISION = 7
 _MAX_PREFIXES = 1
+_CONCURRENT_SECONDS = 2.0
+"""A connection without its OPEN counts in a collision for this long: one that is never answered must not block."""
 
 
 class Mode(enum.Enum):
@@ -60,13 +62,22 @@ class Order(Struct, frozen=True):
 class Peer:
     """The session of one name. All methods are to be called in the event loop; none blocks."""
 
-    def __init__(self, order: Order, *, sink: SessionSink, outbound: Outbound, restarting: bool) -> None:
+    def __init__(
+        self,
+        order: Order,
+        *,
+        sink: SessionSink,
+        outbound: Outbound,
+        changed: Callable[[], None],
+        restarting: bool,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self.name = order.session.name
         self.order = order
         self._password = order.password
         self._sink = sink
         self._outbound = outbound
+        self._changed = changed
         self._restarting = restarting
         """R of our OPEN: this process has just started and had no session with this peer yet."""
         self.up: Connection | None = None
@@ -76,7 +87,6 @@ class Peer:
         self._retry_handle: asyncio.TimerHandle | None = None
         self._held_until = 0.0
         self.last_reason = ""
-        self.dial_error: OSError | None = None
 
     # what it should be
 
@@ -157,12 +167,14 @@ class Peer:
                 raise SessionError(_CEASE, _COLLISION, message="the session is up on another connection")
             self.up.close(Loss(LossKind.REPLACED, message="the peer opened a new session"))
             return
-        for other in list(self._pending):
-            if other is connection or other.state is not State.OPEN_CONFIRM:
-                continue
+        for other in [other for other in self._pending if other is not connection]:
+            confirmed = other.state is State.OPEN_CONFIRM
             if connection.dialled == other.dialled or connection.dialled == self._higher(connection):
-                _collide(other)
-            else:
+                if confirmed:
+                    _collide(other)
+            elif confirmed or self._loop.time() - other.born < _CONCURRENT_SECONDS:
+                # its identifier is known from here (RFC 4271 §6.8 allows OpenSent then): waiting for its OPEN would
+                # let this connection be established first, only to be closed by the peer
                 raise SessionError(_CEASE, _COLLISION, message="another connection was kept")
 
     def established(self, connection: Connection) -> None:
@@ -176,6 +188,7 @@ class Peer:
         for other in list(self._pending):
             if other.state is State.OPEN_CONFIRM or other.dialled:
                 _collide(other)
+        self._changed()
         self._sink.established(self.name, self._negotiated(connection))
 
     def updates(self, bodies: Sequence[bytes]) -> None:
@@ -202,6 +215,7 @@ class Peer:
         if loss.kind is LossKind.REFUSED and (loss.code, loss.subcode) == (_CEASE, _MAX_PREFIXES):
             after = self.order.session.max_prefix.restart_after
             self._held_until = self._loop.time() + after if after is not None else float("inf")
+        self._changed()
         if was_up:
             self._sink.lost(self.name, loss)
         if self.order.mode is Mode.RUN and loss.kind not in (LossKind.REMOVED, LossKind.CARRIER):
@@ -251,6 +265,7 @@ class Peer:
                 raise
             self._dial_task = None
             self.last_reason = error.strerror or "connection timed out"
+            self._changed()
             self._dial_in(None)
             return
         self._dial_task = None
@@ -275,6 +290,7 @@ class Peer:
         connection = Connection(sock, owner=self, offer=offer, dialled=dialled)
         self._pending.append(connection)
         connection.start()
+        self._changed()
 
     def _connections(self) -> list[Connection]:
         return [*([self.up] if self.up is not None else []), *self._pending]

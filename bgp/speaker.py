@@ -1,0 +1,239 @@
+"""The speaker process: the engine and the table in one event loop, and the agent at the other end of a socket.
+
+It knows neither Kubernetes nor netlink. Without an agent it keeps its sessions and its routes; before the first whole
+state it opens no session, so that End-of-RIB follows our own announcements at once. SIGTERM means restart.
+"""
+
+import argparse
+import asyncio
+import gc
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import structlog
+
+from towpath.bgp.exabgp.engine import Engine
+from towpath.bgp.link import LinkError, LinkServer
+from towpath.bgp.ports import Loss, Negotiated
+from towpath.bgp.table import Table
+from towpath.model.net import Address, Family
+from towpath.model.speaker import (
+    NextHopInterest,
+    NextHopMetrics,
+    Report,
+    SpeakerState,
+    StateChange,
+    Sync,
+    ToSpeaker,
+    Whole,
+    WholeState,
+    apply_state,
+)
+
+_DRAIN_PREFIXES = 20000
+"""So many prefixes a turn of the loop, then sessions are served again."""
+_REPORT_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class Speaker:
+    """The composition: what the engine delivers goes to the table, what the table selects goes to the agent."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._table = Table(kick=self._kick, clock=time.monotonic)
+        self._engine = Engine(sink=_Watched(self._table, self._poke), outbound=self._table, changed=self._report_soon)
+        self._link = LinkServer(
+            socket_path,
+            received=self._received,
+            connected=self._connected,
+            disconnected=lambda reason: log.info("link.lost", reason=reason),
+            writable=self._poke,
+        )
+        self._state: SpeakerState | None = None
+        self._poked = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._report: asyncio.TimerHandle | None = None
+        self._sync_sent: bool | None = None
+        self._interest_sent: frozenset[Address] | None = None
+        self._report_sent: Report | None = None
+
+    async def start(self) -> None:
+        """Wait for an agent."""
+        await self._engine.start()
+        await self._link.start()
+
+    async def stop(self) -> None:
+        """Restart: close everything without a word, so that peers keep our routes."""
+        await self._engine.stop(graceful=True)
+        await self._link.stop()
+
+    # from the agent
+
+    def _received(self, message: ToSpeaker) -> None:
+        match message:
+            case WholeState():
+                self._apply(message.state)
+            case StateChange():
+                if self._state is None:
+                    raise LinkError("a change came before the whole state")
+                self._apply(apply_state(self._state, message))
+            case NextHopMetrics():
+                self._table.metrics(message.metrics)
+                self._poke()
+            case _:
+                raise LinkError("a second hello")
+
+    def _apply(self, state: SpeakerState) -> None:
+        first, self._state = self._state is None, state
+        self._table.apply(state)
+        self._engine.apply(state.settings, sessions=state.sessions, passwords=state.passwords)
+        if first:
+            log.info("speaker.configured", sessions=len(state.sessions), announcements=len(state.announcements))
+        self._poke()
+
+    def _connected(self) -> None:
+        log.info("link.connected")
+        for frame in self._table.whole():
+            self._link.send(frame)
+        self._link.send(Whole())
+        self._sync_sent = self._interest_sent = self._report_sent = None
+        self._poke()
+
+    # to the agent
+
+    def _kick(self, name: str) -> None:
+        self._engine.kick(name)
+
+    def _poke(self) -> None:
+        """The table may have something to say: once this turn of the loop is over."""
+        if not self._poked:
+            self._poked = True
+            self._loop.call_soon(self._drain)
+
+    def _drain(self) -> None:
+        self._poked = False
+        if self._link.writable and self._table.dirty:
+            for frame in self._table.drain(_DRAIN_PREFIXES):
+                self._link.send(frame)
+            if self._table.dirty and self._link.writable:
+                self._poke()
+        if self._link.writable and not self._table.dirty:
+            self._send_small()
+        self._watch_deadline()
+        self._report_soon()
+
+    def _send_small(self) -> None:
+        """What is one value: sent when it differs, after the routes that it speaks of."""
+        interest = self._table.interest()
+        if interest != self._interest_sent:
+            self._interest_sent = interest
+            self._link.send(NextHopInterest(interest))
+        if self._table.in_sync != self._sync_sent:
+            self._sync_sent = self._table.in_sync
+            self._link.send(Sync(self._table.in_sync))
+
+    def _watch_deadline(self) -> None:
+        """Restart timers and the like: the table says when it wants to be woken."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        deadline = self._table.deadline()
+        if deadline is not None:
+            self._deadline = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._expire)
+
+    def _expire(self) -> None:
+        self._deadline = None
+        self._table.expire(time.monotonic())
+        self._poke()
+
+    def _report_soon(self) -> None:
+        if self._report is None:
+            self._report = self._loop.call_later(_REPORT_SECONDS, self._send_report)
+
+    def _send_report(self) -> None:
+        self._report = None
+        if not self._link.writable:
+            return  # a new agent asks, and a slow one makes room: both poke
+        report = self._table.report(self._engine.states())
+        if report != self._report_sent:
+            self._report_sent = report
+            self._link.send(report)
+        for notice in (*self._engine.notices(), *self._table.notices()):
+            log.warning("notice", reason=notice.reason, message=notice.message, session=notice.session)
+            self._link.send(notice)
+
+
+class _Watched:
+    """The table as the engine's sink, with a log line a session and a poke a batch."""
+
+    def __init__(self, table: Table, poke: Callable[[], None]) -> None:
+        self._table = table
+        self._poke = poke
+
+    def established(self, name: str, negotiated: Negotiated) -> None:
+        log.info(
+            "session.established",
+            session=name,
+            peer=str(negotiated.peer_address),
+            remote_as=negotiated.peer_as,
+            hold_time=negotiated.hold_time,
+            families=[family.key for family in negotiated.families],
+        )
+        self._table.established(name, negotiated)
+        self._poke()
+
+    def updates(self, name: str, bodies: Sequence[bytes]) -> None:
+        try:
+            self._table.updates(name, bodies)
+        finally:
+            self._poke()
+
+    def refresh(self, name: str, family: Family) -> None:
+        self._table.refresh(name, family)
+
+    def lost(self, name: str, loss: Loss) -> None:
+        log.warning(
+            "session.lost",
+            session=name,
+            why=loss.kind.value,
+            code=loss.code,
+            subcode=loss.subcode,
+            message=loss.message,
+        )
+        self._table.lost(name, loss)
+        self._poke()
+
+
+async def run(socket_path: Path) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    speaker = Speaker(socket_path)
+    await speaker.start()
+    # what was imported stays: the collector need not look at it again
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20000, 20, 50)
+    log.info("speaker.started", socket=str(socket_path))
+    await ended.wait()
+    await speaker.stop()
+    log.info("speaker.stopped")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``towpath speaker --socket PATH``."""
+    parser = argparse.ArgumentParser(prog="towpath speaker", description="The BGP speaker of a node.")
+    parser.add_argument("--socket", type=Path, required=True, help="Unix socket on which the agent is served")
+    arguments = parser.parse_args(argv)
+    asyncio.run(run(arguments.socket))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
