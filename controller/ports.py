@@ -1,6 +1,6 @@
 """What the processes need of a cluster: a store to read and an API to write. Kubernetes and a folder both give it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -82,7 +82,7 @@ class Reader(Protocol):
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after ``resource_version``, until the server ends it; ``GoneError`` where that is too old.
 
         The first event is a bookmark of ``resource_version`` itself: the watch is open.

@@ -6,7 +6,7 @@ simulation decides everything and nothing depends on time: a delayed call waits 
 
 import asyncio
 import enum
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -186,7 +186,7 @@ class FakeApi:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes as they happen, until the caller leaves."""
         resource = RESOURCES[kind]
         await self._do(Call("watch", kind, ""), lambda: None)

@@ -9,7 +9,7 @@ import contextlib
 import random
 import socket
 import types
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Self
 
 import aiohttp
@@ -131,7 +131,7 @@ class KubeApi:
         namespace: str = "",
         label_selector: str = "",
         field_selector: str = "",
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after ``resource_version``, until the server ends it; ``GoneError`` where that is too old."""
         query = _query(
             watch="true",

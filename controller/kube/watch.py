@@ -97,7 +97,7 @@ class Reflector:
     async def _watch(self) -> None:
         """Watch until the server ends it, or until the breaker wants a new list."""
         events = self._reader.watch(self._kind, self._version, field_selector=self._selector)
-        async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]  # async generators, by contract
+        async with contextlib.aclosing(events) as stream:
             while True:
                 look_again = self._store.look_again_in(self._kind)
                 try:
