@@ -1,0 +1,100 @@
+"""What the objects that users write should say about themselves: accepted or not, and why.
+
+Desired conditions come from the snapshot and from what was refused; whoever writes them compares with what is there.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from towpath.model.cluster import Cluster
+from towpath.model.reason import Reason, Refusal
+from towpath.model.resource import Condition, Resource
+
+ACCEPTED = "Accepted"
+AVAILABLE = "Available"
+USER_KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "IPAMConfiguration")
+NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.UNKNOWN_NAME, Reason.OVERLAPPING_POOL})
+"""Reasons for which an object is not in force; the others are about something that it asks for."""
+
+Key = tuple[str, str]
+"""Kind and name of an object."""
+
+
+class Wanted(Struct, frozen=True):
+    """The conditions that an object should have; ``last_transition_time`` is left to the writer."""
+
+    uid: str
+    generation: int
+    conditions: tuple[Condition, ...]
+
+
+def conditions(
+    cluster: Cluster, refusals: Iterable[Refusal], *, rejected: Mapping[Key, tuple[str, int]]
+) -> dict[Key, Wanted]:
+    """Conditions of every object of a kind that users write, in the cluster or among the refusals.
+
+    ``rejected``: uid and generation of objects that are not in force as they are now.
+    """
+    about: dict[Key, list[Refusal]] = {}
+    for refusal in sorted(set(refusals)):
+        if refusal.object.kind in USER_KINDS:
+            about.setdefault((refusal.object.kind, refusal.object.name), []).append(refusal)
+    accepted: tuple[Mapping[str, Resource[Any, Any]], ...] = (
+        cluster.configurations,
+        cluster.peers,
+        cluster.pools,
+        cluster.ipam_configurations,
+    )
+    metas: dict[Key, tuple[str, int]] = {}
+    for kind, objects in zip(USER_KINDS, accepted, strict=True):
+        for name, one in objects.items():
+            metas[kind, name] = one.meta.uid, one.meta.generation
+    metas.update((key, meta) for key, meta in rejected.items() if key[0] in USER_KINDS and key[1])
+    return {
+        key: Wanted(uid, generation, tuple(_conditions(key[0], about.get(key, []), generation)))
+        for key, (uid, generation) in sorted(metas.items())
+    }
+
+
+def merged(existing: Iterable[Condition], wanted: Iterable[Condition], *, now: str) -> tuple[Condition, ...] | None:
+    """All conditions to write, or None if they are there already; those of other types stay as they are.
+
+    ``now`` is RFC 3339: the transition time of conditions whose status changes.
+    """
+    before = {condition.type: condition for condition in existing}
+    after = dict(before)
+    for condition in wanted:
+        old = before.get(condition.type)
+        since = old.last_transition_time if old is not None and old.status == condition.status else now
+        after[condition.type] = Condition(
+            type=condition.type,
+            status=condition.status,
+            reason=condition.reason,
+            message=condition.message,
+            last_transition_time=since,
+            observed_generation=condition.observed_generation,
+        )
+    return None if after == before else tuple(after.values())
+
+
+def _conditions(kind: str, refusals: list[Refusal], generation: int) -> Iterable[Condition]:
+    rejected = [refusal for refusal in refusals if refusal.reason in NOT_ACCEPTED]
+    yield _condition(ACCEPTED, rejected, generation, good="Accepted")
+    if kind == "IPPool":
+        full = [refusal for refusal in refusals if refusal.reason is Reason.POOL_EXHAUSTED]
+        yield _condition(AVAILABLE, full, generation, good="BlocksFree")
+
+
+def _condition(name: str, refusals: list[Refusal], generation: int, *, good: str) -> Condition:
+    if not refusals:
+        return Condition(type=name, status="True", reason=good, observed_generation=generation)
+    message = "; ".join(f"{one.object.field}: {one.message}" if one.object.field else one.message for one in refusals)
+    return Condition(
+        type=name,
+        status="False",
+        reason=refusals[0].reason,
+        message=message[:1024],
+        observed_generation=generation,
+    )

@@ -1,0 +1,116 @@
+"""What other nodes need to know of a node, made from its Node object: labels, addresses, AS number, cluster id.
+
+A bad annotation is reported and the field keeps the last good value, so one typing error moves no session.
+"""
+
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
+from typing import TypeVar
+
+from msgspec import Struct
+
+from towpath.ipam.pools import is_excluded
+from towpath.model.cluster import Cluster, Node, RoutingNode
+from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec
+from towpath.model.kinds.values import ASNumber
+from towpath.model.net import Family, Interface, parse_interface
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.resource import Meta, OwnerReference, Resource
+
+AS_NUMBER = "towpath.io/as-number"
+CLUSTER_ID = "towpath.io/route-reflector-cluster-id"
+ADDRESS = {family: f"towpath.io/{family.key}-address" for family in Family}
+T = TypeVar("T")
+
+
+class RoutingNodes(Struct, frozen=True):
+    """The RoutingNodes that should be, by name, and the annotations that were refused."""
+
+    desired: Mapping[str, RoutingNode]
+    refusals: tuple[Refusal, ...]
+
+
+def routing_nodes(cluster: Cluster) -> RoutingNodes:
+    """One RoutingNode for each node that runs Linux and is not left out by ``towpath.io/exclude``."""
+    refusals: list[Refusal] = []
+    desired = {
+        name: routing_node(node, before=cluster.routing_nodes.get(name), refusals=refusals)
+        for name, node in sorted(cluster.nodes.items())
+        if not is_excluded(node) and not node.meta.deletion_timestamp
+    }
+    return RoutingNodes(desired, tuple(refusals))
+
+
+def routing_node(node: Node, *, before: RoutingNode | None, refusals: list[Refusal]) -> RoutingNode:
+    """The RoutingNode of a node; what is wrong with its annotations is appended to ``refusals``."""
+    last_good = before.spec.bgp if before is not None and before.spec.node_uid == node.meta.uid else NodeBGP()
+
+    def annotated(key: str, parse: Callable[[str], T], *, otherwise: T | None, last: T | None) -> T | None:
+        text = node.meta.annotations.get(key)
+        if text is None:
+            return otherwise
+        try:
+            return parse(text)
+        except ValueError as error:
+            where = Why("Node", node.meta.name, f"metadata.annotations[{key}]")
+            refusals.append(Refusal(Reason.INVALID_SPEC, str(error), where))
+            return last
+
+    def address(family: Family, last: Interface | None) -> Interface | None:
+        listed = next((one for one in node.addresses if one.version == family), None)
+        otherwise: Interface | None = None if listed is None else parse_interface(str(listed))
+        fallback: Interface | None = otherwise if last is None else last
+        return annotated(ADDRESS[family], _INTERFACES[family], otherwise=otherwise, last=fallback)
+
+    bgp = NodeBGP(
+        as_number=annotated(AS_NUMBER, ASNumber.parse, otherwise=None, last=last_good.as_number),
+        route_reflector_cluster_id=annotated(
+            CLUSTER_ID, _cluster_id, otherwise=None, last=last_good.route_reflector_cluster_id
+        ),
+        ipv4_address=address(Family.IPV4, last_good.ipv4_address),
+        ipv6_address=address(Family.IPV6, last_good.ipv6_address),
+    )
+    owner = OwnerReference(api_version="v1", kind="Node", name=node.meta.name, uid=node.meta.uid)
+    meta = Meta(name=node.meta.name, labels=node.meta.labels, owner_references=(owner,))
+    return Resource("RoutingNode", meta, RoutingNodeSpec(bgp=bgp, node_uid=node.meta.uid))
+
+
+def is_current(actual: RoutingNode, desired: RoutingNode) -> bool:
+    """Whether what is there says what it should; version, status and annotations are not ours to compare."""
+    return (
+        actual.spec == desired.spec
+        and actual.meta.labels == desired.meta.labels
+        and actual.meta.owner_references == desired.meta.owner_references
+    )
+
+
+def _ipv4_interface(text: str) -> Interface:
+    return _interface(text, Family.IPV4)
+
+
+def _ipv6_interface(text: str) -> Interface:
+    return _interface(text, Family.IPV6)
+
+
+_INTERFACES: Mapping[Family, Callable[[str], Interface]] = {
+    Family.IPV4: _ipv4_interface,
+    Family.IPV6: _ipv6_interface,
+}
+
+
+def _interface(text: str, family: Family) -> Interface:
+    value = parse_interface(text)
+    if value.version != family:
+        raise ValueError(f"{text!r} is no IPv{family.value} address")
+    ip = value.ip
+    if ip.is_unspecified or ip.is_loopback or ip.is_multicast or ip.is_link_local:
+        raise ValueError(f"{text!r} cannot be a node's address: other nodes must reach it")
+    return value
+
+
+def _cluster_id(text: str) -> str:
+    """Four bytes, written as an IPv4 address (RFC 4456 §7)."""
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise ValueError(f"{text!r} is no cluster id: four numbers as in an IPv4 address") from None

@@ -1,0 +1,69 @@
+"""Which pools are in force, and which a node gets its blocks from."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from towpath.model.cluster import Cluster, IPPool, Node
+from towpath.model.kinds.ipam import IPAMConfigurationSpec
+from towpath.model.net import Family, Prefix, family_of
+from towpath.model.overlap import pools_in_force
+from towpath.model.reason import Reason, Refusal, Why
+
+EXCLUDE = "towpath.io/exclude"
+OPERATING_SYSTEM = "kubernetes.io/os"
+
+
+class Pools(Struct, frozen=True):
+    """The pools in force by family, each family in name order, and what was refused."""
+
+    families: Mapping[Family, tuple[IPPool, ...]]
+    refusals: tuple[Refusal, ...] = ()
+
+    def of(self, node: Node, family: Family) -> Sequence[IPPool]:
+        """The pools of a family that a node's labels match, disabled ones included."""
+        return [
+            pool
+            for pool in self.families[family]
+            if pool.spec.node_selector is None or pool.spec.node_selector.matches(node.meta.labels)
+        ]
+
+
+def pools_by_family(cluster: Cluster) -> Pools:
+    """The pools that count (``model.overlap``); a snapshot of the store has no others, files may."""
+    winners, losers = pools_in_force(cluster.pools, cluster.blocks.values())
+    families = {
+        family: tuple(pool for _, pool in sorted(winners.items()) if family_of(pool.spec.cidr) is family)
+        for family in Family
+    }
+    return Pools(families, tuple(_overlap(cluster, name, winner) for name, winner in sorted(losers.items())))
+
+
+def _overlap(cluster: Cluster, name: str, winner: str) -> Refusal:
+    message = (
+        f"{cluster.pools[name].spec.cidr} overlaps {cluster.pools[winner].spec.cidr} "
+        f"of IPPool/{winner}, which stays in force"
+    )
+    return Refusal(Reason.OVERLAPPING_POOL, message, Why("IPPool", name, "spec.cidr"))
+
+
+def is_excluded(node: Node) -> bool:
+    """Whether a label or annotation leaves a node out, or it does not run Linux."""
+    system = node.operating_system or node.meta.labels.get(OPERATING_SYSTEM, "")
+    return EXCLUDE in node.meta.labels or EXCLUDE in node.meta.annotations or system not in ("", "linux")
+
+
+def takes_part(node: Node, configuration: IPAMConfigurationSpec) -> bool:
+    """Whether a node gets blocks at all."""
+    if is_excluded(node) or node.meta.deletion_timestamp:
+        return False
+    selector = configuration.node_selector
+    return selector is None or selector.matches(node.meta.labels)
+
+
+def pool_of(block: Prefix, pools: Mapping[str, IPPool], name: str) -> Prefix | None:
+    """The cidr of the pool that a block names, if that pool is there and holds it."""
+    pool = pools.get(name)
+    if pool is None or pool.spec.cidr.version != block.version or not block.subnet_of(pool.spec.cidr):  # type: ignore[arg-type]  # same version was just seen
+        return None
+    return pool.spec.cidr
