@@ -1,0 +1,130 @@
+"""Manifests as Kubernetes reads them: YAML or JSON, several documents a file, lists, and YAML's scalars in its way.
+
+Kubernetes' YAML library knows the booleans of YAML 1.1 (``on``, ``yes``), but no numbers to the base of sixty
+(``5663:12`` is a string) and no dates; ``1e3`` is a number. PyYAML by itself decides otherwise in all three.
+"""
+
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any
+
+import yaml
+
+_STRING, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
+_INT = re.compile(r"[-+]?(0b[0-1_]+|0x[0-9a-fA-F_]+|0o?[0-7_]+|0|[1-9][0-9_]*)")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+class ManifestError(ValueError):
+    """A document that cannot be read; the message says where."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with Kubernetes' idea of scalars."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag != _MERGE:
+                name = _key(self.construct_object(key, deep=True))
+                if name in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {name!r} is there twice", key.start_mark)
+                seen.add(name)
+        found = super().construct_mapping(node, deep=deep)
+        return {_key(key): value for key, value in found.items()}
+
+
+def _integer(loader: Any, node: Any) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    sign = -1 if text.startswith("-") else 1
+    digits = text.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
+        return sign * int(digits, 8)
+    return sign * int(digits, 0)
+
+
+def _float(loader: Any, node: Any) -> float | int:
+    text = loader.construct_scalar(node).lower()
+    number = float(text.replace(".inf", "inf").replace(".nan", "nan"))
+    return int(number) if number.is_integer() else number
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":bool", ":null", ":merge"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"(?:{_INT.pattern})$"), list("-+0123456789"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(rf"(?:{_FLOAT.pattern})$"), list("-+.0123456789"))
+_Loader.add_constructor("tag:yaml.org,2002:int", _integer)
+_Loader.add_constructor("tag:yaml.org,2002:float", _float)
+
+
+def _key(key: Any) -> str:
+    return str(key).lower() if isinstance(key, bool) else str(key)
+
+
+def documents(text: str) -> Iterator[dict[str, Any]]:
+    """Every object in a text, those inside of ``List`` objects one by one; ``ManifestError`` where it makes no sense."""
+    for document in _parsed(text):
+        if document is not None:
+            yield from _objects(document)
+
+
+def dump(body: Mapping[str, Any]) -> str:
+    """An object as YAML; text that Kubernetes would read as something else is quoted."""
+    return yaml.dump(json.loads(json.dumps(body)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _parsed(text: str) -> list[Any]:
+    if text.lstrip().startswith("{"):
+        try:
+            return [json.loads(text)]
+        except ValueError:
+            pass  # several documents, or YAML's flow style
+    try:
+        return list(yaml.load_all(text, Loader=_Loader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise ManifestError(f"{place}{getattr(error, 'problem', None) or error}") from error
+    except ValueError as error:
+        raise ManifestError(str(error)) from error
+
+
+def _objects(document: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(document, dict):
+        raise ManifestError(f"a document is no object but {type(document).__name__}")
+    if not isinstance(document.get("kind"), str) or not isinstance(document.get("apiVersion"), str):
+        raise ManifestError("an object has no kind or no apiVersion")
+    if document["kind"].endswith("List") and isinstance(document.get("items"), list):
+        for item in document["items"]:
+            yield from _objects(item)
+        return
+    metadata = document.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), (str, int, float, bool)):
+        raise ManifestError(f"{document['kind']}: metadata.name is missing")
+    metadata["name"] = _text(metadata["name"])
+    for field in ("labels", "annotations"):
+        if isinstance(metadata.get(field), dict):
+            metadata[field] = {key: _text(value) for key, value in metadata[field].items()}
+    yield document
+
+
+def _text(value: Any) -> Any:
+    """A scalar where text belongs, as Kubernetes' decoder makes text of it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, (int, float)) else value
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's dumper that quotes by the loader's rules as well as by its own."""
+
+
+def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    misread = bool(_INT.fullmatch(text) or _FLOAT.fullmatch(text))
+    return dumper.represent_scalar(_STRING, text, style="'" if misread else None)
+
+
+_Dumper.add_representer(str, _represent)
