@@ -269,12 +269,20 @@ def processes(root: Path) -> set[str]:
     return found
 
 
+def last_words(lab: Lab) -> str:
+    """The end of every program's log."""
+    return "\n".join(
+        f"{paint(name, 'bold')}\n" + "\n".join(lab.programs[name].log.splitlines()[-8:])
+        for name in lab.programs.running()
+    )
+
+
 def clean(lab: Lab, story: Story, before: set[str]) -> None:
     """Take everything away, and look whether it is gone."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    lab.down()  # first of all: nobody may be reading what is printed
     story.chapter("Cleaning up")
-    lab.down()
     left = (machine() - before) | processes(lab.root)
     if lab.root.exists():
         left.add(f"files in {lab.root}")
@@ -288,10 +296,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the cluster running, to play with")
     arguments = parser.parse_args(argv)
-    for number in SIGNALS:
-        signal.signal(number, _interrupt)
     Lab(PREFIX).down()  # what an earlier one may have left
     before = machine()
+    for number in SIGNALS:
+        signal.signal(number, _interrupt)
     lab, story = Lab(PREFIX, Shape(nodes=3)), Story()
     keep = False
     try:
@@ -303,12 +311,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AssertionError as error:
         story.check(False, str(error))
     finally:
+        logs = last_words(lab) if story.failed else ""
         if not keep:
             clean(lab, story, before)
     took = time.monotonic() - story.started
     if story.failed:
         print(paint(f"\n{len(story.failed)} checks did not hold, after {took:.0f} s:", "red", "bold"))
-        print("\n".join(f"  {text}" for text in story.failed), file=sys.stdout, flush=True)
+        print("\n".join(f"  {text}" for text in story.failed), flush=True)
+        print(f"\nWhat the programs said last:\n{logs}")
         return 1
     print(paint(f"\nAll {story.held} checks held, in {took:.0f} s.", "green", "bold"), flush=True)
     if keep:

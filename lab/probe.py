@@ -28,6 +28,7 @@ PORT = 4911
 INTERVAL = 0.002
 DRAIN = 0.5
 """How long after the last packet answers are still waited for, in seconds."""
+_SO_RCVBUFFORCE = 33
 _PACKET = struct.Struct("!II")
 
 
@@ -133,7 +134,7 @@ class Prober:
             opened = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         if version == 6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
         opened.bind(("::" if version == 6 else "0.0.0.0", PORT))
         self._sockets[name, version] = opened
         self._by_descriptor[opened.fileno()] = opened

@@ -289,6 +289,15 @@ class Lab:
         for kind in ("run", "state", "cni"):
             self.node_directory(name, kind).mkdir(parents=True, exist_ok=True)
 
+    def configure_underlay(self, name: str) -> None:
+        """Give a node its own addresses and default route again, as its distribution does after a link was down."""
+        rack = RACKS[self.state.nodes[name].rack]
+        for family in self.families:
+            address = rack.interface(family, node_number(self.state.nodes[name].index))
+            self.host(name).ip("addr", "replace", str(address), "dev", "eth0", *(("nodad",) if family == 6 else ()))
+            gateway = str(rack.address(family, TOR))
+            self.host(name).ip(f"-{family.value}", "route", "replace", "default", "via", gateway)
+
     def delete_node_object(self, name: str) -> None:
         """Only the Node object goes, as when a cluster's administrator deletes it."""
         self.api.delete("Node", name)
