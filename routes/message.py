@@ -1,0 +1,175 @@
+"""rtnetlink messages in bulk: one template for many prefixes, one look-up for many dumped routes.
+
+pyroute2 encodes each distinct route once, with an empty prefix; for the others only prefix and sequence number differ, and
+those are written column by column into copies of the template. Reading goes the other way: all bytes of a dumped route
+but its prefix are the key to its parsed form. Layouts: rtnetlink(7), ``fib_dump_info`` and ``rt6_fill_node``.
+"""
+
+import socket
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
+
+from towpath.model.net import Family
+from towpath.routes.kernel import Operation, RouteSeen
+from towpath.routes.route import MAIN_TABLE, PROTOCOL, NextHop, RouteType, Spec, address, spec
+
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x300, 0x100, 0x200, 0x400
+RTNH_F_ONLINK = 4
+RTM_F_CLONED = 0x200
+SCOPE_NOWHERE = 255
+LOOPBACK = 1
+"""Index of ``lo`` in every namespace: the device of IPv6 routes that drop."""
+HEADER = struct.Struct("=IHHII")
+ROUTE = struct.Struct("=BBBBBBBBI")
+ATTRIBUTE = struct.Struct("=HH")
+_NEXT_HOP = struct.Struct("=HBBi")
+_SEQUENCE, _LENGTH, _TAIL_OF_RTM, _ATTRIBUTES, _DST = 8, 17, 18, 28, 32
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_VIA, _RTA_ENCAP = 1, 4, 5, 6, 9, 18, 22
+_FLAGS = {
+    Operation.ADD: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL),
+    Operation.REPLACE: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_REPLACE),
+    Operation.DELETE: (RTM_DELROUTE, NLM_F_REQUEST),
+}
+AF = {Family.IPV4: int(socket.AF_INET), Family.IPV6: int(socket.AF_INET6)}
+_FAMILIES = {af: family for family, af in AF.items()}
+_UNSPECIFIED = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
+_KNOWN_LIMIT = 4096
+
+
+def message(operation: Operation, family: Family, route: Spec, *, dst: str, length: int, sequence: int) -> bytes:
+    """One whole message, encoded by pyroute2; the attribute RTA_DST comes first."""
+    kind, flags = _FLAGS[operation]
+    encoded = rtmsg()
+    encoded["header"] = {"type": kind, "flags": flags, "sequence_number": sequence, "pid": 0}
+    encoded["family"], encoded["dst_len"], encoded["table"] = AF[family], length, MAIN_TABLE
+    encoded["proto"], encoded["type"], encoded["flags"] = PROTOCOL, int(route.type), 0
+    # a deletion matches any scope with NOWHERE; IPv6 has no scopes
+    encoded["scope"] = SCOPE_NOWHERE if operation is Operation.DELETE and family is Family.IPV4 else 0
+    attributes: list[tuple[str, Any]] = [("RTA_DST", dst), ("RTA_PRIORITY", route.metric)]
+    if len(route.next_hops) > 1:
+        attributes.append(("RTA_MULTIPATH", [_next_hop(hop) for hop in route.next_hops]))
+    elif route.next_hops:
+        (hop,) = route.next_hops
+        encoded["flags"] = RTNH_F_ONLINK if hop.onlink else 0
+        attributes += _ways(hop)
+        attributes.append(("RTA_OIF", hop.device))
+    elif family is Family.IPV6 and operation is Operation.DELETE:
+        attributes.append(("RTA_OIF", LOOPBACK))  # without a device the kernel would take the first of our protocol
+    encoded["attrs"] = attributes
+    encoded.encode()
+    return bytes(encoded.data)
+
+
+def _ways(hop: NextHop) -> list[tuple[str, Any]]:
+    return [] if hop.gateway is None else [("RTA_GATEWAY", str(hop.gateway))]
+
+
+def _next_hop(hop: NextHop) -> dict[str, Any]:
+    return {"oif": hop.device, "flags": RTNH_F_ONLINK if hop.onlink else 0, "hops": 0, "attrs": _ways(hop)}
+
+
+class Template:
+    """The message of one operation, family and spec, ready for any prefix."""
+
+    def __init__(self, operation: Operation, family: Family, route: Spec) -> None:
+        self.bytes = message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0)
+        self.size = len(self.bytes)
+        self.width = 1 + family.bits // 8
+
+    def encode(self, wires: Sequence[bytes], *, sequence: int) -> bytearray:
+        """Messages for all prefixes, numbered from ``sequence`` on."""
+        size, width, count = self.size, len(wires[0]), len(wires)
+        flat = b"".join(wires)
+        if len(flat) != width * count or any(len(wire) != width for wire in wires):
+            width = self.width
+            flat = b"".join([wire.ljust(width, b"\0") for wire in wires])
+        buffer = bytearray(self.bytes * count)
+        buffer[_LENGTH::size] = flat[::width]
+        for column in range(1, width):
+            buffer[_DST + column - 1 :: size] = flat[column::width]
+        numbers = array("I", range(sequence, sequence + count)).tobytes()
+        for column in range(4):
+            buffer[_SEQUENCE + column :: size] = numbers[column::4]
+        return buffer
+
+
+class RouteReader:
+    """Parses route messages of the kernel; remembers what it has seen, by all bytes but the prefix."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, Spec] | None] = {}
+
+    def read(self, data: bytes, start: int, end: int) -> RouteSeen | None:
+        """The route of one message at ``start``; None where it is no business of ours (another table, a cached one)."""
+        length = data[start + _LENGTH]
+        if length:
+            # RTA_TABLE is always first, RTA_DST second
+            packed = start + 40
+            after = start + 36 + data[start + 36]
+            wire = data[start + _LENGTH : start + _TAIL_OF_RTM] + data[packed : packed + ((length + 7) >> 3)]
+        else:
+            after = start + 36
+            wire = b"\0"
+        key = data[start + 16 : start + _LENGTH] + data[start + _TAIL_OF_RTM : start + 36] + data[after:end]
+        try:
+            found = self._known[key]
+        except KeyError:
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()  # routes with a lifetime are never the same bytes twice
+            found = self._known[key] = _parse(data, start, end)
+        return None if found is None else RouteSeen(wire, *found)
+
+
+def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
+    family, _, _, tos, table, protocol, _, kind, flags = ROUTE.unpack_from(data, start + 16)
+    values = dict(attributes(data, start + _ATTRIBUTES, end))
+    if family not in _FAMILIES or tos or flags & RTM_F_CLONED:
+        return None
+    if int.from_bytes(values.get(15, bytes((table,))), "little") != MAIN_TABLE:
+        return None
+    metric = int.from_bytes(values.get(_RTA_PRIORITY, b""), "little")
+    known = RouteType(kind) if kind in (RouteType.UNICAST, RouteType.BLACKHOLE) else RouteType.OTHER
+    hops: list[NextHop] = []
+    if _RTA_VIA in values or _RTA_ENCAP in values:
+        known = RouteType.OTHER  # a gateway of the other family, or a tunnel: nothing that we follow
+    elif known is RouteType.UNICAST:
+        if _RTA_MULTIPATH in values:
+            hops = _multipath(values[_RTA_MULTIPATH])
+        elif _RTA_OIF in values:
+            hops = [_hop(values, int.from_bytes(values[_RTA_OIF], "little"), flags)]
+        if not hops:
+            known = RouteType.OTHER
+    return protocol, spec(known, hops, metric=metric)
+
+
+def _hop(values: dict[int, bytes], device: int, flags: int) -> NextHop:
+    gateway = values.get(_RTA_GATEWAY)
+    return NextHop(address(gateway) if gateway else None, device, bool(flags & RTNH_F_ONLINK))
+
+
+def _multipath(data: bytes) -> list[NextHop]:
+    hops: list[NextHop] = []
+    position = 0
+    while position + 8 <= len(data):
+        length, flags, _, device = _NEXT_HOP.unpack_from(data, position)
+        values = dict(attributes(data, position + 8, position + length))
+        if _RTA_VIA in values or _RTA_ENCAP in values:
+            return []
+        hops.append(_hop(values, device, flags))
+        position += max(8, (length + 3) & ~3)
+    return hops
+
+
+def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """Type and value of each attribute between two offsets (netlink(7), NLA)."""
+    while start + 4 <= end:
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        if length < 4:
+            return
+        yield kind & 0x3FFF, data[start + 4 : start + length]
+        start += (length + 3) & ~3

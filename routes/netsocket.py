@@ -1,0 +1,69 @@
+"""Route sockets of the kernel, the framing of their messages, and what messages about links and addresses say."""
+
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import ip_interface
+
+from towpath.routes.kernel import Link, LinkAddress
+from towpath.routes.message import AF, HEADER, attributes
+from towpath.routes.route import address
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 17, 18, 20, 21, 22
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
+IFF_UP, IFF_LOWER_UP = 1, 0x10000
+IFLA_IFNAME, IFA_ADDRESS, IFA_LOCAL = 3, 1, 2
+BUFFER = 8 << 20
+CHUNK = 64 << 10
+SMALL_CHUNK = 4 << 10
+"""Where the receive buffer could not be raised: a larger chunk of failures would overflow it."""
+LINK_HEADER = struct.Struct("=BxHiII")
+ADDRESS_HEADER = struct.Struct("=BBBBi")
+
+
+def open_socket(*, groups: int = 0, receive_buffer: int = BUFFER) -> tuple[socket.socket, bool]:
+    """A bound route socket of the current namespace, and whether it got the receive buffer that was asked for."""
+    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    forced = True
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, receive_buffer)
+        opened.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, BUFFER)
+    except PermissionError:
+        forced = False
+    for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+        opened.setsockopt(SOL_NETLINK, option, 1)
+    opened.bind((0, groups))
+    return opened, forced
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Offset, length, type and sequence number of each message of a datagram."""
+    position, end = 0, len(data)
+    while position + 16 <= end:
+        length, kind, _, sequence, _ = HEADER.unpack_from(data, position)
+        if length < 16:
+            return
+        yield position, length, kind, sequence
+        position += (length + 3) & ~3
+
+
+def read_link(data: bytes, start: int, end: int) -> Link | None:
+    """The device of a link message; None where it is about a bridge port."""
+    family, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
+    if family:
+        return None
+    values = dict(attributes(data, start + 32, end))
+    name = values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+    return Link(index, name, usable=bool(flags & IFF_UP and flags & IFF_LOWER_UP))
+
+
+def read_address(data: bytes, start: int, end: int) -> LinkAddress | None:
+    """The address of an address message; None where it is of a family that is not IP."""
+    family, length, _, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
+    values = dict(attributes(data, start + 24, end))
+    local = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
+    peer = values.get(IFA_ADDRESS, local)
+    if family not in AF.values() or local is None or peer is None:
+        return None
+    return LinkAddress(index, address(local), ip_interface((address(peer), length)))

@@ -1,0 +1,38 @@
+"""The routes that the objects give a node: blackholes for its own blocks, and with host-gw the ways to the others'.
+
+A blackhole keeps packets to addresses of ours that no pod has from following the default route to the ToR, which would
+send them back.
+"""
+
+from collections.abc import Mapping
+
+from towpath.model.blocks import in_force, node_addresses
+from towpath.model.cluster import Cluster
+from towpath.model.net import Prefix, family_of
+from towpath.model.reason import Why
+from towpath.routes.route import StaticRoute
+
+
+def static_routes(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
+    """The routes of a node by prefix; next hops are addresses of nodes, not yet resolved."""
+    routes: dict[Prefix, StaticRoute] = {}
+    host_gateway = cluster.bgp.cluster_routes == "Kubernetes"
+    for prefix, block in in_force(cluster.blocks).items():
+        if block.spec.state == "Quarantined":
+            continue
+        why = Why("IPAMBlock", block.name, "spec.node")
+        if block.spec.node == node:
+            # the one address of a block of one is routed by its pod alone
+            if prefix.prefixlen < family_of(prefix).bits:
+                routes[prefix] = StaticRoute(prefix, "blackhole", "Block", why=(why,))
+        elif host_gateway and (owner := cluster.routing_nodes.get(block.spec.node)) is not None:
+            address = node_addresses(owner).get(family_of(prefix))
+            if address is not None:
+                field = f"spec.bgp.{family_of(prefix).key}Address"
+                reasons = (
+                    why,
+                    Why("RoutingNode", owner.name, field),
+                    Why("BGPConfiguration", "default", "spec.clusterRoutes"),
+                )
+                routes[prefix] = StaticRoute(prefix, "unicast", "Kubernetes", (address.ip,), reasons)
+    return routes

@@ -1,0 +1,551 @@
+"""One programmer for every route of ours: brings the kernel to what objects and speaker want, and keeps it there.
+
+It works off dirty prefixes in slices on the event loop, so the loop never waits for it longer than a few milliseconds.
+Replacements come first, deletions last and only when absence may be believed. What others do to routes, links and
+addresses arrives as events; whatever an event leaves in doubt is settled by reading the table again.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+from msgspec import Struct
+
+from towpath.model.net import Address, Family, Prefix, family_of, from_wire, to_wire
+from towpath.model.reason import Reason
+from towpath.model.speaker import Routes, Withdrawn
+from towpath.routes.kernel import (
+    AddressEvent,
+    Batch,
+    Event,
+    EventsLostError,
+    Kernel,
+    LinkAddress,
+    LinkEvent,
+    RouteEvent,
+)
+from towpath.routes.netlink import open_kernel
+from towpath.routes.resolve import Resolution, Resolver
+from towpath.routes.route import DEFAULT_METRIC, PROTOCOL, RouteType, Spec, StaticRoute, spec
+from towpath.routes.table import BLACKHOLE, Table, Target
+from towpath.routes.wire import split
+
+_SLICE = 1000
+"""Prefixes for one system call."""
+_TURN = 0.008
+"""Seconds that one turn of the loop may take."""
+_SETTLE = 0.02
+"""Seconds from a doubt to reading again: what belongs together arrives together."""
+_AUDIT = 60.0
+_LARGE = 50_000
+"""Foreign routes from which on the audit reads ours alone."""
+_MESSAGES = {
+    Reason.FOREIGN_ROUTE: "a route that is not ours has this prefix and metric; it is left alone",
+    Reason.MIXED_ROUTE: "somebody's next hop joined our route; it is left alone until that is gone",
+    Reason.UNRESOLVED_NEXT_HOP: "no way leads to its next hops",
+    Reason.KERNEL_REFUSED: "the kernel refused it: error {}",
+}
+log = structlog.get_logger()
+
+
+class Settings(Struct, frozen=True):
+    """What holds for all routes."""
+
+    metric: int = DEFAULT_METRIC
+    ignored_interfaces: tuple[str, ...] = ()
+    """Globs of devices that no next hop is reached by."""
+    excluded: tuple[Prefix, ...] = ()
+    """Ranges in which learned routes are not programmed (programClusterRoutes: Disabled)."""
+
+
+class NotInstalled(Struct, frozen=True):
+    """A route that is wanted and not there, or not alone."""
+
+    prefix: Prefix
+    reason: Reason
+    message: str
+
+
+class ProgrammerStatus(Struct, frozen=True):
+    """How the kernel stands to what is wanted."""
+
+    desired: int
+    installed: int
+    conflicts: tuple[NotInstalled, ...]
+    in_sync: bool
+    """Nothing is waiting to be done."""
+
+
+class Programmer:
+    """See the module. Everything runs on one event loop; ``start`` comes first."""
+
+    def __init__(
+        self,
+        kernel: Callable[[], Kernel] = open_kernel,
+        *,
+        on_metrics: Callable[[Mapping[Address, int | None]], None] | None = None,
+        on_severed: Callable[[frozenset[str]], None] | None = None,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        self._open = kernel
+        self._on_metrics = on_metrics
+        self._on_severed = on_severed
+        self._on_change = on_change
+        self._tables = {family: Table(family) for family in Family}
+        self._resolver = Resolver()
+        self._resolutions: dict[Address, Resolution | None] = {}
+        self._interest: frozenset[Address] = frozenset()
+        self._peers: dict[str, Address] = {}
+        self._peer_devices: dict[str, int] = {}
+        self._severed: frozenset[str] = frozenset()
+        self._settings = Settings()
+        self._desired = self._whole = self._synced = False
+        self._reading = False
+        self._doubt: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None
+        self._audit: asyncio.TimerHandle | None = None
+        self._flushing = False
+        self._full = False
+        self._closed = False
+        self._idle = asyncio.Event()
+        self._held: list[Event] = []
+        self._reads: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> bool:
+        """Open the sockets in the caller's namespace and read everything; whether routes of ours were there already."""
+        self._kernel = self._open()
+        self._loop = asyncio.get_running_loop()
+        self._kernel.watch(self._readable)
+        await self._read(full=True)
+        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+        return any(table.installed or table.strays for table in self._tables.values())
+
+    def close(self) -> None:
+        """Let go of the kernel; the routes stay."""
+        for timer in (self._doubt, self._retry, self._audit):
+            if timer is not None:
+                timer.cancel()
+        for task in self._reads:
+            task.cancel()
+        self._closed = True
+        self._kernel.close()
+
+    # what is wanted
+
+    def desire(self, static: Mapping[Prefix, StaticRoute], *, settings: Settings, complete: bool = True) -> None:
+        """All routes that the objects give, and what holds for all routes.
+
+        Not ``complete``: the objects are from memory, and what they lack stays.
+        """
+        if settings != self._settings:
+            self._adopt(settings)
+        for family, table in self._tables.items():
+            table.desire(
+                {
+                    to_wire(prefix): self._target(table, () if route.type == "blackhole" else route.next_hops)
+                    for prefix, route in static.items()
+                    if family_of(prefix) is family
+                },
+                complete=complete,
+            )
+        if complete and not self._desired:
+            self._doom()
+        self._desired = complete
+        self._kick()
+
+    def _adopt(self, settings: Settings) -> None:
+        before, self._settings = self._settings, settings
+        self._resolver.ignore(settings.ignored_interfaces)
+        for family, table in self._tables.items():
+            table.excluded = tuple(
+                (prefix.prefixlen, int(prefix.network_address) >> (family.bits - prefix.prefixlen))
+                for prefix in settings.excluded
+                if family_of(prefix) is family
+            )
+            if settings.excluded != before.excluded:
+                table.touch(table.learned)
+                table.touch(table.former)
+            if settings.metric != before.metric:
+                table.rekey(settings.metric)
+                self._retarget(table, list(table.targets.values()))
+        self._resolve()
+
+    def learned(self, frame: Routes | Withdrawn) -> None:
+        """One frame of the speaker's table."""
+        table = self._tables[frame.family]
+        wires = split(frame.prefixes)
+        if isinstance(frame, Withdrawn) or not frame.next_hops:
+            table.forget(wires)
+        else:
+            table.learn(wires, self._target(table, frame.next_hops))
+        self._kick()
+
+    def begin(self) -> None:
+        """A new speaker will tell its whole table; what the last one said holds until ``whole`` and ``synced``."""
+        for table in self._tables.values():
+            table.former.update(table.learned)
+            table.learned = {}
+        self._whole = self._synced = False
+
+    def whole(self) -> None:
+        """The speaker has told its whole table."""
+        self._whole = True
+        self._believe()
+
+    def synced(self, in_sync: bool) -> None:
+        """Whether the speaker has heard its peers out: only then does what it lacks go."""
+        self._synced = in_sync
+        self._believe()
+
+    def _believe(self) -> None:
+        if self._whole and self._synced:
+            for table in self._tables.values():
+                table.former = {}
+            self._doom()
+            self._kick()
+
+    def _doom(self) -> None:
+        """Look at all that the kernel holds: some of it may go now."""
+        for table in self._tables.values():
+            table.doomed.update(dict.fromkeys(table.installed))
+
+    # next hops
+
+    def metrics(self, addresses: frozenset[Address]) -> dict[Address, int | None]:
+        """How far these next hops are, None where there is no way; ``on_metrics`` tells when one of them changes."""
+        self._interest = addresses
+        for address in addresses:
+            self._resolution(address)
+        return {address: self._metric(address) for address in addresses}
+
+    def _metric(self, address: Address) -> int | None:
+        found = self._resolutions.get(address)
+        return None if found is None else found.metric
+
+    def carrier(self, peers: Mapping[str, Address]) -> frozenset[str]:
+        """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""
+        self._peers = dict(peers)
+        self._peer_devices = {name: device for name, device in self._peer_devices.items() if name in peers}
+        self._severed = self._find_severed()
+        return self._severed
+
+    def _find_severed(self) -> frozenset[str]:
+        severed: set[str] = set()
+        for name, address in self._peers.items():
+            # IPv6 loses its addresses with the link: the device that led there last still says what happened
+            device = self._resolver.device_of(address)
+            if device is None:
+                device = self._peer_devices.get(name)
+                if device not in self._resolver.links:
+                    continue
+            self._peer_devices[name] = device
+            if not self._resolver.carrier(device):
+                severed.add(name)
+        return frozenset(severed)
+
+    def _resolution(self, address: Address) -> Resolution | None:
+        try:
+            return self._resolutions[address]
+        except KeyError:
+            found = self._resolutions[address] = self._resolver.resolve(address)
+            return found
+
+    def _target(self, table: Table, next_hops: tuple[Address, ...]) -> Target:
+        found = table.targets.get(next_hops)
+        if found is None:
+            found = table.target(next_hops)
+            found.spec = self._spec(table.family, next_hops)
+        return found
+
+    def _spec(self, family: Family, next_hops: tuple[Address, ...]) -> Spec | None:
+        if next_hops == BLACKHOLE:
+            return spec(RouteType.BLACKHOLE, metric=self._settings.metric)
+        ways = [
+            hop
+            for address in next_hops
+            if family_of(address) is family and (found := self._resolution(address)) is not None
+            for hop in found.next_hops
+        ]
+        return spec(RouteType.UNICAST, ways, metric=self._settings.metric) if ways else None
+
+    def _resolve(self) -> None:
+        """Take in what changed for next hops: metrics, targets, severed sessions."""
+        changed: set[Address] = set()
+        told: dict[Address, int | None] = {}
+        for address in self._resolver.changed(self._resolutions):
+            before, after = self._resolutions[address], self._resolver.resolve(address)
+            if before == after:
+                continue
+            self._resolutions[address] = after
+            changed.add(address)
+            if address in self._interest and (before and before.metric) != (after and after.metric):
+                told[address] = self._metric(address)
+        if changed:
+            for table in self._tables.values():
+                self._retarget(table, [one for one in table.targets.values() if not changed.isdisjoint(one.next_hops)])
+        if told and self._on_metrics is not None:
+            self._on_metrics(told)
+        severed = self._find_severed()
+        if severed != self._severed:
+            self._severed = severed
+            if self._on_severed is not None:
+                self._on_severed(severed)
+
+    def _retarget(self, table: Table, targets: list[Target]) -> None:
+        moved: set[Target] = set()
+        for target in targets:
+            found = self._spec(table.family, target.next_hops)
+            if found is not target.spec:
+                target.spec = found
+                moved.add(target)
+        if moved:
+            table.moved(moved)
+
+    # to the kernel
+
+    def _kick(self) -> None:
+        if not self._flushing and not self._reading and not self._closed:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Work off what is dirty, for a few milliseconds; the rest in the next turn of the loop."""
+        self._flushing = False
+        if self._reading or self._closed:
+            return
+        end = self._loop.time() + _TURN
+        tables = self._tables.values()
+        while self._loop.time() < end:
+            table = next((table for table in tables if table.waiting), None)
+            if table is not None:
+                self._carry_out(table, table.plan(table.take(_SLICE), now=self._loop.time()))
+                continue
+            table = next((table for table in tables if table.doomed or table.strays), None)
+            if table is None or not self._delete_some():
+                self._settled()
+                return
+        self._kick()
+
+    def _delete_some(self) -> bool:
+        """One slice of deletions; whether there was anything to do."""
+        believed = self._whole and self._synced and self._desired
+        for table in self._tables.values():
+            if table.doomed:
+                wires = table.take_doomed(_SLICE)
+                self._carry_out(table, table.deletions(wires, everything=believed, blackholes=self._desired))
+                return True
+            if batches := table.stray_deletions(everything=believed):
+                self._carry_out(table, batches)
+                return True
+        return False
+
+    def _carry_out(self, table: Table, batches: list[Batch]) -> None:
+        if not batches:
+            return
+        try:
+            failures = self._kernel.apply(batches)
+        except OSError as error:
+            # nobody knows how far it got
+            log.warning("routes.kernel", error=str(error), remedy="everything is read again")
+            table.touch(wire for batch in batches for wire in batch.wires)
+            self._doubtful()
+            return
+        surprises = table.applied(batches, failures, now=self._loop.time())
+        if surprises:
+            self._doubtful(full=False)
+
+    def _settled(self) -> None:
+        """Everything that can be done is done."""
+        self._idle.set()
+        due = min((due for table in self._tables.values() if (due := table.next_due()) is not None), default=None)
+        if self._retry is not None:
+            self._retry.cancel()
+        self._retry = None if due is None else self._loop.call_at(due, self._try_again)
+        if self._on_change is not None:
+            self._on_change()
+
+    def _try_again(self) -> None:
+        self._retry = None
+        for table in self._tables.values():
+            table.retry(now=self._loop.time())
+        self._kick()
+
+    # from the kernel
+
+    def _readable(self) -> None:
+        try:
+            events = self._kernel.events()
+        except EventsLostError:
+            log.warning("routes.events_lost", remedy="everything is read again")
+            self._doubtful()
+            return
+        if self._reading:
+            self._held += events
+        else:
+            self._take(events)
+
+    def _take(self, events: list[Event]) -> None:
+        for event in events:
+            match event:
+                case RouteEvent():
+                    self._route_changed(event)
+                case LinkEvent():
+                    if self._resolver.link(event):
+                        self._device_changed(event.link.index)
+                case AddressEvent():
+                    if self._resolver.address(event):
+                        self._device_changed(event.address.index)
+        self._resolve()
+        if any(table.waiting for table in self._tables.values()):
+            self._kick()
+
+    def _device_changed(self, device: int) -> None:
+        """The kernel drops routes with a device or its last address, and does not always say so."""
+        if device in self._resolver.devices or any(
+            hop.device == device
+            for table in self._tables.values()
+            for target in table.targets.values()
+            if target.spec is not None
+            for hop in target.spec.next_hops
+        ):
+            self._doubtful()
+
+    def _route_changed(self, event: RouteEvent) -> None:
+        table, seen = self._tables[event.family], event.seen
+        ours = seen.protocol == PROTOCOL
+        if not ours:
+            self._resolver.route(event)
+        if seen.spec.metric != self._settings.metric:
+            if ours:
+                self._doubtful()
+            return
+        have = table.installed.get(seen.wire)
+        if not ours:
+            if event.gone:
+                if table.failed.pop(seen.wire, None) is not None:
+                    table.dirty[seen.wire] = None
+                if seen.wire in table.mixed:
+                    self._doubtful()
+            elif have is not None:
+                table.mixed[seen.wire] = have
+                self._doubtful()
+        elif event.gone and have is seen.spec:
+            del table.installed[seen.wire]
+            table.dirty[seen.wire] = None
+        elif not event.gone and (event.replaced or have is None):
+            table.installed[seen.wire] = seen.spec
+            table.dirty[seen.wire] = None
+        elif have is not None and (event.gone or have is not seen.spec):
+            self._doubtful()
+
+    def _doubtful(self, *, full: bool = True) -> None:
+        """Read again soon."""
+        self._full = self._full or full
+        if self._doubt is None and not self._closed:
+            self._doubt = self._loop.call_later(_SETTLE, self._read_again)
+
+    def _read_again(self) -> None:
+        self._doubt = None
+        if self._reading:
+            self._doubtful(full=self._full)
+            return
+        full, self._full = self._full, False
+        self._reading = True
+        task = self._loop.create_task(self._read(full=full))
+        self._reads.add(task)
+        task.add_done_callback(self._reads.discard)
+
+    def _audit_now(self) -> None:
+        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+        self._resolutions = {
+            address: found
+            for address, found in self._resolutions.items()
+            if address in self._interest
+            or any(address in t.next_hops for table in self._tables.values() for t in table.targets.values())
+        }
+        self._doubtful(full=self._resolver.size <= _LARGE)
+
+    async def _read(self, *, full: bool) -> None:
+        """Read devices, addresses and routes; changes wait meanwhile, the loop does not."""
+        self._reading = True
+        try:
+            self._resolver.reset_links(self._kernel.links(), self._kernel.addresses())
+            for table in self._tables.values():
+                await self._read_table(table, full=full)
+        except OSError as error:
+            log.warning("routes.read_failed", error=str(error), remedy="it is read again")
+            self._doubtful(full=full)
+        finally:
+            self._reading = False
+        held, self._held = self._held, []
+        self._take(held)
+        self._kick()
+
+    async def _read_table(self, table: Table, *, full: bool) -> None:
+        metric = self._settings.metric
+        seen: dict[bytes, Spec] = {}
+        strays: dict[bytes, tuple[Spec, ...]] = {}
+        doubled: set[bytes] = set()
+        taken: set[bytes] = set()
+        foreign: list[tuple[bytes, Spec]] = []
+        for routes in self._kernel.routes(table.family, protocol=0 if full else PROTOCOL):
+            for route in routes:
+                if route.protocol != PROTOCOL:
+                    foreign.append((route.wire, route.spec))
+                    if route.spec.metric == metric:
+                        taken.add(route.wire)
+                elif route.spec.metric != metric:
+                    strays[route.wire] = (*strays.get(route.wire, ()), route.spec)
+                else:
+                    if route.wire in seen:
+                        doubled.add(route.wire)
+                    seen.setdefault(route.wire, route.spec)
+            await asyncio.sleep(0)
+        # a reading of ours alone does not show who joined us
+        doubled |= seen.keys() & (taken if full else table.mixed.keys())
+        table.strays = strays
+        table.found(seen, doubled)
+        if full:
+            self._resolver.reset_routes(table.family, foreign)
+
+    # for people
+
+    def status(self) -> ProgrammerStatus:
+        """How the kernel stands to what is wanted."""
+        desired = installed = 0
+        conflicts: list[NotInstalled] = []
+        for table in self._tables.values():
+            wanted, found = table.status()
+            desired += wanted
+            installed += len(table.installed)
+            conflicts += [
+                NotInstalled(from_wire(table.family, one.wire), one.reason, _MESSAGES[one.reason].format(one.error))
+                for one in found
+            ]
+        waiting = self._reading or self._doubt is not None or any(table.waiting for table in self._tables.values())
+        return ProgrammerStatus(desired, installed, tuple(conflicts), in_sync=not waiting and not conflicts)
+
+    def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the prefixes that a blackhole route of ours holds in the kernel."""
+        return frozenset(
+            prefix
+            for prefix in prefixes
+            if (found := self._tables[family_of(prefix)].installed.get(to_wire(prefix))) is not None
+            and found.type is RouteType.BLACKHOLE
+        )
+
+    def addresses(self) -> frozenset[LinkAddress]:
+        """All addresses of this node's devices."""
+        return frozenset(self._resolver.addresses)
+
+    async def drop_all(self) -> None:
+        """Remove every route of ours, for good: what is desired and learned is forgotten."""
+        for table in self._tables.values():
+            table.static, table.learned, table.former = {}, {}, {}
+        self._desired = self._whole = self._synced = True
+        self._doom()
+        for table in self._tables.values():
+            table.touch(table.mixed)
+        self._idle = asyncio.Event()
+        self._kick()
+        await self._idle.wait()

@@ -1,0 +1,331 @@
+"""One family's routes: what is wanted of each prefix, what the kernel holds of ours, and which prefixes to look at again.
+
+Three layers say what is wanted, the first that knows the prefix decides: the objects, the speaker's table, and the table
+of the speaker before it restarted. Everything is keyed by wire prefix; a changed prefix costs a few look-ups, and a pass
+over a table happens only when next hops moved or everything was read again. Pure: no kernel, no clock of its own.
+"""
+
+import errno
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from weakref import WeakValueDictionary
+
+from msgspec import Struct
+
+from towpath.model.net import Address, Family, from_wire
+from towpath.model.reason import Reason
+from towpath.routes.kernel import Batch, Failure, Operation
+from towpath.routes.route import Spec
+
+BLACKHOLE: tuple[Address, ...] = ()
+"""The next hops of a target that drops."""
+_BACKOFF = 1.0
+_LONGEST_BACKOFF = 60.0
+
+
+class Target:
+    """Where prefixes should lead: addresses of next hops (none: dropped), and what that is in the kernel just now."""
+
+    __slots__ = ("__weakref__", "next_hops", "spec")
+
+    def __init__(self, next_hops: tuple[Address, ...]) -> None:
+        self.next_hops = next_hops
+        self.spec: Spec | None = None
+        """None: no next hop is resolved."""
+
+
+class Failed(Struct, frozen=True):
+    """A route that the kernel refused, and when to try again."""
+
+    spec: Spec
+    reason: Reason
+    error: int
+    attempts: int
+    due: float
+
+
+class Conflict(Struct, frozen=True):
+    """A prefix that is wanted and not as wanted, for status and conditions."""
+
+    family: Family
+    wire: bytes
+    reason: Reason
+    error: int = 0
+
+
+class Table:
+    """The routes of one family."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.targets: WeakValueDictionary[tuple[Address, ...], Target] = WeakValueDictionary()
+        self.static: dict[bytes, Target] = {}
+        self.learned: dict[bytes, Target] = {}
+        self.former: dict[bytes, Target] = {}
+        self.installed: dict[bytes, Spec] = {}
+        self.strays: dict[bytes, tuple[Spec, ...]] = {}
+        """Routes of ours with another metric than today's: deleted when everything else is in place."""
+        self.mixed: dict[bytes, Spec] = {}
+        """Prefixes at which somebody's next hop joined ours, and what ours was: nothing is done to them."""
+        self.failed: dict[bytes, Failed] = {}
+        self.dirty: dict[bytes, None] = {}
+        self.doomed: dict[bytes, None] = {}
+        self.released: set[bytes] = set()
+        """Prefixes that the objects gave and give no longer: they may go without the speaker's word."""
+        self._queue: list[bytes] = []
+        self._position = 0
+        self.excluded: tuple[tuple[int, int], ...] = ()
+        """Ranges (length, network) in which what was learned is not programmed."""
+
+    def target(self, next_hops: tuple[Address, ...]) -> Target:
+        """The one target with these next hops; a new one is not resolved yet."""
+        found = self.targets.get(next_hops)
+        if found is None:
+            found = self.targets[next_hops] = Target(next_hops)
+        return found
+
+    def wanted(self, wire: bytes) -> Spec | None:
+        """What the kernel should hold for a prefix."""
+        target = self.static.get(wire)
+        if target is None:
+            target = self.learned.get(wire) or self.former.get(wire)
+            if target is None or (self.excluded and self._is_excluded(wire)):
+                return None
+        return target.spec
+
+    def _is_excluded(self, wire: bytes) -> bool:
+        prefix = from_wire(self.family, wire)
+        number = int(prefix.network_address)
+        return any(
+            wire[0] >= length and number >> (self.family.bits - length) == network for length, network in self.excluded
+        )
+
+    def touch(self, wires: Iterable[bytes]) -> None:
+        """Look at these prefixes again."""
+        self.dirty.update(dict.fromkeys(wires))
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are prefixes to look at."""
+        return bool(self.dirty) or self._position < len(self._queue)
+
+    def take(self, count: int) -> list[bytes]:
+        """Some prefixes to look at, in the order in which they became dirty."""
+        if self._position >= len(self._queue):
+            self._queue, self._position, self.dirty = list(self.dirty), 0, {}
+        taken = self._queue[self._position : self._position + count]
+        self._position += count
+        if self._position >= len(self._queue):
+            self._queue, self._position = [], 0
+        return taken
+
+    def take_doomed(self, count: int) -> list[bytes]:
+        """Some prefixes that may have to go."""
+        if len(self.doomed) <= count:
+            taken, self.doomed = list(self.doomed), {}
+            return taken
+        return [self.doomed.popitem()[0] for _ in range(count)]
+
+    def learn(self, wires: list[bytes], target: Target) -> None:
+        """The speaker selected paths with these next hops."""
+        entries = dict.fromkeys(wires, target)
+        self.learned.update(entries)
+        self.dirty.update(entries)  # type: ignore[arg-type]  # only the keys count
+
+    def forget(self, wires: Iterable[bytes]) -> None:
+        """The speaker has no path any more."""
+        for wire in wires:
+            self.learned.pop(wire, None)
+            self.former.pop(wire, None)
+            self.dirty[wire] = None
+
+    def desire(self, static: Mapping[bytes, Target], *, complete: bool) -> None:
+        """Everything that the objects give; not ``complete``: what they lack stays."""
+        before = self.static
+        self.static = dict(static)
+        gone = before.keys() - self.static.keys()
+        if complete:
+            self.released |= gone
+        self.released -= self.static.keys()
+        self.touch(wire for wire, target in self.static.items() if before.get(wire) is not target)
+        self.touch(gone)
+
+    def moved(self, targets: set[Target]) -> None:
+        """These targets lead elsewhere now: all their prefixes are dirty."""
+        for layer in (self.static, self.learned, self.former):
+            self.touch(wire for wire, target in layer.items() if target in targets)
+
+    def plan(self, wires: Iterable[bytes], *, now: float) -> list[Batch]:
+        """What to add and to replace for these prefixes; what is to be deleted is put into ``doomed``."""
+        adds: defaultdict[Spec, list[bytes]] = defaultdict(list)
+        replaces: defaultdict[Spec, list[bytes]] = defaultdict(list)
+        wanted, installed, failed, mixed, simple = (
+            self.wanted,
+            self.installed.get,
+            self.failed,
+            self.mixed,
+            not (self.static or self.former or self.excluded),
+        )
+        learned = self.learned.get
+        for wire in wires:
+            if simple:
+                target = learned(wire)
+                want = target.spec if target is not None else None
+            else:
+                want = wanted(wire)
+            have = installed(wire)
+            if want is have:
+                if failed:
+                    failed.pop(wire, None)
+            elif mixed and wire in mixed:
+                continue
+            elif want is None:
+                self.doomed[wire] = None
+            elif failed and not self._may_try(wire, want, now=now):
+                continue
+            elif have is None:
+                adds[want].append(wire)
+            else:
+                replaces[want].append(wire)
+        return [
+            Batch(operation, self.family, spec, found)
+            for operation, groups in ((Operation.REPLACE, replaces), (Operation.ADD, adds))
+            for spec, found in groups.items()
+        ]
+
+    def _may_try(self, wire: bytes, want: Spec, *, now: float) -> bool:
+        failure = self.failed.get(wire)
+        return failure is None or failure.spec is not want or failure.due <= now
+
+    def deletions(self, wires: Iterable[bytes], *, everything: bool, blackholes: bool) -> list[Batch]:
+        """Deletions of those prefixes that are still unwanted and may go.
+
+        ``everything``: absence is believed. ``blackholes``: the objects have spoken, and only they make blackholes.
+        """
+        groups: defaultdict[Spec, list[bytes]] = defaultdict(list)
+        for wire in wires:
+            have = self.installed.get(wire)
+            if have is None or wire in self.mixed or self.wanted(wire) is not None:
+                continue
+            known = wire in self.learned or wire in self.former or wire in self.static
+            if everything or known or wire in self.released or (blackholes and not have.next_hops):
+                groups[have].append(wire)
+        return [Batch(Operation.DELETE, self.family, spec, found) for spec, found in groups.items()]
+
+    def stray_deletions(self, *, everything: bool) -> list[Batch]:
+        """Deletions of routes with a metric of the past, where today's is in place or nothing is wanted."""
+        groups: defaultdict[Spec, list[bytes]] = defaultdict(list)
+        left: dict[bytes, tuple[Spec, ...]] = {}
+        for wire, specs in self.strays.items():
+            if wire in self.installed or (everything and self.wanted(wire) is None):
+                for stray in specs:
+                    groups[stray].append(wire)
+            else:
+                left[wire] = specs
+        self.strays = left
+        return [Batch(Operation.DELETE, self.family, spec, found) for spec, found in groups.items()]
+
+    def rekey(self, metric: int) -> None:
+        """Our metric is another one now: what is installed has become stray, and may become ours again."""
+        strays = {wire: (*self.strays.get(wire, ()), have) for wire, have in self.installed.items()}
+        strays = {**self.strays, **strays}
+        self.installed = {}
+        for wire, specs in list(strays.items()):
+            for stray in specs:
+                if stray.metric == metric:
+                    self.installed[wire] = stray
+            if rest := tuple(stray for stray in specs if stray.metric != metric):
+                strays[wire] = rest
+            else:
+                del strays[wire]
+        self.strays = strays
+        self.mixed, self.failed = {}, {}
+        self.touch(self.static)
+        self.touch(self.learned)
+        self.touch(self.former)
+
+    def applied(self, batches: Iterable[Batch], failures: Iterable[Failure], *, now: float) -> list[bytes]:
+        """Take in what the kernel did; the prefixes at which it surprised us."""
+        refused: defaultdict[int, dict[bytes, int]] = defaultdict(dict)
+        for failure in failures:
+            refused[id(failure.batch)][failure.wire] = failure.errno
+        surprises: list[bytes] = []
+        for batch in batches:
+            errors = refused.get(id(batch), {})
+            if batch.operation is Operation.DELETE:
+                for wire in batch.wires:
+                    gone = errors.get(wire, errno.ESRCH) in (errno.ESRCH, errno.ENOENT)
+                    if gone and self.installed.get(wire) is batch.spec:
+                        del self.installed[wire]
+                        self.released.discard(wire)
+                surprises += [wire for wire, error in errors.items() if error not in (errno.ESRCH, errno.ENOENT)]
+                continue
+            self.installed.update(dict.fromkeys(batch.wires, batch.spec))
+            if self.failed:
+                for wire in batch.wires:
+                    if wire not in errors:
+                        self.failed.pop(wire, None)
+            for wire, error in errors.items():
+                del self.installed[wire]
+                if batch.operation is Operation.REPLACE:
+                    # ours is gone, or stays what it was: the next reading tells
+                    surprises.append(wire)
+                if batch.operation is Operation.REPLACE and error == errno.ENOENT:
+                    self.dirty[wire] = None
+                elif self._fail(wire, batch.spec, error, now=now) and error == errno.EEXIST:
+                    surprises.append(wire)
+        return surprises
+
+    def _fail(self, wire: bytes, spec: Spec, error: int, *, now: float) -> bool:
+        """Note a refusal; whether it is the first one for this prefix."""
+        before = self.failed.get(wire)
+        attempts = before.attempts + 1 if before is not None else 1
+        pause = min(_BACKOFF * 2.0 ** min(attempts - 1, 16), _LONGEST_BACKOFF)
+        reason = Reason.FOREIGN_ROUTE if error == errno.EEXIST else Reason.KERNEL_REFUSED
+        self.failed[wire] = Failed(spec, reason, error, attempts, now + pause)
+        return before is None
+
+    def next_due(self) -> float | None:
+        """When a refused route is to be tried again."""
+        return min((failure.due for failure in self.failed.values()), default=None)
+
+    def retry(self, *, now: float) -> None:
+        """Make dirty what is due."""
+        self.touch(wire for wire, failure in self.failed.items() if failure.due <= now)
+
+    def found(self, seen: Mapping[bytes, Spec], doubled: AbstractSet[bytes]) -> None:
+        """Take in what a whole reading showed of ours; ``doubled`` are prefixes at which ours is not alone."""
+        for wire, have in self.installed.items():
+            shown = seen.get(wire)
+            if wire in doubled or (shown is not None and shown is not have and _joined(have, shown)):
+                self.mixed.setdefault(wire, have)
+        for wire, ours in list(self.mixed.items()):
+            if wire not in doubled and not ((shown := seen.get(wire)) is not None and _joined(ours, shown)):
+                del self.mixed[wire]
+                self.dirty[wire] = None
+        before = self.installed
+        self.installed = dict(seen)
+        if before != self.installed:
+            self.touch(wire for wire, have in self.installed.items() if before.get(wire) is not have)
+            self.touch(before.keys() - self.installed.keys())
+
+    def status(self) -> tuple[int, list[Conflict]]:
+        """How many routes are wanted, and those that are not in place, with the reason."""
+        desired = len(self.learned.keys() | self.former.keys() | self.static.keys())
+        conflicts = [Conflict(self.family, wire, Reason.MIXED_ROUTE) for wire in self.mixed]
+        conflicts += [Conflict(self.family, wire, failed.reason, failed.error) for wire, failed in self.failed.items()]
+        unresolved = {target for target in self.targets.values() if target.spec is None}
+        if unresolved:
+            for layer in (self.static, self.learned, self.former):
+                conflicts += [
+                    Conflict(self.family, wire, Reason.UNRESOLVED_NEXT_HOP)
+                    for wire, target in layer.items()
+                    if target in unresolved and (layer is self.static or wire not in self.static)
+                ]
+        return desired, conflicts
+
+
+def _joined(ours: Spec, shown: Spec) -> bool:
+    """Whether what is shown is ours with something added."""
+    return len(shown.next_hops) > len(ours.next_hops) > 0 and set(ours.next_hops) < set(shown.next_hops)
