@@ -1,0 +1,45 @@
+"""Block-origin validation (RULES: what is accepted): the blocks in force say who may originate which prefix.
+
+Judged like route origins by ROAs, with the block objects as the authority. What a path claims is its *claim*: the node
+whose address is its next hop (iBGP), or the AS that originated it (eBGP). An ``Owner`` holds a node's name and AS, and a
+claim, being a ``str`` or an ``int``, is in it or not.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from towpath.bgp.ranges import Ranges
+from towpath.model.net import Family, Prefix
+from towpath.model.reason import Reason
+from towpath.model.speaker import NodeOrigin
+
+Owner = tuple[str, int | None]
+Claim = str | int | None
+
+
+class Origins:
+    """Blocks and pools of one family; made anew when either changes."""
+
+    def __init__(
+        self,
+        family: Family,
+        *,
+        blocks: Mapping[Prefix, str],
+        nodes: Mapping[str, NodeOrigin],
+        pools: Iterable[Prefix],
+    ) -> None:
+        owners: dict[str, Owner] = {name: (name, origin.as_number) for name, origin in nodes.items()}
+        self.blocks: Ranges[Owner] = Ranges(
+            family, {prefix: owners.get(name, (name, None)) for prefix, name in blocks.items()}
+        )
+        self.pools: Ranges[bool] = Ranges(family, dict.fromkeys(pools, True))
+
+    def judge(self, wire: bytes, claim: Claim) -> Reason | None:
+        """Valid, Invalid or Unknown; None: neither in a pool nor in a block, so the blocks have no say."""
+        owner = self.blocks.covering(wire)
+        if owner is not None:
+            return Reason.ORIGIN_VALID if claim is not None and claim in owner else Reason.ORIGIN_INVALID
+        if self.pools.covering(wire) is None:
+            return None
+        if any(claim is None or claim not in other for other in self.blocks.inside(wire)):
+            return Reason.ORIGIN_INVALID
+        return Reason.ORIGIN_UNKNOWN

@@ -1,0 +1,73 @@
+"""A Path: what one peer says of a prefix, with our verdict; and what the Loc-RIB selects.
+
+Objects here are shared by all prefixes that have the same attributes, so a prefix costs a dictionary entry. What may
+change under a path (reachability of its next hop, the router id of its peer) lives in the mutable ``NextHop``, ``Via``
+and ``Source`` it points to.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from towpath.bgp.attributes import Attributes
+from towpath.model.net import Address
+from towpath.model.reason import Reason
+
+ACCEPTED: Final = frozenset({Reason.ORIGIN_VALID, Reason.PROVISIONAL, Reason.IMPORT_ALL})
+"""Verdicts that make a path eligible; every other reason refuses it."""
+
+
+class Selection(Struct, frozen=True):
+    """What a prefix uses: next hops and the sessions they came by, in the same order."""
+
+    next_hops: tuple[Address, ...]
+    sessions: tuple[str, ...]
+    provisional: bool
+
+
+class Source(Struct, eq=False):
+    """The session that a path came by, as far as decision asks."""
+
+    session: str
+    ebgp: bool
+    preference: int
+    """LOCAL_PREF of a path that carries none."""
+    router_id: int
+    address: int
+
+
+class NextHop(Struct, eq=False):
+    """A next hop and what the kernel said of it; not asked yet counts as reachable at no cost."""
+
+    address: Address
+    metric: int | None = 0
+
+
+class Via(Struct, eq=False, gc=False):
+    """One next hop by one session."""
+
+    source: Source
+    hop: NextHop
+    direct: bool
+    """The next hop is the external peer itself: the session shows that it is reachable."""
+    provisional: bool
+    refusal: Reason | None
+    """Why this address may not be a next hop."""
+    node: str | None
+    """The node of ours that has the address."""
+    selection: Selection | None
+    """What a prefix uses that has a single path by here; None: the next hop is unreachable."""
+
+    @property
+    def reachable(self) -> bool:
+        """Whether packets can be sent there (RFC 4271 §9.1.2)."""
+        return self.direct or self.hop.metric is not None
+
+
+class Path(Struct, eq=False, gc=False):
+    """One peer's attributes for any number of prefixes, judged."""
+
+    via: Via
+    attributes: Attributes
+    verdict: Reason
+    accepted: bool

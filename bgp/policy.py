@@ -1,0 +1,99 @@
+"""Import policy: the verdict on a path for a prefix, as one ``Reason``.
+
+The first that applies, in this order:
+
+1. what is wrong with the attributes or the next hop (decided once for a block, before this module is asked);
+2. prefixes that nobody may tell us: martians, our own addresses, our own blocks, services that we announce;
+3. ``importPolicy: None``;
+4. block-origin validation, inside pools and blocks;
+5. outside them, ``importPolicy: All`` accepts, and otherwise nothing does; the default route never, for only a filter
+   may name it. Filters (BGPFilter) will stand between 3 and 4.
+
+``plain`` answers for prefixes that come near none of the ranges of 2 and 4, which one byte of the address tells
+(``special``): that answer is the same for all of them, so the hot path asks once for each attribute block.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from towpath.bgp.origin import Claim, Origins, Owner
+from towpath.bgp.ranges import Ranges
+from towpath.model.net import Family, Prefix, host_prefix, parse_prefix
+from towpath.model.reason import Reason
+from towpath.model.speaker import Session, SpeakerState
+
+MARTIANS: Final[tuple[Prefix, ...]] = tuple(
+    parse_prefix(text)
+    for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/128", "::1/128", "fe80::/10", "ff00::/8")
+)
+
+
+class Standing(Struct, frozen=True):
+    """What of a session the import policy asks."""
+
+    accept_all: bool
+    accept_none: bool
+    provisional: bool
+    """The peer, or for iBGP the next hop, may be a node that we know, and the API server is away."""
+    ebgp: bool
+
+
+def standing(session: Session, state: SpeakerState) -> Standing:
+    """The standing of a session's paths."""
+    return Standing(
+        accept_all=session.import_policy == "All",
+        accept_none=session.import_policy == "None",
+        provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
+        ebgp=session.ebgp,
+    )
+
+
+def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:
+    """Ranges inside which nothing is accepted from anyone, by reason."""
+    refused: dict[Prefix, Reason] = {
+        prefix: Reason.SERVICE_RANGE
+        for prefix, announcement in state.announcements.items()
+        if announcement.source == "Service"
+    }
+    refused |= {prefix: Reason.OWN_BLOCK for prefix, node in state.blocks.items() if node == state.settings.node}
+    refused |= {host_prefix(address): Reason.OWN_ADDRESS for address in state.settings.own_addresses}
+    refused |= dict.fromkeys(MARTIANS, Reason.MARTIAN_PREFIX)
+    return refused
+
+
+class Policy:
+    """Import policy for one family under one state."""
+
+    def __init__(self, family: Family, state: SpeakerState) -> None:
+        self.origins = Origins(family, blocks=state.blocks, nodes=state.nodes, pools=state.settings.pools)
+        self.never: Ranges[Reason] = Ranges(family, never_accepted(state))
+        self.special = bytes(map(max, self.never.octets(), self.origins.blocks.octets(), self.origins.pools.octets()))
+        """256 flags by the first byte of the address; prefixes shorter than eight bits are always special."""
+        self.blocks: dict[bytes, Owner] = {
+            wire: owner for wire, owner in self.origins.blocks.exact.items() if self.never.covering(wire) is None
+        }
+        """Whole blocks of others: most of what nodes announce, answered by one look-up."""
+
+    def plain(self, standing: Standing) -> Reason:
+        """The verdict on a prefix that is not special."""
+        if standing.accept_none:
+            return Reason.IMPORT_NONE
+        return Reason.IMPORT_ALL if standing.accept_all else Reason.NOT_ACCEPTED
+
+    def judge(self, wire: bytes, *, claim: Claim, standing: Standing) -> Reason:
+        """The verdict on any prefix, for a path whose attributes are in order."""
+        owner = self.blocks.get(wire)
+        if owner is not None and claim is not None and claim in owner and not standing.accept_none:
+            return Reason.ORIGIN_VALID
+        refusal = self.never.covering(wire)
+        if refusal is not None:
+            return refusal
+        if standing.accept_none:
+            return Reason.IMPORT_NONE
+        verdict = self.origins.judge(wire, claim)
+        if verdict is Reason.ORIGIN_UNKNOWN and standing.provisional and (standing.ebgp or claim is not None):
+            return Reason.PROVISIONAL
+        if verdict is not None:
+            return verdict
+        return Reason.NOT_ACCEPTED if wire[0] == 0 else self.plain(standing)

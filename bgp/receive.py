@@ -1,0 +1,342 @@
+"""One session's receiving side: UPDATE bodies in, judged paths in the Adj-RIBs-In. This is the hot path.
+
+What makes it fast, from the bytes to the table:
+
+1. An UPDATE is cut at three places (``update.split``); its attribute block is a dictionary key. A block seen before
+   (``Known``) costs that look-up; a new one is decoded and judged once. The cache has two generations, so it is bounded
+   and what is in use survives.
+2. Prefixes are cut from the message by a regular expression and stay bytes.
+3. The verdict on a prefix far from every special range is the block's own (``Known.plain``); one byte of the address
+   tells (``Policy.special``). Only the others are judged one by one, and whole blocks of other nodes by one look-up.
+4. The tables are updated by ``dict.update``: no Python statement runs once a prefix.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from towpath.bgp.attributes import Attributes, Decoder, next_hop_refusal
+from towpath.bgp.origin import Claim
+from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
+from towpath.bgp.policy import Policy, Standing
+from towpath.bgp.ports import SessionError
+from towpath.bgp.rib import AdjRibIn
+from towpath.bgp.update import HOST_BITS, SIZE, Multiprotocol, multiprotocol, prefixes, split
+from towpath.model.net import Address, Family, Prefix, from_wire, parse_address
+from towpath.model.reason import Reason
+from towpath.model.speaker import MaxPrefix
+
+GENERATION: Final = 4096
+"""Attribute blocks in one generation of the cache; two are kept."""
+CEASE: Final = 6
+MAXIMUM_PREFIXES: Final = 1
+END_OF_RIB: Final = b"\0\0\0\0"
+
+Tell = Callable[[Reason, Prefix], None]
+"""Called with one of the prefixes of an UPDATE that were refused one by one."""
+
+
+class Known(Struct, eq=False, gc=False):
+    """An attribute block of a peer, decoded, and its paths by verdict."""
+
+    attributes: Attributes
+    claim: Claim
+    closed: bool
+    """Something is wrong with the block itself: ``plain`` holds for every prefix."""
+    plain: Path
+    others: dict[Reason, Path] | None = None
+
+
+class NextHops:
+    """The next hops that paths have, shared by all sessions."""
+
+    def __init__(self) -> None:
+        self.known: dict[bytes, NextHop] = {}
+        self.own: frozenset[bytes] = frozenset()
+        """Our own addresses."""
+        self.nodes: dict[bytes, str] = {}
+        """Addresses of nodes of ours."""
+
+    def get(self, packed: bytes) -> NextHop:
+        """The next hop with this address."""
+        hop = self.known.get(packed)
+        if hop is None:
+            hop = self.known[packed] = NextHop(_address(packed))
+        return hop
+
+
+def _address(packed: bytes) -> Address:
+    text = ".".join(map(str, packed)) if len(packed) == 4 else packed.hex(":", 2)
+    return parse_address(text)
+
+
+class Receiver:
+    """One session and family: its Adj-RIB-In and what judges the paths in it."""
+
+    def __init__(self, rib: AdjRibIn, *, source: Source, peer: bytes, hops: NextHops) -> None:
+        self.rib = rib
+        self.family = rib.family
+        self.source = source
+        self._peer = peer
+        self._hops = hops
+        self._longest = rib.family.bits
+        self._young: dict[bytes, Known] = {}
+        self._old: dict[bytes, Known] = {}
+        self.vias: dict[tuple[bytes, bool], Via] = {}
+
+    def judge_by(self, policy: Policy, *, standing: Standing, decoder: Decoder, tell: Tell) -> None:
+        """From now on judge by these; paths already held keep their verdict until ``rejudge``."""
+        self._policy = policy
+        self._standing = standing
+        self._decoder = decoder
+        self._tell = tell
+        self._plain = policy.plain(standing)
+        self._young.clear()
+        self._old.clear()
+        for via in self.vias.values():
+            via.refusal = self._hop_refusal(via.hop.address.packed)
+            via.node = self._hops.nodes.get(via.hop.address.packed)
+
+    def know(self, key: bytes, block: bytes, next_hop: bytes | None) -> Known:
+        """A block that the young generation does not have; ``key`` is unique for block and next hop."""
+        known = self._old.pop(key, None)
+        if known is None:
+            known = self._known(self._decoder.decode(block, next_hop=next_hop))
+        if len(self._young) >= GENERATION:
+            self._old = self._young
+            self._young = {}
+        self._young[key] = known
+        return known
+
+    def recall(self, key: bytes) -> Known | None:
+        """A block of the young generation."""
+        return self._young.get(key)
+
+    def _known(self, attributes: Attributes) -> Known:
+        via = self._via(attributes.next_hop, provisional=False)
+        refusal = attributes.refusal or via.refusal
+        claim: Claim = attributes.path.origin if self.source.ebgp else via.node
+        verdict = self._plain if refusal is None else refusal
+        return Known(attributes, claim, refusal is not None, Path(via, attributes, verdict, verdict in ACCEPTED))
+
+    def _via(self, packed: bytes, *, provisional: bool) -> Via:
+        via = self.vias.get((packed, provisional))
+        if via is None:
+            via = self._new_via(packed, provisional=provisional)
+            self.vias[packed, provisional] = via
+        return via
+
+    def _new_via(self, packed: bytes, *, provisional: bool) -> Via:
+        usable = packed if len(packed) in {4, 16} else b"\0\0\0\0"
+        hop = self._hops.get(usable)
+        via = Via(
+            self.source,
+            hop,
+            self.source.ebgp and usable == self._peer,
+            provisional,
+            self._hop_refusal(packed),
+            self._hops.nodes.get(usable),
+            None,
+        )
+        resolve(via)
+        return via
+
+    def _hop_refusal(self, packed: bytes) -> Reason | None:
+        refusal = next_hop_refusal(self.family, packed)
+        return Reason.NEXT_HOP_OURS if refusal is None and packed in self._hops.own else refusal
+
+    def _path(self, known: Known, verdict: Reason) -> Path:
+        if verdict is known.plain.verdict:
+            return known.plain
+        others = known.others
+        if others is None:
+            others = known.others = {}
+        path = others.get(verdict)
+        if path is None:
+            via = known.plain.via
+            if verdict is Reason.PROVISIONAL:
+                via = self._via(via.hop.address.packed, provisional=True)
+            path = others[verdict] = Path(via, known.attributes, verdict, verdict in ACCEPTED)
+        return path
+
+    def announce(self, packed: bytes, known: Known, *, room: int) -> None:
+        """Prefixes with these attributes; ``room``: how many more the session may have accepted."""
+        length = packed[0]
+        if len(packed) == SIZE[length] and 8 <= length <= self._longest and not packed[-1] & HOST_BITS[length]:
+            wires = [packed]
+        else:
+            wires = prefixes(self.family, packed)
+        rib = self.rib
+        if known.closed:
+            rib.store(wires, known.plain, room=room)
+            return
+        special = self._policy.special
+        near = [wire for wire in wires if wire[0] < 8 or special[wire[1]]]
+        if not near:
+            rib.store(wires, known.plain, room=room)
+            return
+        before = len(rib.accepted)
+        if len(near) < len(wires):
+            rib.store([w for w in wires if w[0] >= 8 and not special[w[1]]], known.plain, room=room)
+        for verdict, judged in self._by_verdict(near, known).items():
+            rib.store(judged, self._path(known, verdict), room=room + before - len(rib.accepted))
+            if verdict is not known.plain.verdict and verdict not in ACCEPTED:
+                self._tell(verdict, from_wire(self.family, judged[0]))
+
+    def _by_verdict(self, wires: list[bytes], known: Known) -> dict[Reason, list[bytes]]:
+        judged: dict[Reason, list[bytes]] = {}
+        judge, standing, claim = self._policy.judge, self._standing, known.claim
+        for wire in wires:
+            verdict = judge(wire, claim=claim, standing=standing)
+            if verdict in judged:
+                judged[verdict].append(wire)
+            else:
+                judged[verdict] = [wire]
+        return judged
+
+    def rejudge(self, wires: Iterable[tuple[bytes, Path]], *, room: int, decode: bool) -> None:
+        """Judge paths that are held again; ``decode``: also what their attributes say of themselves."""
+        rib = self.rib
+        total = room + len(rib.accepted)
+        memory: dict[int, Known] = {}
+        for wire, path in list(wires):
+            attributes = path.attributes
+            known = memory.get(id(attributes))
+            if known is None:
+                fresh = (
+                    self._decoder.decode(attributes.block, next_hop=attributes.next_hop or None)
+                    if decode
+                    else attributes
+                )
+                known = memory[id(attributes)] = self._known(fresh)
+            verdict = (
+                known.plain.verdict
+                if known.closed
+                else self._policy.judge(wire, claim=known.claim, standing=self._standing)
+            )
+            if decode or verdict is not path.verdict:
+                stale = wire in rib.stale
+                rib.store([wire], self._path(known, verdict), room=total - len(rib.accepted))
+                if stale:
+                    rib.stale[wire] = None
+
+    def hops_changed(self, hops: set[NextHop]) -> None:
+        """The kernel said something new of these next hops."""
+        touched = [via for via in self.vias.values() if via.hop in hops]
+        for via in touched:
+            resolve(via)
+        if touched:
+            self.rib.dirty.update(
+                dict.fromkeys(wire for wire, path in self.rib.accepted.items() if path.via.hop in hops)
+            )
+
+    def sweep_vias(self) -> None:
+        """Forget next hops that no path has any more."""
+        self._young.clear()
+        self._old.clear()
+        live = {path.via for _, path in self.rib}
+        self.vias = {key: via for key, via in self.vias.items() if via in live or _twin(self.vias, key) in live}
+
+
+def _twin(vias: dict[tuple[bytes, bool], Via], key: tuple[bytes, bool]) -> Via | None:
+    return vias.get((key[0], not key[1]))
+
+
+def resolve(via: Via) -> None:
+    """Set what a prefix uses whose single path goes by here."""
+    via.selection = Selection((via.hop.address,), (via.source.session,), via.provisional) if via.reachable else None
+
+
+class Inbound:
+    """One session's receiving side, both families."""
+
+    def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
+        self.receivers = receivers
+        self.limit = limit
+        self.families: frozenset[Family] = frozenset()
+        """What the established session carries; prefixes of others are ignored (RFC 4760 §7)."""
+
+    @property
+    def accepted(self) -> int:
+        """Prefixes accepted, both families."""
+        return sum(len(receiver.rib.accepted) for receiver in self.receivers.values())
+
+    @property
+    def room(self) -> int:
+        """How many more prefixes may be accepted."""
+        return self.limit.limit - self.accepted
+
+    def updates(self, bodies: Sequence[bytes]) -> set[Family]:
+        """Take in UPDATEs; returns the families for which End-of-RIB came. Raises ``SessionError``."""
+        complete: set[Family] = set()
+        ipv4 = self.receivers[Family.IPV4]
+        other = self.receivers[Family.IPV6].rib.accepted
+        mine = ipv4.rib.accepted
+        limit = self.limit.limit
+        recall = ipv4.recall
+        plain = Family.IPV4 in self.families
+        for body in bodies:
+            withdrawn, block, announced = split(body)
+            if withdrawn and plain:
+                self._withdraw(ipv4, withdrawn)
+            if announced and plain:
+                known = recall(block)
+                if known is not None:
+                    ipv4.announce(announced, known, room=limit - len(mine) - len(other))
+                    continue
+            if block:
+                self._unusual(block, announced if plain else b"", complete)
+            elif announced and plain:
+                ipv4.announce(announced, ipv4.know(block, block, None), room=self.room)
+            elif body == END_OF_RIB:
+                complete.add(Family.IPV4)
+        self._enforce_limit()
+        return complete & self.families
+
+    def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
+        """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""
+        parts = multiprotocol(block)
+        if parts.unreach is not None:
+            self._unreach(parts, complete)
+        if announced:
+            ipv4 = self.receivers[Family.IPV4]
+            key = block if parts.reach is None and parts.unreach is None else parts.rest
+            ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
+        reach = parts.reach
+        if reach is None or reach.family not in self.families or not reach.packed:
+            return
+        receiver = self.receivers[reach.family]
+        # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
+        next_hop = reach.next_hop[:16] if len(reach.next_hop) == 32 else reach.next_hop
+        key = bytes((0xFF, len(next_hop))) + next_hop + parts.rest
+        known = receiver.recall(key) or receiver.know(key, parts.rest, next_hop)
+        receiver.announce(reach.packed, known, room=self.room)
+
+    def _unreach(self, parts: Multiprotocol, complete: set[Family]) -> None:
+        unreach = parts.unreach
+        if unreach is None or unreach.family not in self.families:
+            return
+        if unreach.packed:
+            self._withdraw(self.receivers[unreach.family], unreach.packed)
+        elif not parts.rest and parts.reach is None:
+            complete.add(unreach.family)
+
+    def _withdraw(self, receiver: Receiver, packed: bytes) -> None:
+        receiver.rib.remove(prefixes(receiver.family, packed))
+
+    def _enforce_limit(self) -> None:
+        capped = [receiver for receiver in self.receivers.values() if receiver.rib.capped]
+        if not capped:
+            return
+        if self.limit.action == "Reset":
+            data = capped[0].family.afi.to_bytes(2, "big") + b"\x01" + self.limit.limit.to_bytes(4, "big")
+            message = f"more than {self.limit.limit} prefixes accepted"
+            raise SessionError(CEASE, MAXIMUM_PREFIXES, data=data, message=message)
+        self.admit()
+
+    def admit(self) -> None:
+        """Give room that has become free to prefixes that were refused for lack of it."""
+        for receiver in self.receivers.values():
+            if receiver.rib.capped:
+                receiver.rib.admit(self.room)

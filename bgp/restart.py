@@ -1,0 +1,93 @@
+"""Graceful restart (RFC 4724, RFC 8538): what a loss does to a peer's routes, and when our own restart is over.
+
+Helper: after a loss that may be a restart the routes stay, marked stale, until the peer has sent them again and
+End-of-RIB, or its restart time is over. Restarter: we know what we do not know until every peer that was configured at
+the start has sent End-of-RIB or may no longer be waited for; before that an absence means nothing.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from towpath.bgp.ports import Loss, LossKind, Negotiated, PeerRestart
+from towpath.model.net import Family
+from towpath.model.speaker import Session
+
+CEASE: Final = 6
+RESEND_TIME: Final = 60.0
+"""Least time, in seconds, that a peer gets to send its table again once it is back."""
+QUIET: Final = 3.0
+"""A peer without graceful restart may never send End-of-RIB: after this many silent seconds its table is complete."""
+PATIENCE: Final = 30.0
+"""How long, from the start, a session is waited for on which we offer no graceful restart."""
+
+_LOST_CONNECTION: Final = frozenset({LossKind.CONNECTION, LossKind.REPLACED})
+_NOTIFICATION: Final = frozenset({LossKind.NOTIFIED, LossKind.HOLD_TIMER, LossKind.REFUSED})
+
+
+def kept_families(loss: Loss, negotiated: Negotiated) -> tuple[Family, ...]:
+    """Families whose routes stay, stale, after this loss.
+
+    A lost TCP connection keeps them wherever graceful restart was negotiated; anything that involves a NOTIFICATION
+    does only with the N bit (RFC 8538 §4). What we ended on purpose (Cease), a hard reset, a removed session and a dead
+    link keep nothing: there the peer is not restarting.
+    """
+    restart = negotiated.restart
+    if restart is None:
+        return ()
+    ours = loss.kind is LossKind.REFUSED and loss.code == CEASE
+    if loss.kind in _LOST_CONNECTION or (loss.kind in _NOTIFICATION and restart.notification and not ours):
+        return tuple(family for family in negotiated.families if family in restart.families)
+    return ()
+
+
+def preserved(family: Family, restart: PeerRestart | None) -> bool:
+    """Whether stale routes of a family outlive the new OPEN: it names the family and sets its F bit (RFC 4724 §4.2)."""
+    return restart is not None and family in restart.families and family in restart.preserved
+
+
+class Restart:
+    """Timers of one peer; all times are those of the table's clock."""
+
+    def __init__(self) -> None:
+        self.deadline: float | None = None
+        """When what is still stale goes."""
+        self.lost_at: float | None = None
+        """The first loss since the peer was last complete."""
+
+    def lost(self, now: float, restart_time: int) -> None:
+        """Routes were marked stale. A peer that is lost again before it was complete gets no more time than once."""
+        if self.lost_at is None or self.deadline is None:
+            self.lost_at = now
+        self.deadline = min(now, self.lost_at + RESEND_TIME) + restart_time
+
+    def back(self, now: float, restart_time: int) -> None:
+        """The session is up again: End-of-RIB is due."""
+        if self.deadline is not None:
+            self.deadline = now + max(float(restart_time), RESEND_TIME)
+
+    def complete(self) -> None:
+        """Nothing is stale any more."""
+        self.deadline = None
+        self.lost_at = None
+
+
+class Progress(Struct):
+    """How far one session has told us its table."""
+
+    established_at: float | None = None
+    graceful: bool = False
+    missing: set[Family] = set()
+    """Families without End-of-RIB in this session."""
+    heard_at: float = 0.0
+    done: bool = False
+    """It was complete once since the start."""
+
+    def settled_at(self, session: Session, *, started: float) -> float | None:
+        """When this session is no longer waited for; None: it is not now."""
+        if self.done or session.state != "Active":
+            return None
+        patience = started + (PATIENCE if session.restart_time is None else session.restart_time)
+        if self.established_at is not None and not self.graceful:
+            return min(patience, self.heard_at + QUIET)
+        return patience

@@ -1,0 +1,226 @@
+"""The two tables: what one session told us of one family (Adj-RIB-In), and what is used (Loc-RIB).
+
+Prefixes are wire forms, paths are shared objects, and all work on many prefixes is a call that loops in C. The Loc-RIB
+is not computed when paths change: the prefixes are marked dirty, and when the reader is ready they are decided once,
+however often they changed. So a slow reader costs nothing, and a burst is one pass.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from towpath.bgp.decision import best
+from towpath.bgp.path import Path, Selection
+from towpath.model.net import Address, Family
+from towpath.model.reason import Reason
+from towpath.model.speaker import Routes, Withdrawn
+
+FRAME = 1 << 16
+"""Bytes of prefixes in one frame to the agent, about."""
+
+
+class AdjRibIn:
+    """Paths of one session and family. A prefix is in exactly one of ``accepted``, ``refused`` and ``capped``."""
+
+    __slots__ = ("accepted", "capped", "dirty", "family", "refused", "stale")
+
+    def __init__(self, family: Family, dirty: dict[bytes, None]) -> None:
+        self.family = family
+        self.accepted: dict[bytes, Path] = {}
+        self.refused: dict[bytes, Path] = {}
+        self.capped: dict[bytes, Path] = {}
+        """Acceptable paths for which the prefix limit leaves no room."""
+        self.stale: dict[bytes, None] = {}
+        """Prefixes that the restarting peer has not sent again yet (RFC 4724 §4.2)."""
+        self.dirty = dirty
+
+    def __len__(self) -> int:
+        return len(self.accepted) + len(self.refused) + len(self.capped)
+
+    def __iter__(self) -> Iterator[tuple[bytes, Path]]:
+        for part in (self.accepted, self.refused, self.capped):
+            yield from part.items()
+
+    def store(self, wires: list[bytes], path: Path, *, room: int) -> None:
+        """Set the path of prefixes; ``room``: how many more prefixes may be accepted."""
+        accepted = self.accepted
+        if not path.accepted:
+            self.refused.update(dict.fromkeys(wires, path))
+            if accepted:
+                for wire in wires:
+                    if accepted.pop(wire, None) is not None:
+                        self.dirty[wire] = None
+        elif room >= len(wires):
+            self._accept(wires, path)
+        else:
+            for wire in wires:
+                if wire in accepted or room > 0:
+                    room -= wire not in accepted
+                    self._accept([wire], path)
+                else:
+                    self.capped[wire] = path
+                    self.refused.pop(wire, None)
+            self._fresh(wires)
+            return
+        if self.capped:
+            for wire in wires:
+                self.capped.pop(wire, None)
+        self._fresh(wires)
+
+    def _accept(self, wires: list[bytes], path: Path) -> None:
+        if len(wires) == 1:
+            wire = wires[0]
+            self.accepted[wire] = path
+            self.dirty[wire] = None
+            self.refused.pop(wire, None)
+            self.capped.pop(wire, None)
+            return
+        self.accepted.update(dict.fromkeys(wires, path))
+        self.dirty.update(dict.fromkeys(wires))
+        if self.refused:
+            for wire in wires:
+                self.refused.pop(wire, None)
+
+    def _fresh(self, wires: list[bytes]) -> None:
+        if self.stale:
+            for wire in wires:
+                self.stale.pop(wire, None)
+
+    def remove(self, wires: Iterable[bytes]) -> None:
+        """Forget prefixes: withdrawn, or stale for too long."""
+        accepted, refused, capped, stale, dirty = self.accepted, self.refused, self.capped, self.stale, self.dirty
+        for wire in wires:
+            if accepted.pop(wire, None) is not None:
+                dirty[wire] = None
+            elif refused.pop(wire, None) is None:
+                capped.pop(wire, None)
+            if stale:
+                stale.pop(wire, None)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.dirty.update(dict.fromkeys(self.accepted))
+        for part in (self.accepted, self.refused, self.capped, self.stale):
+            part.clear()
+
+    def mark_stale(self) -> None:
+        """Everything held now is stale, until it is sent again or swept."""
+        for part in (self.accepted, self.refused, self.capped):
+            self.stale.update(dict.fromkeys(part))
+
+    def sweep(self) -> None:
+        """Forget what is still stale."""
+        self.remove(list(self.stale))
+
+    def admit(self, room: int) -> None:
+        """Accept capped paths while there is room."""
+        for wire in list(islice(self.capped, max(room, 0))):
+            self.accepted[wire] = self.capped.pop(wire)
+            self.dirty[wire] = None
+
+    def refusals(self) -> Counter[Reason]:
+        """How many prefixes are not used, by reason."""
+        counts = Counter(path.verdict for path in self.refused.values())
+        if self.capped:
+            counts[Reason.MAX_PREFIX] = len(self.capped)
+        return counts
+
+
+class LocRib:
+    """The used paths of one family, as last told to the agent, and the prefixes to decide again."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.dirty: dict[bytes, None] = {}
+        self.selected: dict[bytes, Selection] = {}
+
+    def drain(self, ribs: list[AdjRibIn], *, limit: int, maximum_paths: int) -> list[Routes | Withdrawn]:
+        """Decide up to ``limit`` dirty prefixes and say what is different from last time."""
+        batch = self._batch(limit)
+        filled = sorted((rib.accepted for rib in ribs if rib.accepted), key=len, reverse=True)
+        fullest = filled[0] if filled else {}
+        lookup = fullest.get
+        several = self._several(batch, filled)
+        selected = self.selected
+        known = selected.get
+        gone: list[bytes] = []
+        groups: dict[int, tuple[Selection, list[bytes]]] = {}
+        last: Selection | None = None
+        append = gone.append
+        for wire in batch:
+            path = lookup(wire)
+            if several and wire in several:
+                others = several[wire]
+                new = select([path, *others] if path is not None else others, maximum_paths=maximum_paths)
+            else:
+                new = path.via.selection if path is not None else None
+            old = known(wire)
+            if new is old or new == old:
+                continue
+            if new is None:
+                del selected[wire]
+                gone.append(wire)
+                continue
+            selected[wire] = new
+            if new is not last:
+                last = new
+                append = groups.setdefault(id(new), (new, []))[1].append
+            append(wire)
+        merged: dict[Selection, list[bytes]] = {}
+        for selection, wires in groups.values():
+            merged.setdefault(selection, []).extend(wires)
+        frames: list[Routes | Withdrawn] = [
+            Routes(self.family, selection.next_hops, selection.sessions, packed, selection.provisional)
+            for selection, wires in merged.items()
+            for packed in _frames(wires)
+        ]
+        frames += [Withdrawn(self.family, packed) for packed in _frames(gone)]
+        return frames
+
+    def _batch(self, limit: int) -> dict[bytes, None]:
+        if len(self.dirty) <= limit:
+            batch = self.dirty.copy()
+            self.dirty.clear()
+            return batch
+        batch = dict.fromkeys(islice(self.dirty, limit))
+        for wire in batch:
+            del self.dirty[wire]
+        return batch
+
+    @staticmethod
+    def _several(batch: dict[bytes, None], filled: list[dict[bytes, Path]]) -> dict[bytes, list[Path]]:
+        """Paths beyond the fullest table: few, and found by intersecting keys in C."""
+        found: dict[bytes, list[Path]] = {}
+        for accepted in filled[1:]:
+            for wire in batch.keys() & accepted.keys():
+                found.setdefault(wire, []).append(accepted[wire])
+        return found
+
+    def forget(self, ribs: list[AdjRibIn]) -> None:
+        """Nothing has been told: the next drains say everything."""
+        self.selected.clear()
+        self.dirty.clear()
+        for rib in ribs:
+            self.dirty.update(dict.fromkeys(rib.accepted))
+
+
+def select(paths: list[Path], *, maximum_paths: int) -> Selection | None:
+    """The selection of a prefix that several sessions have paths for."""
+    used = best(paths, maximum_paths=maximum_paths)
+    if len(used) < 2:
+        return used[0].via.selection if used else None
+    next_hops: tuple[Address, ...] = tuple(path.via.hop.address for path in used)
+    return Selection(
+        next_hops, tuple(path.via.source.session for path in used), any(path.via.provisional for path in used)
+    )
+
+
+def _frames(wires: list[bytes]) -> Iterator[bytes]:
+    packed = b"".join(wires)
+    if len(packed) <= FRAME:
+        if packed:
+            yield packed
+        return
+    step = FRAME // 5 if len(wires[0]) <= 5 else FRAME // 17
+    for start in range(0, len(wires), step):
+        yield b"".join(wires[start : start + step])
