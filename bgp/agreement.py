@@ -1,0 +1,101 @@
+"""Whether the other side of a session between two of our nodes agrees, as far as the objects themselves show it (rule 11).
+
+What a peer outside thinks is nobody's knowledge here; the session's state tells.
+"""
+
+from msgspec import Struct
+
+from towpath.bgp.nodes import Nodes, NodeView, applies, listens
+from towpath.model.cluster import BGPPeer, Cluster
+from towpath.model.kinds.bgp import BGPPeerSpec, SecretReference
+from towpath.model.net import Family, family_of
+from towpath.model.speaker import Session
+
+
+class _Side(Struct, frozen=True):
+    """What the other node's half of the session says, and where it says so."""
+
+    local_as: int
+    remote_as: int
+    password: SecretReference | None
+    passive: bool
+    source: str
+
+
+class Agreement:
+    """The other nodes' view of sessions with one node; ``peers`` are in the order in which they count."""
+
+    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView, peers: list[BGPPeer]) -> None:
+        self._config = cluster.bgp
+        self._nodes = nodes
+        self._me = me
+        self._towards_me = {family: [one for one in peers if self._points_here(one.spec, family)] for family in Family}
+
+    def mismatch(self, session: Session, peer: BGPPeer) -> str:
+        """A sentence on what cannot work between the two nodes; empty where all is well or nothing is known."""
+        node = self._nodes.by_name.get(session.peer_node or "")
+        if node is None or session.state == "Withheld" or session.scope == "Reverse":
+            return ""
+        other = self._other_side(session, peer, node)
+        if other is None:
+            if session.remote_as != node.as_number:
+                return f"node {node.name} has AS {node.as_number}, not {session.remote_as}"
+            return f"node {node.name} has no session back to {self._me.name}"
+        if session.remote_as != other.local_as:
+            return f"node {node.name} has AS {other.local_as} by {other.source}, not {session.remote_as}"
+        if session.local_as != other.remote_as:
+            return f"node {node.name} expects AS {other.remote_as} by {other.source}, and ours is {session.local_as}"
+        if peer.spec.password != other.password:
+            return f"node {node.name} has another password by {other.source}"
+        if session.passive and other.passive:
+            return f"both {self._me.name} and {node.name} wait for the other to connect"
+        return ""
+
+    def _points_here(self, spec: BGPPeerSpec, family: Family) -> bool:
+        """Whether a peer that applies to another node makes a session with this node, right or wrong."""
+        own = self._me.addresses.get(family)
+        if own is None:
+            return False
+        if spec.peer_ip is not None:
+            return spec.peer_ip.address == own and spec.peer_ip.port in (None, self._me.listen_port)
+        return spec.peer_selector is not None and spec.peer_selector.matches(self._me.labels)
+
+    def _other_side(self, session: Session, peer: BGPPeer, node: NodeView) -> _Side | None:
+        """What the other node runs towards us: the first explicit peer, else the reverse of ours, else the mesh."""
+        family = family_of(session.peer_address)
+        own = self._me.addresses.get(family)
+        if own is None or family not in node.addresses:
+            return None
+        waits = listens(session.peer_address, own)
+        back = next((one for one in self._towards_me[family] if applies(one.spec, node)), None)
+        if back is not None:
+            spec = back.spec
+            both = (
+                applies(spec, self._me) and spec.peer_selector is not None and spec.peer_selector.matches(node.labels)
+            )
+            ours = spec.as_number or ((spec.local_as_number if both else None) or self._me.as_number)
+            return _Side(
+                local_as=int(spec.local_as_number or node.as_number),
+                remote_as=int(ours),
+                password=spec.password,
+                passive=spec.passive or waits,
+                source=f"BGPPeer {back.name}",
+            )
+        reverse = peer.spec.reverse_peering == "Auto" and session.remote_as == node.as_number
+        if reverse and session.peer_port == node.listen_port:
+            return _Side(
+                local_as=node.as_number,
+                remote_as=session.local_as,
+                password=peer.spec.password,
+                passive=peer.spec.passive or waits,
+                source=f"BGPPeer {peer.name}",
+            )
+        if self._config.node_to_node_mesh_enabled and not (self._me.reflector or node.reflector):
+            return _Side(
+                local_as=node.as_number,
+                remote_as=self._me.as_number,
+                password=self._config.node_mesh_password,
+                passive=waits,
+                source="the mesh",
+            )
+        return None

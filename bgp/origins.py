@@ -1,0 +1,99 @@
+"""What the speaker of a node should be doing, whole: sessions, announcements, and whose every block and address is."""
+
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from towpath.bgp.advertise import block_announcements, is_used
+from towpath.bgp.nodes import NodeView, node_views, router_id
+from towpath.bgp.peering import sessions
+from towpath.model.blocks import in_force
+from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
+from towpath.model.net import Address, Prefix
+from towpath.model.reason import Reason
+from towpath.model.secret import Secret
+from towpath.model.speaker import Listen, NodeOrigin, Session, Settings, SpeakerState
+
+
+def speaker_state(
+    cluster: Cluster,
+    node: str,
+    *,
+    secrets: Mapping[SecretKey, Secret],
+    forwarding_preserved: bool,
+    provisional: bool,
+    severed: tuple[str, ...],
+    own_addresses: tuple[Address, ...],
+) -> SpeakerState:
+    """The state of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld."""
+    blocks = in_force(cluster.blocks)
+    planned = {session.name: _with_secret(session, secrets) for session in sessions(cluster, node).sessions}
+    facts = settings(cluster, node, own_addresses=own_addresses)
+    return SpeakerState(
+        settings=replace(
+            facts, forwarding_preserved=forwarding_preserved, provisional=provisional, severed=tuple(sorted(severed))
+        ),
+        sessions=planned,
+        passwords={
+            session.name: secrets[session.password_ref]
+            for session in planned.values()
+            if session.state == "Active" and session.password_ref is not None
+        },
+        announcements=block_announcements(cluster, node, blocks=blocks),
+        blocks=block_owners(blocks),
+        nodes=node_origins(cluster),
+    )
+
+
+def settings(cluster: Cluster, node: str, *, own_addresses: tuple[Address, ...] = ()) -> Settings:
+    """What the objects say of the speaker as a whole; ``own_addresses`` are those that its kernel has besides."""
+    me = node_views(cluster).by_name.get(node)
+    config = cluster.bgp
+    addresses = set(own_addresses) | set(me.addresses.values() if me else ())
+    return Settings(
+        node=node,
+        local_as=me.as_number if me else int(config.as_number or DEFAULT_AS),
+        router_id=router_id(cluster, node),
+        listen=_listen(cluster, me),
+        maximum_paths=config.multipath.maximum_paths,
+        own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one)))),
+        pools=tuple(sorted((pool.spec.cidr for pool in cluster.pools.values()), key=_by_family)),
+        normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
+    )
+
+
+def origins(cluster: Cluster) -> tuple[dict[Prefix, str], dict[str, NodeOrigin]]:
+    """Who owns each block in force, and how paths of each node are known: what block-origin validation asks."""
+    return block_owners(in_force(cluster.blocks)), node_origins(cluster)
+
+
+def block_owners(blocks: Mapping[Prefix, IPAMBlock]) -> dict[Prefix, str]:
+    """The owner of each block that is used; one in quarantine is nobody's."""
+    return {prefix: block.spec.node for prefix, block in blocks.items() if is_used(block)}
+
+
+def node_origins(cluster: Cluster) -> dict[str, NodeOrigin]:
+    """The addresses and AS of every node."""
+    return {
+        view.name: NodeOrigin(addresses=tuple(view.addresses.values()), as_number=view.as_number)
+        for view in node_views(cluster)
+    }
+
+
+def _with_secret(session: Session, secrets: Mapping[SecretKey, Secret]) -> Session:
+    if session.state == "Withheld" or session.password_ref is None or session.password_ref in secrets:
+        return session
+    return replace(session, state="Withheld", reason=Reason.SECRET_MISSING)
+
+
+def _listen(cluster: Cluster, me: NodeView | None) -> tuple[Listen, ...]:
+    if me is None:
+        return ()
+    if cluster.bgp.bind_mode == "NodeIP":
+        return tuple(Listen(address, me.listen_port) for address in me.addresses.values())
+    return (Listen(None, me.listen_port),)
+
+
+def _by_family(prefix: Prefix) -> tuple[int, int, int]:
+    return prefix.version, int(prefix.network_address), prefix.prefixlen

@@ -1,0 +1,308 @@
+"""Who talks to whom: all BGP sessions of one node, as the objects ask for them (RULES: who talks to whom, 1 to 13).
+
+Every node computes its own side from the same objects; both sides follow the same rules in the same order, so they
+agree without asking each other. Objects count in name order, never in the order in which they came.
+
+The mesh follows ``nodeToNodeMeshEnabled`` alone, also with ``clusterRoutes: Kubernetes``, which merely needs none.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from towpath.bgp.agreement import Agreement
+from towpath.bgp.nodes import BGP_PORT, Nodes, NodeView, applies, is_global, listens, means, node_views, timer_levels
+from towpath.model.cluster import BGPPeer, Cluster
+from towpath.model.kinds.bgp import BGPPeerSpec, MaxPrefixes, Timers
+from towpath.model.net import Address, family_of
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.speaker import MaxPrefix, Session
+
+Scope = Literal["Mesh", "Global", "Node", "Reverse"]
+HOLD_TIME, CONNECT_RETRY_TIME = 90, 5
+MESH_MAX_PREFIX, LEAST_MAX_PREFIX = 256, 1000
+LARGE_MESH = 100
+_MESH_FIELD = "spec.nodeToNodeMeshEnabled"
+
+
+class Sessions(Struct, frozen=True):
+    """The sessions of a node, withheld ones included, and what is wrong with the objects they come from."""
+
+    sessions: tuple[Session, ...] = ()
+    warnings: tuple[Refusal, ...] = ()
+
+
+def sessions(cluster: Cluster, node: str) -> Sessions:
+    """All sessions of ``node``. A node without RoutingNode has none, with a warning that says so."""
+    nodes = node_views(cluster)
+    me = nodes.by_name.get(node)
+    if me is None:
+        why = Why("RoutingNode", node)
+        return Sessions(warnings=(Refusal(Reason.NO_ADDRESS, "the node has no RoutingNode yet: no sessions", why),))
+    return _Plan(cluster, nodes=nodes, me=me).made()
+
+
+class _Plan:
+    """One node's sessions in the making; lives for one call."""
+
+    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView) -> None:
+        self._cluster = cluster
+        self._config = cluster.bgp
+        self._nodes = nodes
+        self._me = me
+        by_name = [cluster.peers[name] for name in sorted(cluster.peers)]
+        self._peers = [peer for peer in by_name if is_global(peer.spec)]
+        self._peers += [peer for peer in by_name if not is_global(peer.spec)]
+        self._timer_levels = timer_levels(cluster, me.name)
+        self._mesh_limit = _limit(self._config.max_prefixes, MESH_MAX_PREFIX)
+        self._other_limit = _limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
+        self._warnings: dict[Refusal, None] = {}
+
+    def made(self) -> Sessions:
+        chosen: dict[tuple[Address, int], tuple[Session, BGPPeer]] = {}
+        for session, peer in (*self._explicit(), *self._reverse()):
+            winner, by = chosen.setdefault((session.peer_address, session.peer_port), (session, peer))
+            if winner is not session and session.scope != "Reverse" and by is not peer:
+                self._warn(
+                    Reason.DUPLICATE_PEER,
+                    f"a session with {_shown(session)} is already asked for by BGPPeer {by.name}",
+                    session.why[0],
+                )
+        agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)
+        for session, peer in chosen.values():
+            if message := agreement.mismatch(session, peer):
+                self._warn(Reason.MISMATCH, message, session.why[0])
+        explicit = {key: session for key, (session, _) in chosen.items()}
+        everything = [*explicit.values(), *(_unless_duplicate(one, explicit) for one in self._mesh())]
+        return Sessions(tuple(self._one_password_each(everything)), tuple(self._warnings))
+
+    def _mesh(self) -> Iterator[Session]:
+        if not self._config.node_to_node_mesh_enabled or self._me.reflector:
+            return
+        others = [other for other in self._nodes if other is not self._me and not other.reflector]
+        if len(others) >= LARGE_MESH:
+            self._warn(
+                Reason.LARGE_MESH,
+                f"the mesh has {len(others) + 1} nodes; above {LARGE_MESH}, route reflectors or clusterRoutes Kubernetes cost less",
+                Why("BGPConfiguration", "default", _MESH_FIELD),
+            )
+        hold, keepalive, retry = self._timers(None)
+        reference = self._config.node_mesh_password
+        mesh = Why("BGPConfiguration", "default", _MESH_FIELD)
+        for family, own in self._me.addresses.items():
+            own_text = str(own)
+            for other in others:
+                address = other.addresses.get(family)
+                if address is None or address == own:
+                    continue
+                text = str(address)
+                yield Session(
+                    name=session_name("Mesh", text),
+                    scope="Mesh",
+                    peer_address=address,
+                    peer_port=other.listen_port,
+                    remote_as=other.as_number,
+                    local_as=self._me.as_number,
+                    local_address=own,
+                    passive=text > own_text,
+                    families=(family,),
+                    hold_time=hold,
+                    keepalive_time=keepalive,
+                    connect_retry_time=retry,
+                    restart_time=self._restart_time(self._config.node_mesh_max_restart_time),
+                    import_policy="Filtered",
+                    max_prefix=self._mesh_limit,
+                    multihop=other.as_number != self._me.as_number,
+                    peer_node=other.name,
+                    password_ref=reference.secret_key_ref if reference else None,
+                    why=(mesh, Why("RoutingNode", other.name)),
+                )
+
+    def _explicit(self) -> Iterator[tuple[Session, BGPPeer]]:
+        for peer in self._peers:
+            if not applies(peer.spec, self._me):
+                continue
+            scope: Scope = "Global" if is_global(peer.spec) else "Node"
+            if peer.spec.peer_ip is not None:
+                session = self._by_address(scope, peer)
+                if session is not None:
+                    yield session, peer
+            for other in self._selected(peer.spec):
+                for family, address in other.addresses.items():
+                    if family in self._me.addresses:
+                        yield (
+                            self._session(
+                                scope,
+                                peer,
+                                address=address,
+                                port=other.listen_port,
+                                remote_as=self._as_by_selector(peer.spec, other),
+                                field="spec.peerSelector",
+                            ),
+                            peer,
+                        )
+
+    def _selected(self, spec: BGPPeerSpec) -> Iterator[NodeView]:
+        selector = spec.peer_selector
+        if selector is not None:
+            yield from (other for other in self._nodes if other is not self._me and selector.matches(other.labels))
+
+    def _as_by_selector(self, spec: BGPPeerSpec, other: NodeView) -> int:
+        """The AS that a selected node has on this session: where the rule holds on both nodes, so does its localASNumber."""
+        both = spec.peer_selector is not None and spec.peer_selector.matches(self._me.labels) and applies(spec, other)
+        return int(spec.local_as_number or other.as_number) if both else other.as_number
+
+    def _by_address(self, scope: Scope, peer: BGPPeer) -> Session | None:
+        assert peer.spec.peer_ip is not None
+        assert peer.spec.as_number is not None
+        address = peer.spec.peer_ip.address
+        if address in self._me.addresses.values():
+            return None
+        node = self._nodes.by_address.get(address)
+        of_node = node.listen_port if node is not None and node.as_number == peer.spec.as_number else BGP_PORT
+        session = self._session(
+            scope,
+            peer,
+            address=address,
+            port=peer.spec.peer_ip.port or of_node,
+            remote_as=int(peer.spec.as_number),
+            field="spec.peerIP",
+        )
+        written = peer.spec.peer_ip.port
+        return session if written is None else replace(session, name=session_name(scope, str(address), port=written))
+
+    def _reverse(self) -> Iterator[tuple[Session, BGPPeer]]:
+        """Sessions with nodes whose own session, of those that they have with us the first in order, asks for the other half."""
+        for family in self._me.addresses:
+            asking = [peer for peer in self._peers if means(peer.spec, self._me, family)]
+            if not asking:
+                continue
+            for origin in self._nodes:
+                if origin is self._me or family not in origin.addresses:
+                    continue
+                peer = next((one for one in asking if applies(one.spec, origin)), None)
+                if peer is None or peer.spec.reverse_peering != "Auto":
+                    continue
+                session = self._session(
+                    "Reverse",
+                    peer,
+                    address=origin.addresses[family],
+                    port=origin.listen_port,
+                    remote_as=int(peer.spec.local_as_number or origin.as_number),
+                    field="spec.reversePeering",
+                )
+                yield session, peer
+
+    def _session(
+        self, scope: Scope, peer: BGPPeer, *, address: Address, port: int, remote_as: int, field: str
+    ) -> Session:
+        spec = peer.spec
+        family = family_of(address)
+        own = self._me.addresses.get(family)
+        node = self._nodes.by_address.get(address)
+        local_as = int((None if scope == "Reverse" else spec.local_as_number) or self._me.as_number)
+        hold, keepalive, retry = self._timers(spec)
+        reason = _withheld(spec, own)
+        why = Why("BGPPeer", peer.name, field)
+        return Session(
+            name=session_name(scope, str(address)),
+            scope=scope,
+            peer_address=address,
+            peer_port=port,
+            remote_as=remote_as,
+            local_as=local_as,
+            local_address=own if spec.source_address == "UseNodeIP" else None,
+            passive=spec.passive or (node is not None and listens(own, address)),
+            families=(family,),
+            hold_time=hold,
+            keepalive_time=keepalive,
+            connect_retry_time=retry,
+            restart_time=self._restart_time(spec.max_restart_time),
+            import_policy=spec.import_policy,
+            max_prefix=_limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
+            multihop=node is not None and remote_as != local_as,
+            peer_node=node.name if node else None,
+            password_ref=spec.password.secret_key_ref if spec.password else None,
+            state="Withheld" if reason else "Active",
+            reason=reason,
+            why=(why, Why("RoutingNode", node.name)) if node else (why,),
+        )
+
+    def _timers(self, spec: BGPPeerSpec | None) -> tuple[int, int, int]:
+        """Hold, keepalive and connect-retry time. Who sets a hold time sets the keepalive time too, to a third of it."""
+        levels = self._timer_levels
+        if spec is not None:
+            levels = (Timers(keepalive_time=spec.keepalive_time), spec.timers or Timers(), *levels)
+        hold = int(_first(levels, lambda timers: timers.hold_time, HOLD_TIME))
+        third = max(hold // 3, 1) if hold else 0
+        keepalive = third
+        for level in levels:
+            if level.keepalive_time is not None or level.hold_time is not None:
+                keepalive = third if level.keepalive_time is None else int(level.keepalive_time)
+                break
+        retry = int(_first(levels, lambda timers: timers.connect_retry_time, CONNECT_RETRY_TIME))
+        return hold, keepalive if keepalive < hold else third, retry
+
+    def _restart_time(self, own: int | None) -> int | None:
+        restart = self._config.graceful_restart
+        if not restart.enabled:
+            return None
+        return int(restart.restart_time if own is None else own)
+
+    def _one_password_each(self, everything: list[Session]) -> Iterator[Session]:
+        """TCP-MD5 keys go by address: of two passwords for one peer address the first in order holds."""
+        holds: dict[Address, Session] = {}
+        for session in everything:
+            if session.password_ref is None or session.state == "Withheld":
+                yield session
+                continue
+            first = holds.setdefault(session.peer_address, session)
+            if first.password_ref == session.password_ref:
+                yield session
+                continue
+            self._warn(
+                Reason.PASSWORD_CONFLICT,
+                f"session {first.name} has another password for {session.peer_address}, and there can be one an address",
+                session.why[0],
+            )
+            yield replace(session, state="Withheld", reason=Reason.PASSWORD_CONFLICT)
+
+    def _warn(self, reason: Reason, message: str, why: Why) -> None:
+        self._warnings[Refusal(reason, message, why)] = None
+
+
+def session_name(scope: Scope, address: str, *, port: int | None = None) -> str:
+    """``Global-10-0-0-254``, with ``-p1790`` where the object writes a port. It depends on the session's own object alone."""
+    name = f"{scope}-{address.replace('.', '-').replace(':', '-')}"
+    return name if port is None else f"{name}-p{port}"
+
+
+def _withheld(spec: BGPPeerSpec, own: Address | None) -> Reason | None:
+    if spec.shutdown:
+        return Reason.SHUTDOWN
+    return Reason.NO_ADDRESS if own is None and spec.source_address == "UseNodeIP" else None
+
+
+def _unless_duplicate(session: Session, explicit: Mapping[tuple[Address, int], Session]) -> Session:
+    """A mesh session, withheld where an explicit one is the same on the wire."""
+    other = explicit.get((session.peer_address, session.peer_port))
+    if other is None or other.local_address not in (None, session.local_address):
+        return session
+    return replace(session, state="Withheld", reason=Reason.DUPLICATE_PEER)
+
+
+def _limit(asked: MaxPrefixes | None, otherwise: int) -> MaxPrefix:
+    if asked is None:
+        return MaxPrefix(limit=otherwise)
+    after = None if asked.restart_after is None else int(asked.restart_after)
+    return MaxPrefix(limit=asked.limit, warn_percent=asked.warn_percent, action=asked.action, restart_after=after)
+
+
+def _first(levels: tuple[Timers, ...], value: Callable[[Timers], int | None], otherwise: int) -> int:
+    return next((found for found in map(value, levels) if found is not None), otherwise)
+
+
+def _shown(session: Session) -> str:
+    return f"{session.peer_address} port {session.peer_port}"
