@@ -21,6 +21,7 @@ AS_NUMBER = "towpath.io/as-number"
 CLUSTER_ID = "towpath.io/route-reflector-cluster-id"
 ADDRESS = {family: f"towpath.io/{family.key}-address" for family in Family}
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 class RoutingNodes(Struct, frozen=True):
@@ -45,7 +46,7 @@ def routing_node(node: Node, *, before: RoutingNode | None, refusals: list[Refus
     """The RoutingNode of a node; what is wrong with its annotations is appended to ``refusals``."""
     last_good = before.spec.bgp if before is not None and before.spec.node_uid == node.meta.uid else NodeBGP()
 
-    def annotated(key: str, parse: Callable[[str], T], *, otherwise: T | None, last: T | None) -> T | None:
+    def annotated(key: str, parse: Callable[[str], T], *, otherwise: U, last: U) -> T | U:
         text = node.meta.annotations.get(key)
         if text is None:
             return otherwise

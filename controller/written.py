@@ -59,6 +59,10 @@ class OwnWrites(Generic[R]):
         """A claim was sent and nothing came back: it may have been carried out, or be so later."""
         self.uncertain[claim.name] = claim
 
+    def is_unreadable(self, name: str) -> bool:
+        """Whether the object with this name is there and does not decode."""
+        return name in self._written and self._written[name].value is None
+
     def doubtful(self) -> list[str]:
         """Names that the API server must be asked about before the next decision."""
         late = self._clock() - LOOK_UP_AFTER

@@ -5,7 +5,7 @@ is planned here is only wished for: a claim is an object's creation, and all oth
 were decided on, so a plan that was made from an old snapshot is refused by the API server and made again.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -61,12 +61,14 @@ def plan(
     memory: Memory,
     now: float,
     uncertain: Mapping[str, IPAMBlockSpec] | None = None,
+    barred: Collection[Prefix] = (),
     restored: bool = False,
 ) -> IpamPlan:
     """The plan for a complete snapshot in which all our own confirmed writes are seen.
 
     ``now`` is the monotonic clock in seconds. ``uncertain`` are claims whose answer was lost, by block name: taken, and
-    counted as their node's, until it is known. ``restored``: a list of the API server's went back to an older version.
+    counted as their node's, until it is known. ``barred``: places that are taken
+    by objects nobody can read. ``restored``: a list of the API server's went back to an older version.
     """
     seen = observe(cluster, memory=memory, now=now, restored=restored)
     pools = pools_by_family(cluster)
@@ -84,7 +86,7 @@ def plan(
             deletions.append(block)
     changed = {change.block.name: change.spec for change in changes}
     blocks = {block.name: changed.get(block.name, block.spec) for block in in_force(cluster.blocks).values()}
-    claims = _Claims(cluster, pools=pools, seen=seen, blocks=blocks, uncertain=uncertain or {})
+    claims = _Claims(cluster, pools=pools, seen=seen, blocks=blocks, uncertain=uncertain or {}, barred=barred)
     claims.make()
     back, spare = _give_back(cluster, blocks=blocks, memory=memory, now=now)
     changes += [change for change in back if change.block.name not in changed]
@@ -156,6 +158,7 @@ class _Claims:
         seen: Observation,
         blocks: Mapping[str, IPAMBlockSpec],
         uncertain: Mapping[str, IPAMBlockSpec],
+        barred: Collection[Prefix],
     ) -> None:
         self.made: list[Claim] = []
         self.refusals: list[Refusal] = []
@@ -167,6 +170,7 @@ class _Claims:
             if spec.state != "Quarantined":
                 self._own.setdefault((spec.node, family_of(spec.cidr)), []).append(spec)
         self._uncertain = uncertain
+        self._barred = barred
         self._spaces: dict[str, Space] = {}
         self._waiting: dict[str, list[str]] = {}
 
@@ -247,6 +251,7 @@ class _Claims:
             spans |= {span(spec.cidr) for spec in self._uncertain.values()}
             spans |= {span(claim.spec.cidr) for claim in self.made}
             spans |= {span(prefix) for _, prefix in reported_blocks(self._cluster)}
+            spans |= {span(prefix) for prefix in self._barred}
             sorted_spans = sorted(spans)
             for other in (pool for pools in self._pools.families.values() for pool in pools):
                 self._spaces[other.name] = Space(

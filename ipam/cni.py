@@ -1,0 +1,157 @@
+"""The CNI configuration of a node: ptp, host-local and portmap with the node's blocks as ranges, and its two files.
+
+The real file lies under /run and is gone after a boot. What the container runtime sees is a symbolic link in its own
+folder; it dangles until the agent has learned from the API which blocks are the node's in this boot, so no pod gets an
+address that somebody else owns by now. Runtimes notice a link that is renamed into place, never a file behind it.
+"""
+
+import contextlib
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from towpath.ipam.blocks import gateway, usable
+from towpath.model.cluster import IPPool
+from towpath.model.kinds.ipam import IPAMBlockSpec
+from towpath.model.net import Family, Prefix, contains, family_of
+
+NETWORK = "towpath"
+"""Name of the CNI network. host-local releases addresses by it, so it never changes."""
+FILE = "10-towpath.conflist"
+CNI_VERSION = "1.0.0"
+_DEFAULT_ROUTE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
+_LONGEST_SUBNET = {Family.IPV4: 30, Family.IPV6: 126}
+
+
+class Places(Struct, frozen=True):
+    """Where the files are. ``run_dir`` is on tmpfs."""
+
+    run_dir: Path
+    conf_dir: Path
+    """The folder that the container runtime reads, such as /etc/cni/net.d."""
+
+    @property
+    def data_dir(self) -> Path:
+        """host-local's records of what it gave out."""
+        return self.run_dir / "cni"
+
+    @property
+    def file(self) -> Path:
+        """The real file."""
+        return self.run_dir / "cni-conf" / FILE
+
+    @property
+    def link(self) -> Path:
+        """The symbolic link to it."""
+        return self.conf_dir / FILE
+
+
+def conflist(
+    blocks: Collection[IPAMBlockSpec],
+    pools: Mapping[str, IPPool],
+    *,
+    data_dir: Path,
+    mtu: int | None = None,
+    cni_version: str = CNI_VERSION,
+    network: str = NETWORK,
+) -> dict[str, Any]:
+    """The network configuration list for blocks that are the node's for certain; only Active ones are used.
+
+    One range set a family and one range a block: a pod gets one address per family. ``mtu`` None leaves it to the
+    kernel. Without a usable block the list has no ranges, and ``is_usable`` is false.
+    """
+    ranges: dict[Family, list[dict[str, str]]] = {}
+    for block in sorted(blocks, key=lambda one: (family_of(one.cidr), int(one.cidr.network_address))):
+        entry = _range(block, pools) if block.state == "Active" else None
+        if entry is not None:
+            ranges.setdefault(family_of(block.cidr), []).append(entry)
+    ptp: dict[str, Any] = {
+        "type": "ptp",
+        "ipMasq": False,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": str(data_dir),
+            "ranges": list(ranges.values()),
+            "routes": [{"dst": _DEFAULT_ROUTE[family]} for family in ranges],
+        },
+    }
+    if mtu is not None:
+        ptp["mtu"] = mtu
+    portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
+    return {"cniVersion": cni_version, "name": network, "plugins": [ptp, portmap]}
+
+
+def is_usable(configuration: Mapping[str, Any]) -> bool:
+    """Whether pods can get an address with it."""
+    return bool(configuration["plugins"][0]["ipam"]["ranges"])
+
+
+def subnet_of(block: Prefix, *, pool: Prefix | None) -> Prefix | None:
+    """The subnet that pods of a block live in: the pool, else the block itself; None where host-local takes neither."""
+    subnet = pool if pool is not None and contains(pool, block) else block
+    return subnet if subnet.prefixlen <= _LONGEST_SUBNET[family_of(subnet)] else None
+
+
+def write(configuration: Mapping[str, Any], places: Places) -> bool:
+    """Put the configuration in place if another one, or none, is there; whether anything was written. ``OSError`` flies.
+
+    The file is replaced by rename, then the link is: a reader finds the old configuration or the new one.
+    """
+    if is_current(configuration, places):
+        return False
+    places.file.parent.mkdir(parents=True, exist_ok=True)
+    places.conf_dir.mkdir(parents=True, exist_ok=True)
+    beside = places.file.with_name(f".{FILE}.new")
+    beside.write_text(_text(configuration))
+    beside.chmod(0o644)
+    beside.rename(places.file)
+    new_link = places.conf_dir / f".{FILE}.new"
+    with contextlib.suppress(FileNotFoundError):
+        new_link.unlink()
+    new_link.symlink_to(places.file)
+    new_link.rename(places.link)
+    return True
+
+
+def is_current(configuration: Mapping[str, Any], places: Places) -> bool:
+    """Whether link and file are there and say the same as ``configuration``."""
+    try:
+        return places.link.readlink() == places.file and places.file.read_text() == _text(configuration)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def dangle(places: Places) -> None:
+    """Take the real file away, so that the runtime gives no addresses; the link stays and dangles."""
+    places.file.unlink(missing_ok=True)
+
+
+def remove(places: Places) -> None:
+    """Take both away, and nothing that is not ours: a link that leads elsewhere stays."""
+    with contextlib.suppress(OSError):
+        if places.link.readlink() == places.file:
+            places.link.unlink()
+    (places.conf_dir / f".{FILE}.new").unlink(missing_ok=True)
+    places.file.unlink(missing_ok=True)
+    places.file.with_name(f".{FILE}.new").unlink(missing_ok=True)
+
+
+def _range(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> dict[str, str] | None:
+    pool = pools[block.pool].spec.cidr if block.pool in pools else None
+    subnet = subnet_of(block.cidr, pool=pool)
+    ends = usable(block.cidr, pool=subnet)
+    if subnet is None or ends is None:
+        return None
+    return {
+        "subnet": str(subnet),
+        "rangeStart": str(ends[0]),
+        "rangeEnd": str(ends[1]),
+        "gateway": str(gateway(subnet)),
+    }
+
+
+def _text(configuration: Mapping[str, Any]) -> str:
+    return json.dumps(configuration, indent=2, sort_keys=True) + "\n"

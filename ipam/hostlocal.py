@@ -1,0 +1,115 @@
+"""host-local's records on this node: which addresses it gave out, and how to keep it from giving out more.
+
+The CNI plugin keeps a file per address in ``dataDir/NETWORK``, named by the address (``:`` stays as it is), holding
+container id and interface. It works under a lock on the file ``lock`` there (flock(2)); so do we, where we write.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Collection, Iterable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+from msgspec import Struct
+
+from towpath.ipam.blocks import usable
+from towpath.ipam.cni import NETWORK
+from towpath.model.kinds.node import BlockReport
+from towpath.model.net import Address, Prefix
+
+OURS = "towpath-drain"
+"""What we write in place of a container id, so that our own reservations are known from addresses in use."""
+
+
+class Record(Struct, frozen=True):
+    """One address that is not free; ``container`` is ``OURS`` where nobody uses it."""
+
+    address: Address
+    container: str
+    interface: str
+
+
+class HostLocal:
+    """The records of one network under host-local's ``dataDir``."""
+
+    def __init__(self, data_dir: Path, *, network: str = NETWORK) -> None:
+        self.folder = data_dir / network
+
+    def records(self) -> list[Record]:
+        """All addresses that are not free, in order; none if host-local never ran here."""
+        try:
+            names = sorted(entry.name for entry in self.folder.iterdir())
+        except FileNotFoundError:
+            return []
+        found: list[Record] = []
+        for name in names:
+            with contextlib.suppress(ValueError, FileNotFoundError):  # lock, last_reserved_ip.N; or released just now
+                address = ip_address(name)
+                container, _, interface = (self.folder / name).read_text(errors="replace").partition("\n")
+                found.append(Record(address, container.strip(), interface.strip()))
+        return sorted(found, key=lambda record: (record.address.version, int(record.address)))
+
+    def usage(self, blocks: Iterable[tuple[Prefix, Prefix | None]]) -> tuple[BlockReport, ...]:
+        """How full each block is; each comes with its pool's cidr."""
+        in_use = [record.address for record in self.records() if record.container != OURS]
+        return tuple(_report(block, pool, in_use) for block, pool in blocks)
+
+    def reserve_free(self, block: Prefix, *, pool: Prefix | None) -> frozenset[Address]:
+        """Reserve every free address of a block for nobody, under host-local's lock; the addresses that pods have.
+
+        After it a stale configuration cannot give out any address of the block. Doing it again does no harm.
+        """
+        ends = usable(block, pool=pool)
+        if ends is None:
+            return frozenset()
+        with self._locked():
+            taken = {record.address: record.container for record in self.records()}
+            for value in range(int(ends[0]), int(ends[1]) + 1):
+                address = ip_address(value) if block.version == 4 else type(ends[0])(value)
+                if address not in taken:
+                    self._reserve(address)
+        return frozenset(address for address, owner in taken.items() if owner != OURS and address in block)
+
+    def release_reserved(self, block: Prefix) -> None:
+        """Take our own reservations in a block back: it is in use again, or not this node's any more."""
+        if not self.folder.is_dir():
+            return
+        with self._locked():
+            for record in self.records():
+                if record.container == OURS and record.address in block:
+                    (self.folder / str(record.address)).unlink(missing_ok=True)
+
+    def _reserve(self, address: Address) -> None:
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(self.folder / str(address), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{OURS}\r\neth0")
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class DrainWatch:
+    """Whether a draining block was free of pods in two observations; the agent reports it drained then."""
+
+    def __init__(self) -> None:
+        self._empty: dict[Prefix, int] = {}
+
+    def observe(self, draining: Collection[Prefix], *, in_use: Collection[Prefix]) -> frozenset[Prefix]:
+        """One look at the blocks that drain; ``in_use`` are those with a pod. Those that are drained by now."""
+        self._empty = {block: 0 if block in in_use else self._empty.get(block, 0) + 1 for block in draining}
+        return frozenset(block for block, times in self._empty.items() if times >= 2)
+
+
+def _report(block: Prefix, pool: Prefix | None, in_use: Iterable[Address]) -> BlockReport:
+    ends = usable(block, pool=pool)
+    capacity = 0 if ends is None else int(ends[1]) - int(ends[0]) + 1
+    return BlockReport(cidr=block, in_use=sum(address in block for address in in_use), capacity=capacity)
