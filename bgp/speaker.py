@@ -35,6 +35,7 @@ from towpath.model.speaker import (
 _DRAIN_PREFIXES = 20000
 """So many prefixes a turn of the loop, then sessions are served again."""
 _REPORT_SECONDS = 1.0
+_LEAST_WAIT = 0.01
 
 log = structlog.get_logger()
 
@@ -121,20 +122,21 @@ class Speaker:
                 self._link.send(frame)
             if self._table.dirty and self._link.writable:
                 self._poke()
+        in_sync = self._table.in_sync
         if self._link.writable and not self._table.dirty:
-            self._send_small()
+            self._send_small(in_sync=in_sync)
         self._watch_deadline()
         self._report_soon()
 
-    def _send_small(self) -> None:
+    def _send_small(self, *, in_sync: bool) -> None:
         """What is one value: sent when it differs, after the routes that it speaks of."""
         interest = self._table.interest()
         if interest != self._interest_sent:
             self._interest_sent = interest
             self._link.send(NextHopInterest(interest))
-        if self._table.in_sync != self._sync_sent:
-            self._sync_sent = self._table.in_sync
-            self._link.send(Sync(self._table.in_sync))
+        if in_sync != self._sync_sent:
+            self._sync_sent = in_sync
+            self._link.send(Sync(in_sync))
 
     def _watch_deadline(self) -> None:
         """Restart timers and the like: the table says when it wants to be woken."""
@@ -143,7 +145,7 @@ class Speaker:
             self._deadline = None
         deadline = self._table.deadline()
         if deadline is not None:
-            self._deadline = self._loop.call_later(max(0.0, deadline - time.monotonic()), self._expire)
+            self._deadline = self._loop.call_later(max(_LEAST_WAIT, deadline - time.monotonic()), self._expire)
 
     def _expire(self) -> None:
         self._deadline = None

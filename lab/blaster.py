@@ -9,7 +9,6 @@ and keeps the session up, answering KEEPALIVEs, until it is ended. It judges not
 import argparse
 import itertools
 import json
-import os
 import socket
 import struct
 import time
@@ -252,7 +251,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.result is not None:
         unfinished = arguments.result.with_suffix(".part")
         unfinished.write_text(json.dumps(times))
-        os.replace(unfinished, arguments.result)
+        unfinished.replace(arguments.result)
     blaster.hold()
     return 0
 

@@ -1,0 +1,22 @@
+import pytest
+
+from towpath.lab.netns import Network
+
+
+@pytest.fixture
+def network():
+    with Network("tpe") as network:
+        yield network
+
+
+@pytest.fixture
+def segment(network):
+    """A node and two routers on one Ethernet segment: .1, .2 and .3 of 10.9.0.0/24 and fd09::/64."""
+    switch = network.switch("sw")
+    hosts = []
+    for number, name in enumerate(("node", "tor", "other"), start=1):
+        host = network.host(name)
+        network.plug(switch, host)
+        host.address(f"10.9.0.{number}/24", f"fd09::{number}/64", dev="eth0")
+        hosts.append(host)
+    return hosts

@@ -1,0 +1,294 @@
+"""The speaker as a process of its own, with a real agent's end of the link and BIRD as its peer."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+
+from tests.netns.engine.rig import AS_OURS, SECRET, Bird, bird_neighbour, make_session, make_settings
+from towpath.bgp.link import LinkClient
+from towpath.lab.process import Process
+from towpath.model.net import Address, Family, from_wire, split_wire
+from towpath.model.secret import Secret
+from towpath.model.speaker import (
+    Announcement,
+    Hello,
+    NextHopInterest,
+    Report,
+    Routes,
+    SpeakerState,
+    Sync,
+    Whole,
+    Withdrawn,
+)
+
+STATIC = "route 203.0.113.0/26 blackhole; route 203.0.113.64/26 blackhole;"
+CANARY = "canary-b7Q2xz"
+
+
+class Agent:
+    """The agent's end: keeps the Loc-RIB that it was told."""
+
+    def __init__(self, path: Path) -> None:
+        self.client = LinkClient(path, received=self._received)
+        self.routes: dict[object, tuple[Address, ...]] = {}
+        self._whole: dict[object, tuple[Address, ...]] | None = None
+        self.in_sync = False
+        self.wholes = 0
+        self.report: Report | None = None
+
+    def _received(self, frame) -> None:
+        target = self.routes if self._whole is None else self._whole
+        match frame:
+            case Hello():
+                self._whole = {}
+            case Whole():
+                self.routes, self._whole = self._whole or {}, None
+                self.wholes += 1
+            case Routes():
+                for wire in split_wire(frame.prefixes):
+                    target[from_wire(frame.family, wire)] = frame.next_hops
+            case Withdrawn():
+                for wire in split_wire(frame.prefixes):
+                    target.pop(from_wire(frame.family, wire), None)
+            case Sync():
+                self.in_sync = frame.in_sync
+            case NextHopInterest():
+                self.client.metrics(dict.fromkeys(frame.addresses, 0))
+            case Report():
+                self.report = frame
+
+
+@contextlib.asynccontextmanager
+async def agent_at(path, state):
+    agent = Agent(path)
+    await agent.client.start()
+    agent.client.desire(state)
+    try:
+        yield agent
+    finally:
+        await agent.client.stop()
+
+
+def start(host, path, log) -> Process:
+    return host.process(sys.executable, "-m", "towpath.bgp.speaker", "--socket", str(path), log=log)
+
+
+def announce(*prefixes):
+    return {
+        prefix: Announcement(prefix=prefix, source="Block", local_preference=100)
+        for prefix in map(ip_network, prefixes)
+    }
+
+
+def desired(*sessions, announcements=(), passwords=None, **settings) -> SpeakerState:
+    own = (ip_address("10.9.0.1"), ip_address("fd09::1"))
+    return SpeakerState(
+        settings=make_settings(own_addresses=own, local_as=AS_OURS, **settings),
+        sessions={session.name: session for session in sessions},
+        announcements=announce(*announcements),
+        passwords=passwords or {},
+    )
+
+
+async def until(probe, *, deadline=15, what=""):
+    end = time.monotonic() + deadline
+    while not probe():
+        assert time.monotonic() < end, what
+        await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "speaker.sock"
+
+
+@pytest.fixture
+def speaker(segment, path, tmp_path):
+    return start(segment[0], path, tmp_path / "speaker.log")
+
+
+SESSION = make_session("tor", "10.9.0.2", local_address=ip_address("10.9.0.1"))
+
+
+async def test_from_the_peer_to_the_agent_and_back(segment, speaker, path, tmp_path):
+    """The peer's routes reach the agent, our announcements the peer, and each change follows."""
+    bird = Bird(
+        segment[1],
+        tmp_path,
+        router_id="10.9.0.2",
+        neighbours={"p": bird_neighbour("10.9.0.1", local="10.9.0.2")},
+        static=STATIC,
+    )
+    learned = ip_network("203.0.113.64/26")
+    async with agent_at(path, desired(SESSION, announcements=["10.64.0.0/26"])) as agent:
+        await until(lambda: agent.routes.get(learned) == (ip_address("10.9.0.2"),), what="a route")
+        await until(lambda: agent.in_sync, what="in sync")
+        await until(lambda: "10.64.0.0/26" in bird.ask("show route"), what="our announcement")
+        agent.client.desire(desired(SESSION, announcements=["10.64.1.0/26"]))
+        await until(lambda: "10.64.1.0/26" in bird.ask("show route"), what="the new announcement")
+        assert "10.64.0.0/26" not in bird.ask("show route")
+        bird.config.write_text(bird.config.read_text().replace("route 203.0.113.64/26 blackhole;", ""))
+        bird.ask("configure")
+        await until(lambda: learned not in agent.routes, what="a withdrawal")
+        await until(lambda: agent.report is not None and agent.report.sessions[0].received == 1, what="a report")
+        assert agent.report.sessions[0].state == "Established"
+
+
+async def test_an_agent_that_dies_leaves_the_sessions_up_and_gets_the_whole_when_it_is_back(
+    segment, speaker, path, tmp_path
+):
+    """Sessions and announcements outlive the agent; a new one is told the whole Loc-RIB and moves nothing."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    state = desired(SESSION, announcements=["10.64.0.0/26"])
+    async with agent_at(path, state) as agent:
+        await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"))
+        since = bird.since("p")
+        first = dict(agent.routes)
+    await asyncio.sleep(0.3)
+    assert "10.64.0.0/26" in bird.ask("show route")
+    async with agent_at(path, state) as agent:
+        await until(lambda: agent.wholes == 1)
+        assert agent.routes == first
+    assert bird.since("p") == since
+
+
+async def test_a_killed_speaker_moves_no_route_at_its_peer(segment, speaker, path, tmp_path):
+    """kill -9 of the speaker: BIRD keeps our routes, and after the restart only what we no longer announce goes."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    watched = []
+
+    async def watch():
+        while True:
+            watched.append("10.64.0.0/26" in await asyncio.to_thread(bird.ask, "show route"))
+            await asyncio.sleep(0.02)
+
+    async with agent_at(path, desired(SESSION, announcements=["10.64.0.0/26", "10.64.1.0/26"])) as agent:
+        await until(lambda: "10.64.1.0/26" in bird.ask("show route"))
+        probe = asyncio.create_task(watch())
+        speaker.kill()
+        await asyncio.sleep(0.5)
+        assert "10.64.1.0/26" in bird.ask("show route")
+        state = desired(SESSION, announcements=["10.64.0.0/26"], forwarding_preserved=True)
+        agent.client.desire(state)
+        start(segment[0], path, tmp_path / "speaker2.log")
+        await until(lambda: "10.64.1.0/26" not in bird.ask("show route"), what="End-of-RIB flushes what is gone")
+        await until(lambda: len(agent.routes) == 2 and agent.in_sync)
+        probe.cancel()
+    assert watched
+    assert all(watched)
+
+
+async def test_a_killed_peer_moves_no_route_at_the_agent(segment, speaker, path, tmp_path):
+    """kill -9 of BIRD: its routes stay until it is back and has sent them again."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    async with agent_at(path, desired(SESSION)) as agent:
+        await until(lambda: len(agent.routes) == 2)
+        bird.process.kill()
+        await until(lambda: agent.report is not None and agent.report.sessions[0].state != "Established")
+        assert len(agent.routes) == 2
+        Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC.split(";")[0] + ";")
+        await until(lambda: len(agent.routes) == 1, what="the route that did not come back is gone")
+
+
+async def test_sigterm_is_a_restart(segment, speaker, path, tmp_path):
+    """SIGTERM ends the process at once and without a NOTIFICATION; the peer keeps the routes."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours)
+    async with agent_at(path, desired(SESSION, announcements=["10.64.0.0/26"])):
+        await until(lambda: "10.64.0.0/26" in bird.ask("show route"))
+        speaker.signal(signal.SIGTERM)
+        await until(lambda: not speaker.running, deadline=3)
+        assert speaker.child.returncode == 0
+        await asyncio.sleep(0.3)
+        assert "10.64.0.0/26" in bird.ask("show route")
+        assert "Received:" not in bird.log
+
+
+async def test_an_agent_that_is_stopped_does_not_hold_up_the_speaker(segment, speaker, path, tmp_path):
+    """An agent that reads nothing costs neither sessions nor memory while routes flap."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2", more="hold time 3; keepalive time 1;")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    async with agent_at(path, desired(SESSION)) as agent:
+        await until(lambda: len(agent.routes) == 2)
+        since = bird.since("p")
+        agent.client._frames._transport.pause_reading()
+        before = memory(speaker.pid)
+        for _ in range(40):
+            await asyncio.to_thread(bird.ask, "disable s4")
+            await asyncio.to_thread(bird.ask, "enable s4")
+            await asyncio.sleep(0.1)
+        assert memory(speaker.pid) - before < 4_000_000
+        agent.client._frames._transport.resume_reading()
+        await until(lambda: len(agent.routes) == 2)
+        assert bird.since("p") == since
+
+
+def memory(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_a_password_is_seen_nowhere(segment, speaker, path, tmp_path):
+    """A canary password is in no log, argument, environment or file, also when sessions fail."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2", more=f'password "{CANARY}";')}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    right = make_session("tor", "10.9.0.2", password_ref=SECRET)
+    wrong = make_session("none", "10.9.0.3", password_ref=SECRET)
+    passwords = {"tor": Secret(CANARY.encode()), "none": Secret(CANARY.encode() * 8)}
+    async with agent_at(path, desired(right, wrong, passwords=passwords)) as agent:
+        await until(lambda: len(agent.routes) == 2)
+        await until(lambda: agent.report is not None)
+        process = Path(f"/proc/{speaker.pid}")
+        seen = speaker.log.encode() + (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        seen += repr((agent.report, passwords)).encode()
+        assert CANARY.encode() not in seen
+    bird.config.unlink()
+    for file in tmp_path.rglob("*"):
+        if file.is_file():
+            assert CANARY.encode() not in file.read_bytes()
+
+
+async def test_an_idle_speaker_costs_next_to_nothing(segment, speaker, path, tmp_path):
+    """Fifty established sessions at rest take under one percent of a core."""
+    node, tor, _ = segment
+    neighbours, sessions = {}, []
+    for number in range(50):
+        address = f"10.9.0.{100 + number}"
+        tor.address(f"{address}/24", dev="eth0")
+        neighbours[f"p{number}"] = bird_neighbour("10.9.0.1", local=address, more="passive on;").replace(
+            "local ", "strict bind on; local "
+        )
+        sessions.append(make_session(f"s{number}", address))
+    Bird(tor, tmp_path, router_id="10.9.0.2", neighbours=neighbours)
+
+    def established() -> bool:
+        return agent.report is not None and all(one.state == "Established" for one in agent.report.sessions)
+
+    async with agent_at(path, desired(*sessions)) as agent:
+        await until(established, deadline=30)
+        await asyncio.sleep(1.5)
+        before, started = processor_seconds(speaker.pid), time.monotonic()
+        await asyncio.sleep(5)
+        share = (processor_seconds(speaker.pid) - before) / (time.monotonic() - started)
+        print(f"idle with 50 sessions: {share:.2%} of a core, {memory(speaker.pid) / 1e6:.0f} MB")
+        assert share < 0.01
+
+
+def processor_seconds(pid: int) -> float:
+    # nanoseconds on a CPU; the ticks of /proc/PID/stat are too coarse for this
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def test_families_are_told_apart():
+    """The wire form is unique within a family only."""
+    assert from_wire(Family.IPV4, b"\x08\x0a") == ip_network("10.0.0.0/8")
+    assert from_wire(Family.IPV6, b"\x08\xfd") == ip_network("fd00::/8")

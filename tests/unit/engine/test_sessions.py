@@ -1,0 +1,355 @@
+"""The engine against a peer made of bare bytes on loopback: errors, collisions, timers, fuzz."""
+
+import asyncio
+import random
+import struct
+import time
+from ipaddress import IPv4Address, ip_address
+
+import pytest
+
+from tests.netns.engine.rig import RecordingTable, make_session, make_settings
+from towpath.bgp.exabgp.engine import Engine
+from towpath.bgp.ports import LossKind, SessionError
+from towpath.lab.blaster import message, open_message
+from towpath.model.reason import Reason
+from towpath.model.speaker import Listen, MaxPrefix
+
+HERE, THERE, ELSEWHERE = "127.9.0.1", "127.9.0.2", "127.9.0.3"
+PORT = 11790
+OPEN, UPDATE, NOTIFICATION, KEEPALIVE, REFRESH = 1, 2, 3, 4, 5
+SETTINGS = make_settings(router_id=IPv4Address("10.9.0.1"), listen=(Listen(ip_address(HERE), PORT),))
+
+
+class RawPeer:
+    """A peer over asyncio streams; ``read`` gives (type, body), and None at the end of the stream."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    @classmethod
+    async def dial(cls, address=THERE):
+        return cls(*await asyncio.open_connection(HERE, PORT, local_addr=(address, 0)))
+
+    async def read(self):
+        try:
+            header = await asyncio.wait_for(self.reader.readexactly(19), 5)
+            return header[18], await self.reader.readexactly(struct.unpack("!H", header[16:18])[0] - 19)
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            return None
+
+    async def until(self, kind):
+        while (received := await self.read()) is not None:
+            if received[0] == kind:
+                return received[1]
+        return None
+
+    def send(self, data):
+        self.writer.write(data)
+
+    async def establish(self, **how):
+        self.send(peer_open(**how))
+        await self.until(OPEN)
+        self.send(message(KEEPALIVE))
+        await self.until(KEEPALIVE)
+        return self
+
+    def close(self):
+        self.writer.transport.abort()
+
+
+def peer_open(*, local_as=65000, router_id="10.9.0.2", hold_time=90, restart_time=None):
+    return open_message(local_as, IPv4Address(router_id), hold_time=hold_time, restart_time=restart_time)
+
+
+async def eventually(probe, *, deadline=5):
+    end = time.monotonic() + deadline
+    while not probe():
+        assert time.monotonic() < end, "deadline"
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def table():
+    return RecordingTable()
+
+
+@pytest.fixture
+async def engine(table):
+    engine = Engine(sink=table, outbound=table)
+    await engine.start()
+    yield engine
+    await engine.stop(graceful=True)
+
+
+@pytest.fixture
+async def peers():
+    """Keeps raw peers alive: a stream that nobody holds is closed."""
+    return []
+
+
+def listening(name="a", peer=THERE, **changes):
+    return make_session(name, peer, passive=True, **changes)
+
+
+def apply(engine, *sessions, settings=SETTINGS):
+    engine.apply(settings, sessions={session.name: session for session in sessions}, passwords={})
+
+
+async def test_nothing_listens_before_the_first_apply(engine):
+    """Before it knows what is desired the engine has no socket open."""
+    with pytest.raises(ConnectionRefusedError):
+        await RawPeer.dial()
+
+
+async def test_an_unknown_address_is_turned_away(engine):
+    """A connection from an address without a session is closed."""
+    apply(engine, listening())
+    peer = await RawPeer.dial(ELSEWHERE)
+    assert await peer.read() is None
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "subcode"),
+    [
+        (b"\xfe" + message(KEEPALIVE)[1:], 1, 1),
+        (b"\xff" * 16 + struct.pack("!HB", 18, KEEPALIVE), 1, 2),
+        (b"\xff" * 16 + struct.pack("!HB", 20, KEEPALIVE) + b"\0", 1, 2),
+        (b"\xff" * 16 + struct.pack("!HB", 4097, UPDATE), 1, 2),
+        (b"\xff" * 16 + struct.pack("!HB", 22, UPDATE) + b"\0\0\0", 1, 2),
+        (message(9), 1, 3),
+        (message(REFRESH, b"\0\1\7\1"), 7, 2),
+        (peer_open(), 5, 3),
+    ],
+)
+async def test_bad_messages_are_answered(engine, table, data, code, subcode):
+    """A message that breaks RFC 4271 §6 is answered by its NOTIFICATION, and the session is lost as REFUSED."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    await eventually(lambda: "a" in table.negotiated)
+    peer.send(data)
+    assert (await peer.until(NOTIFICATION))[:2] == bytes((code, subcode))
+    await eventually(lambda: table.lost_sessions)
+    loss = table.lost_sessions[0][1]
+    assert (loss.kind, loss.code, loss.subcode) == (LossKind.REFUSED, code, subcode)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "subcode"),
+    [
+        (peer_open(local_as=65001), 2, 2),
+        (peer_open(router_id="0.0.0.0"), 2, 3),
+        (peer_open(hold_time=2), 2, 6),
+        (message(OPEN, b"\x03" + peer_open()[20:]), 2, 1),
+        (message(OPEN, peer_open()[19:28] + b"\x04\x05\x02\x00\x00"), 2, None),
+        (message(KEEPALIVE), 5, 1),
+        (message(UPDATE, b"\0\0\0\0"), 5, 1),
+    ],
+)
+async def test_bad_opens_are_answered(engine, table, data, code, subcode):
+    """An OPEN that does not fit is refused with code 2, another message in its place with code 5."""
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(data)
+    body = await peer.until(NOTIFICATION)
+    assert body[0] == code
+    assert subcode is None or body[1] == subcode
+    assert engine.states()["a"][1]
+    assert table.lost_sessions == []
+
+
+async def test_messages_of_one_turn_arrive_in_order(engine, table):
+    """UPDATEs between other messages, cut at any byte, arrive whole and in order."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    bodies = [b"\0\0\0\0" + bytes((24, 10, number, 0)) for number in range(200)]
+    data = b"".join(
+        message(UPDATE, body) + (message(KEEPALIVE) if number % 7 == 0 else b"") for number, body in enumerate(bodies)
+    )
+    for start in range(0, len(data), 97):
+        peer.send(data[start : start + 97])
+        await asyncio.sleep(0)
+    await eventually(lambda: len(table.bodies.get("a", ())) == len(bodies))
+    assert table.bodies["a"] == bodies
+
+
+async def test_what_came_before_a_bad_header_is_delivered(engine, table):
+    """The UPDATEs ahead of a wrong marker count."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    peer.send(message(UPDATE, b"\0\0\0\0") * 3 + b"\0" * 19)
+    await eventually(lambda: table.lost_sessions)
+    assert len(table.bodies["a"]) == 3
+
+
+async def test_an_established_session_is_kept_over_a_second_connection_without_graceful_restart(engine, table, peers):
+    """Without graceful restart a second connection is turned away and the first stays (RFC 4271 §6.8)."""
+    apply(engine, listening(restart_time=None))
+    peers.append(await (await RawPeer.dial()).establish(restart_time=120))
+    second = await RawPeer.dial()
+    assert await second.until(OPEN) is None
+    assert table.lost_sessions == []
+
+
+async def test_a_second_connection_replaces_the_session_only_by_a_good_open(engine, table, peers):
+    """With graceful restart the old session stays until the new connection's OPEN was read and fits."""
+    apply(engine, listening())
+    peers.append(await (await RawPeer.dial()).establish(restart_time=120))
+    await eventually(lambda: "a" in table.negotiated)
+    bad = await RawPeer.dial()
+    bad.send(peer_open(local_as=7))
+    assert (await bad.until(NOTIFICATION))[:2] == b"\x02\x02"
+    mute = await RawPeer.dial()
+    await mute.until(OPEN)
+    assert table.lost_sessions == []
+    peers.append(await (await RawPeer.dial()).establish(restart_time=120))
+    await eventually(lambda: "a" in table.negotiated and table.lost_sessions)
+    assert [loss.kind for _, loss in table.lost_sessions] == [LossKind.REPLACED]
+
+
+@pytest.mark.parametrize(("router_id", "ours_stays"), [("10.0.0.1", True), ("10.200.0.1", False)])
+async def test_a_collision_keeps_the_connection_of_the_higher_identifier(engine, table, router_id, ours_stays):
+    """Both sides dialled: whichever identifier is higher keeps the connection that it dialled (RFC 4271 §6.8)."""
+    accepted = asyncio.Queue()
+    server = await asyncio.start_server(lambda r, w: accepted.put_nowait(RawPeer(r, w)), THERE, PORT)
+    apply(engine, make_session("a", THERE, peer_port=PORT, local_address=ip_address(HERE)))
+    theirs = await RawPeer.dial()
+    ours = await asyncio.wait_for(accepted.get(), 5)
+    for peer in (ours, theirs):
+        await peer.until(OPEN)
+        peer.send(peer_open(router_id=router_id))
+    winner, loser = (ours, theirs) if ours_stays else (theirs, ours)
+    assert (await loser.until(NOTIFICATION))[:2] == b"\x06\x07"
+    await winner.until(KEEPALIVE)
+    winner.send(message(KEEPALIVE))
+    await eventually(lambda: "a" in table.negotiated)
+    assert table.lost_sessions == []
+    server.close()
+
+
+async def test_a_connection_of_several_sessions_goes_to_the_one_that_listens(engine, table, peers):
+    """Several sessions from one address: the listening one first, then the first by name that is not up."""
+    dialling = make_session("a", THERE, peer_port=1)
+    apply(engine, dialling, listening("m"), listening("z", local_address=ip_address(ELSEWHERE)))
+    peers.append(await (await RawPeer.dial()).establish())
+    await eventually(lambda: "m" in table.negotiated)
+    peers.append(await (await RawPeer.dial()).establish())
+    await eventually(lambda: "a" in table.negotiated)
+    assert "z" not in table.negotiated
+
+
+async def test_a_busy_loop_costs_no_session(engine, table):
+    """A loop that was blocked for longer than the hold time reads first, and then judges the hold timer."""
+    apply(engine, listening(hold_time=3))
+    peer = await (await RawPeer.dial()).establish(hold_time=3)
+    await eventually(lambda: "a" in table.negotiated)
+    peer.send(message(KEEPALIVE))
+    await asyncio.sleep(0.1)
+    time.sleep(2)
+    peer.send(message(KEEPALIVE))
+    time.sleep(1.2)
+    await asyncio.sleep(0.2)
+    assert table.lost_sessions == []
+    await eventually(lambda: table.lost_sessions)
+    assert table.lost_sessions[0][1].kind is LossKind.HOLD_TIMER
+
+
+async def test_keepalives_are_sent_while_routes_are_waiting(engine, table):
+    """A peer that reads slowly still gets KEEPALIVEs, and what is unsent stays where it was."""
+    apply(engine, listening(hold_time=3, keepalive_time=1))
+    peer = await (await RawPeer.dial()).establish(hold_time=3)
+    await eventually(lambda: "a" in table.negotiated)
+    table.to_send["a"] = message(UPDATE, b"\0\0\0\0" + b"\x18\x0a\x00\x00" * 1000) * 20000
+    engine.kick("a")
+    await asyncio.sleep(0.5)
+    assert len(table.to_send["a"]) > 10_000_000
+    started = time.monotonic()
+    while time.monotonic() - started < 4:
+        peer.send(message(KEEPALIVE))
+        if await asyncio.wait_for(peer.until(KEEPALIVE), 3) is not None:
+            break
+    assert table.lost_sessions == []
+
+
+async def test_the_prefix_limit_holds_the_session_off(engine, table):
+    """Cease/1 raised by the table: the session is not accepted again before its restart time."""
+    table.refuse_updates = SessionError(6, 1)
+    apply(engine, listening(max_prefix=MaxPrefix(1, action="Reset", restart_after=1)))
+    peer = await (await RawPeer.dial()).establish()
+    peer.send(message(UPDATE, b"\0\0\0\0"))
+    assert (await peer.until(NOTIFICATION))[:2] == b"\x06\x01"
+    table.refuse_updates = None
+    assert engine.states()["a"][0] == "Idle"
+    assert await (await RawPeer.dial()).read() is None
+    await eventually(lambda: engine.states()["a"][0] == "Active")
+    peer = await (await RawPeer.dial()).establish()
+    await eventually(lambda: "a" in table.negotiated)
+
+
+async def test_a_withheld_session_is_neither_dialled_nor_accepted(engine, table, peers):
+    """A session of state Withheld does nothing, and one that was up ends."""
+    apply(engine, listening())
+    peers.append(await (await RawPeer.dial()).establish())
+    await eventually(lambda: "a" in table.negotiated)
+    apply(engine, listening(state="Withheld", reason=Reason.DUPLICATE_PEER))
+    assert [loss.kind for _, loss in table.lost_sessions] == [LossKind.REMOVED]
+    assert engine.states()["a"] == ("Withheld", "DuplicatePeer")
+    assert await (await RawPeer.dial()).read() is None
+
+
+async def test_a_port_that_is_taken_is_a_notice(table):
+    """A listening socket that cannot be had is told once, and dialled sessions work all the same."""
+    taken = await asyncio.start_server(lambda _r, _w: None, HERE, PORT)
+    engine = Engine(sink=table, outbound=table)
+    await engine.start()
+    apply(engine, listening())
+    apply(engine, listening())
+    assert [notice.reason for notice in engine.notices()] == [Reason.LISTEN_REFUSED]
+    taken.close()
+    await engine.stop(graceful=True)
+
+
+async def test_cut_anywhere_a_stream_harms_nobody(engine, table):
+    """A peer that goes away after any byte of OPEN, KEEPALIVE and UPDATE leaves the other session up."""
+    apply(engine, listening(), listening("other", ELSEWHERE))
+    other = await (await RawPeer.dial(ELSEWHERE)).establish()
+    await eventually(lambda: "other" in table.negotiated)
+    data = peer_open(restart_time=120) + message(KEEPALIVE) + message(UPDATE, b"\0\0\0\0" + b"\x18\x0a\x01\x02")
+    for end in range(0, len(data), 3):
+        peer = await RawPeer.dial()
+        peer.send(data[:end])
+        await peer.writer.drain()
+        await asyncio.sleep(0)
+        peer.close()
+    assert "other" in table.negotiated
+    other.close()
+
+
+async def test_random_bytes_harm_nobody(engine, table):
+    """Random messages with good headers, mutated OPENs and noise: no exception, and the other session stays."""
+    errors = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    apply(engine, listening(), listening("other", ELSEWHERE))
+    other = await (await RawPeer.dial(ELSEWHERE)).establish()
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    for number in range(300):
+        peer = await RawPeer.dial()
+        if number % 3 == 0:
+            body = bytearray(peer_open(restart_time=120)[19:])
+            for _ in range(chance.randrange(1, 6)):
+                body[chance.randrange(len(body))] = chance.randrange(256)
+            peer.send(message(OPEN, bytes(body[: chance.randrange(10, len(body) + 1)])))
+        elif number % 3 == 1:
+            peer.send(chance.randbytes(chance.randrange(1, 80)))
+        else:
+            peer.send(peer_open() + message(KEEPALIVE))
+            for _ in range(5):
+                peer.send(message(chance.randrange(7), chance.randbytes(chance.randrange(0, 40))))
+        await peer.writer.drain()
+        await asyncio.sleep(0.002)
+        peer.close()
+    assert errors == []
+    assert "other" in table.negotiated
+    other.close()
