@@ -5,6 +5,7 @@ imported: the speaker starts without HTTP and TLS, the agent without ExaBGP.
 """
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -17,15 +18,11 @@ from towpath.controller.settings import (
     SECRET_NAMESPACE,
     STATE_DIR,
     AgentSettings,
+    CannotRunError,
     ControllerSettings,
     Logs,
     Source,
-    SpeakerSettings,
 )
-
-
-class CannotRunError(Exception):
-    """Something on this machine or in the settings keeps the process from running; the message is for a person."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,9 +47,13 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     """The whole command line."""
-    made = type("Parser", (_Parser,), {"environment": environment})
-    top = made(prog="towpath", description="A BGP routing controller for Kubernetes.")
-    commands = top.add_subparsers(dest="command", required=True, parser_class=made, metavar="COMMAND")
+
+    class Parser(_Parser):
+        pass
+
+    Parser.environment = environment
+    top = Parser(prog="towpath", description="A BGP routing controller for Kubernetes.")
+    commands = top.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
 
     controller = commands.add_parser("controller", help="claim blocks for nodes, keep RoutingNodes (Deployment)")
     _source(controller)
@@ -145,8 +146,6 @@ def _source_settings(arguments: argparse.Namespace) -> Source:
     ]
     if len(chosen) > 1:
         raise CannotRunError(f"{' and '.join(chosen)} exclude each other")
-    if folder is not None and not folder.is_dir():
-        raise CannotRunError(f"--from {folder}: there is no such folder")
     return Source(
         folder=folder,
         server=getattr(arguments, "server", None),
@@ -173,14 +172,17 @@ def run(arguments: argparse.Namespace) -> int:
 
         return agent.main(agent_settings(arguments))
     if arguments.command == "cleanup":
-        from towpath.controller import agent_cleanup
+        from towpath.controller.node import cleanup
 
-        return agent_cleanup.main(agent_settings(arguments))
+        return cleanup.main(agent_settings(arguments))
     if arguments.command == "speaker":
-        from towpath.controller import agent_speaker
+        from towpath.bgp import speaker
 
-        return agent_speaker.main(SpeakerSettings(socket=arguments.socket or arguments.run_dir / "speaker.sock"))
-    from towpath.controller import agent_controller
+        path = arguments.socket or arguments.run_dir / "speaker.sock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        asyncio.run(speaker.run(path))
+        return 0
+    from towpath.controller import replica
 
     settings = ControllerSettings(
         source=_source_settings(arguments),
@@ -188,7 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
         namespace=arguments.namespace,
         health_port=arguments.health_port,
     )
-    return agent_controller.main(settings)
+    return replica.main(settings)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,6 +13,10 @@ STATE_DIR = Path("/var/lib/towpath")
 SECRET_NAMESPACE = "towpath-system"  # noqa: S105  # the name of a namespace
 
 
+class CannotRunError(Exception):
+    """Something on this machine or in the settings keeps the process from running; the message is for a person."""
+
+
 class Logs(Struct, frozen=True):
     """How a process logs."""
 
@@ -58,12 +62,6 @@ class AgentSettings(Struct, frozen=True):
     def sysctls(self) -> Path:
         """The sysctls that were changed, as they were before."""
         return self.run_dir / "sysctls"
-
-
-class SpeakerSettings(Struct, frozen=True):
-    """One speaker."""
-
-    socket: Path
 
 
 class ControllerSettings(Struct, frozen=True):

@@ -15,6 +15,7 @@ from towpath.controller.node.gate import Addressing, Picture, addressing, announ
 from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.secrets import Passwords, references
+from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus
@@ -76,20 +77,14 @@ class NodeAgent:
         state = self._plan(picture.cluster)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
-        await self._kernel.desire(picture.cluster, live=picture.live, sessions=state.sessions)
+        await self._kernel.desire(picture.cluster, live=picture.live)
         self._tell(state)
         return self._serve(picture, state)
 
     @property
     def provisional(self) -> bool:
         """Whether the API server has been away for so long that paths of unknown origin count."""
-        return self.away > self._patience.provisional_after
-
-    @property
-    def away(self) -> float:
-        """Seconds since the API server answered, or since this process began."""
-        last = self._source.last_contact
-        return asyncio.get_running_loop().time() - (self._started if last is None else last)
+        return self._source.unreachable_for() > self._patience.provisional_after
 
     def patience_ends(self) -> float:
         """Seconds until the disk counts at a start without the API server."""
@@ -119,21 +114,21 @@ class NodeAgent:
         """Tell the speaker what may be said now."""
         announcements = announceable(
             state.announcements,
-            in_kernel=self._kernel.state().blackholes,
+            in_kernel=self._kernel.blackholed(state.announcements),
             announced=self._announced,
         )
         self._announced = frozenset(announcements)
         self.state = msgspec.structs.replace(state, announcements=announcements)
-        self._speaker.desire(self.state)
+        self._speaker.tell(self.state)
 
     def _serve(self, picture: Picture, state: SpeakerState) -> bool:
         """Let pods have addresses of the blocks that are ours for certain."""
-        blocks = [one for one in picture.cluster.blocks.values() if state.blocks.get(one.spec.cidr) == self.node]
+        blocks = [block for block in in_force(picture.cluster.blocks).values() if block.spec.node == self.node]
         self.addressing = addressing(
             picture.cluster,
             self.node,
-            blocks=[one for one in blocks if one.spec.node == self.node],
-            in_kernel=self._kernel.state().blackholes,
+            blocks=blocks,
+            in_kernel=self._kernel.blackholed(block.spec.cidr for block in blocks),
         )
         if picture.live and self._pods is not None:
             self._pods.desire(picture.cluster, self.addressing)
@@ -152,18 +147,28 @@ class NodeAgent:
         up = {one.name for one in report.sessions if one.state == "Established"}
         return any(one.name in up for one in state.sessions.values() if one.password_ref == key)
 
+    @property
+    def announced(self) -> frozenset[Prefix]:
+        """What the speaker was told to announce."""
+        return self._announced
+
+    @property
+    def uid(self) -> str:
+        """UID of this node's Node object; empty where it is not known."""
+        own = self.picture.cluster.nodes.get(self.node) if self.picture else None
+        return own.meta.uid if own else ""
+
     def status(self, *, before: NodeStatusStatus | None, now: str) -> NodeStatusStatus | None:
         """What to report of this node; None before the first step."""
         if self.picture is None:
             return None
         cluster, kernel = self.picture.cluster, self._kernel.state()
-        own = cluster.nodes.get(self.node)
         blocks: tuple[BlockReport, ...] = ()
         if self._pods is not None:
-            blocks = self._pods.usage(self.addressing.usable, draining=self.addressing.draining)
+            blocks = self._pods.usage(cluster, self.addressing.usable, draining=self.addressing.draining)
         facts = Facts(
             node=self.node,
-            node_uid=own.meta.uid if own else "",
+            node_uid=self.uid,
             live=self.picture.live,
             provisional=self.provisional,
             connected=self._speaker.connected,
@@ -172,9 +177,16 @@ class NodeAgent:
             blocks=blocks,
             routes=kernel.routes,
             lacking=self.addressing.lacking,
-            problems=(*kernel.problems, *self._source.problems(), *self._secret_problems(cluster)),
+            problems=(*kernel.problems, *self._object_problems(), *self._secret_problems(cluster)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
+
+    def _object_problems(self) -> list[Refusal]:
+        return [
+            Refusal(one.reason, f"{why}: {one.message}", why)
+            for one in self._source.problems()
+            for why in (Why(one.kind, one.name, one.field),)
+        ]
 
     def _secret_problems(self, cluster: Cluster) -> list[Refusal]:
         named = references(cluster)

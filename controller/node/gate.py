@@ -45,6 +45,8 @@ class Addressing(Struct, frozen=True):
     usable: tuple[Prefix, ...] = ()
     draining: tuple[Prefix, ...] = ()
     lacking: tuple[str, ...] = ()
+    complete: bool = False
+    """Every family with a pool for the node has a usable block."""
 
 
 def addressing(
@@ -71,9 +73,13 @@ def addressing(
         else:
             usable.append(spec.cidr)
     served = {family_of(prefix) for prefix in usable}
-    lacking += [f"no {family.key} block yet" for family in sorted(families(cluster, node) - served)]
+    missing = families(cluster, node) - served
+    lacking += [f"no {family.key} block yet" for family in sorted(missing)]
     return Addressing(
-        usable=tuple(sorted(usable, key=_order)), draining=tuple(sorted(draining, key=_order)), lacking=tuple(lacking)
+        usable=tuple(sorted(usable, key=_order)),
+        draining=tuple(sorted(draining, key=_order)),
+        lacking=tuple(lacking),
+        complete=bool(usable) and not missing,
     )
 
 

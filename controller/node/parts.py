@@ -1,16 +1,17 @@
 """What the agent of a node is composed of, as it sees them: where its picture comes from, kernel, speaker and CNI."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from msgspec import Struct
 
+from towpath.controller.kindstore import Problem
 from towpath.controller.node.gate import Addressing
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Refusal
-from towpath.model.speaker import Report, Session, SpeakerState
+from towpath.model.speaker import Report, SpeakerState
 
 
 class Source(Protocol):
@@ -20,22 +21,19 @@ class Source(Protocol):
     def complete(self) -> bool:
         """Whether every kind has been listed once."""
 
-    @property
-    def last_contact(self) -> float | None:
-        """When somebody answered last, on the event loop's clock; None: never."""
+    def unreachable_for(self) -> float:
+        """Seconds without any answer; 0 while the answer is fresh."""
 
     def cluster(self) -> Cluster:
         """The present picture."""
 
-    def problems(self) -> tuple[Refusal, ...]:
+    def problems(self) -> tuple[Problem, ...]:
         """Objects that were not accepted and lists that were not believed."""
 
 
 class KernelState(Struct, frozen=True):
     """What the programmer says of the kernel."""
 
-    blackholes: frozenset[Prefix]
-    """Blackhole routes of ours that are in the kernel."""
     in_sync: bool
     routes: RouteReport
     problems: tuple[Refusal, ...]
@@ -47,8 +45,11 @@ class Kernel(Protocol):
     async def start(self) -> bool:
         """Read the kernel; whether routes of ours were found in it."""
 
-    async def desire(self, cluster: Cluster, *, live: bool, sessions: Mapping[str, Session]) -> None:
+    async def desire(self, cluster: Cluster, *, live: bool) -> None:
         """The routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted. ``OSError``: try again."""
+
+    def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the prefixes that the kernel drops, because of us, where no pod takes them."""
 
     def state(self) -> KernelState:
         """As it stands."""
@@ -74,15 +75,17 @@ class Speaker(Protocol):
     def report(self) -> Report | None:
         """Its latest report in this connection."""
 
-    def desire(self, state: SpeakerState) -> None:
+    def tell(self, state: SpeakerState) -> None:
         """What it should be doing; differences are sent."""
 
 
 class Pods(Protocol):
     """The CNI configuration and what it has given out."""
 
-    def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
-        """Write the configuration where it differs; whether there is one. ``OSError``: try again."""
+    def desire(self, cluster: Cluster, addressing: Addressing) -> None:
+        """Write the configuration where it differs. ``OSError``: try again."""
 
-    def usage(self, blocks: Collection[Prefix], *, draining: Collection[Prefix]) -> tuple[BlockReport, ...]:
+    def usage(
+        self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
+    ) -> tuple[BlockReport, ...]:
         """How full each block is."""

@@ -1,0 +1,256 @@
+"""The agent process: the parts of one node put together, each in a loop of its own, until somebody ends it.
+
+Ending it changes nothing on the node: routes, sessions and the CNI configuration stay, and the next process takes over.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from towpath.controller.health import Health
+from towpath.controller.logging import set_level
+from towpath.controller.loop import LevelLoop, Pace
+from towpath.controller.node.agent import NodeAgent
+from towpath.controller.node.bridge import Bridge
+from towpath.controller.node.events import EventFilter, event
+from towpath.controller.node.pods import CNIPods
+from towpath.controller.node.source import Opened, opened
+from towpath.controller.ports import ApiError
+from towpath.controller.secrets import Passwords, file_on_tmpfs, references
+from towpath.controller.settings import AgentSettings, CannotRunError
+from towpath.controller.snapshot import SnapshotError, SnapshotFile
+from towpath.controller.status import StatusWriter
+from towpath.ipam.cni import Places
+from towpath.model.cluster import Cluster
+from towpath.model.kinds.bgp import SecretKey
+from towpath.model.kinds.node import NodeStatusStatus
+from towpath.model.speaker import Notice
+
+log = structlog.get_logger()
+STUCK_AFTER = 120.0
+"""Seconds after which a step that has not ended counts as dead: ``/healthz`` says so."""
+
+
+def main(settings: AgentSettings) -> int:
+    """Run until SIGTERM or SIGINT; 0 then."""
+    with only_one(settings.run_dir):
+        return asyncio.run(_until_ended(settings))
+
+
+async def _until_ended(settings: AgentSettings) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    log.info("agent.started", node=settings.node, run_dir=str(settings.run_dir))
+    with contextlib.suppress(asyncio.CancelledError):
+        async with opened(settings.source, node=settings.node) as source:
+            await AgentProcess(settings, source).run()
+    log.info("agent.ended")
+    return 0
+
+
+class AgentProcess:
+    """The parts and the loops of one running agent."""
+
+    def __init__(self, settings: AgentSettings, source: Opened) -> None:
+        self._settings = settings
+        self._source = source
+        self._file = SnapshotFile(settings.snapshot, node=settings.node)
+        tmpfs = file_on_tmpfs(settings.secrets)
+        if tmpfs is None:
+            log.warning("secrets.not_kept", file=str(settings.secrets), remedy="put the run dir on tmpfs")
+        self._passwords = Passwords(source.api, namespace=settings.source.secret_namespace, file=tmpfs)
+        self._writer = StatusWriter(source.api, node=settings.node)
+        self._events = EventFilter()
+        self._notices: asyncio.Queue[Notice] = asyncio.Queue(maxsize=100)
+        self._node_loop = LevelLoop(self._step)
+        self._secret_loop = LevelLoop(self._read_secrets, pace=Pace(debounce=0.2, backoff=1.0))
+        self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
+        self._snapshot_loop = LevelLoop(self._save, pace=Pace(debounce=1.0, backoff=5.0))
+        self._bridge = Bridge(
+            settings.node,
+            socket=settings.socket,
+            changed=self._node_loop.dirty,
+            reported=self._status_loop.dirty,
+            noticed=self._noticed,
+        )
+        self._node: NodeAgent
+        self._named: frozenset[SecretKey] = frozenset()
+        self._step_began = 0.0
+        self._unready_because: str | None = "no picture of the cluster yet"
+
+    async def run(self) -> None:
+        """Everything at once, for ever; a bug in any part ends them all."""
+        saved = self._load()
+        if saved is not None:
+            self._source.store.seed(saved)
+        self._passwords.recall()
+        settings, pods = self._settings, None
+        if settings.cni_conf_dir is not None:
+            pods = CNIPods(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
+        self._node = NodeAgent(
+            settings.node,
+            source=self._source.store,
+            kernel=self._bridge,
+            speaker=self._bridge,
+            pods=pods,
+            passwords=self._passwords,
+            saved=saved,
+        )
+        self._source.store.subscribe(self._changed)
+        async with asyncio.TaskGroup() as tasks:
+            for follow in self._source.followers:
+                tasks.create_task(_forever(follow))
+            for loop in (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop):
+                tasks.create_task(loop.run())
+            tasks.create_task(self._keep_time())
+            tasks.create_task(self._write_events())
+            if settings.health_port is not None:
+                await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
+
+    def _load(self) -> Cluster | None:
+        try:
+            return self._file.load()
+        except SnapshotError as error:
+            log.warning("snapshot.ignored", error=str(error), remedy="none needed: it is written anew from the API")
+            return None
+
+    def _changed(self) -> None:
+        self._node_loop.dirty()
+        self._status_loop.dirty()
+        self._snapshot_loop.dirty()
+
+    async def _step(self) -> bool:
+        self._step_began = asyncio.get_running_loop().time()
+        first = self._node.picture is None
+        try:
+            settled = await self._node.step()
+        except OSError as error:
+            log.warning("node.step_failed", error=str(error), remedy="tried again")
+            settled = False
+        self._step_began = 0.0
+        picture = self._node.picture
+        cluster = picture.cluster if picture else self._source.store.cluster()
+        set_level(log_severity(cluster, self._settings.node))
+        if self._named != (named := references(cluster)):
+            self._named = named
+            self._secret_loop.dirty()
+        if first and picture is not None:
+            log.info("node.first_step", live=picture.live, announcements=len(self._node.announced))
+            gc.collect()
+            gc.freeze()
+        self._status_loop.dirty()
+        return settled
+
+    async def _read_secrets(self) -> bool:
+        before = (self._passwords.held, self._passwords.missing)
+        answered = await self._passwords.refresh(self._named)
+        if before != (self._passwords.held, self._passwords.missing):
+            self._node_loop.dirty()
+        return answered
+
+    async def _report(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = self._node.status(before=self._writer.written, now=stamp)
+        self._unready_because = unready(status)
+        if status is None:
+            return True
+        found = self._bridge.found(self._source.store.cluster())
+        try:
+            wait = await self._writer.offer(status, found, now=now)
+        except ApiError as error:
+            log.debug("status.not_written", error=str(error))
+            return False
+        if wait is not None:
+            asyncio.get_running_loop().call_later(wait, self._status_loop.dirty)
+        return True
+
+    async def _save(self) -> bool:
+        store = self._source.store
+        if not store.complete:
+            return True
+        try:
+            await asyncio.to_thread(self._file.save, store.cluster())
+        except OSError as error:
+            log.warning("snapshot.not_saved", error=str(error), remedy="make room or mount the state dir")
+            return False
+        return True
+
+    async def _keep_time(self) -> None:
+        """Wake the node where only time has passed: the disk counts now, or the API has been away for long."""
+        await asyncio.sleep(self._node.patience_ends())
+        self._node_loop.dirty()
+        provisional = False
+        while True:
+            await asyncio.sleep(1)
+            if self._node.provisional != provisional:
+                provisional = self._node.provisional
+                log.warning("api.away" if provisional else "api.back", remedy="paths of unknown origin are provisional")
+                self._changed()
+
+    def _noticed(self, notice: Notice) -> None:
+        if self._events.passes(notice.reason.value, notice.message, now=asyncio.get_running_loop().time()):
+            log.warning("speaker.notice", reason=notice.reason.value, message=notice.message, session=notice.session)
+            with contextlib.suppress(asyncio.QueueFull):
+                self._notices.put_nowait(notice)
+
+    async def _write_events(self) -> None:
+        while True:
+            notice = await self._notices.get()
+            body = event(self._settings.node, uid=self._node.uid, reason=notice.reason.value, note=notice.message)
+            try:
+                await self._source.api.create("Event", body, namespace="default")
+            except ApiError as error:
+                log.info("event.not_written", reason=notice.reason.value, error=str(error))
+
+    def _dead(self) -> str | None:
+        began = self._step_began
+        stuck = began and asyncio.get_running_loop().time() - began > STUCK_AFTER
+        return f"a step has been running for more than {STUCK_AFTER:g} s" if stuck else None
+
+    def _unready(self) -> str | None:
+        return self._unready_because
+
+
+async def _forever(follow: Callable[[], Awaitable[None]]) -> None:
+    await follow()
+
+
+def unready(status: NodeStatusStatus | None) -> str | None:
+    """What keeps a node from ready, by its status."""
+    if status is None:
+        return "no picture of the cluster yet"
+    return next(
+        (one.message or one.reason for one in status.conditions if one.type == "Ready" and one.status != "True"), None
+    )
+
+
+def log_severity(cluster: Cluster, node: str) -> str:
+    """``logSeverityScreen`` of this node, else of the cluster."""
+    own = cluster.configurations.get(f"node.{node}")
+    return own.spec.log_severity_screen if own else cluster.bgp.log_severity_screen
+
+
+@contextlib.contextmanager
+def only_one(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of this run dir: two agents that program one node would undo each other's work."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(run_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise CannotRunError(f"another agent runs with {run_dir}") from None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,211 @@
+"""Speaker and kernel of one node, joined: what the speaker selected goes straight to the programmer.
+
+This is the hot path through the agent; it waits for no step. The bridge is also what the steps see of both sides.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import assert_never
+
+import structlog
+
+from towpath.bgp.link import LinkClient
+from towpath.controller.node.parts import KernelState
+from towpath.model.blocks import node_addresses
+from towpath.model.cluster import Cluster
+from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
+from towpath.model.net import Address, Family, Prefix
+from towpath.model.reason import Refusal, Why
+from towpath.model.speaker import (
+    FromSpeaker,
+    Hello,
+    NextHopInterest,
+    Notice,
+    Report,
+    Routes,
+    SpeakerState,
+    Sync,
+    Whole,
+    Withdrawn,
+)
+from towpath.routes.plan import static_routes
+from towpath.routes.programmer import Programmer, Settings
+
+log = structlog.get_logger()
+_SETTLES_WITHIN = 0.5
+"""Seconds that a step waits for its blackholes; after that it goes on and is run again."""
+
+
+class Bridge:
+    """Both sides of one node. ``changed``: a step should look again; ``reported``: a status should."""
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        socket: Path,
+        changed: Callable[[], None],
+        reported: Callable[[], None],
+        noticed: Callable[[Notice], None],
+    ) -> None:
+        self._node = node
+        self._changed = changed
+        self._reported = reported
+        self._noticed = noticed
+        self._link = LinkClient(socket, received=self._frame, disconnected=self._disconnected)
+        self._programmer = Programmer(
+            on_metrics=self._metrics,
+            on_severed=self._severed_now,
+            on_change=self._programmed,
+        )
+        self._severed: frozenset[str] = frozenset()
+        self._live = self._synced = False
+        self._reach: dict[Address, int | None] = {}
+        self._awaited: frozenset[Prefix] = frozenset()
+        """Blackholes that are wanted and were not in the kernel yet."""
+        self._settled = asyncio.Event()
+        self.report: Report | None = None
+
+    async def start(self) -> bool:
+        """Read the kernel, then listen to the speaker; whether routes of ours were found."""
+        found = await self._programmer.start()
+        await self._link.start()
+        return found
+
+    async def stop(self) -> None:
+        """Let go of both; everything stays as it is."""
+        await self._link.stop()
+        self._programmer.close()
+
+    # -- the speaker's side ---------------------------------------------------------------------------------------------
+
+    @property
+    def connected(self) -> bool:
+        """Whether the speaker is there."""
+        return self._link.connected
+
+    def tell(self, state: SpeakerState) -> None:
+        """What the speaker should be doing."""
+        self._programmer.carrier(
+            {one.name: one.peer_address for one in state.sessions.values() if one.state == "Active"}
+        )
+        self._link.desire(state)
+
+    def _frame(self, frame: FromSpeaker) -> None:
+        match frame:
+            case Routes() | Withdrawn():
+                self._programmer.learned(frame)
+            case Whole():
+                self._programmer.whole()
+            case Sync():
+                self._synced = frame.in_sync
+                self._believe()
+                self._reported()
+            case NextHopInterest():
+                self._reach = self._programmer.metrics(frame.addresses)
+                self._link.metrics(dict(self._reach))
+            case Report():
+                self.report = frame
+                self._changed()
+            case Notice():
+                self._noticed(frame)
+            case Hello():
+                log.info("speaker.connected", instance=frame.instance)
+                self.report, self._synced = None, False
+                self._believe()
+                self._programmer.begin()
+                self._changed()
+            case _ as never:
+                assert_never(never)
+
+    def _disconnected(self, reason: str) -> None:
+        log.warning("speaker.lost", reason=reason, remedy="routes stay; connecting again")
+        self.report, self._synced = None, False
+        self._believe()
+        self._reported()
+
+    def _believe(self) -> None:
+        """An absence counts only if the speaker is in sync and the objects are from the API."""
+        self._programmer.synced(self._synced and self._live)
+
+    # -- the kernel's side ----------------------------------------------------------------------------------------------
+
+    async def desire(self, cluster: Cluster, *, live: bool) -> None:
+        """The routes that objects give. Not ``live``: no blackhole is added and nothing is deleted."""
+        configuration = cluster.bgp
+        static = static_routes(cluster, self._node)
+        blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
+        if not live:
+            gone = blackholes - self._programmer.blackholed(blackholes)
+            static = {prefix: route for prefix, route in static.items() if prefix not in gone}
+            blackholes -= gone
+        pools = tuple(pool.spec.cidr for pool in cluster.pools.values())
+        settings = Settings(
+            metric=configuration.kernel_metric,
+            ignored_interfaces=configuration.ignored_interfaces,
+            excluded=pools if configuration.program_cluster_routes == "Disabled" else (),
+        )
+        self._programmer.desire(static, settings=settings)
+        self._live = live
+        self._believe()
+        self._awaited = blackholes - self._programmer.blackholed(blackholes)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLES_WITHIN):
+                while self._awaited:
+                    self._settled.clear()
+                    await self._settled.wait()
+
+    def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the prefixes that the kernel drops, because of us, where no pod takes them."""
+        return self._programmer.blackholed(prefixes)
+
+    def state(self) -> KernelState:
+        """How the kernel stands to what is wanted."""
+        status = self._programmer.status()
+        return KernelState(
+            in_sync=status.in_sync and self._synced,
+            routes=RouteReport(desired=status.desired, installed=status.installed, conflicts=len(status.conflicts)),
+            problems=tuple(Refusal(one.reason, one.message, Why("Node", self._node)) for one in status.conflicts),
+        )
+
+    def own_addresses(self) -> tuple[Address, ...]:
+        """All addresses of this node's devices."""
+        return tuple(
+            sorted({one.local for one in self._programmer.addresses()}, key=lambda one: (one.version, one.packed))
+        )
+
+    def severed(self) -> tuple[str, ...]:
+        """Sessions whose interface has no carrier."""
+        return tuple(sorted(self._severed))
+
+    def found(self, cluster: Cluster) -> RoutingNodeStatus | None:
+        """This node's addresses as the kernel has them; None where the node is not known."""
+        routing_node = cluster.routing_nodes.get(self._node)
+        if routing_node is None:
+            return None
+        wanted = {family: one.ip for family, one in node_addresses(routing_node).items()}
+        seen = {
+            one.local: ip_interface((one.local, one.subnet.network.prefixlen)) for one in self._programmer.addresses()
+        }
+        at = {family: seen.get(address) for family, address in wanted.items()}
+        return RoutingNodeStatus(ipv4_address=at.get(Family.IPV4), ipv6_address=at.get(Family.IPV6))
+
+    def _metrics(self, metrics: Mapping[Address, int | None]) -> None:
+        self._reach.update(metrics)
+        self._link.metrics(dict(self._reach))
+
+    def _severed_now(self, names: frozenset[str]) -> None:
+        self._severed = names
+        self._changed()
+
+    def _programmed(self) -> None:
+        """The programmer has come to rest. Steps look again only where they wait for a blackhole."""
+        self._settled.set()
+        if self._awaited:
+            self._awaited -= self._programmer.blackholed(self._awaited)
+            if not self._awaited:
+                self._changed()
+        self._reported()

@@ -1,0 +1,36 @@
+"""``towpath cleanup``: a node as it was before towpath came: no route, no CNI configuration, no file of ours.
+
+What is ours is recognised as ever: routes by their protocol number, the configuration by its link into our run dir,
+sysctls by the record of what they were. Running it twice does nothing the second time.
+"""
+
+import asyncio
+import shutil
+
+import structlog
+
+from towpath.controller.agent import only_one
+from towpath.controller.settings import AgentSettings
+from towpath.ipam.cni import Places, remove
+from towpath.routes.programmer import Programmer
+
+log = structlog.get_logger()
+
+
+def main(settings: AgentSettings) -> int:
+    """Take everything off; ``CannotRunError`` while an agent runs."""
+    with only_one(settings.run_dir):
+        if settings.cni_conf_dir is not None:
+            remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
+        asyncio.run(_remove_routes())
+        settings.snapshot.unlink(missing_ok=True)
+        shutil.rmtree(settings.run_dir, ignore_errors=True)
+    log.info("cleanup.done", run_dir=str(settings.run_dir))
+    return 0
+
+
+async def _remove_routes() -> None:
+    programmer = Programmer()
+    await programmer.start()
+    await programmer.drop_all()
+    programmer.close()

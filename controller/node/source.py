@@ -1,0 +1,45 @@
+"""Where the agent's picture of the cluster comes from: an API server or a folder of manifests, behind one store.
+
+The Kubernetes client, HTTP and TLS are imported only where an API server is meant.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from msgspec import Struct
+
+from towpath.controller.ports import Api
+from towpath.controller.settings import Source
+from towpath.controller.store import Store
+
+KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node")
+"""What an agent follows; of Nodes only its own."""
+
+
+class Opened(Struct, frozen=True):
+    """A store, the API to write to, and what keeps the store up to date until cancelled."""
+
+    store: Store
+    api: Api
+    followers: tuple[Callable[[], Awaitable[None]], ...]
+
+
+@contextlib.asynccontextmanager
+async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
+    """The source, connected as far as it can be; ``ApiError`` where credentials cannot be read."""
+    store = Store(KINDS)
+    if source.folder is not None:
+        from towpath.controller.directory import Directory
+
+        folder = Directory(source.folder, store, node=node)
+        yield Opened(store=store, api=folder, followers=(folder.run,))
+        return
+    from towpath.controller.kube.connect import connect
+    from towpath.controller.kube.watch import Reflector
+
+    async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
+        reflectors = [
+            Reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")
+            for kind in KINDS
+        ]
+        yield Opened(store=store, api=api, followers=tuple(one.run for one in reflectors))

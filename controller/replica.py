@@ -1,0 +1,73 @@
+"""One replica of the controller: follows the whole cluster, takes part in the election, and plans while it leads."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import uuid
+
+import structlog
+
+from towpath.controller import cluster
+from towpath.controller.health import Health
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.lease import Lease
+from towpath.controller.kube.watch import Reflector
+from towpath.controller.loop import LevelLoop
+from towpath.controller.ports import ApiError
+from towpath.controller.settings import CannotRunError, ControllerSettings
+from towpath.controller.store import Store
+
+log = structlog.get_logger()
+LEASE = "towpath-controller"
+SILENT_AFTER = 300.0
+"""Seconds without any answer of the API server after which a replica counts as dead."""
+
+
+def main(settings: ControllerSettings) -> int:
+    """Run until SIGTERM or SIGINT; 0 then, with the Lease given back."""
+    return asyncio.run(_until_ended(settings))
+
+
+async def _until_ended(settings: ControllerSettings) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    log.info("controller.started", identity=settings.identity)
+    with contextlib.suppress(asyncio.CancelledError):
+        await _run(settings)
+    log.info("controller.ended")
+    return 0
+
+
+async def _run(settings: ControllerSettings) -> None:
+    try:
+        client = await connect(server=settings.source.server, kubeconfig=settings.source.kubeconfig)
+    except ApiError as error:
+        raise CannotRunError(str(error)) from error
+    store = Store(cluster.KINDS)
+    # the holder is this process and not this host: a new process on it must wait as any other does
+    identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
+    async with client as api:
+        lease = Lease(api, namespace=settings.namespace, name=LEASE, identity=identity)
+        loops: list[LevelLoop] = []
+
+        def elected(leading: bool) -> None:
+            log.info("lease.taken" if leading else "lease.lost", identity=identity, holder=lease.holder)
+            for one in loops:
+                one.dirty()
+
+        health = Health(
+            dead=lambda: "the API server does not answer" if store.unreachable_for() > SILENT_AFTER else None,
+            unready=lambda: None if store.complete else "the cluster is not listed yet",
+        )
+        async with asyncio.TaskGroup() as tasks:
+            if settings.health_port is not None:
+                await health.serve(settings.health_port)
+            for kind in store.kinds:
+                tasks.create_task(Reflector(api, store, kind=kind).run())
+            tasks.create_task(lease.run(elected))
+            tasks.create_task(cluster.run(api, store, lease=lease, identity=identity, on_loop=loops.append))
+            gc.freeze()
