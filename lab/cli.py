@@ -9,7 +9,7 @@ from towpath.lab import facts, views
 from towpath.lab.pods import NotReadyError, PluginError
 from towpath.lab.process import WaitError
 from towpath.lab.table import paint
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.topology import ROOT, Lab, Shape
 
 PREFIX = "towpath"
 
@@ -66,7 +66,7 @@ def hints(prefix: str) -> str:
             f"  {command} exec client ping ADDRESS    from behind the router to a pod",
             f"  {command} kill node1/speaker          and: start node1/speaker",
             f"  {command} node add node9              a machine joins",
-            f"  {command} exec tor birdc -s /run/towpath-lab/{prefix}/tor/bird.ctl show route",
+            f"  {command} exec tor birdc -s {ROOT}/{prefix}/tor/bird.ctl show route",
             f"  {command} exec api kubectl -s http://203.0.113.1:8001 get ipamblocks",
             f"  {command} status                      what there is",
             f"  {command} down                        take everything away",

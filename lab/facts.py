@@ -49,7 +49,7 @@ def kernel_routes(lab: Lab, host: str, *, protocol: str = OURS) -> dict[Prefix, 
     found: dict[Prefix, dict[str, Any]] = {}
     for family in lab.families:
         which = () if protocol == "all" else ("proto", protocol)
-        for route in lab.host(host).ip_json(f"-{family.value}", "-N", "route", "show", *which):
+        for route in lab.host(host).ip_json(f"-{family.value}", "route", "show", *which):
             everything = "::/0" if family is Family.IPV6 else "0.0.0.0/0"
             found[ip_network(everything if route["dst"] == "default" else route["dst"])] = route
     return found
@@ -82,9 +82,38 @@ def wait_converged(lab: Lab, *, deadline: float = 40) -> None:
         ) from None
 
 
-def wait_sessions(lab: Lab, *, deadline: float = 30) -> None:
-    """Wait until every session of the router is established."""
-    wait_for(lambda: not sessions_down(lab), deadline=deadline, what="the router's sessions are up", interval=0.1)
+def wait_sessions(lab: Lab, *, deadline: float = 30, reported: bool = True) -> None:
+    """Wait until all sessions are established: as the router says, as the nodes' kernels show, and as agents report."""
+
+    def lacking() -> dict[str, object]:
+        found = {
+            "router": sessions_down(lab),
+            "connections": tuple(node for node in lab.nodes if connections(lab, node) != sessions_wanted(lab)),
+            "reports": tuple(node for node in lab.nodes if reported and not _reports_sessions(lab, node)),
+        }
+        return {where: what for where, what in found.items() if what}
+
+    try:
+        wait_for(lambda: not lacking(), deadline=deadline, what="all sessions are up", interval=0.1)
+    except WaitError as error:
+        raise WaitError(f"{error}; lacking: {lacking()}") from None
+
+
+def sessions_wanted(lab: Lab) -> int:
+    """How many sessions each node has: one with every other node, if there is a mesh, and one with the router, a family."""
+    mesh = lab.shape.configuration.get("nodeToNodeMeshEnabled", True)
+    return (len(lab.nodes) if mesh else 1) * len(lab.families)
+
+
+def connections(lab: Lab, node: str) -> int:
+    """Established TCP connections from and to the BGP port of a node."""
+    listing = lab.host(node).run("ss", "-Htn", "state", "established", "( sport = :179 or dport = :179 )")
+    return len(listing.splitlines())
+
+
+def _reports_sessions(lab: Lab, node: str) -> bool:
+    sessions = (lab.api.get("NodeStatus", node) or {}).get("status", {}).get("sessions", [])
+    return [session["state"] for session in sessions] == ["Established"] * sessions_wanted(lab)
 
 
 def sessions_down(lab: Lab) -> tuple[str, ...]:

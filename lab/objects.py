@@ -11,11 +11,14 @@ from towpath.model.net import Address
 if TYPE_CHECKING:
     from towpath.lab.topology import Shape
 
+_TIMERS = {"connectRetryTime": "1s"}
+"""Nobody watches a lab for the default five seconds."""
+
 
 def cluster(shape: "Shape") -> list[dict[str, Any]]:
     """Configuration, pools and the router as a peer of every node, one object per rack and family."""
     bodies = [
-        custom("BGPConfiguration", "default", {"asNumber": CLUSTER_AS, **shape.configuration}),
+        custom("BGPConfiguration", "default", {"asNumber": CLUSTER_AS, "timers": _TIMERS, **shape.configuration}),
         custom("IPAMConfiguration", "default", shape.ipam),
     ]
     for family in shape.families:

@@ -1,6 +1,6 @@
 """A whole cluster on one machine: nodes on a switch, a top-of-rack router, a client behind it, an API server apart.
 
-Everything that a lab has is found again from its prefix: namespaces by name, files under ``/run/towpath-lab/PREFIX``,
+Everything that a lab has is found again from its prefix: namespaces by name, files under ``/dev/shm/towpath-lab/PREFIX``,
 running programs from ``lab.json`` there. So one process can bring it up, another use it and a third take it down.
 
     client -- tor -- switch a -- node1, node2, ...        (rack b hangs on a port of its own of the ToR: its nodes
@@ -46,7 +46,8 @@ from towpath.model.net import Address, Family
 
 Part = Literal["agent", "speaker"]
 PARTS: tuple[Part, ...] = ("speaker", "agent")
-ROOT = Path("/run/towpath-lab")
+ROOT = Path("/dev/shm/towpath-lab")
+"""In memory, as a node's ``/run`` is; on some machines ``/run`` itself is not."""
 
 
 class Shape(Struct, frozen=True):

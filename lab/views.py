@@ -36,7 +36,7 @@ def routes(lab: Lab, *hosts: str) -> str:
             prefix,
             route.get("gateway") or ("blackhole" if route.get("type") == "blackhole" else "several"),
             route.get("dev", ""),
-            route.get("protocol", ""),
+            "bird" if host == "tor" else "towpath",
         )
         for host in hosts or (*lab.nodes, "tor")
         for prefix, route in facts.kernel_routes(lab, host, protocol="bird" if host == "tor" else facts.OURS).items()
