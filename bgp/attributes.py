@@ -5,6 +5,7 @@ attribute that is wrong and may be ignored is (RFC 7606 §7: "attribute discard"
 prefix (blocks, martians) is ``policy``.
 """
 
+import struct
 from typing import Final
 
 from msgspec import Struct
@@ -71,6 +72,13 @@ SEQUENCE: Final = 2
 CONFED_SEQUENCE: Final = 3
 CONFED_SET: Final = 4
 
+_NUMBERS: Final = tuple(struct.Struct(f"!{count}I") for count in range(256))
+
+
+_PLAIN_ORIGIN: Final = bytes((_WELL_KNOWN, ORIGIN, 1))
+_PLAIN_AS_PATH: Final = bytes((_WELL_KNOWN, AS_PATH))
+_PLAIN_NEXT_HOP: Final = bytes((_WELL_KNOWN, NEXT_HOP, 4))
+
 
 class PeerView(Struct, frozen=True):
     """What of a session decides how its attributes are read."""
@@ -84,7 +92,7 @@ class PeerView(Struct, frozen=True):
     """Ours, four bytes."""
 
 
-class ASPath(Struct, frozen=True):
+class ASPath(Struct, frozen=True, gc=False):
     """What policy and decision want to know of an AS_PATH."""
 
     length: int
@@ -140,6 +148,21 @@ class Decoder:
         aggregator_is_two = False
         seen = 0
         position, end = 0, len(block)
+        if end > 7 and block[:3] == _PLAIN_ORIGIN and block[3] < 3 and block[4:6] == _PLAIN_AS_PATH:
+            # ORIGIN, AS_PATH and NEXT_HOP in this order and form begin nearly every block: no need for the loop
+            position = 7 + block[6]
+            if position <= end:
+                origin = block[3]
+                path_value = block[7:position]
+                path = self._paths.get(path_value) or self._remember(path_value)
+                seen = 1 << ORIGIN | 1 << AS_PATH
+                if block[position : position + 3] == _PLAIN_NEXT_HOP and position + 7 <= end:
+                    seen |= 1 << NEXT_HOP
+                    if hop is None:
+                        hop = block[position + 3 : position + 7]
+                    position += 7
+            else:
+                position = 0
         while position < end:
             if position + 3 > end:
                 refusal = Reason.MALFORMED
@@ -239,10 +262,24 @@ class Decoder:
     def _remember(self, value: bytes) -> ASPath:
         if len(self._paths) >= self.PATHS:
             self._paths.clear()
-        segments = read_segments(value, 4 if self.view.four_octet_as else 2)
-        path = _MALFORMED_PATH if segments is None else self._path(segments)
+        path = self._plain(value) if self.view.four_octet_as else None
+        if path is None:
+            segments = read_segments(value, 4 if self.view.four_octet_as else 2)
+            path = _MALFORMED_PATH if segments is None else self._path(segments)
         self._paths[value] = path
         return path
+
+    def _plain(self, value: bytes) -> ASPath | None:
+        """A path of one sequence, as nearly all are; None: it is another."""
+        if len(value) < 6 or value[0] != SEQUENCE or len(value) != 2 + 4 * value[1]:
+            return None
+        count = value[1]
+        numbers = _NUMBERS[count].unpack_from(value, 2)
+        if 0 in numbers:
+            return ASPath(count, numbers[0], numbers[-1], Reason.AS_ZERO)
+        own = numbers.count(self.view.local_as)
+        refusal = Reason.AS_LOOP if own > self.view.allow_local_as else None
+        return ASPath(count, numbers[0], numbers[-1], refusal)
 
     def _merged(self, path: ASPath, value: bytes, as4_value: bytes) -> ASPath:
         """The AS path of an old peer with the four-byte numbers put back (RFC 6793 §4.2.3)."""

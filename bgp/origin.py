@@ -27,6 +27,7 @@ class Origins:
         nodes: Mapping[str, NodeOrigin],
         pools: Iterable[Prefix],
     ) -> None:
+        self._size = family.bits // 8
         owners: dict[str, Owner] = {name: (name, origin.as_number) for name, origin in nodes.items()}
         self.blocks: Ranges[Owner] = Ranges(
             family, {prefix: owners.get(name, (name, None)) for prefix, name in blocks.items()}
@@ -35,10 +36,11 @@ class Origins:
 
     def judge(self, wire: bytes, claim: Claim) -> Reason | None:
         """Valid, Invalid or Unknown; None: neither in a pool nor in a block, so the blocks have no say."""
-        owner = self.blocks.covering(wire)
+        first = int.from_bytes(wire[1:].ljust(self._size, b"\0"), "big")
+        owner = self.blocks.covering_at(first, wire[0])
         if owner is not None:
             return Reason.ORIGIN_VALID if claim is not None and claim in owner else Reason.ORIGIN_INVALID
-        if self.pools.covering(wire) is None:
+        if self.pools.covering_at(first, wire[0]) is None:
             return None
         if any(claim is None or claim not in other for other in self.blocks.inside(wire)):
             return Reason.ORIGIN_INVALID

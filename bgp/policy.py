@@ -9,8 +9,8 @@ The first that applies, in this order:
 5. outside them, ``importPolicy: All`` accepts, and otherwise nothing does; the default route never, for only a filter
    may name it. Filters (BGPFilter) will stand between 3 and 4.
 
-``plain`` answers for prefixes that come near none of the ranges of 2 and 4, which one byte of the address tells
-(``special``): that answer is the same for all of them, so the hot path asks once for each attribute block.
+``plain`` answers for prefixes that come near none of the ranges of 2 and 4, which the first bytes of the address
+tell (``special``): that answer is the same for all of them, so the hot path asks once for each attribute block.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ from typing import Final
 from msgspec import Struct
 
 from towpath.bgp.origin import Claim, Origins, Owner
-from towpath.bgp.ranges import Ranges
+from towpath.bgp.ranges import Near, Ranges
 from towpath.model.net import Family, Prefix, host_prefix, parse_prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import Session, SpeakerState
@@ -68,8 +68,7 @@ class Policy:
     def __init__(self, family: Family, state: SpeakerState) -> None:
         self.origins = Origins(family, blocks=state.blocks, nodes=state.nodes, pools=state.settings.pools)
         self.never: Ranges[Reason] = Ranges(family, never_accepted(state))
-        self.special = bytes(map(max, self.never.octets(), self.origins.blocks.octets(), self.origins.pools.octets()))
-        """256 flags by the first byte of the address; prefixes shorter than eight bits are always special."""
+        self.special = Near(family, self.never, self.origins.blocks, self.origins.pools)
         self.blocks: dict[bytes, Owner] = {
             wire: owner for wire, owner in self.origins.blocks.exact.items() if self.never.covering(wire) is None
         }

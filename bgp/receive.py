@@ -6,8 +6,7 @@ What makes it fast, from the bytes to the table:
    (``Known``) costs that look-up; a new one is decoded and judged once. The cache has two generations, so it is bounded
    and what is in use survives.
 2. Prefixes are cut from the message by a regular expression and stay bytes.
-3. The verdict on a prefix far from every special range is the block's own (``Known.plain``); one byte of the address
-   tells (``Policy.special``). Only the others are judged one by one, and whole blocks of other nodes by one look-up.
+3. The verdict on a prefix far from every special range is the block's own (``Known.plain``); the first bytes tell (``Policy.special``). Only the others are judged one by one, and whole blocks of other nodes by one look-up.
 4. The tables are updated by ``dict.update``: no Python statement runs once a prefix.
 """
 
@@ -22,7 +21,18 @@ from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
 from towpath.bgp.policy import Policy, Standing
 from towpath.bgp.ports import SessionError
 from towpath.bgp.rib import AdjRibIn
-from towpath.bgp.update import HOST_BITS, SIZE, Multiprotocol, multiprotocol, prefixes, split
+from towpath.bgp.update import (
+    HOST_BITS,
+    MP_REACH,
+    MP_UNREACH,
+    SIZE,
+    UNICAST,
+    Multiprotocol,
+    leading_reach,
+    multiprotocol,
+    prefixes,
+    split,
+)
 from towpath.model.net import Address, Family, Prefix, from_wire, parse_address
 from towpath.model.reason import Reason
 from towpath.model.speaker import MaxPrefix
@@ -32,6 +42,8 @@ GENERATION: Final = 4096
 CEASE: Final = 6
 MAXIMUM_PREFIXES: Final = 1
 END_OF_RIB: Final = b"\0\0\0\0"
+_HEADS: Final = frozenset({4 + 4, 4 + 16, 4 + 32})
+"""Lengths of AFI, SAFI, next hop length and next hop."""
 
 Tell = Callable[[Reason, Prefix], None]
 """Called with one of the prefixes of an UPDATE that were refused one by one."""
@@ -164,21 +176,20 @@ class Receiver:
         """Prefixes with these attributes; ``room``: how many more the session may have accepted."""
         length = packed[0]
         if len(packed) == SIZE[length] and 8 <= length <= self._longest and not packed[-1] & HOST_BITS[length]:
-            wires = [packed]
+            if known.closed or not self._policy.special.one(packed):
+                self.rib.store_one(packed, known.plain, room=room)
+                return
+            wires = near = [packed]
         else:
             wires = prefixes(self.family, packed)
+            near = [] if known.closed else self._policy.special.pick(wires)
+            if not near:
+                self.rib.store(wires, known.plain, room=room)
+                return
         rib = self.rib
-        if known.closed:
-            rib.store(wires, known.plain, room=room)
-            return
-        special = self._policy.special
-        near = [wire for wire in wires if wire[0] < 8 or special[wire[1]]]
-        if not near:
-            rib.store(wires, known.plain, room=room)
-            return
         before = len(rib.accepted)
         if len(near) < len(wires):
-            rib.store([w for w in wires if w[0] >= 8 and not special[w[1]]], known.plain, room=room)
+            rib.store(list(dict.fromkeys(wires).keys() - set(near)), known.plain, room=room)
         for verdict, judged in self._by_verdict(near, known).items():
             rib.store(judged, self._path(known, verdict), room=room + before - len(rib.accepted))
             if verdict is not known.plain.verdict and verdict not in ACCEPTED:
@@ -254,8 +265,14 @@ class Inbound:
     def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
         self.receivers = receivers
         self.limit = limit
-        self.families: frozenset[Family] = frozenset()
-        """What the established session carries; prefixes of others are ignored (RFC 4760 §7)."""
+        self.carry(())
+
+    def carry(self, families: Iterable[Family]) -> None:
+        """The established session carries these; prefixes of others are ignored (RFC 4760 §7)."""
+        self.families = frozenset(families)
+        self._carried = {
+            family.afi.to_bytes(2, "big") + bytes((UNICAST,)): self.receivers[family] for family in self.families
+        }
 
     @property
     def accepted(self) -> int:
@@ -274,25 +291,41 @@ class Inbound:
         other = self.receivers[Family.IPV6].rib.accepted
         mine = ipv4.rib.accepted
         limit = self.limit.limit
-        recall = ipv4.recall
         plain = Family.IPV4 in self.families
         for body in bodies:
             withdrawn, block, announced = split(body)
             if withdrawn and plain:
                 self._withdraw(ipv4, withdrawn)
             if announced and plain:
-                known = recall(block)
+                known = ipv4.recall(block)
+                if known is None and MP_REACH not in block and MP_UNREACH not in block:
+                    known = ipv4.know(block, block, None)
                 if known is not None:
                     ipv4.announce(announced, known, room=limit - len(mine) - len(other))
                     continue
             if block:
-                self._unusual(block, announced if plain else b"", complete)
-            elif announced and plain:
-                ipv4.announce(announced, ipv4.know(block, block, None), room=self.room)
+                parts = None if announced else leading_reach(block)
+                if parts is not None and parts[0][:3] in self._carried:
+                    head, rest, packed = parts
+                    self._reached(self._carried[head[:3]], head, rest, packed)
+                else:
+                    self._unusual(block, announced if plain else b"", complete)
             elif body == END_OF_RIB:
                 complete.add(Family.IPV4)
         self._enforce_limit()
         return complete & self.families
+
+    def _reached(self, receiver: Receiver, head: bytes, rest: bytes, packed: bytes) -> None:
+        """Prefixes of MP_REACH_NLRI; ``head`` is its AFI, SAFI and next hop with its length (RFC 4760 §3)."""
+        if len(head) not in _HEADS:
+            raise SessionError(3, 9, message="next hop of MP_REACH_NLRI has an impossible length")
+        key = head + rest
+        known = receiver.recall(key)
+        if known is None:
+            # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
+            known = receiver.know(key, rest, head[4:20])
+        if packed:
+            receiver.announce(packed, known, room=self.room)
 
     def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
         """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""
@@ -304,14 +337,9 @@ class Inbound:
             key = block if parts.reach is None and parts.unreach is None else parts.rest
             ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
         reach = parts.reach
-        if reach is None or reach.family not in self.families or not reach.packed:
-            return
-        receiver = self.receivers[reach.family]
-        # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
-        next_hop = reach.next_hop[:16] if len(reach.next_hop) == 32 else reach.next_hop
-        key = bytes((0xFF, len(next_hop))) + next_hop + parts.rest
-        known = receiver.recall(key) or receiver.know(key, parts.rest, next_hop)
-        receiver.announce(reach.packed, known, room=self.room)
+        if reach is not None and reach.family in self.families:
+            head = reach.family.afi.to_bytes(2, "big") + b"\x01" + bytes((len(reach.next_hop),)) + reach.next_hop
+            self._reached(self.receivers[reach.family], head, parts.rest, reach.packed)
 
     def _unreach(self, parts: Multiprotocol, complete: set[Family]) -> None:
         unreach = parts.unreach

@@ -41,6 +41,10 @@ class AdjRibIn:
         for part in (self.accepted, self.refused, self.capped):
             yield from part.items()
 
+    def paths(self) -> dict[bytes, Path]:
+        """All of them."""
+        return {**self.accepted, **self.refused, **self.capped}
+
     def store(self, wires: list[bytes], path: Path, *, room: int) -> None:
         """Set the path of prefixes; ``room``: how many more prefixes may be accepted."""
         accepted = self.accepted
@@ -66,6 +70,18 @@ class AdjRibIn:
             for wire in wires:
                 self.capped.pop(wire, None)
         self._fresh(wires)
+
+    def store_one(self, wire: bytes, path: Path, *, room: int) -> None:
+        """``store`` for one prefix, in fewer steps."""
+        if not path.accepted or room < 1 or self.stale:
+            self.store([wire], path, room=room)
+            return
+        self.accepted[wire] = path
+        self.dirty[wire] = None
+        if self.refused:
+            self.refused.pop(wire, None)
+        if self.capped:
+            self.capped.pop(wire, None)
 
     def _accept(self, wires: list[bytes], path: Path) -> None:
         if len(wires) == 1:

@@ -17,7 +17,7 @@ from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.path import NextHop, Source
 from towpath.bgp.policy import Policy, never_accepted, standing
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
-from towpath.bgp.ranges import Ranges
+from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.receive import Inbound, NextHops, Receiver
 from towpath.bgp.restart import Progress, Restart, kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
@@ -229,12 +229,9 @@ class Table:
                 ranges = near[receiver.family]
                 if not ranges:
                     continue
-                octets = ranges.octets()
-                wires = [
-                    (wire, path)
-                    for wire, path in receiver.rib
-                    if (wire[0] < 8 or octets[wire[1]]) and ranges.touches(wire)
-                ]
+                held = receiver.rib.paths()
+                picked = Near(receiver.family, ranges).pick(held)
+                wires = [(wire, held[wire]) for wire in picked if ranges.touches(wire)]
             if wires:
                 receiver.rejudge(wires, room=peer.inbound.room, decode=decode)
             if near is None:
@@ -258,7 +255,7 @@ class Table:
         if peer.negotiated is not None:
             self._keep(peer, kept_families(Loss(LossKind.REPLACED), peer.negotiated), now)
         peer.negotiated = negotiated
-        peer.inbound.families = frozenset(negotiated.families)
+        peer.inbound.carry(negotiated.families)
         self._judge_by(peer, self._state)
         for receiver in peer.receivers:
             if receiver.rib.stale and not preserved(receiver.family, negotiated.restart):
@@ -483,13 +480,12 @@ class Table:
         for family, own in self._own_blocks.items():
             if not own:
                 continue
-            octets = own.octets()
+            near = Near(family, own)
             for rib in self._ribs(family):
-                for wire in rib.refused:
-                    if wire[0] < 8 or octets[wire[1]]:
-                        block = own.covering(wire)
-                        if block is not None:
-                            found.add(block)
+                for wire in near.pick(rib.refused):
+                    block = own.covering(wire)
+                    if block is not None:
+                        found.add(block)
         return tuple(sorted(found, key=lambda block: (block.version, block.network_address.packed, block.prefixlen)))
 
     def notices(self) -> list[Notice]:

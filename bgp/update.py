@@ -112,6 +112,25 @@ class Multiprotocol(NamedTuple):
     unreach: Unreach | None
 
 
+def leading_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
+    """The usual shape of a block with MP_REACH_NLRI: first (RFC 7606 §5.1), and no other multiprotocol attribute.
+
+    Returns AFI, SAFI and next hop in one piece, the rest of the block, and the prefixes; None where a byte looks
+    otherwise, so that ``multiprotocol`` has to find out.
+    """
+    if len(block) < 9 or block[1] != MP_REACH:
+        return None
+    if block[0] & EXTENDED:
+        start, end = 4, 4 + (block[2] << 8 | block[3])
+    else:
+        start, end = 3, 3 + block[2]
+    hop_end = start + 4 + block[start + 3]
+    rest = block[end:]
+    if hop_end >= end or end > len(block) or MP_REACH in rest or MP_UNREACH in rest:
+        return None
+    return block[start:hop_end], rest, block[hop_end + 1 : end]
+
+
 def multiprotocol(block: bytes) -> Multiprotocol:
     """Take MP_REACH_NLRI and MP_UNREACH_NLRI out of an attribute block.
 
