@@ -62,8 +62,9 @@ class Rig:
             log=self.scratch / "speaker.log",
         )
 
-    def agent(self) -> Process:
+    def agent(self, *, health_port: int | None = None) -> Process:
         """Our agent on ``dut``, on the manifests of this rig."""
+        health = [] if health_port is None else ["--health-port", str(health_port)]
         return self.dut.process(
             *(sys.executable, "-m", "towpath.controller.cli", "agent", "--node", "dut", "--from", str(self.manifests)),
             *(
@@ -74,7 +75,7 @@ class Rig:
                 "--state-dir",
                 str(self.scratch / "state"),
             ),
-            *("--cni-conf-dir", str(self.scratch / "cni")),
+            *health,
             log=self.scratch / "agent.log",
         )
 

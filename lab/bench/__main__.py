@@ -1,0 +1,46 @@
+"""``./dev bench [NAME…] [--json FILE]``: run the benchmarks named, or all, and print a table of ratios."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from towpath.lab.bench.announce import announce
+from towpath.lab.bench.change import change
+from towpath.lab.bench.kernel import kernel
+from towpath.lab.bench.memory import memory
+from towpath.lab.bench.receive import receive
+from towpath.lab.bench.restart import restart
+from towpath.lab.bench.result import Result, as_json, table
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
+    "receive": receive,
+    "change": change,
+    "kernel": kernel,
+    "announce": announce,
+    "memory": memory,
+    "restart": restart,
+}
+
+
+def main() -> int:
+    """Run, print, write."""
+    parser = argparse.ArgumentParser(prog="./dev bench", description="Speed, side by side with others, as ratios.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
+    arguments = parser.parse_args()
+    for name in arguments.names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name}: {', '.join(BENCHMARKS)}")
+    results: list[Result] = []
+    for name in arguments.names or BENCHMARKS:
+        print(f"… {name}", flush=True)
+        results += BENCHMARKS[name]()
+    print(table(results))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(as_json(results), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
