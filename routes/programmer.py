@@ -25,7 +25,9 @@ from towpath.routes.kernel import (
     RouteEvent,
 )
 from towpath.routes.netlink import open_kernel
-from towpath.routes.resolve import Resolution, Resolver
+from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
+from towpath.routes.reading import read_table
+from towpath.routes.resolve import Resolver
 from towpath.routes.route import DEFAULT_METRIC, PROTOCOL, RouteType, Spec, StaticRoute, spec
 from towpath.routes.table import BLACKHOLE, Table, Target
 from towpath.routes.wire import split
@@ -83,21 +85,15 @@ class Programmer:
         self,
         kernel: Callable[[], Kernel] = open_kernel,
         *,
-        on_metrics: Callable[[Mapping[Address, int | None]], None] | None = None,
-        on_severed: Callable[[frozenset[str]], None] | None = None,
+        on_metrics: OnMetrics | None = None,
+        on_severed: OnSevered | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         self._open = kernel
-        self._on_metrics = on_metrics
-        self._on_severed = on_severed
         self._on_change = on_change
         self._tables = {family: Table(family) for family in Family}
         self._resolver = Resolver()
-        self._resolutions: dict[Address, Resolution | None] = {}
-        self._interest: frozenset[Address] = frozenset()
-        self._peers: dict[str, Address] = {}
-        self._peer_devices: dict[str, int] = {}
-        self._severed: frozenset[str] = frozenset()
+        self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed)
         self._settings = Settings()
         self._desired = self._whole = self._synced = False
         self._reading = False
@@ -213,42 +209,11 @@ class Programmer:
 
     def metrics(self, addresses: frozenset[Address]) -> dict[Address, int | None]:
         """How far these next hops are, None where there is no way; ``on_metrics`` tells when one of them changes."""
-        self._interest = addresses
-        for address in addresses:
-            self._resolution(address)
-        return {address: self._metric(address) for address in addresses}
-
-    def _metric(self, address: Address) -> int | None:
-        found = self._resolutions.get(address)
-        return None if found is None else found.metric
+        return self._hops.metrics(addresses)
 
     def carrier(self, peers: Mapping[str, Address]) -> frozenset[str]:
         """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""
-        self._peers = dict(peers)
-        self._peer_devices = {name: device for name, device in self._peer_devices.items() if name in peers}
-        self._severed = self._find_severed()
-        return self._severed
-
-    def _find_severed(self) -> frozenset[str]:
-        severed: set[str] = set()
-        for name, address in self._peers.items():
-            # IPv6 loses its addresses with the link: the device that led there last still says what happened
-            device = self._resolver.device_of(address)
-            if device is None:
-                device = self._peer_devices.get(name)
-                if device not in self._resolver.links:
-                    continue
-            self._peer_devices[name] = device
-            if not self._resolver.carrier(device):
-                severed.add(name)
-        return frozenset(severed)
-
-    def _resolution(self, address: Address) -> Resolution | None:
-        try:
-            return self._resolutions[address]
-        except KeyError:
-            found = self._resolutions[address] = self._resolver.resolve(address)
-            return found
+        return self._hops.carrier(peers)
 
     def _target(self, table: Table, next_hops: tuple[Address, ...]) -> Target:
         found = table.targets.get(next_hops)
@@ -260,36 +225,15 @@ class Programmer:
     def _spec(self, family: Family, next_hops: tuple[Address, ...]) -> Spec | None:
         if next_hops == BLACKHOLE:
             return spec(RouteType.BLACKHOLE, metric=self._settings.metric)
-        ways = [
-            hop
-            for address in next_hops
-            if family_of(address) is family and (found := self._resolution(address)) is not None
-            for hop in found.next_hops
-        ]
+        ways = self._hops.ways(family, next_hops)
         return spec(RouteType.UNICAST, ways, metric=self._settings.metric) if ways else None
 
     def _resolve(self) -> None:
-        """Take in what changed for next hops: metrics, targets, severed sessions."""
-        changed: set[Address] = set()
-        told: dict[Address, int | None] = {}
-        for address in self._resolver.changed(self._resolutions):
-            before, after = self._resolutions[address], self._resolver.resolve(address)
-            if before == after:
-                continue
-            self._resolutions[address] = after
-            changed.add(address)
-            if address in self._interest and (before and before.metric) != (after and after.metric):
-                told[address] = self._metric(address)
-        if changed:
+        """Take in what changed for next hops."""
+        moved = self._hops.settle()
+        if moved:
             for table in self._tables.values():
-                self._retarget(table, [one for one in table.targets.values() if not changed.isdisjoint(one.next_hops)])
-        if told and self._on_metrics is not None:
-            self._on_metrics(told)
-        severed = self._find_severed()
-        if severed != self._severed:
-            self._severed = severed
-            if self._on_severed is not None:
-                self._on_severed(severed)
+                self._retarget(table, [one for one in table.targets.values() if not moved.isdisjoint(one.next_hops)])
 
     def _retarget(self, table: Table, targets: list[Target]) -> None:
         moved: set[Target] = set()
@@ -457,12 +401,8 @@ class Programmer:
 
     def _audit_now(self) -> None:
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
-        self._resolutions = {
-            address: found
-            for address, found in self._resolutions.items()
-            if address in self._interest
-            or any(address in t.next_hops for table in self._tables.values() for t in table.targets.values())
-        }
+        tables = self._tables.values()
+        self._hops.keep({hop for table in tables for target in table.targets.values() for hop in target.next_hops})
         self._doubtful(full=self._resolver.size <= _LARGE)
 
     async def _read(self, *, full: bool) -> None:
@@ -483,30 +423,14 @@ class Programmer:
 
     async def _read_table(self, table: Table, *, full: bool) -> None:
         metric = self._settings.metric
-        seen: dict[bytes, Spec] = {}
-        strays: dict[bytes, tuple[Spec, ...]] = {}
-        doubled: set[bytes] = set()
-        taken: set[bytes] = set()
-        foreign: list[tuple[bytes, Spec]] = []
-        for routes in self._kernel.routes(table.family, protocol=0 if full else PROTOCOL):
-            for route in routes:
-                if route.protocol != PROTOCOL:
-                    foreign.append((route.wire, route.spec))
-                    if route.spec.metric == metric:
-                        taken.add(route.wire)
-                elif route.spec.metric != metric:
-                    strays[route.wire] = (*strays.get(route.wire, ()), route.spec)
-                else:
-                    if route.wire in seen:
-                        doubled.add(route.wire)
-                    seen.setdefault(route.wire, route.spec)
-            await asyncio.sleep(0)
-        # a reading of ours alone does not show who joined us
-        doubled |= seen.keys() & (taken if full else table.mixed.keys())
-        table.strays = strays
-        table.found(seen, doubled)
+        reading = await read_table(self._kernel, table.family, metric=metric, full=full, mixed=table.mixed)
+        if metric != self._settings.metric:
+            self._doubtful(full=full)  # it was sorted by the metric of the past
+            return
+        table.strays = reading.strays
+        table.found(reading.ours, reading.joined)
         if full:
-            self._resolver.reset_routes(table.family, foreign)
+            self._resolver.reset_routes(table.family, reading.foreign)
 
     # for people
 

@@ -1,0 +1,103 @@
+"""The next hops that anybody asked about: how they resolve now, who must hear when that changes, which sessions are severed.
+
+Each address is resolved once and kept; after a change of links, addresses or foreign routes only those that it may concern
+are resolved again.
+"""
+
+from collections.abc import Callable, Mapping
+
+from towpath.model.net import Address, Family, family_of
+from towpath.routes.resolve import Resolution, Resolver
+from towpath.routes.route import NextHop
+
+OnMetrics = Callable[[Mapping[Address, int | None]], None]
+OnSevered = Callable[[frozenset[str]], None]
+
+
+class NextHops:
+    """See the module. ``settle`` takes in what changed in the resolver."""
+
+    def __init__(self, resolver: Resolver, *, on_metrics: OnMetrics | None, on_severed: OnSevered | None) -> None:
+        self._resolver = resolver
+        self._on_metrics = on_metrics
+        self._on_severed = on_severed
+        self._resolutions: dict[Address, Resolution | None] = {}
+        self._interest: frozenset[Address] = frozenset()
+        self._peers: dict[str, Address] = {}
+        self._peer_devices: dict[str, int] = {}
+        self._severed: frozenset[str] = frozenset()
+
+    def metrics(self, addresses: frozenset[Address]) -> dict[Address, int | None]:
+        """How far each is, None where there is no way; ``on_metrics`` tells when one of them changes."""
+        self._interest = addresses
+        return {address: _metric(self._resolution(address)) for address in addresses}
+
+    def ways(self, family: Family, addresses: tuple[Address, ...]) -> list[NextHop]:
+        """All ways to these addresses, as far as they are of the family."""
+        return [
+            hop
+            for address in addresses
+            if family_of(address) is family and (found := self._resolution(address)) is not None
+            for hop in found.next_hops
+        ]
+
+    def _resolution(self, address: Address) -> Resolution | None:
+        try:
+            return self._resolutions[address]
+        except KeyError:
+            found = self._resolutions[address] = self._resolver.resolve(address)
+            return found
+
+    def settle(self) -> set[Address]:
+        """Resolve again what may have changed, and tell those who asked; the addresses that lead elsewhere now."""
+        moved: set[Address] = set()
+        told: dict[Address, int | None] = {}
+        for address in self._resolver.changed(self._resolutions):
+            before, after = self._resolutions[address], self._resolver.resolve(address)
+            if before == after:
+                continue
+            self._resolutions[address] = after
+            moved.add(address)
+            if address in self._interest and _metric(before) != _metric(after):
+                told[address] = _metric(after)
+        if told and self._on_metrics is not None:
+            self._on_metrics(told)
+        severed = self._find_severed()
+        if severed != self._severed:
+            self._severed = severed
+            if self._on_severed is not None:
+                self._on_severed(severed)
+        return moved
+
+    def keep(self, addresses: set[Address]) -> None:
+        """Forget the others, unless somebody asked for their metrics."""
+        self._resolutions = {
+            address: found
+            for address, found in self._resolutions.items()
+            if address in addresses or address in self._interest
+        }
+
+    def carrier(self, peers: Mapping[str, Address]) -> frozenset[str]:
+        """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""
+        self._peers = dict(peers)
+        self._peer_devices = {name: device for name, device in self._peer_devices.items() if name in peers}
+        self._severed = self._find_severed()
+        return self._severed
+
+    def _find_severed(self) -> frozenset[str]:
+        severed: set[str] = set()
+        for name, address in self._peers.items():
+            # IPv6 loses its addresses with the link: the device that led there last still says what happened
+            device = self._resolver.device_of(address)
+            if device is None:
+                device = self._peer_devices.get(name)
+            if device is None or device not in self._resolver.links:
+                continue
+            self._peer_devices[name] = device
+            if not self._resolver.carrier(device):
+                severed.add(name)
+        return frozenset(severed)
+
+
+def _metric(resolution: Resolution | None) -> int | None:
+    return None if resolution is None else resolution.metric
