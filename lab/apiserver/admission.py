@@ -8,15 +8,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from towpath.controller.kube.resources import ResourceType
 from towpath.lab.apiserver.refusal import RefusedError
 from towpath.lab.apiserver.schema import Problem, Schema, fill, problems, prune
-from towpath.model.codec import from_builtins
+from towpath.model.decode import decode
 from towpath.model.kinds.kind import Kind, Rule
 from towpath.model.kinds.registry import KINDS
-from towpath.model.resource import Meta
+from towpath.model.reason import InvalidSpecError
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
@@ -32,8 +30,8 @@ def admit(
         warnings = _prune(body, schema, strict=strict)
         fill(body, schema)
         found += problems(body, schema)
-    if not found and resource.kind in KINDS:
-        found = _rule_problems(KINDS[resource.kind], body, old)
+        if not found and resource.kind in KINDS:
+            found = _rule_problems(KINDS[resource.kind], body, old, schema=schema)
     if found:
         raise invalid(resource, body["metadata"]["name"], found)
     return warnings
@@ -79,17 +77,26 @@ def _metadata_problems(metadata: dict[str, Any]) -> list[Problem]:
     return found
 
 
-def _rule_problems(kind: Kind[Any], body: Mapping[str, Any], old: Mapping[str, Any] | None) -> list[Problem]:
+def _rule_problems(
+    kind: Kind[Any], body: Mapping[str, Any], old: Mapping[str, Any] | None, *, schema: Schema
+) -> list[Problem]:
     try:
-        spec = from_builtins(body.get("spec", {}), kind.spec)
-        meta = from_builtins(body["metadata"], Meta)
-    except (msgspec.ValidationError, ValueError):
-        return []
+        found = decode(kind.name, body)
+    except InvalidSpecError as error:
+        checked = error.where.field in {rule.field for rule in kind.rules} or _has_expression(schema, error.where.field)
+        return [Problem(error.where.field, f"Invalid value: {error.message}")] if checked else []
     return [
         Problem(rule.field, f"Invalid value: {rule.message}")
         for rule in kind.rules
-        if not (rule.check(meta, spec) if rule.check else _unchanged(rule, body, old))
+        if not (rule.check(found.meta, found.spec) if rule.check else _unchanged(rule, body, old))
     ]
+
+
+def _has_expression(schema: Schema, path: str) -> bool:
+    """Whether the schema has a CEL rule for the value at a path."""
+    for part in path.replace("[", ".[").split("."):
+        schema = schema.get("items", {}) if part.startswith("[") else schema.get("properties", {}).get(part, {})
+    return "x-kubernetes-validations" in schema
 
 
 def _unchanged(rule: Rule, body: Mapping[str, Any], old: Mapping[str, Any] | None) -> bool:

@@ -91,7 +91,10 @@ class ApiServer:
 
     def _add(self, application: web.Application, resource: ResourceType) -> None:
         def bound(handler: Callable[[ResourceType, web.Request], Awaitable[web.StreamResponse]]) -> Handler:
-            return lambda request: handler(resource, request)
+            async def handle(request: web.Request) -> web.StreamResponse:
+                return await handler(resource, request)
+
+            return handle
 
         route = application.router.add_route
         namespace = "{namespace}" if resource.namespaced else ""

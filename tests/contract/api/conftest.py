@@ -1,0 +1,80 @@
+"""The servers that the contract holds for: the fake in memory, the embedded one over HTTP, and the real one."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from towpath.controller.kube.client import KubeApi, Timeouts
+from towpath.controller.kube.connect import connect
+from towpath.lab.apiserver.server import ApiServer
+from towpath.lab.fake_api import FakeApi
+from towpath.lab.kubernetes import RealKubernetes
+from towpath.model.kinds.registry import KINDS
+
+
+@pytest.fixture(scope="session")
+def real_kubernetes() -> Iterator[RealKubernetes]:
+    with RealKubernetes() as kubernetes:
+        kubernetes.install_crds()
+        yield kubernetes
+
+
+async def _empty(api: KubeApi) -> None:
+    for kind in (*KINDS, "Node"):
+        for item in (await api.list(kind)).items:
+            if item["metadata"].get("finalizers"):
+                await api.patch(kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
+            await api.delete(kind, item["metadata"]["name"])
+
+
+@pytest.fixture(params=["fake", "embedded", "real"])
+async def api(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """An ``Api`` and ``Reader`` on an empty server."""
+    if request.param == "fake":
+        yield FakeApi()
+        return
+    if request.param == "embedded":
+        async with ApiServer() as server, await connect(server=server.url) as client:
+            yield client
+        return
+    kubernetes: RealKubernetes = request.getfixturevalue("real_kubernetes")
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as client:
+        await _empty(client)
+        yield client
+
+
+@pytest.fixture
+def block() -> Callable[..., dict[str, Any]]:
+    """A body of an IPAMBlock."""
+
+    def make(cidr: str = "10.0.0.0/26", **spec: Any) -> dict[str, Any]:
+        name = cidr.replace(".", "-").replace(":", "-").replace("/", "-")
+        return {"metadata": {"name": name}, "spec": {"cidr": cidr, "node": "a", **spec}}
+
+    return make
+
+
+@pytest.fixture
+async def embedded(tmp_path: Path) -> AsyncIterator[tuple[ApiServer, KubeApi]]:
+    """The embedded server on a file, and a client with short timeouts."""
+    limits = Timeouts(request=3, watch_silence=2)
+    async with (
+        ApiServer(tmp_path / "data", bookmarks=0.2) as server,
+        await connect(server=server.url, timeouts=limits) as client,
+    ):
+        yield server, client
+
+
+@pytest.fixture
+def settled() -> Callable[..., Awaitable[None]]:
+    """Wait in the event loop until a probe is true."""
+    import asyncio
+
+    async def wait(probe: Callable[[], Any], *, deadline: float = 5.0) -> None:
+        async with asyncio.timeout(deadline):
+            while not probe():  # noqa: ASYNC110  # the probe is any condition
+                await asyncio.sleep(0.01)
+
+    return wait
