@@ -57,7 +57,6 @@ class NodeAgent:
         self._saved = saved
         self._patience = patience or Patience()
         self._started = asyncio.get_running_loop().time()
-        self._preserved: bool | None = None
         self._announced: frozenset[Prefix] = frozenset()
         self.state: SpeakerState | None = None
         """What the speaker was told last."""
@@ -71,8 +70,10 @@ class NodeAgent:
         picture = self._look()
         if picture is None or not self._knows_passwords(picture):
             return True  # what is missing wakes us when it comes
-        if self._preserved is None:
-            self._preserved = await self._kernel.start()
+        if not self._kernel.started:
+            await self._kernel.start()
+        # routes that were in place once stay while speakers come and go: a speaker that starts later says so (F-bit)
+        self._preserved = self._preserved or self._kernel.state().in_sync
         self.picture = picture
         state = self._plan(picture.cluster)
         if self.state is not None:
@@ -104,7 +105,7 @@ class NodeAgent:
             cluster,
             self.node,
             secrets=self._passwords.usable(in_use=self._runs_with),
-            forwarding_preserved=bool(self._preserved),
+            forwarding_preserved=False,  # what only the bridge knows, it fills in
             provisional=self.provisional,
             severed=self._kernel.severed(),
             own_addresses=self._kernel.own_addresses(),

@@ -10,6 +10,7 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import assert_never
 
+import msgspec
 import structlog
 
 from towpath.bgp.link import LinkClient
@@ -62,18 +63,24 @@ class Bridge:
             on_change=self._programmed,
         )
         self._severed: frozenset[str] = frozenset()
+        self._told: SpeakerState | None = None
+        self._instance: str | None = None
+        self._preserved = False
+        """Whether the kernel held routes of ours when this instance of the speaker began: the F-bit of its first OPENs."""
         self._live = self._synced = False
         self._reach: dict[Address, int | None] = {}
         self._awaited: frozenset[Prefix] = frozenset()
         """Blackholes that are wanted and were not in the kernel yet."""
         self._settled = asyncio.Event()
+        self._was_in_sync = False
         self.report: Report | None = None
+        self.started = False
 
-    async def start(self) -> bool:
-        """Read the kernel, then listen to the speaker; whether routes of ours were found."""
-        found = await self._programmer.start()
+    async def start(self) -> None:
+        """Read the kernel, then listen to the speaker."""
+        self._preserved = await self._programmer.start()
         await self._link.start()
-        return found
+        self.started = True
 
     async def stop(self) -> None:
         """Let go of both; everything stays as it is."""
@@ -103,6 +110,7 @@ class Bridge:
             case Sync():
                 self._synced = frame.in_sync
                 self._believe()
+                self._look_whether_in_sync()
                 self._reported()
             case NextHopInterest():
                 self._reach = self._programmer.metrics(frame.addresses)
@@ -117,6 +125,7 @@ class Bridge:
                 self.report, self._synced = None, False
                 self._believe()
                 self._programmer.begin()
+                self._greeted(frame.instance)
                 self._changed()
             case _ as never:
                 assert_never(never)
@@ -204,8 +213,15 @@ class Bridge:
     def _programmed(self) -> None:
         """The programmer has come to rest. Steps look again only where they wait for a blackhole."""
         self._settled.set()
+        self._look_whether_in_sync()
         if self._awaited:
             self._awaited -= self._programmer.blackholed(self._awaited)
             if not self._awaited:
                 self._changed()
         self._reported()
+
+    def _look_whether_in_sync(self) -> None:
+        """The first time that everything is in place the steps must know: from then on a new speaker finds routes kept."""
+        if not self._was_in_sync and self.state().in_sync:
+            self._was_in_sync = True
+            self._changed()
