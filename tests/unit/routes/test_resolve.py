@@ -1,0 +1,158 @@
+"""How next hops resolve, beside a naive model that looks at everything every time."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from towpath.model.net import Address, Family, Prefix, to_wire
+from towpath.routes.kernel import AddressEvent, Link, LinkAddress, LinkEvent, RouteEvent, RouteSeen
+from towpath.routes.resolve import Resolution, Resolver
+from towpath.routes.route import NextHop, RouteType, Spec, spec
+
+BASE = {Family.IPV4: int(ip_address("10.0.0.0")), Family.IPV6: int(ip_address("fd00::"))}
+LINKS = [Link(index, f"eth{index}", usable=usable) for index, usable in ((1, True), (2, True), (3, False), (4, True))]
+IGNORED = 4
+
+
+def host(family: Family, number: int) -> Address:
+    """One of 16 addresses at the end of the range."""
+    return type(ip_address("::" if family is Family.IPV6 else "0.0.0.0"))(BASE[family] + number)
+
+
+def prefix(family: Family, number: int, length: int) -> Prefix:
+    """A prefix of the last four bits, or the default route for length -1."""
+    if length < 0:
+        return ip_network("0.0.0.0/0" if family is Family.IPV4 else "::/0")
+    return ip_network((int(host(family, number)), family.bits - 4 + length), strict=False)
+
+
+families = st.sampled_from(list(Family))
+routes = st.tuples(
+    st.integers(0, 15),
+    st.integers(-1, 4),
+    st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(0, 15))), max_size=2),
+    st.integers(0, 3),
+)
+
+
+def made(family: Family, hops: list[tuple[int, int | None]], metric: int) -> Spec:
+    if not hops:
+        return spec(RouteType.OTHER, metric=metric)
+    ways = [NextHop(None if gateway is None else host(family, gateway), device) for device, gateway in hops]
+    return spec(RouteType.UNICAST, ways, metric=metric)
+
+
+def naive(addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], address: Address) -> Resolution | None:
+    """The longest prefix first, links before routes, then the lowest metric; the first that has a usable way."""
+    usable = {link.index for link in LINKS if link.usable and link.index != IGNORED}
+    if any(one.local == address for one in addresses):
+        return None
+    candidates: list[tuple[int, int, int, Spec]] = []
+    for one in addresses:
+        network = one.subnet.network
+        if address in network and one.index in usable:
+            route = spec(RouteType.UNICAST, (NextHop(None, one.index),), metric=0)
+            candidates.append((-network.prefixlen, 0, -one.index, route))
+    candidates += [(-net.prefixlen, 1, route.metric, route) for net, route in table if address in net]
+    for _, _, _, route in sorted(candidates, key=lambda found: found[:3]):
+        ways = tuple(hop for hop in route.next_hops if hop.device in usable)
+        if ways:
+            direct = all(hop.gateway is None for hop in ways)
+            resolved = tuple(NextHop(address, hop.device) if hop.gateway is None else hop for hop in ways)
+            return Resolution(resolved, 0 if direct else 1 + route.metric)
+        if route.type is not RouteType.UNICAST:
+            return None
+    return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    family=families,
+    addresses=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 15), st.integers(0, 4)), max_size=4),
+    table=st.lists(
+        routes, max_size=8, unique_by=lambda route: (str(prefix(Family.IPV4, route[0], route[1])), route[3])
+    ),
+    removed=st.sets(st.integers(0, 7)),
+)
+def test_like_the_naive_model(family, addresses, table, removed) -> None:
+    """The resolver answers like the naive model, whether it was told everything at once or bit by bit."""
+    local = {
+        LinkAddress(index, host(family, number), ip_interface((host(family, number), family.bits - 4 + length)))
+        for index, number, length in addresses
+    }
+    foreign = [(prefix(family, number, length), made(family, hops, metric)) for number, length, hops, metric in table]
+    kept = [route for number, route in enumerate(foreign) if number not in removed]
+
+    whole = Resolver()
+    whole.ignore(("eth4",))
+    whole.reset_links(LINKS, local)
+    whole.reset_routes(family, ((to_wire(net), route) for net, route in kept))
+
+    told = Resolver()
+    told.ignore(("eth4",))
+    questions = [host(family, number) for number in range(16)]
+    answers: dict[Address, Resolution | None] = {}
+
+    def settle() -> None:
+        answers.update({address: told.resolve(address) for address in told.changed(questions)})
+
+    settle()
+    for net, route in foreign:
+        told.route(event(family, net, route, gone=False))
+    settle()
+    for link in LINKS:
+        told.link(LinkEvent(link, gone=False))
+    for one in local:
+        told.address(AddressEvent(one, gone=False))
+    settle()
+    for number in removed:
+        if number < len(foreign):
+            told.route(event(family, *foreign[number], gone=True))
+    settle()
+
+    for address in questions:
+        expected = naive(sorted(local, key=lambda one: one.index), kept, address)
+        assert whole.resolve(address) == expected
+        assert answers[address] == expected
+
+
+def event(family: Family, net: Prefix, route: Spec, *, gone: bool) -> RouteEvent:
+    return RouteEvent(family, gone=gone, replaced=False, seen=RouteSeen(to_wire(net), 4, route))
+
+
+def test_only_what_may_have_changed() -> None:
+    """After a change of one foreign route only addresses inside it are asked about again."""
+    resolver = Resolver()
+    resolver.reset_links([Link(1, "eth1", usable=True)], [])
+    questions = [ip_address("10.0.0.1"), ip_address("10.1.0.1")]
+    assert resolver.changed(questions) == questions
+    route = spec(RouteType.UNICAST, (NextHop(None, 1),), metric=0)
+    resolver.route(event(Family.IPV4, ip_network("10.1.0.0/16"), route, gone=False))
+    assert resolver.changed(questions) == [ip_address("10.1.0.1")]
+    assert resolver.changed(questions) == []
+    resolver.link(LinkEvent(Link(1, "eth1", usable=False), gone=False))
+    assert resolver.changed(questions) == questions
+
+
+def test_merged_next_hop_is_taken_out() -> None:
+    """When one next hop of an IPv6 route goes, the others stay."""
+    resolver = Resolver()
+    resolver.reset_links([Link(1, "eth1", usable=True)], [])
+    one, other = NextHop(ip_address("fe80::1"), 1), NextHop(ip_address("fe80::2"), 1)
+    net = ip_network("fd00:1::/64")
+    both = spec(RouteType.UNICAST, (one, other), metric=1024)
+    resolver.route(event(Family.IPV6, net, both, gone=False))
+    resolver.route(event(Family.IPV6, net, spec(RouteType.UNICAST, (one,), metric=1024), gone=True))
+    found = resolver.resolve(ip_address("fd00:1::7"))
+    assert found is not None
+    assert found.next_hops == (other,)
+    assert found.metric == 1025
+
+
+def test_link_local_says_nothing() -> None:
+    """A link-local next hop without its device does not resolve."""
+    resolver = Resolver()
+    interface = ip_interface("fe80::1/64")
+    resolver.reset_links([Link(1, "eth1", usable=True)], [LinkAddress(1, interface.ip, interface)])
+    assert resolver.resolve(ip_address("fe80::2")) is None

@@ -1,0 +1,48 @@
+"""Forwarding sysctls: set where needed, undone as found."""
+
+from pathlib import Path
+
+from towpath.routes.sysctl import prepare_forwarding, restore
+
+
+def tree(root: Path) -> dict[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def make(root: Path, values: dict[str, str]) -> None:
+    for name, value in values.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value)
+
+
+VALUES = {
+    "ipv4/ip_forward": "0",
+    "ipv6/conf/all/forwarding": "0",
+    "ipv6/conf/all/accept_ra": "1",
+    "ipv6/conf/eth0/accept_ra": "1",
+    "ipv6/conf/eth1/accept_ra": "0",
+    "ipv6/conf/eth2/accept_ra": "2",
+}
+
+
+def test_set_and_restored(tmp_path: Path) -> None:
+    """Forwarding goes on, accept_ra 1 becomes 2, and everything is as before after restoring."""
+    make(tmp_path, VALUES)
+    changed = prepare_forwarding(tmp_path)
+    assert tree(tmp_path) == {
+        **VALUES,
+        "ipv4/ip_forward": "1",
+        "ipv6/conf/all/forwarding": "1",
+        "ipv6/conf/all/accept_ra": "2",
+        "ipv6/conf/eth0/accept_ra": "2",
+    }
+    assert list(changed)[-1] == "ipv6/conf/all/forwarding"
+    restore(changed, proc=tmp_path)
+    assert tree(tmp_path) == VALUES
+
+
+def test_nothing_to_do(tmp_path: Path) -> None:
+    """A node that forwards already is left as it is, and one without IPv6 lacks nothing."""
+    make(tmp_path, {"ipv4/ip_forward": "1"})
+    assert prepare_forwarding(tmp_path) == {}
