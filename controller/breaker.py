@@ -28,6 +28,9 @@ class Breaker:
         """All names that count."""
         return frozenset(self._present | self.held.keys())
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._present or name in self.held
+
     @property
     def look_again_at(self) -> float | None:
         """When a listing can settle what is held; None while nothing is."""

@@ -17,10 +17,13 @@ from msgspec import Struct
 from towpath.controller.kindstore import Problem
 from towpath.controller.manifests import ManifestError, documents, dump
 from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from towpath.controller.routing_nodes import routing_nodes
 from towpath.controller.snapshot import write_atomically
 from towpath.controller.store import Store
+from towpath.model.cluster import Cluster
+from towpath.model.decode import decode_node, encode
 from towpath.model.kinds.kind import API_VERSION
-from towpath.model.reason import Reason
+from towpath.model.reason import InvalidSpecError, Reason
 
 log = structlog.get_logger(__name__)
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -45,6 +48,7 @@ class Directory:
         self._node = node
         self._interval = interval
         self._files: dict[Path, _File] = {}
+        self._is_away = False
         self._objects: dict[tuple[str, str, str], Body] = {}
         self._statuses: dict[tuple[str, str], Body] = {}
         for path in sorted((folder / STATUS).glob("*.yaml")):
@@ -66,16 +70,20 @@ class Directory:
         try:
             found = sorted(path for path in self._folder.rglob("*") if self._wanted(path))
         except OSError as error:
-            self._report([(self._folder, f"cannot be listed: {error.strerror}")])
-            return
+            return self._away(f"cannot be listed: {error.strerror}")
         if not self._folder.is_dir():
-            self._report([(self._folder, "is no folder")])
-            return
+            return self._away("is no folder")
         changed = self._read(found)
-        if changed or due or not self._store.complete:
+        if changed or due or self._is_away or not self._store.complete:
             self._feed()
+        self._is_away = False
         for kind in self._store.kinds:
             self._store.contact(kind, connected=True)
+
+    def _away(self, why: str) -> None:
+        """The folder is not to be read: everything stays as it is."""
+        self._is_away = True
+        self._report([(self._folder, why)])
 
     def _wanted(self, path: Path) -> bool:
         inside = path.relative_to(self._folder).parts
@@ -117,7 +125,7 @@ class Directory:
                     problems.append((path, f"{key[0]}/{key[2]} is in {origin[key].name} already, which counts"))
                 else:
                     objects[key], origin[key] = self._completed(body), path
-        self._objects = objects
+        self._objects = objects = {**self._made_from_nodes(objects), **objects}
         unread = any(file.objects is None for file in self._files.values())
         for kind in self._store.kinds:
             bodies = [body for (one, _, name), body in objects.items() if one == kind and self._concerns(kind, name)]
@@ -127,6 +135,20 @@ class Directory:
             else:
                 self._store.listed(kind, bodies)
         self._report(problems)
+
+    def _made_from_nodes(self, objects: Mapping[tuple[str, str, str], Body]) -> dict[tuple[str, str, str], Body]:
+        """A RoutingNode for every Node, as the controller would make it; one that is written down wins over it."""
+        made: dict[tuple[str, str, str], Body] = {}
+        for kind, _, name in objects:
+            if kind != "Node" or ("RoutingNode", "", name) in objects:
+                continue
+            try:
+                node = decode_node(objects[kind, "", name])
+            except InvalidSpecError:
+                continue  # the store reports it
+            desired = routing_nodes(Cluster(nodes={name: node})).desired
+            made |= {("RoutingNode", "", name): self._completed(encode(one)) for one in desired.values()}
+        return made
 
     def _concerns(self, kind: str, name: str) -> bool:
         return kind != "Node" or not self._node or name == self._node

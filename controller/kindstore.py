@@ -86,20 +86,20 @@ class KindStore:
     def upserted(self, body: Mapping[str, Any]) -> bool:
         """A watch says that this object is there."""
         name = str(body["metadata"]["name"])
-        before = self._summary()
+        before = self._standing(name)
         if self.breaker:
             self.breaker.added(name)
         changed = self._take(name, body)
         self.version = max(self.version, number(body["metadata"].get("resourceVersion", "")))
-        return changed or self._summary() != before
+        return changed or self._standing(name) != before
 
     def deleted(self, name: str) -> bool:
         """A watch says that the object is gone."""
-        before = self._summary()
+        before = self._standing(name)
         if self.breaker:
             self.breaker.deleted(name, now=self._clock())
         self._drop(name)
-        return self._summary() != before
+        return self._standing(name) != before
 
     def gone(self) -> bool:
         """The API server does not know the kind (any more): everything stays, also what vanished just now."""
@@ -108,6 +108,11 @@ class KindStore:
         if self.breaker:
             self.breaker.doubt(now=self._clock())
         return self._summary() != before
+
+    def _standing(self, name: str) -> tuple[object, ...]:
+        """What a change of one object may change for a reader, beside its value."""
+        counts = name in (self.breaker or self._seen)
+        return counts, self.rejected.get(name), len(self.breaker.held) if self.breaker else 0
 
     def _summary(self) -> tuple[object, ...]:
         names = self.breaker.in_force if self.breaker else frozenset(self._seen)

@@ -1,0 +1,96 @@
+"""Manifests are read as Kubernetes reads them."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towpath.controller.manifests import ManifestError, documents, dump
+
+HEAD = "apiVersion: v1\nkind: X\nmetadata: {name: a}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5663:12", "5663:12"),
+        ("1:30:00", "1:30:00"),
+        ("65000:1", "65000:1"),
+        ("2001-01-01", "2001-01-01"),
+        ("on", True),
+        ("Yes", True),
+        ("off", False),
+        ("'on'", "on"),
+        ("1e3", 1000),
+        ("1.5", 1.5),
+        ("10.0", 10),
+        ("010", 8),
+        ("0o10", 8),
+        ("0x1f", 31),
+        ("08", 8),
+        ("-3", -3),
+        ("10.0.0.1", "10.0.0.1"),
+        ("10.0.0.0/26", "10.0.0.0/26"),
+        ("fd00::1", "fd00::1"),
+        ("~", None),
+        ("null", None),
+        ("'5'", "5"),
+    ],
+)
+def test_scalars(text, value):
+    """Booleans of YAML 1.1, but no numbers to the base of sixty and no dates."""
+    (body,) = documents(f"{HEAD}spec: {{v: {text}}}\n")
+    assert body["spec"]["v"] == value
+    assert type(body["spec"]["v"]) is type(value)
+
+
+def test_documents_and_lists():
+    """Several documents, empty ones between, lists in them, JSON as well."""
+    text = f'---\n{HEAD}---\n---\n{{"apiVersion": "v1", "kind": "List", "items": [{{"apiVersion": "v1", "kind": "B", "metadata": {{"name": "b"}}}}]}}\n'
+    assert [body["kind"] for body in documents(text)] == ["X", "B"]
+
+
+def test_labels_are_text():
+    """A boolean or number where a label's value belongs is its text."""
+    (body,) = documents(
+        "apiVersion: v1\nkind: X\nmetadata: {name: 12, labels: {a: yes, b: 5}, annotations: {c: false}}\n"
+    )
+    assert body["metadata"] == {"name": "12", "labels": {"a": "true", "b": "5"}, "annotations": {"c": "false"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "line"),
+        ("- 1", "no object"),
+        ("a: 1", "no kind"),
+        ("apiVersion: v1\nkind: X\n", "metadata.name"),
+        ("apiVersion: v1\nkind: X\nkind: Y\n", "twice"),
+        ("a: !!python/object:os.system {}", "tag"),
+        ("a: !!int x", "invalid literal"),
+    ],
+)
+def test_nonsense(text, message):
+    """Whatever is no manifest says so, and nothing in it is run."""
+    with pytest.raises(ManifestError, match=message):
+        list(documents(text))
+
+
+@given(st.text(max_size=200))
+def test_any_text(text):
+    """Any text gives objects or a ManifestError, nothing else."""
+    with contextlib.suppress(ManifestError):
+        list(documents(text))
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), min_size=1),
+        st.text(st.characters(codec="ascii", exclude_categories=["Cc"])),
+    )
+)
+def test_what_is_written_reads_the_same(data):
+    """Text stays text, whatever it looks like."""
+    body = {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "status": data}
+    assert list(documents(dump(body))) == [body]
