@@ -147,7 +147,8 @@ class Directory:
             except InvalidSpecError:
                 continue  # the store reports it
             desired = routing_nodes(Cluster(nodes={name: node})).desired
-            made |= {("RoutingNode", "", name): self._completed(encode(one)) for one in desired.values()}
+            if name in desired:
+                made["RoutingNode", "", name] = self._completed(encode(desired[name]))
         return made
 
     def _concerns(self, kind: str, name: str) -> bool:
