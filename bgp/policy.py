@@ -13,19 +13,29 @@ The first that applies, in this order:
 tell (``special``): that answer is the same for all of them, so the hot path asks once for each attribute block.
 """
 
+from ipaddress import ip_network
 from typing import Final
 
 from msgspec import Struct
 
 from towpath.bgp.origin import Claim, Origins, Owner
 from towpath.bgp.ranges import Near, Ranges
-from towpath.model.net import Family, Prefix, host_prefix, parse_prefix
+from towpath.model.net import Family, Prefix, host_prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import Session, SpeakerState
 
 MARTIANS: Final[tuple[Prefix, ...]] = tuple(
-    parse_prefix(text)
-    for text in ("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/128", "::1/128", "fe80::/10", "ff00::/8")
+    ip_network(text)
+    for text in (
+        "0.0.0.0/8",
+        "127.0.0.0/8",
+        "224.0.0.0/3",
+        "::/128",
+        "::1/128",
+        "::ffff:0:0/96",  # IPv4 written as IPv6: no other part of the system takes it
+        "fe80::/10",
+        "ff00::/8",
+    )
 )
 
 

@@ -11,6 +11,7 @@ What makes it fast, from the bytes to the table:
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from msgspec import Struct
@@ -33,7 +34,7 @@ from towpath.bgp.update import (
     prefixes,
     split,
 )
-from towpath.model.net import Address, Family, Prefix, from_wire, parse_address
+from towpath.model.net import Address, Family, Prefix, from_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import MaxPrefix
 
@@ -79,8 +80,7 @@ class NextHops:
 
 
 def _address(packed: bytes) -> Address:
-    text = ".".join(map(str, packed)) if len(packed) == 4 else packed.hex(":", 2)
-    return parse_address(text)
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
 class Receiver:

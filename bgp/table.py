@@ -258,7 +258,8 @@ class Table:
         peer.inbound.carry(negotiated.families)
         self._judge_by(peer, self._state)
         for receiver in peer.receivers:
-            if receiver.rib.stale and not preserved(receiver.family, negotiated.restart):
+            carried = receiver.family in negotiated.families
+            if receiver.rib.stale and not (carried and preserved(receiver.family, negotiated.restart)):
                 receiver.rib.sweep()
             if receiver.source.router_id != negotiated.peer_router_id:
                 receiver.source.router_id = negotiated.peer_router_id
