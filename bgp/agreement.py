@@ -9,6 +9,7 @@ from towpath.bgp.nodes import Nodes, NodeView, applies, listens
 from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.bgp import BGPPeerSpec, SecretReference
 from towpath.model.net import Family, family_of
+from towpath.model.reason import Reason
 from towpath.model.speaker import Session
 
 
@@ -34,7 +35,9 @@ class Agreement:
     def mismatch(self, session: Session, peer: BGPPeer) -> str:
         """A sentence on what cannot work between the two nodes; empty where all is well or nothing is known."""
         node = self._nodes.by_name.get(session.peer_node or "")
-        if node is None or session.state == "Withheld" or session.scope == "Reverse":
+        # one that is shut down still takes the mesh session's place on this side
+        runs = session.state == "Active" or session.reason is Reason.SHUTDOWN
+        if node is None or not runs or session.scope == "Reverse":
             return ""
         other = self._other_side(session, peer, node)
         if other is None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec.structs import replace
 
 from towpath.bgp.advertise import block_announcements, is_used
-from towpath.bgp.nodes import NodeView, node_views, router_id
+from towpath.bgp.nodes import Nodes, NodeView, node_views, router_id
 from towpath.bgp.peering import sessions
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
@@ -28,8 +28,11 @@ def speaker_state(
 ) -> SpeakerState:
     """The state of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld."""
     blocks = in_force(cluster.blocks)
-    planned = {session.name: _with_secret(session, secrets) for session in sessions(cluster, node).sessions}
-    facts = settings(cluster, node, own_addresses=own_addresses)
+    nodes = node_views(cluster)
+    planned = {
+        session.name: _with_secret(session, secrets) for session in sessions(cluster, node, nodes=nodes).sessions
+    }
+    facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
     return SpeakerState(
         settings=replace(
             facts, forwarding_preserved=forwarding_preserved, provisional=provisional, severed=tuple(sorted(severed))
@@ -42,13 +45,15 @@ def speaker_state(
         },
         announcements=block_announcements(cluster, node, blocks=blocks),
         blocks=block_owners(blocks),
-        nodes=node_origins(cluster),
+        nodes=node_origins(nodes),
     )
 
 
-def settings(cluster: Cluster, node: str, *, own_addresses: tuple[Address, ...] = ()) -> Settings:
+def settings(
+    cluster: Cluster, node: str, *, nodes: Nodes | None = None, own_addresses: tuple[Address, ...] = ()
+) -> Settings:
     """What the objects say of the speaker as a whole; ``own_addresses`` are those that its kernel has besides."""
-    me = node_views(cluster).by_name.get(node)
+    me = (nodes or node_views(cluster)).by_name.get(node)
     config = cluster.bgp
     addresses = set(own_addresses) | set(me.addresses.values() if me else ())
     return Settings(
@@ -65,7 +70,7 @@ def settings(cluster: Cluster, node: str, *, own_addresses: tuple[Address, ...] 
 
 def origins(cluster: Cluster) -> tuple[dict[Prefix, str], dict[str, NodeOrigin]]:
     """Who owns each block in force, and how paths of each node are known: what block-origin validation asks."""
-    return block_owners(in_force(cluster.blocks)), node_origins(cluster)
+    return block_owners(in_force(cluster.blocks)), node_origins(node_views(cluster))
 
 
 def block_owners(blocks: Mapping[Prefix, IPAMBlock]) -> dict[Prefix, str]:
@@ -73,12 +78,9 @@ def block_owners(blocks: Mapping[Prefix, IPAMBlock]) -> dict[Prefix, str]:
     return {prefix: block.spec.node for prefix, block in blocks.items() if is_used(block)}
 
 
-def node_origins(cluster: Cluster) -> dict[str, NodeOrigin]:
+def node_origins(nodes: Nodes) -> dict[str, NodeOrigin]:
     """The addresses and AS of every node."""
-    return {
-        view.name: NodeOrigin(addresses=tuple(view.addresses.values()), as_number=view.as_number)
-        for view in node_views(cluster)
-    }
+    return {view.name: NodeOrigin(addresses=tuple(view.addresses.values()), as_number=view.as_number) for view in nodes}
 
 
 def _with_secret(session: Session, secrets: Mapping[SecretKey, Secret]) -> Session:

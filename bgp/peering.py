@@ -34,9 +34,12 @@ class Sessions(Struct, frozen=True):
     warnings: tuple[Refusal, ...] = ()
 
 
-def sessions(cluster: Cluster, node: str) -> Sessions:
-    """All sessions of ``node``. A node without RoutingNode has none, with a warning that says so."""
-    nodes = node_views(cluster)
+def sessions(cluster: Cluster, node: str, *, nodes: Nodes | None = None) -> Sessions:
+    """All sessions of ``node``; ``nodes``: the cluster's views where they are at hand.
+
+    A node without RoutingNode has no sessions, and a warning says so.
+    """
+    nodes = nodes or node_views(cluster)
     me = nodes.by_name.get(node)
     if me is None:
         why = Why("RoutingNode", node)
@@ -62,12 +65,17 @@ class _Plan:
 
     def made(self) -> Sessions:
         chosen: dict[tuple[Address, int], tuple[Session, BGPPeer]] = {}
+        named: dict[str, tuple[Session, BGPPeer]] = {}
         for session, peer in (*self._explicit(), *self._reverse()):
-            winner, by = chosen.setdefault((session.peer_address, session.peer_port), (session, peer))
-            if winner is not session and session.scope != "Reverse" and by is not peer:
+            key = (session.peer_address, session.peer_port)
+            # by name too: two that write no port are one, also where their AS numbers lead to different ports
+            found = chosen.get(key) or named.get(session.name)
+            if found is None:
+                chosen[key] = named[session.name] = session, peer
+            elif session.scope != "Reverse" and found[1] is not peer:
                 self._warn(
                     Reason.DUPLICATE_PEER,
-                    f"a session with {_shown(session)} is already asked for by BGPPeer {by.name}",
+                    f"a session with {_shown(session)} is already asked for by BGPPeer {found[1].name}",
                     session.why[0],
                 )
         agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)

@@ -13,6 +13,9 @@ _TOKEN = re.compile(
 )
 
 
+MAX_DEPTH = 32
+
+
 class Selector:
     """A parsed selector; the empty text selects everything, as ``all()`` does."""
 
@@ -60,6 +63,7 @@ class _Parser:
             self._tokens.append((str(match.lastgroup), str(match[str(match.lastgroup)])))
             position = match.end()
         self._at = 0
+        self._depth = 0
 
     def parse(self) -> _Test:
         if not self._tokens:
@@ -107,6 +111,14 @@ class _Parser:
         return tests[0] if len(tests) == 1 else lambda labels: all(test(labels) for test in tests)
 
     def _term(self) -> _Test:
+        self._depth += 1
+        if self._depth > MAX_DEPTH:  # as deep as this calls itself, here and at every match
+            raise ValueError(f"selector {self._text[:40]!r}: nested more than {MAX_DEPTH} deep")
+        test = self._inner_term()
+        self._depth -= 1
+        return test
+
+    def _inner_term(self) -> _Test:
         if self._take("!"):
             inner = self._term()
             return lambda labels: not inner(labels)

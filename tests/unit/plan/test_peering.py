@@ -1,0 +1,294 @@
+"""Who talks to whom (rules 1 to 13)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.plan.worlds import block, by_name, cluster, config, node, peer, shown, warned
+from towpath.bgp.peering import sessions
+
+A, B, C = node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24"), node("c", "10.0.0.10/24")
+PASSWORD = {"secretKeyRef": {"name": "tor", "key": "k"}}
+OTHER = {"secretKeyRef": {"name": "other", "key": "k"}}
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+def test_a_mesh_is_everybody_with_everybody() -> None:
+    """Without any object of ours each node has one session with each other, in the cluster's AS."""
+    world = cluster(A, B, C)
+    assert set(by_name(world, "a")) == {"Mesh-10-0-0-2", "Mesh-10-0-0-10"}
+    session = by_name(world, "a")["Mesh-10-0-0-2"]
+    assert (session.local_as, session.remote_as, session.peer_port, session.peer_node) == (64512, 64512, 179, "b")
+    assert (session.hold_time, session.keepalive_time, session.connect_retry_time, session.restart_time) == (
+        90,
+        30,
+        5,
+        120,
+    )
+    assert session.max_prefix.limit == 256
+    assert not session.multihop
+
+
+def test_the_side_whose_peer_has_the_larger_address_as_text_listens() -> None:
+    """10.0.0.10 sorts before 10.0.0.2 as text, so the node with .2 dials it."""
+    world = cluster(A, B, C)
+    assert by_name(world, "a")["Mesh-10-0-0-2"].passive
+    assert not by_name(world, "b")["Mesh-10-0-0-1"].passive
+    assert by_name(world, "c")["Mesh-10-0-0-2"].passive
+    assert not by_name(world, "b")["Mesh-10-0-0-10"].passive
+
+
+def test_a_mesh_has_a_session_for_each_family_both_have() -> None:
+    """Dual-stack nodes have two sessions, and one with a node that has IPv6 only."""
+    world = cluster(node("a", "10.0.0.1", "fd00::1"), node("b", "10.0.0.2", "fd00::2"), node("c", "fd00::3"))
+    assert set(by_name(world, "a")) == {"Mesh-10-0-0-2", "Mesh-fd00--2", "Mesh-fd00--3"}
+    assert set(by_name(world, "c")) == {"Mesh-fd00--1", "Mesh-fd00--2"}
+
+
+def test_reflectors_have_no_mesh() -> None:
+    """A reflector meshes with nobody, nor anybody with it."""
+    world = cluster(A, B, node("r", "10.0.0.9", routeReflectorClusterID="1.0.0.1"))
+    assert by_name(world, "r") == {}
+    assert set(by_name(world, "a")) == {"Mesh-10-0-0-2"}
+
+
+def test_the_mesh_follows_its_flag_alone() -> None:
+    """clusterRoutes Kubernetes needs no mesh and does not end it."""
+    assert by_name(cluster(A, B, config(nodeToNodeMeshEnabled=False)), "a") == {}
+    assert by_name(cluster(A, B, config(clusterRoutes="Kubernetes")), "a") != {}
+
+
+def test_the_mesh_takes_password_restart_time_and_ports_from_the_configuration() -> None:
+    """The peer's port is the peer's own: node.NAME overrides."""
+    settings = config(
+        listenPort=1179, nodeMeshPassword=PASSWORD, nodeMeshMaxRestartTime="60s", maxPrefixes={"limit": 5}
+    )
+    world = cluster(A, B, settings, config("node.b", listenPort=1790, asNumber=65001))
+    session = by_name(world, "a")["Mesh-10-0-0-2"]
+    assert (session.peer_port, session.remote_as, session.restart_time, session.max_prefix.limit) == (
+        1790,
+        65001,
+        60,
+        5,
+    )
+    assert session.multihop
+    assert session.password_ref is not None
+    assert by_name(world, "b")["Mesh-10-0-0-1"].peer_port == 1179
+
+
+def test_graceful_restart_can_be_off() -> None:
+    """Without graceful restart no session offers a restart time, whatever else is set."""
+    world = cluster(A, B, config(gracefulRestart={"enabled": False}, nodeMeshMaxRestartTime="60s"))
+    assert by_name(world, "a")["Mesh-10-0-0-2"].restart_time is None
+
+
+def test_a_global_peer_is_every_nodes() -> None:
+    """A router outside gets a session from each node, which dials it from its own address."""
+    world = cluster(A, B, peer("tor", peerIP="10.0.0.254", asNumber=65000), config(nodeToNodeMeshEnabled=False))
+    session = by_name(world, "b")["Global-10-0-0-254"]
+    assert (str(session.local_address), session.passive, session.peer_node) == ("10.0.0.2", False, None)
+    assert (session.remote_as, session.peer_port, session.max_prefix.limit, session.ebgp) == (65000, 179, 1000, True)
+
+
+def test_node_peers_are_of_the_nodes_they_name_or_select() -> None:
+    """node and nodeSelector choose; a port that is written is part of the name."""
+    world = cluster(
+        node("a", "10.0.0.1", labels={"rack": "x"}), B,
+        peer("one", node="b", peerIP="10.0.0.254:1790", asNumber=65000),
+        peer("rack", nodeSelector="rack == 'x'", peerIP="10.0.0.253", asNumber=65000, localASNumber=65009),
+        config(nodeToNodeMeshEnabled=False),
+    )  # fmt: skip
+    assert list(by_name(world, "a")) == ["Node-10-0-0-253"]
+    assert by_name(world, "a")["Node-10-0-0-253"].local_as == 65009
+    assert list(by_name(world, "b")) == ["Node-10-0-0-254-p1790"]
+
+
+def test_sources() -> None:
+    """sourceAddress None leaves the address to the kernel; a node without an address of the family cannot use its own."""
+    six = {"peerIP": "fd00::fe", "asNumber": 65000}
+    world = cluster(A, B, peer("six", **six), peer("any", peerIP="fd00::ff", asNumber=65000, sourceAddress="None"))
+    made = by_name(world, "a")
+    assert (made["Global-fd00--fe"].state, made["Global-fd00--fe"].reason) == ("Withheld", "NoAddress")
+    assert (made["Global-fd00--ff"].state, made["Global-fd00--ff"].local_address) == ("Active", None)
+
+
+def test_the_first_in_order_wins_a_key() -> None:
+    """Global before node, then by name; the loser is dropped and its object told."""
+    world = cluster(
+        A, config(nodeToNodeMeshEnabled=False),
+        peer("b-global", peerIP="10.0.0.254", asNumber=65000),
+        peer("a-node", node="a", peerIP="10.0.0.254", asNumber=65001),
+        peer("c-global", peerIP="10.0.0.254:179", asNumber=65002),
+    )  # fmt: skip
+    (session,) = by_name(world, "a").values()
+    assert session.remote_as == 65000
+    assert [text.split(":")[0] for text in warned(world, "a")] == [
+        "DuplicatePeer BGPPeer/c-global spec.peerIP",
+        "DuplicatePeer BGPPeer/a-node spec.peerIP",
+    ]
+
+
+def test_an_explicit_peer_replaces_the_mesh_session_on_both_sides() -> None:
+    """The mesh session stays in the plan, withheld; the reverse of the explicit one does the same at the other end."""
+    world = cluster(A, B, peer("b", node="a", peerIP="10.0.0.2", asNumber=64512, password=PASSWORD))
+    for name, other, scope in (("a", "10-0-0-2", "Node"), ("b", "10-0-0-1", "Reverse")):
+        made = by_name(world, name)
+        assert (made[f"Mesh-{other}"].state, made[f"Mesh-{other}"].reason) == ("Withheld", "DuplicatePeer")
+        assert made[f"{scope}-{other}"].state == "Active"
+        assert made[f"{scope}-{other}"].password_ref is not None
+    assert warned(world, "a") == warned(world, "b") == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "reversed_"),
+    [
+        ({}, True),
+        ({"reversePeering": "Manual"}, False),
+        ({"asNumber": 65000}, False),
+        ({"peerIP": "10.0.0.2:179"}, True),
+        ({"peerIP": "10.0.0.2:1790"}, False),
+    ],
+)
+def test_reverse_peering_by_address(changed: dict, reversed_: bool) -> None:
+    """A peer that is a node, by address, AS and port, makes the other half on that node."""
+    spec = {"node": "a", "peerIP": "10.0.0.2", "asNumber": 64512} | changed
+    world = cluster(A, B, peer("p", **spec), config(nodeToNodeMeshEnabled=False))
+    assert (set(by_name(world, "b")) == {"Reverse-10-0-0-1"}) is reversed_
+
+
+def test_a_reverse_session_carries_all_but_the_local_as() -> None:
+    """The other half answers to the AS that the first side shows, with its own."""
+    spec = {"node": "a", "peerIP": "10.0.0.2", "asNumber": 64512, "localASNumber": 65009, "importPolicy": "All"}
+    world = cluster(A, B, peer("p", **spec, timers={"holdTime": "9s"}), config(nodeToNodeMeshEnabled=False))
+    session = by_name(world, "b")["Reverse-10-0-0-1"]
+    assert (session.local_as, session.remote_as, session.import_policy) == (64512, 65009, "All")
+    assert (session.hold_time, session.keepalive_time) == (9, 3)
+
+
+def test_peers_by_selector() -> None:
+    """Everybody with the reflectors, in each family that both have; the reflectors with everybody, themselves excepted."""
+    reflector = node("r", "10.0.0.9", "fd00::9", labels={"role": "rr"}, routeReflectorClusterID="1.0.0.1")
+    second = node("s", "10.0.0.8", labels={"role": "rr"}, routeReflectorClusterID="1.0.0.1")
+    world = cluster(A, node("b", "10.0.0.2", "fd00::2"), reflector, second, peer("rr", peerSelector="role == 'rr'"))
+    assert set(by_name(world, "b")) == {"Mesh-10-0-0-1", "Global-10-0-0-9", "Global-fd00--9", "Global-10-0-0-8"}
+    assert set(by_name(world, "r")) == {"Global-10-0-0-8", "Reverse-10-0-0-1", "Reverse-10-0-0-2", "Reverse-fd00--2"}
+    assert warned(world, "b") == warned(world, "r") == []
+
+
+def test_a_session_with_oneself_is_none() -> None:
+    """A global peer that is a node is everybody's but its own."""
+    world = cluster(A, B, peer("p", peerIP="10.0.0.1", asNumber=64512), config(nodeToNodeMeshEnabled=False))
+    assert set(by_name(world, "a")) == {"Reverse-10-0-0-2"}
+
+
+def test_one_address_has_one_password() -> None:
+    """The second password of an address is refused, and says so."""
+    world = cluster(
+        A, config(nodeToNodeMeshEnabled=False),
+        peer("one", peerIP="10.0.0.254", asNumber=65000, password=PASSWORD),
+        peer("two", peerIP="10.0.0.254:1790", asNumber=65000, password=OTHER),
+    )  # fmt: skip
+    made = by_name(world, "a")
+    assert made["Global-10-0-0-254"].state == "Active"
+    assert made["Global-10-0-0-254-p1790"].reason == "PasswordConflict"
+    assert warned(world, "a")[0].startswith("PasswordConflict BGPPeer/two")
+
+
+def test_a_peer_that_is_shut_down_is_withheld() -> None:
+    """It stays in the plan, and so does the mesh session that it replaces, withheld too."""
+    world = cluster(A, B, peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, shutdown=True))
+    assert {one.reason for one in by_name(world, "a").values()} == {"Shutdown", "DuplicatePeer"}
+
+
+@pytest.mark.parametrize(
+    ("cluster_wide", "of_node", "of_peer", "expected"),
+    [
+        ({}, {}, {}, (90, 30, 5)),
+        ({"holdTime": "240s"}, {}, {}, (240, 80, 5)),
+        ({"holdTime": "240s", "keepaliveTime": "20s"}, {}, {}, (240, 20, 5)),
+        ({"holdTime": "240s", "keepaliveTime": "20s"}, {"connectRetryTime": "9s"}, {}, (240, 20, 9)),
+        ({"holdTime": "240s"}, {"holdTime": "30s"}, {}, (30, 10, 5)),
+        ({"keepaliveTime": "20s"}, {}, {"timers": {"holdTime": "9s"}}, (9, 3, 5)),
+        ({}, {}, {"timers": {"keepaliveTime": "20s"}, "keepaliveTime": "7s"}, (90, 7, 5)),
+        ({}, {}, {"timers": {"holdTime": "0s"}, "keepaliveTime": "7s"}, (0, 0, 5)),
+        ({}, {}, {"timers": {"holdTime": "6s"}, "keepaliveTime": "20s"}, (6, 2, 5)),
+    ],
+)
+def test_timers(cluster_wide: dict, of_node: dict, of_peer: dict, expected: tuple) -> None:
+    """Peer, then node, then cluster, field by field; keepalives follow the hold time unless something says otherwise."""
+    world = cluster(
+        A, config(timers=cluster_wide), config("node.a", timers=of_node), peer("t", peerIP="10.0.0.254", asNumber=1, **of_peer)
+    )  # fmt: skip
+    session = by_name(world, "a")["Global-10-0-0-254"]
+    assert (session.hold_time, session.keepalive_time, session.connect_retry_time) == expected
+
+
+def test_max_prefixes() -> None:
+    """Unless set: 256 in the mesh, else 1000 or four times the blocks."""
+    blocks = [block(f"10.244.{i >> 2}.{(i & 3) * 64}/26", "a") for i in range(300)]
+    world = cluster(A, B, *blocks, peer("t", peerIP="10.0.0.254", asNumber=1))
+    made = by_name(world, "a")
+    assert (made["Mesh-10-0-0-2"].max_prefix.limit, made["Global-10-0-0-254"].max_prefix.limit) == (256, 1200)
+
+
+@pytest.mark.parametrize(
+    ("objects", "sentence"),
+    [
+        ([peer("p", node="a", peerIP="10.0.0.2", asNumber=65000)], "node b has AS 64512 by the mesh, not 65000"),
+        ([peer("p", node="a", peerIP="10.0.0.2", asNumber=65000), config(nodeToNodeMeshEnabled=False)], "node b has AS 64512, not 65000"),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, reversePeering="Manual"), config(nodeToNodeMeshEnabled=False)],
+            "node b has no session back to a",
+        ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, reversePeering="Manual", password=PASSWORD)],
+            "node b has another password by the mesh",
+        ),
+        ([peer("p", node="b", peerIP="10.0.0.1", asNumber=64512, passive=True)], "both b and a wait for the other to connect"),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512), peer("q", node="b", peerIP="10.0.0.1", asNumber=65001)],
+            "node b expects AS 65001 by BGPPeer q, and ours is 64512",
+        ),
+    ],
+)  # fmt: skip
+def test_mismatches_that_the_objects_show(objects: list, sentence: str) -> None:
+    """What cannot work between two nodes is said on the object that asks for it."""
+    world = cluster(A, B, *objects)
+    assert [text.partition(": ")[2] for name in "ab" for text in warned(world, name) if "BGPPeer/p" in text] == [
+        sentence
+    ]
+
+
+def test_a_large_mesh_is_warned_of() -> None:
+    """A hundred nodes are fine; one more works, with a recommendation."""
+    nodes = [node(f"n{i}", f"10.0.{i}.1") for i in range(101)]
+    assert warned(cluster(*nodes[:100]), "n0") == []
+    assert warned(cluster(*nodes), "n0")[0].startswith("LargeMesh BGPConfiguration/default")
+    assert len(by_name(cluster(*nodes), "n0")) == 100
+
+
+def test_a_node_without_a_routing_node_has_no_sessions() -> None:
+    """It is not known yet; the plan is empty and says so."""
+    assert sessions(cluster(A), "new").sessions == ()
+    assert warned(cluster(A), "new") == ["NoAddress RoutingNode/new: the node has no RoutingNode yet: no sessions"]
+
+
+def test_a_dual_stack_cluster_with_a_router_per_rack() -> None:
+    """The whole of a sample cluster, as a golden file."""
+    world = cluster(
+        node("node-1", "10.0.1.11/24", "fd00:1::11/64", labels={"rack": "1"}),
+        node("node-2", "10.0.1.12/24", "fd00:1::12/64", labels={"rack": "1"}),
+        node("node-3", "10.0.2.13/24", "fd00:2::13/64", labels={"rack": "2"}, asNumber=64513),
+        config(nodeMeshPassword=OTHER, gracefulRestart={"restartTime": "90s"}),
+        config("node.node-2", listenPort=1790),
+        peer("tor-1-v4", nodeSelector="rack == '1'", peerIP="10.0.1.1", asNumber=65000, password=PASSWORD, maxPrefixes={"limit": 50}),
+        peer("tor-1-v6", nodeSelector="rack == '1'", peerIP="fd00:1::1", asNumber=65000, timers={"holdTime": "9s"}),
+        peer("tor-2-v4", nodeSelector="rack == '2'", peerIP="10.0.2.1", asNumber="1.10", localASNumber=64999),
+        peer("looking-glass", peerIP="[fd00:9::9]:1179", asNumber=65009, passive=True, sourceAddress="None"),
+    )  # fmt: skip
+    text = "".join(
+        f"{name}\n" + "".join(f"  {line}\n" for line in shown(sessions(world, name).sessions))
+        for name in ("node-1", "node-2", "node-3")
+    )
+    golden = GOLDEN / "sessions-dual-stack.txt"
+    assert text == golden.read_text()
