@@ -72,8 +72,6 @@ class NodeAgent:
             return True  # what is missing wakes us when it comes
         if not self._kernel.started:
             await self._kernel.start()
-        # routes that were in place once stay while speakers come and go: a speaker that starts later says so (F-bit)
-        self._preserved = self._preserved or self._kernel.state().in_sync
         self.picture = picture
         state = self._plan(picture.cluster)
         if self.state is not None:

@@ -72,7 +72,6 @@ class Bridge:
         self._awaited: frozenset[Prefix] = frozenset()
         """Blackholes that are wanted and were not in the kernel yet."""
         self._settled = asyncio.Event()
-        self._was_in_sync = False
         self.report: Report | None = None
         self.started = False
 
@@ -96,10 +95,19 @@ class Bridge:
 
     def tell(self, state: SpeakerState) -> None:
         """What the speaker should be doing."""
-        self._programmer.carrier(
-            {one.name: one.peer_address for one in state.sessions.values() if one.state == "Active"}
-        )
-        self._link.desire(state)
+        peers = {one.name: one.peer_address for one in state.sessions.values() if one.state == "Active"}
+        self._severed = self._programmer.carrier(peers)
+        settings = msgspec.structs.replace(state.settings, forwarding_preserved=self._preserved)
+        self._told = msgspec.structs.replace(state, settings=settings)
+        self._link.desire(self._told)
+
+    def _greeted(self, instance: str) -> None:
+        """A speaker is there. A fresh one beside an agent that runs on finds the kernel as its predecessor left it."""
+        if self._instance not in (None, instance):
+            self._preserved = self._programmer.status().installed > 0
+            if self._told is not None:
+                self.tell(self._told)
+        self._instance = instance
 
     def _frame(self, frame: FromSpeaker) -> None:
         match frame:
@@ -110,7 +118,6 @@ class Bridge:
             case Sync():
                 self._synced = frame.in_sync
                 self._believe()
-                self._look_whether_in_sync()
                 self._reported()
             case NextHopInterest():
                 self._reach = self._programmer.metrics(frame.addresses)
@@ -213,15 +220,8 @@ class Bridge:
     def _programmed(self) -> None:
         """The programmer has come to rest. Steps look again only where they wait for a blackhole."""
         self._settled.set()
-        self._look_whether_in_sync()
         if self._awaited:
             self._awaited -= self._programmer.blackholed(self._awaited)
             if not self._awaited:
                 self._changed()
         self._reported()
-
-    def _look_whether_in_sync(self) -> None:
-        """The first time that everything is in place the steps must know: from then on a new speaker finds routes kept."""
-        if not self._was_in_sync and self.state().in_sync:
-            self._was_in_sync = True
-            self._changed()

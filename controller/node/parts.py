@@ -42,8 +42,12 @@ class KernelState(Struct, frozen=True):
 class Kernel(Protocol):
     """The routes of this node, through the programmer."""
 
-    async def start(self) -> bool:
-        """Read the kernel; whether routes of ours were found in it."""
+    @property
+    def started(self) -> bool:
+        """Whether the kernel was read."""
+
+    async def start(self) -> None:
+        """Read the kernel; ``OSError``: try again."""
 
     async def desire(self, cluster: Cluster, *, live: bool) -> None:
         """The routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted. ``OSError``: try again."""
@@ -76,7 +80,7 @@ class Speaker(Protocol):
         """Its latest report in this connection."""
 
     def tell(self, state: SpeakerState) -> None:
-        """What it should be doing; differences are sent."""
+        """What it should be doing; whether the kernel's routes outlived its last instance (the F-bit) is filled in."""
 
 
 class Pods(Protocol):

@@ -33,6 +33,12 @@ class CNIPods:
         self._drained: frozenset[Prefix] = frozenset()
         self._reserved: frozenset[Prefix] = frozenset()
         self._served: frozenset[Prefix] = frozenset()
+        self._version = 0
+
+    def changed(self) -> bool:
+        """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
+        before, self._version = self._version, self._local.version()
+        return self._version != before
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> None:
         """Bring the files to what the confirmed blocks say; ``OSError`` where the disk refuses."""
