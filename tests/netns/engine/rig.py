@@ -14,7 +14,7 @@ from towpath.lab.blaster import Blast, end_of_rib, stream
 from towpath.lab.netns import Host
 from towpath.lab.process import Process, run, wait_for
 from towpath.model.kinds.bgp import SecretKey
-from towpath.model.net import Family
+from towpath.model.net import Family, family_of
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, MaxPrefix, Session, Settings
 
@@ -38,7 +38,8 @@ class RecordingTable:
     def established(self, name: str, negotiated: Negotiated) -> None:
         self.negotiated[name] = negotiated
         self.bodies[name] = []
-        self.to_send[name] = b"".join(map(stream, self.routes)) + b"".join(map(end_of_rib, negotiated.families))
+        routes = [blast for blast in self.routes if family_of(blast.first) in negotiated.families]
+        self.to_send[name] = b"".join(map(stream, routes)) + b"".join(map(end_of_rib, negotiated.families))
 
     def updates(self, name: str, bodies: Sequence[bytes]) -> None:
         if self.refuse_updates is not None:
