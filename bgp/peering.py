@@ -105,6 +105,11 @@ class _Plan:
                 address = other.addresses.get(family)
                 if address is None or address == own:
                     continue
+                holder = self._nodes.by_address[address]
+                if holder is not other:
+                    message = f"{address} is the address of node {holder.name} already"
+                    self._warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", other.name, "spec.bgp"))
+                    continue
                 text = str(address)
                 yield Session(
                     name=session_name("Mesh", text),

@@ -45,6 +45,13 @@ def test_a_mesh_has_a_session_for_each_family_both_have() -> None:
     assert set(by_name(world, "c")) == {"Mesh-fd00--1", "Mesh-fd00--2"}
 
 
+def test_two_nodes_with_one_address() -> None:
+    """The first in name order has it; the other is reported and gets no session."""
+    world = cluster(A, B, node("c", "10.0.0.2"))
+    assert by_name(world, "a")["Mesh-10-0-0-2"].peer_node == "b"
+    assert warned(world, "a") == ["DuplicatePeer RoutingNode/c spec.bgp: 10.0.0.2 is the address of node b already"]
+
+
 def test_reflectors_have_no_mesh() -> None:
     """A reflector meshes with nobody, nor anybody with it."""
     world = cluster(A, B, node("r", "10.0.0.9", routeReflectorClusterID="1.0.0.1"))
