@@ -85,7 +85,9 @@ class AgentProcess:
             noticed=self._noticed,
         )
         self._node: NodeAgent
-        self._named: frozenset[SecretKey] = frozenset()
+        self._pods: CNIPods | None = None
+        self._named: frozenset[SecretKey] | None = None
+        """The passwords that the objects name; None before there was a picture: then none is forgotten."""
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
 
@@ -95,15 +97,15 @@ class AgentProcess:
         if saved is not None:
             self._source.store.seed(saved)
         self._passwords.recall()
-        settings, pods = self._settings, None
+        settings = self._settings
         if settings.cni_conf_dir is not None:
-            pods = CNIPods(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
+            self._pods = CNIPods(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,
             kernel=self._bridge,
             speaker=self._bridge,
-            pods=pods,
+            pods=self._pods,
             passwords=self._passwords,
             saved=saved,
         )
@@ -142,7 +144,8 @@ class AgentProcess:
         picture = self._node.picture
         cluster = picture.cluster if picture else self._source.store.cluster()
         set_level(log_severity(cluster, self._settings.node))
-        if self._named != (named := references(cluster)):
+        named = references(cluster)
+        if self._named != named and (picture is not None or self._source.store.complete):
             self._named = named
             self._secret_loop.dirty()
         if first and picture is not None:
@@ -153,6 +156,8 @@ class AgentProcess:
         return settled
 
     async def _read_secrets(self) -> bool:
+        if self._named is None:
+            return True
         before = (self._passwords.held, self._passwords.missing)
         answered = await self._passwords.refresh(self._named)
         if before != (self._passwords.held, self._passwords.missing):
@@ -188,12 +193,14 @@ class AgentProcess:
         return True
 
     async def _keep_time(self) -> None:
-        """Wake the node where only time has passed: the disk counts now, or the API has been away for long."""
+        """Wake the node where only time has passed: the disk counts now, the API has been away for long, pods came or went."""
         await asyncio.sleep(self._node.patience_ends())
         self._node_loop.dirty()
         provisional = False
         while True:
             await asyncio.sleep(1)
+            if self._pods is not None and self._pods.changed():
+                self._status_loop.dirty()
             if self._node.provisional != provisional:
                 provisional = self._node.provisional
                 log.warning("api.away" if provisional else "api.back", remedy="paths of unknown origin are provisional")

@@ -50,6 +50,13 @@ class HostLocal:
                 found.append(Record(address, container.strip(), interface.strip()))
         return sorted(found, key=lambda record: (record.address.version, int(record.address)))
 
+    def version(self) -> int:
+        """A number that changes whenever an address is taken or given back."""
+        try:
+            return self.folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0
+
     def usage(self, blocks: Iterable[tuple[Prefix, Prefix | None]]) -> tuple[BlockReport, ...]:
         """How full each block is; each comes with its pool's cidr."""
         in_use = [record.address for record in self.records() if record.container != OURS]
