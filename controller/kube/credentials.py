@@ -36,13 +36,17 @@ class Credentials:
     @classmethod
     async def from_kubeconfig(cls, path: Path, *, context: str | None = None) -> Self:
         """The current (or the named) context of a kubeconfig."""
+        import yaml
         from kubernetes.aio import client, config
 
         settings = client.Configuration()
         try:
             await config.load_kube_config(config_file=str(path), context=context, client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
+        except (config.ConfigException, OSError, yaml.YAMLError) as error:
             raise UnreachableError(f"kubeconfig {path}: {error}") from error
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            # what the package makes of a file that is YAML and no kubeconfig
+            raise UnreachableError(f"kubeconfig {path}: it is none ({type(error).__name__})") from error
         return cls._from_settings(settings)
 
     @classmethod

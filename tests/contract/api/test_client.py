@@ -1,0 +1,191 @@
+"""The client against servers that misbehave, and the credentials that it presents."""
+
+import asyncio
+import base64
+import time
+
+import pytest
+from aiohttp import web
+
+from towpath.controller.kube.client import KubeApi, Timeouts
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.credentials import Credentials
+from towpath.controller.ports import ApiError, ForbiddenError, UnreachableError
+from towpath.lab.kubernetes import free_ports
+
+
+@pytest.fixture
+async def answering():
+    """A server whose one handler a test sets."""
+    runners = []
+
+    async def start(handler):
+        application = web.Application()
+        application.router.add_route("*", "/{rest:.*}", handler)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        runners.append(runner)
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
+
+
+async def test_too_many_requests(answering):
+    """429 is waited for as long as the server asks, and then tried again; one that asks for long is the caller's affair."""
+    asked = []
+
+    async def handler(request):
+        asked.append(time.monotonic())
+        if len(asked) < 3:
+            return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "0.2"})
+        if len(asked) > 3:
+            return web.json_response({"message": "slow down"}, status=429, headers={"Retry-After": "60"})
+        return web.json_response({"metadata": {"name": "n"}})
+
+    async with await connect(server=await answering(handler)) as api:
+        await api.get("Node", "n")
+        assert asked[2] - asked[0] >= 0.4
+        with pytest.raises(ApiError, match="get Node n: slow down") as caught:
+            await api.get("Node", "n")
+        assert caught.value.retry_after == 60
+        assert len(asked) == 4
+
+
+async def test_deadlines(answering):
+    """A server that takes the request and does not answer is UnreachableError in time, for requests and watches."""
+    ended = asyncio.Event()
+
+    async def handler(request):
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await ended.wait()
+            return response
+        await ended.wait()
+        return web.Response()
+
+    async with await connect(server=await answering(handler), timeouts=Timeouts(request=0.3, watch_silence=0.3)) as api:
+        async with asyncio.timeout(3):
+            with pytest.raises(UnreachableError, match="get Node n: no answer"):
+                await api.get("Node", "n")
+            with pytest.raises(UnreachableError, match="watch Node"):
+                async for _ in api.watch("Node", "1"):
+                    pass
+        ended.set()
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b"<html>bad gateway</html>", 502, UnreachableError),
+        (b'{"message": "nodes is forbidden", "reason": "Forbidden"}', 403, ForbiddenError),
+        (b"", 401, ForbiddenError),
+        (b"no json", 200, UnreachableError),
+        (b"[1]", 200, UnreachableError),
+        (b"", 302, ApiError),
+        (b'{"message": 5}', 500, UnreachableError),
+    ],
+)
+async def test_strange_answers(answering, body, status, error):
+    """Whatever comes back is an ApiError that names verb and kind, never another exception."""
+
+    async def handler(request):
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    async with await connect(server=await answering(handler)) as api:
+        with pytest.raises(error, match="list Node"):
+            await api.list("Node")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"nonsense\n", b'{"type": "ADDED"}\n', b"[]\n", b'{"type": "ERROR", "object": {"message": "x", "code": 500}}\n'],
+)
+async def test_strange_lines(answering, line):
+    """Whatever a watch says is an ApiError if it is no event."""
+
+    async def handler(request):
+        return web.Response(body=line)
+
+    async with await connect(server=await answering(handler)) as api:
+        with pytest.raises(ApiError, match="watch Node"):
+            async for _ in api.watch("Node", "1"):
+                pass
+
+
+async def test_nobody_there():
+    """A refused connection is UnreachableError at once; so is a kubeconfig that is not there."""
+    (port,) = free_ports(1)
+    async with await connect(server=f"http://127.0.0.1:{port}") as api:
+        with pytest.raises(UnreachableError, match="get Node n"):
+            await api.get("Node", "n")
+
+
+async def test_bad_kubeconfig(tmp_path):
+    """Missing, empty or broken, it is UnreachableError with its path."""
+    for text in (None, "", "[", "apiVersion: v1\nkind: Config\n"):
+        path = tmp_path / "config"
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(UnreachableError, match=str(path)):
+            await connect(kubeconfig=path)
+
+
+async def test_service_account_token_is_read_again(tmp_path, monkeypatch, answering):
+    """In a pod the token file is read again when a minute has passed, so that a rotated token is used."""
+    from kubernetes.aio.config import incluster_config
+
+    seen = []
+
+    async def handler(request):
+        seen.append(request.headers.get("Authorization"))
+        return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
+
+    url = await answering(handler)
+    token, authority = tmp_path / "token", tmp_path / "ca.crt"
+    token.write_text("first")
+    authority.write_text("unused")
+    loader = incluster_config.InClusterConfigLoader(
+        str(token), str(authority), environ={"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
+    )
+    monkeypatch.setattr(incluster_config, "InClusterConfigLoader", lambda **_: loader)
+    credentials = Credentials.in_cluster()
+    assert credentials.server == "https://127.0.0.1:1"
+    credentials.server = url
+    credentials.tls = lambda: None
+    async with KubeApi(credentials) as api:
+        await api.list("Node")
+        token.write_text("second")
+        await api.list("Node")
+        loader.token_expires_at = loader.token_expires_at.replace(year=2000)
+        await api.list("Node")
+    assert [value.lower() for value in seen] == ["bearer first", "bearer first", "bearer second"]
+
+
+async def test_kubeconfig_credentials(tmp_path, answering):
+    """Tokens and basic credentials of a kubeconfig are presented; they are in no error and no repr."""
+    seen = []
+
+    async def handler(request):
+        seen.append(request.headers.get("Authorization"))
+        return web.Response(status=403)
+
+    url = await answering(handler)
+    for user, header in (
+        ("token: canary", "Bearer canary"),
+        ("username: me\n    password: canary", f"Basic {base64.b64encode(b'me:canary').decode()}"),
+    ):
+        path = tmp_path / "config"
+        path.write_text(
+            f"apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster:\n    server: {url}\n"
+            f"users:\n- name: u\n  user:\n    {user}\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n"
+        )
+        async with await connect(kubeconfig=path) as api:
+            with pytest.raises(ForbiddenError) as caught:
+                await api.list("Node")
+            assert "canary" not in f"{caught.value!r} {api!r}"
+        assert seen[-1] == header

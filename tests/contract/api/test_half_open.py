@@ -1,0 +1,93 @@
+"""A connection whose other end has vanished without a word is noticed, and the store catches up afterwards."""
+
+import asyncio
+import sys
+import threading
+import time
+
+import pytest
+
+from towpath.controller.kube.client import Timeouts
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.watch import Retry, following
+from towpath.controller.store import Store
+from towpath.lab.netns import Network
+from towpath.lab.process import wait_for
+
+THERE = "chain there { type filter hook input priority 0; tcp dport 8001 drop; }"
+BACK = "chain back { type filter hook output priority 0; tcp sport 8001 drop; }"
+
+
+@pytest.fixture
+def network():
+    with Network("tpk-half") as made:
+        yield made
+
+
+def _in_thread(host, main):
+    """Run a coroutine in a thread of its own that stays inside of a namespace."""
+    outcome = []
+
+    def body():
+        with host.entered():
+            try:
+                outcome.append((asyncio.run(main()), None))
+            except BaseException as error:  # noqa: BLE001  # raised again by the caller
+                outcome.append((None, error))
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    result, error = outcome[0]
+    if error is not None:
+        raise error
+    return result
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "drop"),
+    [
+        (Timeouts(dead_after=4, watch_silence=75), (THERE, BACK)),
+        (Timeouts(dead_after=60, watch_silence=4), (THERE,)),
+    ],
+    ids=["keepalive", "silence"],
+)
+def test_half_open(network, tmp_path, settled, timeouts, drop):
+    """By the kernel's probes, or, where retransmissions of the server still arrive, by the bookmarks that do not come."""
+    server, client = network.host("server"), network.host("client")
+    network.link(server, "eth0", client, "eth0")
+    server.address("192.0.2.1/24", dev="eth0")
+    client.address("192.0.2.2/24", dev="eth0")
+    command = (
+        "-m",
+        "towpath.lab.apiserver",
+        "--listen",
+        "192.0.2.1:8001",
+        "--data",
+        str(tmp_path / "data"),
+        "--bookmarks",
+        "2",
+    )
+    process = server.process(sys.executable, *command, log=tmp_path / "log")
+    wait_for(lambda: "serving" in process.log, deadline=10, what="it serves")
+
+    async def main():
+        store = Store(("Node",))
+        async with (
+            await connect(server="http://192.0.2.1:8001", timeouts=timeouts) as api,
+            following(api, store, retry=Retry(longest=0.5)),
+        ):
+            await api.create("Node", {"metadata": {"name": "before"}})
+            await settled(lambda: "before" in store.cluster().nodes and store.unreachable_for() == 0)
+            server.run("nft", f"table inet cut {{ {'; '.join(drop)}; }}")
+            cut = time.monotonic()
+            await settled(lambda: store.unreachable_for() > 0, deadline=10)
+            noticed = time.monotonic() - cut
+            assert list(store.cluster().nodes) == ["before"]
+            server.run("nft", "delete table inet cut")
+            await settled(lambda: store.unreachable_for() == 0, deadline=12)
+            await api.create("Node", {"metadata": {"name": "after"}})
+            await settled(lambda: "after" in store.cluster().nodes)
+            return noticed
+
+    assert _in_thread(client, main) < 8
