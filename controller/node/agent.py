@@ -134,9 +134,12 @@ class NodeAgent:
         return self._announced == frozenset(state.announcements)
 
     def _knows_passwords(self, picture: Picture) -> bool:
-        """Whether each password was found or is known to be missing: a session must not lose one that was not read yet."""
+        """Whether each password was found or is known to be missing: a session must not lose one that was not read yet.
+
+        On the picture from disk there is nobody to ask: what the run dir kept has to do.
+        """
         wanted = references(picture.cluster)
-        return wanted <= self._passwords.held.keys() | self._passwords.missing.keys()
+        return not picture.live or wanted <= self._passwords.held.keys() | self._passwords.missing.keys()
 
     def _runs_with(self, key: SecretKey) -> bool:
         """Whether a session that uses this password is up, or may be, as far as the speaker has said."""
