@@ -9,16 +9,21 @@ import asyncio
 import gc
 import signal
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
+from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
 from towpath.bgp.table import Table
 from towpath.model.net import Address, Family
+from towpath.model.reason import Reason
 from towpath.model.speaker import (
     NextHopInterest,
     NextHopMetrics,
@@ -90,11 +95,21 @@ class Speaker:
 
     def _apply(self, state: SpeakerState) -> None:
         first, self._state = self._state is None, state
-        self._table.apply(state)
+        self._table.apply(self._as_run(state))
         self._engine.apply(state.settings, sessions=state.sessions, passwords=state.passwords)
         if first:
             log.info("speaker.configured", sessions=len(state.sessions), announcements=len(state.announcements))
         self._poke()
+
+    def _as_run(self, state: SpeakerState) -> SpeakerState:
+        """The state with sessions that lost their secret while they were up: they go on, and so do their routes."""
+        standing = self._engine.states()
+        running = {
+            name: replace(session, state="Active", reason=None)
+            for name, session in state.sessions.items()
+            if session.reason is Reason.SECRET_MISSING and standing.get(name, ("", ""))[0] == State.ESTABLISHED.value
+        }
+        return replace(state, sessions={**state.sessions, **running}) if running else state
 
     def _connected(self) -> None:
         log.info("link.connected")
@@ -210,9 +225,18 @@ class _Watched:
         self._poke()
 
 
+def _bug(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A bug in a callback ends the session or the link that it served, not the process."""
+    error = context.get("exception")
+    # formatted here: a renderer that shows local variables would show frames, and with them passwords
+    trace = "".join(traceback.format_exception(error)) if error is not None else ""
+    log.error("speaker.bug", message=context.get("message"), traceback=trace)
+
+
 async def run(socket_path: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_bug)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)

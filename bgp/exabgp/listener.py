@@ -75,6 +75,8 @@ class Listener:
             self._open(listen, family)
         for door in self._doors.values():
             self._key(door)
+        if self._retry is None:
+            self._told.clear()
 
     def close(self) -> None:
         """Close all sockets."""
@@ -106,7 +108,7 @@ class Listener:
         gone = [peer for peer in door.keys if peer not in wanted]
         if changed or gone:
             # who waits in the queue came in under the old keys and is judged by them
-            self._accept(door)
+            self._accept(door, limit=tcp.BACKLOG)
         for peer in gone:
             del door.keys[peer]
             tcp.set_key(door.sock, peer, None)
@@ -121,8 +123,8 @@ class Listener:
             else:
                 door.keys[peer] = key.secret
 
-    def _accept(self, door: _Door) -> None:
-        for _ in range(_ACCEPTS_A_TURN):
+    def _accept(self, door: _Door, limit: int = _ACCEPTS_A_TURN) -> None:
+        for _ in range(limit):
             try:
                 sock, name = door.sock.accept()
             except (BlockingIOError, InterruptedError):

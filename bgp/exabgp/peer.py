@@ -12,6 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.connection import Connection, Offer, State
@@ -112,6 +113,7 @@ class Peer:
 
     def remove(self) -> None:
         """End the session for good: the peer is told so that it keeps no routes."""
+        self.order = replace(self.order, mode=Mode.WITHHELD)
         self._end(Mode.WITHHELD)
 
     def abandon(self) -> None:
@@ -183,11 +185,11 @@ class Peer:
         self.up = connection
         self._up_since = self._loop.time()
         self._restarting = False
-        self.last_reason = ""
         self._stop_dialling()
         for other in list(self._pending):
             if other.state is State.OPEN_CONFIRM or other.dialled:
                 _collide(other)
+        self.last_reason = ""
         self._changed()
         self._sink.established(self.name, self._negotiated(connection))
 
@@ -349,5 +351,5 @@ class Peer:
 
 
 def _collide(connection: Connection) -> None:
-    loss = Loss(LossKind.REFUSED, _CEASE, _COLLISION)
+    loss = Loss(LossKind.REFUSED, _CEASE, _COLLISION, "another connection was kept")
     connection.close(loss, say=codec.notification(_CEASE, _COLLISION))

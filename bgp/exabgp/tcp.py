@@ -15,7 +15,7 @@ _TOS_CS6 = 0xC0
 _MAXIMUM_KEY = 80
 _UNSENT_BYTES = 131072
 """The kernel takes no more than this ahead of the wire: a KEEPALIVE never waits behind megabytes."""
-_BACKLOG = 512
+BACKLOG = 512
 
 
 def dialling_socket(peer: Address, *, local: Address | None, key: Secret | None, hops: int | None) -> socket.socket:
@@ -44,7 +44,7 @@ def listening_socket(family: Family, address: Address | None, port: int) -> sock
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
         sock.bind((str(address) if address is not None else "", port))
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
     except OSError:
         sock.close()
         raise

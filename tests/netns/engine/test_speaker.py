@@ -15,6 +15,7 @@ from tests.netns.engine.rig import AS_OURS, SECRET, Bird, bird_neighbour, make_s
 from towpath.bgp.link import LinkClient
 from towpath.lab.process import Process
 from towpath.model.net import Address, Family, from_wire, split_wire
+from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import (
     Announcement,
@@ -255,6 +256,23 @@ async def test_a_password_is_seen_nowhere(segment, speaker, path, tmp_path):
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert CANARY.encode() not in file.read_bytes()
+
+
+async def test_a_secret_that_disappears_moves_no_route(segment, speaker, path, tmp_path):
+    """A session that is withheld for want of its secret while it is up keeps its routes and goes on learning."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2", more=f'password "{CANARY}";')}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    session = make_session("tor", "10.9.0.2", password_ref=SECRET)
+    withheld = make_session("tor", "10.9.0.2", password_ref=SECRET, state="Withheld", reason=Reason.SECRET_MISSING)
+    async with agent_at(path, desired(session, passwords={"tor": Secret(CANARY.encode())})) as agent:
+        await until(lambda: len(agent.routes) == 2)
+        since = bird.since("p")
+        agent.client.desire(desired(withheld))
+        await asyncio.to_thread(bird.ask, "disable s4")
+        await until(lambda: agent.routes == {}, what="it goes on learning")
+        await asyncio.to_thread(bird.ask, "enable s4")
+        await until(lambda: len(agent.routes) == 2)
+        assert bird.since("p") == since
 
 
 async def test_an_idle_speaker_costs_next_to_nothing(segment, speaker, path, tmp_path):
