@@ -19,9 +19,9 @@ from towpath.controller.manifests import ManifestError, documents, dump
 from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from towpath.controller.routing_nodes import routing_nodes
 from towpath.controller.snapshot import write_atomically
-from towpath.controller.store import Store
+from towpath.controller.store import Store, read_node
 from towpath.model.cluster import Cluster
-from towpath.model.decode import decode_node, encode
+from towpath.model.decode import encode
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.reason import InvalidSpecError, Reason
 
@@ -70,9 +70,11 @@ class Directory:
         try:
             found = sorted(path for path in self._folder.rglob("*") if self._wanted(path))
         except OSError as error:
-            return self._away(f"cannot be listed: {error.strerror}")
+            self._away(f"cannot be listed: {error.strerror}")
+            return
         if not self._folder.is_dir():
-            return self._away("is no folder")
+            self._away("is no folder")
+            return
         changed = self._read(found)
         if changed or due or self._is_away or not self._store.complete:
             self._feed()
@@ -139,11 +141,11 @@ class Directory:
     def _made_from_nodes(self, objects: Mapping[tuple[str, str, str], Body]) -> dict[tuple[str, str, str], Body]:
         """A RoutingNode for every Node, as the controller would make it; one that is written down wins over it."""
         made: dict[tuple[str, str, str], Body] = {}
-        for kind, _, name in objects:
+        for (kind, _, name), body in objects.items():
             if kind != "Node" or ("RoutingNode", "", name) in objects:
                 continue
             try:
-                node = decode_node(objects[kind, "", name])
+                node = read_node(body)
             except InvalidSpecError:
                 continue  # the store reports it
             desired = routing_nodes(Cluster(nodes={name: node})).desired

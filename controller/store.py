@@ -9,12 +9,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from towpath.controller.kindstore import Decode, KindStore, Problem, Value, number
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, Node
 from towpath.model.decode import decode, decode_node
 from towpath.model.overlap import pools_in_force
-from towpath.model.reason import Reason
+from towpath.model.reason import InvalidSpecError, Reason, Why
 
 FIELDS: Mapping[str, str] = {
     "BGPConfiguration": "configurations",
@@ -29,9 +30,43 @@ FIELDS: Mapping[str, str] = {
 """The kinds that a snapshot can hold, and where it holds them."""
 
 
+class _Entry(Struct):
+    type: str = ""
+    address: str = ""
+    status: str = ""
+
+
+class _NodeSpec(Struct):
+    podCIDR: str | None = None  # noqa: N815  # the API's names
+    podCIDRs: tuple[str, ...] | None = None  # noqa: N815
+    unschedulable: bool | None = None
+
+
+class _NodeStatus(Struct):
+    addresses: tuple[_Entry, ...] | None = None
+    conditions: tuple[_Entry, ...] | None = None
+    nodeInfo: dict[str, Any] | None = None  # noqa: N815
+
+
+class _NodeShape(Struct):
+    """What an API server guarantees of a Node and a folder does not."""
+
+    spec: _NodeSpec | None = None
+    status: _NodeStatus | None = None
+
+
 def decode_any(kind: str, body: Mapping[str, Any]) -> Value:
     """An object of ours or a Node as a value; ``InvalidSpecError`` where it is none."""
-    return decode_node(body) if kind == "Node" else decode(kind, body)
+    return read_node(body) if kind == "Node" else decode(kind, body)
+
+
+def read_node(body: Mapping[str, Any]) -> Node:
+    """A Node of whatever shape; ``InvalidSpecError`` where it has not the shape of one."""
+    try:
+        msgspec.convert(body, _NodeShape)
+    except msgspec.ValidationError as error:
+        raise InvalidSpecError(Why("Node", str(body["metadata"]["name"]), ""), str(error)) from None
+    return decode_node(body)
 
 
 class Store:

@@ -1,6 +1,9 @@
 """The store: the last good version of everything, and nothing dropped because it could not be read."""
 
-from towpath.controller.store import Store
+from hypothesis import given
+from hypothesis import strategies as st
+
+from towpath.controller.store import FIELDS, Store
 from towpath.model.reason import Reason
 
 
@@ -188,3 +191,29 @@ def test_a_restored_backup_is_seen():
     assert not store.went_back
     store.listed("BGPPeer", [_peer(version=50)], version="55")
     assert store.went_back
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**40) | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["addresses", "conditions", "nodeInfo", "podCIDRs", "type", "bgp", "cidr", "timers", "peerIP"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(sorted(FIELDS)), _JSON, _JSON, _JSON)
+def test_any_object(kind, spec, status, labels):
+    """Whatever an object holds, it is in force or a problem; nothing else happens."""
+    store = Store((kind,))
+    metadata = {"name": "default", "uid": "u", "resourceVersion": "1", "labels": labels}
+    store.listed(kind, [{"metadata": metadata, "spec": spec, "status": status}])
+    accepted = getattr(store.cluster(), FIELDS[kind])
+    assert len(accepted) + len(store.problems()) == 1
