@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import sys
 import time
@@ -10,9 +11,11 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from tests.netns.engine.rig import AS_OURS, SECRET, Bird, bird_neighbour, make_session, make_settings
+from tests.netns.engine.rig import AS_OURS, AS_PEER, SECRET, Bird, bird_neighbour, make_session, make_settings
 from towpath.bgp.link import LinkClient
+from towpath.lab.blaster import Blast, Blaster, end_of_rib, message, stream
 from towpath.lab.process import Process
 from towpath.model.net import Address, Family, from_wire, split_wire
 from towpath.model.reason import Reason
@@ -20,6 +23,7 @@ from towpath.model.secret import Secret
 from towpath.model.speaker import (
     Announcement,
     Hello,
+    MaxPrefix,
     NextHopInterest,
     Report,
     Routes,
@@ -273,6 +277,73 @@ async def test_a_secret_that_disappears_moves_no_route(segment, speaker, path, t
         await asyncio.to_thread(bird.ask, "enable s4")
         await until(lambda: len(agent.routes) == 2)
         assert bird.since("p") == since
+
+
+async def test_random_updates_kill_nothing(segment, speaker, path, tmp_path):
+    """A peer that sends mutated UPDATEs loses at most its own session: the process and the other session stay."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    fuzzed = make_session("fuzzed", "10.9.0.3", passive=True, max_prefix=MaxPrefix(10**6))
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    async with agent_at(path, desired(SESSION, fuzzed)) as agent:
+        await until(lambda: len(agent.routes) == 2)
+        since = bird.since("p")
+        sessions = await asyncio.to_thread(mutate_updates, segment[2], random.Random(seed))
+        assert sessions > 3
+        assert speaker.running
+        assert "speaker.bug" not in speaker.log
+        assert bird.since("p") == since
+        # and the fuzzed peer can still come back and be understood
+        blaster = await asyncio.to_thread(established, segment[2])
+        blaster.socket.sendall(stream(GOOD) + end_of_rib(Family.IPV4))
+        await until(lambda: ip_network("20.0.0.0/26") in agent.routes)
+        blaster.close()
+
+
+GOOD = Blast(
+    next_hop=ip_address("10.9.0.3"),
+    local_as=AS_PEER,
+    remote_as=AS_OURS,
+    count=20,
+    first=ip_address("20.0.0.0"),
+    length=26,
+    per_set=5,
+)
+
+
+def established(host) -> Blaster:
+    with host.entered():
+        blaster = Blaster(local=ip_address("10.9.0.3"), local_as=AS_PEER, peer=ip_address("10.9.0.1"))
+    blaster.establish()
+    return blaster
+
+
+def mutate_updates(host, chance: random.Random) -> int:
+    """Send some thousand UPDATEs with random bytes changed; how many sessions that took."""
+    six = replace(GOOD, next_hop=ip_address("fd09::3"), first=ip_address("2001:db8::"), length=64)
+    bodies = [data[19:] for blast in (GOOD, six) for data in messages(stream(blast))]
+    sessions, sent = 0, 0
+    while sent < 3000:
+        blaster = established(host)
+        sessions += 1
+        with contextlib.suppress(OSError):
+            for _ in range(300):
+                body = bytearray(chance.choice(bodies))
+                for _ in range(chance.randrange(1, 4)):
+                    body[chance.randrange(len(body))] = chance.randrange(256)
+                blaster.socket.sendall(message(2, bytes(body[: chance.randrange(4, len(body) + 1)])))
+                sent += 1
+            blaster.socket.sendall(b"\xff" * 19)  # its end, in case it is still up
+        blaster.close()
+    return sessions
+
+
+def messages(data: bytes):
+    while data:
+        length = int.from_bytes(data[16:18], "big")
+        yield data[:length]
+        data = data[length:]
 
 
 async def test_an_idle_speaker_costs_next_to_nothing(segment, speaker, path, tmp_path):
