@@ -265,6 +265,7 @@ class Inbound:
     def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
         self.receivers = receivers
         self.limit = limit
+        self._accepted = (receivers[Family.IPV4].rib.accepted, receivers[Family.IPV6].rib.accepted)
         self.carry(())
 
     def carry(self, families: Iterable[Family]) -> None:
@@ -277,19 +278,20 @@ class Inbound:
     @property
     def accepted(self) -> int:
         """Prefixes accepted, both families."""
-        return sum(len(receiver.rib.accepted) for receiver in self.receivers.values())
+        one, other = self._accepted
+        return len(one) + len(other)
 
     @property
     def room(self) -> int:
         """How many more prefixes may be accepted."""
-        return self.limit.limit - self.accepted
+        one, other = self._accepted
+        return self.limit.limit - len(one) - len(other)
 
     def updates(self, bodies: Sequence[bytes]) -> set[Family]:
         """Take in UPDATEs; returns the families for which End-of-RIB came. Raises ``SessionError``."""
         complete: set[Family] = set()
         ipv4 = self.receivers[Family.IPV4]
-        other = self.receivers[Family.IPV6].rib.accepted
-        mine = ipv4.rib.accepted
+        mine, other = self._accepted
         limit = self.limit.limit
         plain = Family.IPV4 in self.families
         for body in bodies:

@@ -267,8 +267,11 @@ class Table:
         peer.restart.back(now, negotiated.restart.restart_time if negotiated.restart else 0)
         self._complete_if_fresh(peer)
         peer.progress.established_at = peer.progress.heard_at = now
-        peer.progress.graceful = negotiated.restart is not None
+        promised = negotiated.restart.families if negotiated.restart is not None else ()
+        peer.progress.graceful = bool(set(promised) & set(negotiated.families))
         peer.progress.missing = set(negotiated.families)
+        if peer.progress.graceful:
+            peer.progress.missing &= set(promised)
         peer.out = AdjRibOut(negotiated)
         peer.out.touch(self._state.announcements)
         for family in peer.out.uncarried:
