@@ -102,17 +102,22 @@ class Programmer:
         self._audit: asyncio.TimerHandle | None = None
         self._flushing = False
         self._full = False
+        self._blind = False
+        """Something happened that nobody saw: nothing is changed before everything was read."""
         self._closed = False
         self._idle = asyncio.Event()
         self._held: list[Event] = []
         self._reads: set[asyncio.Task[None]] = set()
 
     async def start(self) -> bool:
-        """Open the sockets in the caller's namespace and read everything; whether routes of ours were there already."""
+        """Open the sockets in the caller's namespace and read everything; whether routes of ours were there already.
+
+        ``OSError``: this process may not, or the kernel cannot.
+        """
         self._kernel = self._open()
         self._loop = asyncio.get_running_loop()
-        self._kernel.watch(self._readable)
-        await self._read(full=True)
+        self._kernel.watch(self._hear)
+        await self._read_all(full=True)
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
         return any(table.installed or table.strays for table in self._tables.values())
 
@@ -260,6 +265,9 @@ class Programmer:
         end = self._loop.time() + _TURN
         tables = self._tables.values()
         while self._loop.time() < end:
+            self._hear()  # a replacement must not meet what somebody else has put there meanwhile
+            if self._blind:
+                return
             table = next((table for table in tables if table.waiting), None)
             if table is not None:
                 self._carry_out(table, table.plan(table.take(_SLICE), now=self._loop.time()))
@@ -316,17 +324,18 @@ class Programmer:
 
     # from the kernel
 
-    def _readable(self) -> None:
+    def _hear(self) -> None:
+        """Take in what has happened; while the table is read that waits."""
         try:
-            events = self._kernel.events()
+            while events := self._kernel.events():
+                if self._reading:
+                    self._held += events
+                else:
+                    self._take(events)
         except EventsLostError:
             log.warning("routes.events_lost", remedy="everything is read again")
+            self._blind = True
             self._doubtful()
-            return
-        if self._reading:
-            self._held += events
-        else:
-            self._take(events)
 
     def _take(self, events: list[Event]) -> None:
         for event in events:
@@ -406,20 +415,29 @@ class Programmer:
         self._doubtful(full=self._resolver.size <= _LARGE)
 
     async def _read(self, *, full: bool) -> None:
-        """Read devices, addresses and routes; changes wait meanwhile, the loop does not."""
+        """Read what is in doubt, and once more if that fails."""
+        try:
+            await self._read_all(full=full)
+        except OSError as error:
+            log.warning("routes.read_failed", error=str(error), remedy="it is read again")
+            self._doubtful(full=full)
+
+    async def _read_all(self, *, full: bool) -> None:
+        """Read devices, addresses and routes; changes wait meanwhile, the loop does not. ``OSError`` if refused."""
         self._reading = True
+        blind, self._blind = self._blind, False
         try:
             self._resolver.reset_links(self._kernel.links(), self._kernel.addresses())
             for table in self._tables.values():
                 await self._read_table(table, full=full)
-        except OSError as error:
-            log.warning("routes.read_failed", error=str(error), remedy="it is read again")
-            self._doubtful(full=full)
+        except OSError:
+            self._blind = self._blind or blind
+            raise
         finally:
             self._reading = False
-        held, self._held = self._held, []
-        self._take(held)
-        self._kick()
+            held, self._held = self._held, []
+            self._take(held)
+            self._kick()
 
     async def _read_table(self, table: Table, *, full: bool) -> None:
         metric = self._settings.metric

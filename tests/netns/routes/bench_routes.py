@@ -56,6 +56,24 @@ class Rest:
         await self._event.wait()
 
 
+class Stall:
+    """The longest time that the loop could not turn."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            self.longest = max(self.longest, time.perf_counter() - before - 0.001)
+
+    def stop(self) -> None:
+        self._task.cancel()
+        print(f"{'longest stall of the loop':44} {self.longest * 1000:9.1f} ms")
+
+
 class Stopwatch:
     """Prints wall and CPU time of a block."""
 
@@ -95,6 +113,7 @@ async def ours(node: Host, family: Family, names: list[str]) -> None:
     programmer.desire({}, settings=Settings())
     count = len(names)
     wires = [bytes(to_wire(ip_network(name))) for name in names]
+    stall = Stall()
     one, other = (ip_address(gateway) for gateway in GATEWAYS[family])
     with Stopwatch("towpath add", count=count):
         for frame in frames(family, wires, one):
@@ -133,6 +152,7 @@ async def ours(node: Host, family: Family, names: list[str]) -> None:
             await asyncio.sleep(0)
         programmer.learned(Withdrawn(family, wires[0]))
         await rest.come(want=0)
+    stall.stop()
     programmer.close()
 
 
