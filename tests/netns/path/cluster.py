@@ -1,0 +1,67 @@
+"""Whole clusters for the tests of the path, and what several of them ask."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from towpath.lab import facts
+from towpath.lab.events import RouteEvent, RouteEvents
+from towpath.lab.probe import Flow, Probe, Result
+from towpath.lab.process import wait_for
+from towpath.lab.topology import Lab, Shape
+
+PREFIX = "tpl"
+
+
+@contextlib.contextmanager
+def cluster(shape: Shape, *, pods: int = 1) -> Iterator[Lab]:
+    """A cluster that has converged, with pods on every node; what its programs said last is printed at the end."""
+    with Lab(PREFIX, shape) as lab:
+        try:
+            lab.up()
+            facts.wait_converged(lab)
+            facts.wait_ready(lab)
+            facts.wait_sessions(lab)
+            for node in lab.nodes * pods:
+                lab.add_pod(node)
+            facts.wait_reachable(lab)
+            facts.wait_healthy(lab)
+            yield lab
+        finally:
+            # shown by pytest with a test that fails, and at no other time
+            for name in lab.programs.running():
+                print(f"--- {name}\n" + "\n".join(lab.programs[name].log.splitlines()[-40:]))
+
+
+def between_nodes(lab: Lab) -> tuple[Flow, ...]:
+    """Flows between pods of different nodes, and between pods and the client."""
+    home = {pod.name: pod.node for pod in lab.pods.values()}
+    return tuple(flow for flow in facts.flows(lab) if home.get(flow.source) != home.get(flow.target))
+
+
+@contextlib.contextmanager
+def watched(lab: Lab, *hosts: str) -> Iterator[Callable[[], dict[str, tuple[RouteEvent, ...]]]]:
+    """Watch the routes of hosts; what is given tells the hosts on which some moved, and how."""
+    with contextlib.ExitStack() as stack:
+        watches = {host: stack.enter_context(RouteEvents(lab.host(host))) for host in hosts}
+        yield lambda: {host: events for host, watch in watches.items() if (events := watch.read())}
+
+
+def under_probe(
+    lab: Lab, deed: Callable[[], None], *, watch: tuple[str, ...]
+) -> tuple[Result, dict[str, tuple[RouteEvent, ...]]]:
+    """Do something while packets run on every path; what was lost, and which routes moved on the hosts watched."""
+    with watched(lab, *watch) as moved:
+        with Probe(lab.network, between_nodes(lab), directory=lab.root) as probe:
+            deed()
+        return probe.result, moved()
+
+
+def restarted(lab: Lab, *programs: str) -> None:
+    """``kill -9`` and start again; returns when sessions and agents are as before."""
+    lab.kill(*programs)
+    if any(name.endswith("/speaker") for name in programs):
+        wait_for(lambda: facts.sessions_down(lab), deadline=10, what="the router has lost a session")
+    lab.start(*programs)
+    wait_for(lab.api.ready, deadline=20, what="the API server answers")
+    facts.wait_sessions(lab)
+    facts.wait_healthy(lab)

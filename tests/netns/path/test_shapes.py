@@ -1,0 +1,37 @@
+"""The same path on other networks: next hops off the link, one family, routes from the API alone."""
+
+import pytest
+
+from tests.netns.path.cluster import cluster
+from towpath.lab import facts
+from towpath.lab.topology import Shape
+from towpath.model.net import Family, family_of
+
+
+def test_nodes_behind_a_router_are_reached_through_it() -> None:
+    """Next hops off the link are resolved through the kernel's table: the gateway is the router, and packets pass."""
+    with cluster(Shape(nodes=4, rack_b=2)) as lab:
+        for prefix, owner in facts.blocks(lab).items():
+            if owner in {"node3", "node4"}:
+                router = {Family.IPV4: "192.0.2.1", Family.IPV6: "2001:db8:a::1"}[family_of(prefix)]
+                assert facts.kernel_routes(lab, "node1")[prefix]["gateway"] == router
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_one_family_is_enough(family: Family) -> None:
+    """A cluster of one family works, and has nothing of the other."""
+    with cluster(Shape(nodes=2, families=(family,))) as lab:
+        assert {family_of(prefix) for prefix in facts.blocks(lab)} == {family}
+
+
+def test_routes_come_from_the_api_alone_without_a_mesh() -> None:
+    """``clusterRoutes: Kubernetes``: no iBGP session, the same routes; the router still learns by eBGP."""
+    shape = Shape(nodes=3, configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False})
+    with cluster(shape) as lab:
+        reports = facts.reports(lab)
+        assert {session["remoteAS"] for report in reports.values() for session in report["sessions"]} == {65000}
+        lab.kill("node1/speaker", "node2/speaker", "node3/speaker")
+        lab.add_node("node4")
+        facts.wait_ready(lab, "node4")
+        lab.add_pod("node4")
+        facts.wait_reachable(lab, facts.flows(lab, client=False))
