@@ -11,7 +11,7 @@ import structlog
 from msgspec import Struct
 
 from towpath.bgp.origins import speaker_state
-from towpath.controller.node.gate import Addressing, Picture, addressing, announceable
+from towpath.controller.node.gate import Addressing, Picture, addressing, announceable, needs_blackhole
 from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.secrets import Passwords, references
@@ -31,6 +31,8 @@ class Patience(Struct, frozen=True):
 
     snapshot_after: float = 3.0
     provisional_after: float = 30.0
+    first_words_after: float = 3.0
+    """How long the first state for a speaker waits for a blackhole that does not come."""
 
 
 class NodeAgent:
@@ -57,6 +59,7 @@ class NodeAgent:
         self._saved = saved
         self._patience = patience or Patience()
         self._started = asyncio.get_running_loop().time()
+        self._waiting_since: float | None = None
         self._announced: frozenset[Prefix] = frozenset()
         self.state: SpeakerState | None = None
         """What the speaker was told last."""
@@ -77,6 +80,8 @@ class NodeAgent:
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
+        if self.state is None and picture.live and not self._first_words_ready(state):
+            return False  # a speaker that runs already would withdraw what it is not told
         self._tell(state)
         return self._serve(picture, state)
 
@@ -108,6 +113,13 @@ class NodeAgent:
             severed=self._kernel.severed(),
             own_addresses=self._kernel.own_addresses(),
         )
+
+    def _first_words_ready(self, state: SpeakerState) -> bool:
+        """Whether all blackholes stand, or have been waited for long enough (somebody's route may be in the way)."""
+        now = asyncio.get_running_loop().time()
+        self._waiting_since = self._waiting_since or now
+        blocks = {prefix for prefix in state.announcements if needs_blackhole(prefix)}
+        return self._kernel.blackholed(blocks) == blocks or now - self._waiting_since > self._patience.first_words_after
 
     def _tell(self, state: SpeakerState) -> None:
         """Tell the speaker what may be said now."""
@@ -174,7 +186,7 @@ class NodeAgent:
             live=self.picture.live,
             provisional=self.provisional,
             connected=self._speaker.connected,
-            in_sync=kernel.in_sync and self._speaker.connected,
+            in_sync=kernel.in_sync and self._speaker.report is not None,
             report=self._speaker.report,
             blocks=blocks,
             routes=kernel.routes,

@@ -207,7 +207,7 @@ def test_a_restart_without_its_source(one: OneNode) -> None:
         wait_for(
             lambda: all(p.established for p in one.bird.protocols().values() if p.kind == "BGP"),
             deadline=20,
-            what="sessions are up",
+            what=f"sessions are up: {one.agent.log}\n{one.speaker.log}",
         )
         assert (*here.read(), *there.read()) == ()
     (one.root / "away").rename(one.folder)
