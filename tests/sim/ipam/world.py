@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +45,7 @@ class Network:
 
 
 class FaultyApi:
-    """An ``Api`` whose writes go through a network; reads are the server's own word or nothing."""
+    """An ``Api`` whose writes of blocks and nodes go through a network; reads are the server's own word or nothing."""
 
     def __init__(self, server: FakeApi, network: Network) -> None:
         self.server = server
@@ -57,8 +58,9 @@ class FaultyApi:
         return await self.server.get(kind, name, namespace=namespace)
 
     def __getattr__(self, verb):
-        async def call(*arguments, **options):
-            return await self.network.send(lambda: getattr(self.server, verb)(*arguments, **options))
+        async def call(kind, *arguments, **options):
+            step = lambda: getattr(self.server, verb)(kind, *arguments, **options)  # noqa: E731  # reads as one line
+            return await (self.network.send(step) if kind in ("IPAMBlock", "RoutingNode") else step())
 
         return call
 
@@ -85,7 +87,7 @@ class Replica:
 
     def refresh(self, *kinds: str) -> None:
         """The cache of these kinds sees the present."""
-        for kind in kinds or KINDS:
+        for kind in kinds:
             page = self.world.objects.list(RESOURCES[kind], self.world.everything(kind))
             self.store.listed(kind, page.items, version=str(page.version))
 
@@ -105,6 +107,8 @@ class World:
         self.pods: dict[tuple[str, str], int] = {}
         """Pods by node uid and block name, as they really are."""
         self.sealed: set[tuple[str, str]] = set()
+        self.machines: dict[str, tuple[str, str]] = {}
+        """Machine id and system uuid of every Node there ever was, by uid."""
         self._seen = self.objects.storage.latest
         self._blocks: dict[str, IPAMBlock] = {}
         self._quarantined: dict[str, float] = {}
@@ -156,6 +160,7 @@ class World:
         info = {"machineID": f"m-{machine}", "systemUUID": f"s-{machine}", "operatingSystem": "linux"}
         ready = [{"type": "Ready", "status": "True"}]
         self.put("Node", name, status={"nodeInfo": info, "conditions": ready, "addresses": []})
+        self.machines[self.items("Node")[name]["metadata"]["uid"]] = info["machineID"], info["systemUUID"]
 
     def report(self, name: str) -> None:
         """The node's agent says how full its blocks are; a draining block without pods is sealed by it."""
@@ -180,8 +185,6 @@ class World:
         """Look at every change of a block since the last look."""
         for change in self.objects.storage.changes(RESOURCES["IPAMBlock"].qualified, self._seen):
             self._seen = change.version
-            import json
-
             block = decode("IPAMBlock", json.loads(change.body))
             before = self._blocks.get(change.name)
             if change.type == "ADDED":
@@ -208,7 +211,7 @@ class World:
         old, new = before.spec, after.spec
         assert (old.node, old.machine_id, old.system_uuid) == (new.node, new.machine_id, new.system_uuid), (old, new)
         if old.node_uid != new.node_uid:
-            assert old.machine_id and old.system_uuid, "bound anew without knowing the machine"
+            assert self.machines[new.node_uid] == (old.machine_id, old.system_uuid), "bound to another machine"
         if new.state == "Quarantined" and old.state != "Quarantined":
             self._quarantined[after.name] = self.time
             self._judge_empty(after, "put into quarantine")

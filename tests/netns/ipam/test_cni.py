@@ -1,0 +1,90 @@
+"""The CNI configuration with the real plugins: ptp, host-local and portmap, in namespaces."""
+
+import pytest
+
+from tests.unit.ipam.world import block, pool
+from towpath.ipam.cni import Places, conflist, write
+from towpath.ipam.hostlocal import HostLocal
+from towpath.lab import pods
+from towpath.lab.netns import Network
+from towpath.model.net import Family, parse_prefix
+
+POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
+
+
+@pytest.fixture
+def network():
+    """A network of namespaces that leaves nothing behind."""
+    with Network("tpi") as network:
+        yield network
+
+
+def configured(places: Places, *blocks) -> None:
+    """Write the configuration for these blocks."""
+    write(conflist([one.spec for one in blocks], POOLS, data_dir=places.data_dir), places)
+
+
+def attached(network: Network, node, places: Places, number: int):
+    """A new pod on the node, with its namespace."""
+    host = network.host(f"pod{number}", forwarding=False)
+    return host, pods.add(node, host, folder=places.conf_dir)
+
+
+def test_every_address_of_every_block_is_handed_out_in_both_families(network, tmp_path):
+    """A range of /29 gives eight addresses; the range that is added when they are gone gives eight more."""
+    node = network.host("node")
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    first4, first6 = block("10.99.0.8/29", "n"), block("fd99::8/125", "n", pool="b")
+    configured(places, first4, first6)
+    given = [attached(network, node, places, number) for number in range(8)]
+    for family, prefix in ((Family.IPV4, "10.99.0.8/29"), (Family.IPV6, "fd99::8/125")):
+        addresses = {pod.address(family) for _, pod in given}
+        assert addresses == set(parse_prefix(prefix)), family
+    with pytest.raises(pods.PluginError, match="no IP addresses available"):
+        pods.add(node, network.host("pod8"), folder=places.conf_dir)
+    network.remove_host("pod8")
+    configured(places, first4, first6, block("10.99.0.32/29", "n"), block("fd99::20/125", "n", pool="b"))
+    _, late = attached(network, node, places, 9)
+    assert late.address(Family.IPV4) in parse_prefix("10.99.0.32/29")
+    assert late.address(Family.IPV6) in parse_prefix("fd99::20/125")
+    assert pods.ping(given[0][0], late.address(Family.IPV4), wait=3)
+    assert pods.ping(given[0][0], late.address(Family.IPV6), wait=3)
+    records = HostLocal(places.data_dir)
+    report, _ = records.usage([(first4.spec.cidr, POOLS["a"].spec.cidr), (first6.spec.cidr, POOLS["b"].spec.cidr)])
+    assert (report.in_use, report.capacity) == (8, 8)
+    for host, pod in given:
+        pods.remove(node, host, folder=places.conf_dir, container=pod.container)
+    (report,) = records.usage([(first4.spec.cidr, POOLS["a"].spec.cidr)])
+    assert report.in_use == 0
+
+
+def test_the_first_block_of_a_pool_keeps_network_address_and_gateway_for_itself(network, tmp_path):
+    """Of the pool's first /29 six addresses are given out, and pods reach each other."""
+    node = network.host("node")
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    configured(places, block("10.99.0.0/29", "n"))
+    given = [attached(network, node, places, number) for number in range(6)]
+    assert {str(pod.address(Family.IPV4)) for _, pod in given} == {f"10.99.0.{number}" for number in range(2, 8)}
+    with pytest.raises(pods.PluginError):
+        pods.add(node, network.host("pod7"), folder=places.conf_dir)
+    assert pods.ping(given[0][0], given[5][1].address(Family.IPV4), wait=3)
+
+
+def test_a_drained_block_gives_out_nothing_to_a_stale_configuration(network, tmp_path):
+    """Every free address is reserved; a pod that has one keeps it and can still leave."""
+    node = network.host("node")
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    drained = block("10.99.0.8/29", "n")
+    configured(places, drained)
+    host, pod = attached(network, node, places, 0)
+    records = HostLocal(places.data_dir)
+    in_use = records.reserve_free(drained.spec.cidr, pool=POOLS["a"].spec.cidr)
+    assert in_use == {pod.address(Family.IPV4)}
+    with pytest.raises(pods.PluginError, match="no IP addresses available"):
+        pods.add(node, network.host("pod1"), folder=places.conf_dir)
+    pods.remove(node, host, folder=places.conf_dir, container=pod.container)
+    assert records.reserve_free(drained.spec.cidr, pool=POOLS["a"].spec.cidr) == frozenset()
+    with pytest.raises(pods.PluginError, match="no IP addresses available"):
+        pods.add(node, network.hosts["pod1"], folder=places.conf_dir)
+    records.release_reserved(drained.spec.cidr)
+    assert pods.add(node, network.hosts["pod1"], folder=places.conf_dir).address(Family.IPV4)

@@ -1,0 +1,157 @@
+"""The controller on the API in memory: what it writes, how often, and what it does when it is told no."""
+
+import pytest
+
+from tests.sim.ipam.world import Lease, Network, Replica, World
+from towpath.controller.cluster import KINDS
+from towpath.lab.fake_api import Fault
+
+
+@pytest.fixture
+def world():
+    """A server with two pools."""
+    world = World()
+    world.put("IPPool", "four", spec={"cidr": "10.0.0.0/16"})
+    world.put("IPPool", "six", spec={"cidr": "fd00::/64"})
+    yield world
+    world.close()
+
+
+def settled(world: World) -> Replica:
+    """A controller that has nothing left to do."""
+    replica = Replica(world, Network())
+    for _ in range(4):
+        replica.refresh(*KINDS)
+        replica.step()
+    return replica
+
+
+def writes(world: World) -> list[tuple[str, str]]:
+    """Verbs and kinds of what was asked of the server since the last look, reads left out."""
+    found = [(call.verb, call.kind) for call in world.server.calls if call.verb != "get"]
+    world.server.calls.clear()
+    return found
+
+
+def condition(world: World, kind: str, name: str, type_: str) -> dict:
+    """A condition of an object."""
+    status = world.items(kind)[name].get("status", {})
+    return next(one for one in status["conditions"] if one["type"] == type_)
+
+
+def test_one_more_node_costs_three_writes(world):
+    """Its RoutingNode and a block per family, however many nodes there are; then nothing more."""
+    for number in range(20):
+        world.add_node(f"n{number}", "m")
+    replica = settled(world)
+    world.add_node("new", "m")
+    writes(world)
+    for _ in range(3):
+        replica.refresh(*KINDS)
+        assert replica.step()
+    assert writes(world) == [("create", "RoutingNode"), ("create", "IPAMBlock"), ("create", "IPAMBlock")]
+
+
+def test_a_cache_that_shows_nothing_of_it_does_not_make_it_write_twice(world):
+    """Its own answered writes count."""
+    world.add_node("n1", "m")
+    replica = Replica(world, Network())
+    replica.refresh(*KINDS)
+    replica.step()
+    writes(world)
+    for _ in range(3):
+        assert replica.step()
+    assert writes(world) == []
+
+
+def test_a_claim_that_somebody_else_made_is_read_and_planned_around(world):
+    """A 409 costs one read; the node gets another block in the next pass."""
+    world.add_node("n1", "m")
+    replica = Replica(world, Network())
+    replica.refresh(*KINDS)
+    other = Replica(world, Network())
+    other.refresh(*KINDS)
+    other.step()
+    assert not replica.step()
+    assert replica.step()
+    assert len(world.blocks()) == 2
+
+
+def test_a_node_that_goes_takes_everything_with_it_after_the_quarantine(world):
+    """RoutingNode at once, blocks after the quarantine, the status with the last block."""
+    world.add_node("n1", "m")
+    replica = settled(world)
+    world.report("n1")
+    world.delete("Node", "n1")
+    for _ in range(2):
+        replica.refresh(*KINDS)
+        replica.step()
+    assert world.items("RoutingNode") == {}
+    assert {block.spec.state for block in world.blocks().values()} == {"Quarantined"}
+    assert "n1" in world.items("NodeStatus")
+    world.time += 301
+    for _ in range(2):
+        replica.refresh(*KINDS)
+        replica.step()
+    assert world.blocks() == {}
+    assert world.items("NodeStatus") == {}
+
+
+def test_who_does_not_lead_writes_nothing(world):
+    """Not even in the middle of a pass."""
+    world.add_node("n1", "m")
+    replica = Replica(world, Network())
+    replica.refresh(*KINDS)
+
+    class Once(Lease):
+        asked = 0
+
+        @property
+        def leading(self):
+            self.asked += 1
+            return self.asked == 1
+
+    replica.controller._lease = Once()
+    writes(world)
+    assert not replica.step()
+    assert writes(world) == []
+
+
+def test_objects_say_whether_they_are_accepted(world):
+    """Once, with the field and the reason; an unchanged picture is not written again."""
+    world.put("IPPool", "wrong", spec={"cidr": "10.0.0.0/25"})
+    settled(world)
+    assert condition(world, "IPPool", "four", "Accepted")["status"] == "True"
+    accepted = condition(world, "IPPool", "wrong", "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", "OverlappingPool")
+    assert "spec.cidr" in accepted["message"]
+    writes(world)
+    settled(world)
+    assert not [call for call in writes(world) if call[0] == "patch_status"]
+
+
+def test_a_full_pool_says_so(world):
+    """On the pool and in an event; it stays accepted."""
+    world.put("IPPool", "four", spec={"disabled": True})
+    world.put("IPPool", "small", spec={"cidr": "192.168.0.0/29", "blockSize": 29})
+    for name in ("n1", "n2"):
+        world.add_node(name, "m")
+    settled(world)
+    assert condition(world, "IPPool", "small", "Accepted")["status"] == "True"
+    available = condition(world, "IPPool", "small", "Available")
+    assert (available["status"], available["reason"]) == ("False", "PoolExhausted")
+    assert [event["reason"] for event in world.items("Event").values()] == ["PoolExhausted"]
+
+
+def test_a_conflict_changes_nothing_and_is_tried_again(world):
+    """409 for every change: nothing is decided until the server takes one."""
+    world.add_node("n1", "m")
+    replica = settled(world)
+    world.delete("Node", "n1")
+    replica.refresh(*KINDS)
+    world.server.faults = lambda call: Fault.CONFLICT if call.verb == "replace" else Fault.NONE
+    assert not replica.step()
+    assert {block.spec.state for block in world.blocks().values()} == {"Active"}
+    world.server.faults = lambda _call: Fault.NONE
+    assert replica.step()
+    assert {block.spec.state for block in world.blocks().values()} == {"Quarantined"}

@@ -1,0 +1,77 @@
+"""The CNI configuration as a value, and its two files."""
+
+import json
+from pathlib import Path
+
+from tests.unit.ipam.world import block, pool
+from towpath.ipam.cni import Places, conflist, is_usable, remove, write
+
+POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
+
+
+def ranges(*blocks):
+    """The ranges of a configuration for these blocks."""
+    return conflist([one.spec for one in blocks], POOLS, data_dir=Path("/run/x"))["plugins"][0]["ipam"]["ranges"]
+
+
+def test_a_range_has_the_pool_as_subnet_and_the_block_as_its_ends():
+    """One range set a family, one range a block, in address order."""
+    assert ranges(block("fd99::8/125", "n", pool="b"), block("10.99.0.16/29", "n"), block("10.99.0.8/29", "n")) == [
+        [
+            {"subnet": "10.99.0.0/24", "rangeStart": "10.99.0.8", "rangeEnd": "10.99.0.15", "gateway": "10.99.0.1"},
+            {"subnet": "10.99.0.0/24", "rangeStart": "10.99.0.16", "rangeEnd": "10.99.0.23", "gateway": "10.99.0.1"},
+        ],
+        [{"subnet": "fd99::/64", "rangeStart": "fd99::8", "rangeEnd": "fd99::f", "gateway": "fd99::1"}],
+    ]
+
+
+def test_the_ends_of_the_pool_are_left_out():
+    """Network, gateway and, in IPv4, broadcast address are nobody's."""
+    assert [entry["rangeStart"] for entry in ranges(block("10.99.0.0/29", "n"))[0]] == ["10.99.0.2"]
+    assert [entry["rangeEnd"] for entry in ranges(block("10.99.0.248/29", "n"))[0]] == ["10.99.0.254"]
+
+
+def test_only_active_blocks_give_addresses():
+    """Draining and quarantined ones are not in the ranges; without any the configuration is not usable."""
+    blocks = [block("10.99.0.8/29", "n", state=state) for state in ("Draining", "Quarantined")]
+    assert not is_usable(conflist([one.spec for one in blocks], POOLS, data_dir=Path("/run/x")))
+
+
+def test_a_block_without_a_pool_is_its_own_subnet():
+    """As long as host-local takes it: not /31, /32, /127, /128."""
+    assert ranges(block("10.1.0.0/29", "n", pool=""))[0][0] == {
+        "subnet": "10.1.0.0/29",
+        "rangeStart": "10.1.0.2",
+        "rangeEnd": "10.1.0.6",
+        "gateway": "10.1.0.1",
+    }
+    assert ranges(block("10.1.0.0/31", "n", pool=""), block("fd00::/128", "n", pool="")) == []
+
+
+def test_what_is_not_ours_is_not_removed(tmp_path):
+    """A link of our name that leads elsewhere stays."""
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path)
+    places.link.symlink_to("/elsewhere")
+    remove(places)
+    assert places.link.is_symlink()
+
+
+def test_the_link_is_new_at_every_change_and_dangles_without_the_file(tmp_path):
+    """A runtime that watches its folder sees a rename; after a boot there is nothing behind the link."""
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    configuration = conflist([block("10.99.0.8/29", "n").spec], POOLS, data_dir=places.data_dir)
+    assert write(configuration, places)
+    inode = places.link.lstat().st_ino
+    assert not write(configuration, places)
+    assert places.link.lstat().st_ino == inode
+    grown = conflist(
+        [block("10.99.0.8/29", "n").spec, block("10.99.0.16/29", "n").spec], POOLS, data_dir=places.data_dir
+    )
+    assert write(grown, places)
+    assert places.link.lstat().st_ino != inode
+    assert json.loads(places.link.read_text()) == grown
+    assert [entry.name for entry in places.conf_dir.iterdir()] == ["10-towpath.conflist"]
+    places.file.unlink()
+    assert not places.link.exists()
+    assert places.link.is_symlink()
+    assert write(grown, places)
