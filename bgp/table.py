@@ -8,21 +8,22 @@ Cost: one changed prefix costs that prefix. A changed block or node has only the
 path of receiving is explained in ``receive``, that of deciding in ``rib``.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, Literal, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
 
 from towpath.bgp.attributes import Decoder, PeerView
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.path import NextHop, Source
+from towpath.bgp.peer import Peer, global_settings, identity, judgement
 from towpath.bgp.policy import Policy, never_accepted, standing
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
 from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.receive import Inbound, NextHops, Receiver
-from towpath.bgp.restart import Progress, Restart, kept_families, preserved
+from towpath.bgp.report import report
+from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
 from towpath.model.delta import diff
-from towpath.model.kinds.node import SessionReport
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import (
@@ -31,7 +32,6 @@ from towpath.model.speaker import (
     Report,
     Routes,
     Session,
-    Settings,
     SpeakerState,
     StateChange,
     Withdrawn,
@@ -49,39 +49,8 @@ _TOLD_AT_ONCE: Final = {
     Reason.OWN_BLOCK: "announces {}, which lies in a block of this node",
     Reason.OWN_ADDRESS: "announces {}, an address of this node",
 }
-_State = Literal["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Withheld"]
-
-
-def _identity(session: Session) -> tuple[object, ...]:
-    """What makes it another session, whose routes say nothing of this one's."""
-    return session.peer_address, session.remote_as, session.local_as
-
-
-def _judgement(session: Session) -> tuple[object, ...]:
-    """What the verdicts on a session's paths depend on."""
-    return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node
-
-
-def _global_settings(settings: Settings) -> tuple[object, ...]:
-    """What the verdicts on all paths depend on."""
-    return settings.node, settings.router_id, settings.own_addresses, settings.normal_priority
-
-
-class Peer:
-    """One session of the desired state and everything that is known of it."""
-
-    def __init__(self, session: Session, inbound: Inbound) -> None:
-        self.session = session
-        self.inbound = inbound
-        self.negotiated: Negotiated | None = None
-        self.out: AdjRibOut | None = None
-        self.restart = Restart()
-        self.progress = Progress()
-
-    @property
-    def receivers(self) -> Iterable[Receiver]:
-        """The receiving side, by family."""
-        return self.inbound.receivers.values()
+_Places = dict[Family, tuple[Ranges[bool], Near]]
+"""Prefixes near which verdicts may differ, and the quick look for them."""
 
 
 class Table:
@@ -142,13 +111,13 @@ class Table:
                     if peer.out.waiting:
                         self._kick(name)
 
-    def _adopt_policy(self, before: SpeakerState | None, state: SpeakerState) -> dict[Family, Ranges[bool]] | None:
+    def _adopt_policy(self, before: SpeakerState | None, state: SpeakerState) -> _Places | None:
         """New policies where the state asks for them; returns near which prefixes they differ, None for everywhere."""
         old, new = before.settings if before else None, state.settings
         blocks = diff(before.blocks if before else {}, state.blocks)
         nodes = diff(before.nodes if before else {}, state.nodes)
         refused = diff(never_accepted(before) if before else {}, never_accepted(state))
-        everywhere = old is None or _global_settings(old) != _global_settings(new)
+        everywhere = old is None or global_settings(old) != global_settings(new)
         pools = old is None or (old.pools, old.provisional) != (new.pools, new.provisional)
         changed: dict[Prefix, bool] = dict.fromkeys(
             [*blocks.changed, *blocks.removed, *refused.changed, *refused.removed], True
@@ -164,20 +133,23 @@ class Table:
         }
         own = {prefix: prefix for prefix, node in state.blocks.items() if node == new.node}
         self._own_blocks = {family: Ranges(family, own) for family in Family}
-        return None if everywhere else {family: Ranges(family, changed) for family in Family}
+        if everywhere:
+            return None
+        ranges = {family: Ranges(family, changed) for family in Family}
+        return {family: (each, Near(family, each)) for family, each in ranges.items()}
 
     def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> None:
         peer = self._peers.get(name)
-        if session.state != "Active" or (peer is not None and _identity(peer.session) != _identity(session)):
+        if session.state != "Active" or (peer is not None and identity(peer.session) != identity(session)):
             self._remove(name)
             peer = None
         if peer is None:
             peer = self._peers[name] = Peer(session, self._inbound(session, state))
             self._judge_by(peer, state)
             return
-        judged, peer.session = _judgement(peer.session), session
+        judged, peer.session = judgement(peer.session), session
         peer.inbound.limit = session.max_prefix
-        if judged == _judgement(session):
+        if judged == judgement(session):
             return
         self._judge_by(peer, state)
         self._rejudge(peer, None, decode=True)
@@ -220,18 +192,17 @@ class Table:
                 priority = state.settings.normal_priority[receiver.family is Family.IPV6]
                 receiver.source.preference = NORMAL_LOCAL_PREF_BASE - priority
 
-    def _rejudge(self, peer: Peer, near: Mapping[Family, Ranges[bool]] | None, *, decode: bool = False) -> None:
+    def _rejudge(self, peer: Peer, near: _Places | None, *, decode: bool = False) -> None:
         """Judge held paths again: those near the ranges, or all."""
         for receiver in peer.receivers:
             if near is None:
                 wires = list(receiver.rib)
             else:
-                ranges = near[receiver.family]
+                ranges, quick = near[receiver.family]
                 if not ranges:
                     continue
                 held = receiver.rib.paths()
-                picked = Near(receiver.family, ranges).pick(held)
-                wires = [(wire, held[wire]) for wire in picked if ranges.touches(wire)]
+                wires = [(wire, held[wire]) for wire in quick.pick(held) if ranges.touches(wire)]
             if wires:
                 receiver.rejudge(wires, room=peer.inbound.room, decode=decode)
             if near is None:
@@ -446,51 +417,8 @@ class Table:
 
     def report(self, states: Mapping[str, tuple[str, str]]) -> Report:
         """Counts by session; ``states``: each session's state and last reason, as the engine has them."""
-        reports = []
-        refused: dict[str, dict[str, int]] = {}
-        for name, session in (self._state.sessions if self._state is not None else {}).items():
-            peer = self._peers.get(name)
-            state, reason = states.get(name, ("Idle", ""))
-            if session.state == "Withheld":
-                state, reason = "Withheld", str(session.reason or reason)
-            received = accepted = announced = 0
-            if peer is not None:
-                received = sum(len(receiver.rib) for receiver in peer.receivers)
-                accepted = peer.inbound.accepted
-                announced = peer.out.announced if peer.out is not None else 0
-                counts: dict[str, int] = {}
-                for receiver in peer.receivers:
-                    for why, count in receiver.rib.refusals().items():
-                        counts[why.value] = counts.get(why.value, 0) + count
-                if counts:
-                    refused[name] = counts
-            reports.append(
-                SessionReport(
-                    name=name,
-                    peer=str(session.peer_address),
-                    remote_as=session.remote_as,
-                    state=cast("_State", state),
-                    reason=reason,
-                    received=received,
-                    accepted=accepted,
-                    announced=announced,
-                )
-            )
-        return Report(tuple(reports), refused, self._foreign_paths())
-
-    def _foreign_paths(self) -> tuple[Prefix, ...]:
-        """Own blocks inside which somebody's path is held. Such paths are always among the refused."""
-        found: set[Prefix] = set()
-        for family, own in self._own_blocks.items():
-            if not own:
-                continue
-            near = Near(family, own)
-            for rib in self._ribs(family):
-                for wire in near.pick(rib.refused):
-                    block = own.covering(wire)
-                    if block is not None:
-                        found.add(block)
-        return tuple(sorted(found, key=lambda block: (block.version, block.network_address.packed, block.prefixlen)))
+        sessions = self._state.sessions if self._state is not None else {}
+        return report(sessions, self._peers, states=states, own_blocks=self._own_blocks)
 
     def notices(self) -> list[Notice]:
         """Notices since the last call."""

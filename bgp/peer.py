@@ -1,0 +1,41 @@
+"""A Peer: one session of the desired state and everything that the table knows of it; and what of a session matters."""
+
+from collections.abc import Iterable
+
+from towpath.bgp.outbound import AdjRibOut
+from towpath.bgp.ports import Negotiated
+from towpath.bgp.receive import Inbound, Receiver
+from towpath.bgp.restart import Progress, Restart
+from towpath.model.speaker import Session, Settings
+
+
+def identity(session: Session) -> tuple[object, ...]:
+    """What makes it another session, whose routes say nothing of this one's."""
+    return session.peer_address, session.remote_as, session.local_as
+
+
+def judgement(session: Session) -> tuple[object, ...]:
+    """What the verdicts on a session's paths depend on."""
+    return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node
+
+
+def global_settings(settings: Settings) -> tuple[object, ...]:
+    """What the verdicts on all paths depend on."""
+    return settings.node, settings.router_id, settings.own_addresses, settings.normal_priority
+
+
+class Peer:
+    """One session of the desired state and everything that is known of it."""
+
+    def __init__(self, session: Session, inbound: Inbound) -> None:
+        self.session = session
+        self.inbound = inbound
+        self.negotiated: Negotiated | None = None
+        self.out: AdjRibOut | None = None
+        self.restart = Restart()
+        self.progress = Progress()
+
+    @property
+    def receivers(self) -> Iterable[Receiver]:
+        """The receiving side, by family."""
+        return self.inbound.receivers.values()

@@ -1,0 +1,66 @@
+"""The table's report: counts by session, refusals by reason, own blocks in which others' paths are held."""
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, cast
+
+from towpath.bgp.peer import Peer
+from towpath.bgp.ranges import Near, Ranges
+from towpath.bgp.rib import AdjRibIn
+from towpath.model.kinds.node import SessionReport
+from towpath.model.net import Family, Prefix
+from towpath.model.speaker import Report, Session
+
+_State = Literal["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Withheld"]
+
+
+def report(
+    sessions: Mapping[str, Session],
+    peers: Mapping[str, Peer],
+    *,
+    states: Mapping[str, tuple[str, str]],
+    own_blocks: Mapping[Family, Ranges[Prefix]],
+) -> Report:
+    """``states``: the state and the last reason of each session, as the engine has them."""
+    refused = {name: counts for name, peer in peers.items() if (counts := _refusals(peer))}
+    return Report(
+        tuple(
+            _session(session, peers.get(name), *states.get(name, ("Idle", ""))) for name, session in sessions.items()
+        ),
+        refused,
+        _foreign_paths(own_blocks, peers.values()),
+    )
+
+
+def _session(session: Session, peer: Peer | None, state: str, reason: str) -> SessionReport:
+    if session.state == "Withheld":
+        state, reason = "Withheld", str(session.reason or reason)
+    return SessionReport(
+        name=session.name,
+        peer=str(session.peer_address),
+        remote_as=session.remote_as,
+        state=cast("_State", state),
+        reason=reason,
+        received=sum(len(receiver.rib) for receiver in peer.receivers) if peer is not None else 0,
+        accepted=peer.inbound.accepted if peer is not None else 0,
+        announced=peer.out.announced if peer is not None and peer.out is not None else 0,
+    )
+
+
+def _refusals(peer: Peer) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for receiver in peer.receivers:
+        for reason, count in receiver.rib.refusals().items():
+            counts[reason.value] = counts.get(reason.value, 0) + count
+    return counts
+
+
+def _foreign_paths(own_blocks: Mapping[Family, Ranges[Prefix]], peers: Iterable[Peer]) -> tuple[Prefix, ...]:
+    """Own blocks inside which somebody's path is held, stale or not. Such paths are always among the refused."""
+    found: set[Prefix] = set()
+    ribs: list[AdjRibIn] = [receiver.rib for peer in peers for receiver in peer.receivers]
+    for family, own in own_blocks.items():
+        if own:
+            near = Near(family, own)
+            blocks = [own.covering(wire) for rib in ribs if rib.family is family for wire in near.pick(rib.refused)]
+            found.update(block for block in blocks if block is not None)
+    return tuple(sorted(found, key=lambda block: (block.version, block.network_address.packed, block.prefixlen)))
