@@ -36,12 +36,15 @@ def cache() -> Path:
 
 def kube_apiserver(version: str = KUBERNETES) -> Path:
     """The path of kube-apiserver; the first time this takes minutes."""
-    target = cache() / "kubernetes" / version / "kube-apiserver"
-    if not target.exists():
-        with _locked(target):
-            if not target.exists():
-                _build_kubernetes("kube-apiserver", version=version, target=target)
-    return target
+    return _kubernetes("kube-apiserver", version=version)
+
+
+def kubectl(version: str = KUBERNETES) -> Path:
+    """The path of kubectl: the one on PATH, else built as the API server is."""
+    found = shutil.which("kubectl")
+    if found is not None:
+        return Path(found)
+    return _kubernetes("kubectl", version=version)
 
 
 def etcd() -> Path:
@@ -71,6 +74,15 @@ def go() -> Path:
 def _go_version(path: Path) -> tuple[int, int]:
     match = re.search(r"go(\d+)\.(\d+)", run(str(path), "version", check=False))
     return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _kubernetes(command: str, *, version: str) -> Path:
+    target = cache() / "kubernetes" / version / command
+    if not target.exists():
+        with _locked(target):
+            if not target.exists():
+                _build_kubernetes(command, version=version, target=target)
+    return target
 
 
 @contextmanager
@@ -115,3 +127,21 @@ def _go(folder: Path, *arguments: str) -> str:
     if done.returncode:
         raise ToolError(f"go {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
     return done.stdout
+
+
+def main() -> int:
+    """Make everything that the tests need and no distribution has; says what takes long."""
+    for command, path in (("kube-apiserver", kube_apiserver), ("kubectl", kubectl)):
+        known = (cache() / "kubernetes" / KUBERNETES / command).exists() or (
+            command == "kubectl" and shutil.which(command)
+        )
+        if not known:
+            print(
+                f"building {command} {KUBERNETES} from the Go module proxy: minutes, once", file=sys.stderr, flush=True
+            )
+        path()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,6 +13,7 @@ from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import GoneError, UnreachableError
 from towpath.controller.store import Store
+from towpath.lab import tools
 from towpath.lab.kubernetes import free_ports
 from towpath.lab.process import Process, wait_for
 
@@ -127,7 +128,7 @@ async def test_kubectl(embedded, tmp_path, settled):
     server, api = embedded
 
     def kubectl(*arguments, stdin=None, check=True):
-        command = ["kubectl", "--server", server.url, "--cache-dir", str(tmp_path / "cache"), *arguments]
+        command = [str(tools.kubectl()), "--server", server.url, "--cache-dir", str(tmp_path / "cache"), *arguments]
         environment = {**os.environ, "KUBECONFIG": "/dev/null"}
         return subprocess.run(
             command, input=stdin, capture_output=True, text=True, check=check, env=environment, timeout=30
@@ -145,7 +146,8 @@ async def test_kubectl(embedded, tmp_path, settled):
     assert table.split()[:5] == ["NAME", "CIDR", "BLOCK-SIZE", "DISABLED", "ACCEPTED"]
     assert "10.0.0.0/16" in table
     assert (await run("get", "towpath", "-o", "name")).stdout == "ippool.towpath.io/p0\n"
-    command = ["kubectl", "--server", server.url, "--cache-dir", str(tmp_path / "cache"), "get", "ippools", "--watch"]
+    command = [str(tools.kubectl()), "--server", server.url, "--cache-dir", str(tmp_path / "cache")]
+    command += ["get", "ippools", "--watch"]
     watching = Process(command, log=tmp_path / "watch", environment={"KUBECONFIG": "/dev/null"}).start()
     try:
         await settled(lambda: watching.log.count("10.0.0.0/16") == 1, deadline=20)
