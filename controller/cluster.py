@@ -6,7 +6,7 @@ Only the leader does, and looks at its lease before each write. A refused write 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from towpath.controller.kube.conditions import set_conditions
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node.events import EventFilter
 from towpath.controller.ports import AlreadyExistsError, Api, ApiError, ConflictError, NotFoundError, UnreachableError
-from towpath.controller.routing_nodes import is_current, routing_nodes
+from towpath.controller.routing_nodes import RoutingNodeCache, RoutingNodes
 from towpath.controller.written import OwnWrites
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import Change, Claim, IpamPlan, plan
@@ -95,6 +95,7 @@ class ClusterController:
         self._conditions: dict[Key, Wanted] = {}
         """What was written, or found, last."""
         self._events = EventFilter()
+        self._routing_nodes = RoutingNodeCache()
         self._memory = Memory()
         self._limit = asyncio.Semaphore(CONCURRENCY)
         self._was_leading = False
@@ -120,9 +121,9 @@ class ClusterController:
             restored=self._store.went_back,
         )
         self._memory, self._store.went_back = wished.memory, False
-        nodes = routing_nodes(cluster)
+        nodes = self._routing_nodes.look(cluster)
         done = await self._all(
-            *self._node_writes(cluster, nodes.desired),
+            *self._node_writes(cluster, nodes),
             *self._block_writes(wished),
             *(self._delete_status(cluster, name) for name in wished.statuses),
         )
@@ -237,12 +238,10 @@ class ClusterController:
 
     # -- nodes ----------------------------------------------------------------------------------------------------------
 
-    def _node_writes(self, cluster: Cluster, desired: Mapping[str, RoutingNode]) -> Iterable[Awaitable[bool]]:
-        for name, wanted in desired.items():
-            actual = cluster.routing_nodes.get(name)
-            if actual is None or not is_current(actual, wanted):
-                yield self._put_node(wanted, actual)
-        for name in sorted(cluster.routing_nodes.keys() - desired.keys()):
+    def _node_writes(self, cluster: Cluster, nodes: RoutingNodes) -> Iterable[Awaitable[bool]]:
+        for name in nodes.outdated:
+            yield self._put_node(nodes.desired[name], cluster.routing_nodes.get(name))
+        for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys()):
             yield self._delete_node(cluster.routing_nodes[name])
 
     async def _put_node(self, wanted: RoutingNode, actual: RoutingNode | None) -> bool:

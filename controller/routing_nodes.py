@@ -25,21 +25,53 @@ U = TypeVar("U")
 
 
 class RoutingNodes(Struct, frozen=True):
-    """The RoutingNodes that should be, by name, and the annotations that were refused."""
+    """The RoutingNodes that should be, by name, those that are not as they should be, and refused annotations."""
 
     desired: Mapping[str, RoutingNode]
+    outdated: tuple[str, ...]
     refusals: tuple[Refusal, ...]
 
 
 def routing_nodes(cluster: Cluster) -> RoutingNodes:
     """One RoutingNode for each node that runs Linux and is not left out by ``towpath.io/exclude``."""
-    refusals: list[Refusal] = []
-    desired = {
-        name: routing_node(node, before=cluster.routing_nodes.get(name), refusals=refusals)
-        for name, node in sorted(cluster.nodes.items())
-        if not is_excluded(node) and not node.meta.deletion_timestamp
-    }
-    return RoutingNodes(desired, tuple(refusals))
+    return RoutingNodeCache().look(cluster)
+
+
+class _Entry(Struct, frozen=True):
+    node: Node
+    before: RoutingNode | None
+    desired: RoutingNode
+    refusals: tuple[Refusal, ...]
+    outdated: bool
+
+
+class RoutingNodeCache:
+    """What was made of a Node is good as long as neither it nor its RoutingNode is another value: told by identity."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+
+    def look(self, cluster: Cluster) -> RoutingNodes:
+        """The RoutingNodes that this snapshot should have."""
+        self._entries = {
+            name: self._entry(name, node, cluster.routing_nodes.get(name))
+            for name, node in cluster.nodes.items()
+            if not is_excluded(node) and not node.meta.deletion_timestamp
+        }
+        ordered = sorted(self._entries.items())
+        return RoutingNodes(
+            desired={name: entry.desired for name, entry in ordered},
+            outdated=tuple(name for name, entry in ordered if entry.outdated),
+            refusals=tuple(refusal for _, entry in ordered for refusal in entry.refusals),
+        )
+
+    def _entry(self, name: str, node: Node, before: RoutingNode | None) -> _Entry:
+        known = self._entries.get(name)
+        if known is not None and known.node is node and known.before is before:
+            return known
+        refusals: list[Refusal] = []
+        desired = routing_node(node, before=before, refusals=refusals)
+        return _Entry(node, before, desired, tuple(refusals), before is None or not is_current(before, desired))
 
 
 def routing_node(node: Node, *, before: RoutingNode | None, refusals: list[Refusal]) -> RoutingNode:

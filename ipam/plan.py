@@ -73,22 +73,25 @@ def plan(
     seen = observe(cluster, memory=memory, now=now, restored=restored)
     pools = pools_by_family(cluster)
     quarantine = quarantine_time(cluster)
+    reports = _Reports(cluster)
     changes: list[Change] = []
     deletions: list[IPAMBlock] = []
     for name in sorted(cluster.blocks):
         block = cluster.blocks[name]
         node = cluster.nodes.get(block.spec.node)
         entry = seen.memory.quarantined.get((block.meta.uid, block.meta.resource_version))
-        change = _transition(block, node, cluster)
+        change = _transition(block, node, reports)
         if change is not None:
             changes.append(change)
         elif entry is not None and block.spec.pool and now - entry.since >= quarantine:
             deletions.append(block)
     changed = {change.block.name: change.spec for change in changes}
     blocks = {block.name: changed.get(block.name, block.spec) for block in in_force(cluster.blocks).values()}
-    claims = _Claims(cluster, pools=pools, seen=seen, blocks=blocks, uncertain=uncertain or {}, barred=barred)
+    claims = _Claims(
+        cluster, pools=pools, seen=seen, blocks=blocks, uncertain=uncertain or {}, barred=barred, reports=reports
+    )
     claims.make()
-    back, spare = _give_back(cluster, blocks=blocks, memory=memory, now=now)
+    back, spare = _give_back(cluster, blocks=blocks, reported=reports, memory=memory, now=now)
     changes += [change for change in back if change.block.name not in changed]
     return IpamPlan(
         claims=tuple(claims.made),
@@ -126,7 +129,9 @@ def same_machine(block: IPAMBlockSpec, node: Node) -> bool:
     return all(recorded) and recorded == present
 
 
-def _transition(block: IPAMBlock, node: Node | None, cluster: Cluster) -> Change | None:
+def _transition(
+    block: IPAMBlock, node: Node | None, reports: Mapping[str, Mapping[Prefix, BlockReport]]
+) -> Change | None:
     """The change that a block's owner or its own state asks for; blocks made by hand are their maker's."""
     spec = block.spec
     if not spec.pool or block.meta.deletion_timestamp:
@@ -141,7 +146,7 @@ def _transition(block: IPAMBlock, node: Node | None, cluster: Cluster) -> Change
         known = replace(spec, machine_id=node.machine_id, system_uuid=node.system_uuid)
         return Change(block, known, Why("Node", node.meta.name, "status.nodeInfo"))
     if spec.state == "Draining":
-        report = _reports(cluster, spec.node).get(spec.cidr)
+        report = reports[spec.node].get(spec.cidr)
         if report is not None and report.drained and not report.in_use:
             return Change(block, replace(spec, state="Quarantined"), Why("NodeStatus", spec.node, "status.blocks"))
     return None
@@ -159,6 +164,7 @@ class _Claims:
         blocks: Mapping[str, IPAMBlockSpec],
         uncertain: Mapping[str, IPAMBlockSpec],
         barred: Collection[Prefix],
+        reports: Mapping[str, Mapping[Prefix, BlockReport]],
     ) -> None:
         self.made: list[Claim] = []
         self.refusals: list[Refusal] = []
@@ -171,6 +177,7 @@ class _Claims:
                 self._own.setdefault((spec.node, family_of(spec.cidr)), []).append(spec)
         self._uncertain = uncertain
         self._barred = barred
+        self._reports = reports
         self._spaces: dict[str, Space] = {}
         self._waiting: dict[str, list[str]] = {}
 
@@ -207,7 +214,7 @@ class _Claims:
         active = [spec for spec in own if spec.state == "Active"]
         if not active:
             return 1
-        reports = _reports(self._cluster, node.meta.name)
+        reports = self._reports[node.meta.name]
         if not all(spec.cidr in reports for spec in active):
             return 0  # it has not even used what it got last
         ipam = self._cluster.ipam
@@ -264,7 +271,7 @@ class _Claims:
         reported = [key for key in self._seen.missing if self._cluster.nodes[key[0]].ready]
         for name, prefix in reported:
             node = self._cluster.nodes[name]
-            report = _reports(self._cluster, name).get(prefix)
+            report = self._reports[name].get(prefix)
             if report is None or not report.in_use:
                 continue
             holders = {
@@ -288,7 +295,12 @@ class _Claims:
 
 
 def _give_back(
-    cluster: Cluster, *, blocks: Mapping[str, IPAMBlockSpec], memory: Memory, now: float
+    cluster: Cluster,
+    *,
+    blocks: Mapping[str, IPAMBlockSpec],
+    reported: Mapping[str, Mapping[Prefix, BlockReport]],
+    memory: Memory,
+    now: float,
 ) -> tuple[list[Change], dict[str, float]]:
     """Blocks to drain because they have been spare for long, and since when the others have been."""
     changes: list[Change] = []
@@ -304,7 +316,7 @@ def _give_back(
     for key, names in active.items():
         if key in busy or (len(names) == 1 and blocks[names[0]].pool in cluster.pools):
             continue
-        reports = _reports(cluster, key[0])
+        reports = reported[key[0]]
         if not all(blocks[name].cidr in reports for name in names):
             continue
         spare = _spare(cluster, [cluster.blocks[name] for name in sorted(names)], reports=reports)
@@ -338,9 +350,18 @@ def _orphaned_statuses(cluster: Cluster) -> tuple[str, ...]:
     return tuple(sorted(gone - {block.spec.node for block in cluster.blocks.values()})) if gone else ()
 
 
-def _reports(cluster: Cluster, node: str) -> dict[Prefix, BlockReport]:
-    status = current_report(cluster, node)
-    return {report.cidr: report for report in status.status.blocks} if status and status.status else {}
+class _Reports(dict[str, dict[Prefix, BlockReport]]):
+    """How full the blocks of a node are, by node; made from its status when first asked for."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    def __missing__(self, node: str) -> dict[Prefix, BlockReport]:
+        status = current_report(self._cluster, node)
+        found = {report.cidr: report for report in status.status.blocks} if status and status.status else {}
+        self[node] = found
+        return found
 
 
 def _within(spans: Sequence[Span], pool: Span) -> Iterable[Span]:
