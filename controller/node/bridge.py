@@ -164,7 +164,7 @@ class Bridge:
             ignored_interfaces=configuration.ignored_interfaces,
             excluded=pools if configuration.program_cluster_routes == "Disabled" else (),
         )
-        self._programmer.desire(static, settings=settings)
+        self._programmer.desire(static, settings=settings, complete=live)
         self._live = live
         self._believe()
         self._awaited = blackholes - self._programmer.blackholed(blackholes)
