@@ -169,8 +169,8 @@ class AgentProcess:
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = self._node.status(before=self._writer.written, now=stamp)
         self._unready_because = unready(status)
-        if status is None:
-            return True
+        if status is None or self._node.picture is None or not self._node.picture.live:
+            return True  # nobody is there to read it
         found = self._bridge.found(self._source.store.cluster())
         try:
             wait = await self._writer.offer(status, found, now=now)

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from towpath.controller.kindstore import Problem
 from towpath.controller.manifests import ManifestError, documents, dump
-from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError, UnreachableError
 from towpath.controller.routing_nodes import routing_nodes
 from towpath.controller.snapshot import write_atomically
 from towpath.controller.store import Store, read_node
@@ -227,6 +227,8 @@ class Directory:
     def _write(self, kind: str, name: str, body: Body) -> Body:
         kept: Body = {"apiVersion": body.get("apiVersion", API_VERSION), "kind": kind, "metadata": {"name": name}}
         kept["status"] = body.get("status") or {}
+        if not self._folder.is_dir():
+            raise UnreachableError(f"write status of {kind} {name}: {self._folder} is no folder")  # never made by us
         if self._statuses.get((kind, name)) != kept:
             try:
                 write_atomically(self._folder / STATUS / f"{kind}-{name}.yaml", dump(kept).encode(), mode=0o644)

@@ -55,7 +55,7 @@ def configure(*, process: str, style: Format, stream: TextIO | None = None) -> N
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.WriteLoggerFactory(file=target),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # a log line is rare, and a cached logger outlives its stream
     )
     structlog.contextvars.bind_contextvars(process=process)
     root = logging.getLogger()

@@ -2,6 +2,8 @@
 
 import io
 import json
+import logging
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,15 +17,25 @@ from towpath.controller.node.events import EventFilter, event
 from towpath.model.secret import Secret
 
 
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Logging of the test run is as it was before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    ours.set_level("Info")
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+
+
 @pytest.fixture
 def lines() -> io.StringIO:
     """The JSON log of this process."""
     stream = io.StringIO()
     ours.configure(process="test", style="json", stream=stream)
-    yield stream
-    ours.set_level("Info")
-    structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
+    return stream
 
 
 def test_a_secret_is_stars_wherever_it_is(lines: io.StringIO) -> None:
@@ -40,7 +52,7 @@ def test_the_level_follows_the_configuration(lines: io.StringIO) -> None:
     log.debug("one")
     ours.set_level("Debug")
     log.debug("two")
-    assert ours.logging.getLogger("exabgp").level == ours.logging.INFO
+    assert logging.getLogger("exabgp").level == logging.INFO
     ours.set_level("Error")
     log.warning("three")
     log.error("four")
@@ -49,7 +61,7 @@ def test_the_level_follows_the_configuration(lines: io.StringIO) -> None:
 
 def test_messages_of_libraries_are_events(lines: io.StringIO) -> None:
     """The standard library's records come out as ours."""
-    ours.logging.getLogger("aiohttp").warning("slow %s", "thing")
+    logging.getLogger("aiohttp").warning("slow %s", "thing")
     found = json.loads(lines.getvalue())
     assert (found["event"], found["logger"], found["message"]) == ("library.message", "aiohttp", "slow thing")
 
