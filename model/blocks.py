@@ -1,32 +1,29 @@
 """Which blocks count, and where a node is: decided here, once, for everybody who reads the objects."""
 
-from bisect import bisect_right
 from collections.abc import Mapping
 
 from towpath.model.cluster import IPAMBlock, RoutingNode
-from towpath.model.net import Family, Interface, Prefix, family_of
+from towpath.model.net import Family, Interface, Prefix
 
 
 def in_force(blocks: Mapping[str, IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
-    """The blocks of a snapshot that count, by CIDR: of those that overlap the oldest, of equally old ones the first by name.
+    """The blocks of a snapshot that count, by CIDR: those that no older one overlaps, of equally old ones by name.
 
-    Blocks of every state are judged: an older one in quarantine keeps a younger one out of force.
+    Blocks of every state are judged, and one that is out of force itself still bars those younger than it: what two
+    nodes could both have used does not come into force by the going of a third.
     """
-    chosen: dict[Prefix, IPAMBlock] = {}
-    # chosen ranges never overlap, so only the one that starts last before our end can be in the way
-    starts: dict[Family, list[int]] = {family: [] for family in Family}
-    ends: dict[Family, list[int]] = {family: [] for family in Family}
-    for block in sorted(blocks.values(), key=lambda found: (found.meta.creation_timestamp, found.name)):
-        cidr = block.spec.cidr
-        family = family_of(cidr)
-        first, last = int(cidr.network_address), int(cidr.broadcast_address)
-        position = bisect_right(starts[family], last)
-        if position and ends[family][position - 1] >= first:
-            continue
-        starts[family].insert(position, first)
-        ends[family].insert(position, last)
-        chosen[cidr] = block
-    return chosen
+    barred: set[str] = set()
+    # prefixes overlap only by containing each other: walked in order, those around the present one form a stack
+    around: list[tuple[int, int, tuple[str, str]]] = []
+    ordered = sorted(blocks.values(), key=lambda one: (one.spec.cidr.version, one.spec.cidr))
+    for block in ordered:
+        cidr, age = block.spec.cidr, (block.meta.creation_timestamp, block.name)
+        while around and (around[-1][0] != cidr.version or around[-1][1] < int(cidr.network_address)):
+            around.pop()
+        for _, _, other in around:
+            barred.add(max(age, other)[1])
+        around.append((cidr.version, int(cidr.broadcast_address), age))
+    return {block.spec.cidr: block for block in ordered if block.name not in barred}
 
 
 def node_addresses(node: RoutingNode) -> Mapping[Family, Interface]:

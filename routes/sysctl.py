@@ -31,7 +31,7 @@ def prepare_forwarding(proc: Path = PROC) -> dict[str, str]:
 
 def restore(changed: Mapping[str, str], *, proc: Path = PROC) -> None:
     """Undo ``prepare_forwarding``, last change first; devices that are gone are passed over."""
-    for name, value in reversed(changed.items()):
+    for name, value in reversed(list(changed.items())):
         if (proc / name).exists():
             (proc / name).write_text(value)
 

@@ -110,6 +110,15 @@ def test_overlap() -> None:
         assert sorted(map(str, chosen)) == ["10.244.0.64/26", "10.244.1.0/26", "10.244.2.0/26", "fd00:244::/122"]
 
 
+def test_overlap_of_three() -> None:
+    """A block that is out of force still bars the younger ones inside it: no third one's going hands a range over."""
+    first = block("10.244.0.0/26", "a", created="2026-01-01T00:00:00Z")
+    wide = block("10.244.0.0/24", "b", created="2026-02-01T00:00:00Z")
+    inner = block("10.244.0.128/26", "c", created="2026-03-01T00:00:00Z")
+    assert sorted(map(str, in_force({one.name: one for one in (first, wide, inner)}))) == ["10.244.0.0/26"]
+    assert sorted(map(str, in_force({one.name: one for one in (wide, inner)}))) == ["10.244.0.0/24"]
+
+
 @pytest.mark.parametrize(
     ("given", "found", "expected"),
     [
