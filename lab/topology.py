@@ -282,10 +282,13 @@ class Lab:
         number = node_number(place.index)
         host = self.network.host(name)
         self.network.plug(self.host(f"switch-{place.rack}"), host)
+        # a machine has the same MAC after a reboot: with another one its neighbours would talk to the old for a while
+        host.ip("link", "set", "dev", "eth0", "address", f"02:00:00:00:00:{number:02x}")
         self._address(host, RACKS[place.rack], number, device="eth0")
         self._default_route(host, RACKS[place.rack])
         if self.shape.mode == "api":
             self.network.plug(self.host("mgmt"), host, "mgmt0")
+            host.ip("link", "set", "dev", "mgmt0", "address", f"02:00:00:00:01:{number:02x}")
             host.address(str(MANAGEMENT.interface(Family.IPV4, number)), dev="mgmt0")
         for kind in ("run", "state", "cni"):
             self.node_directory(name, kind).mkdir(parents=True, exist_ok=True)

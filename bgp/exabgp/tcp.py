@@ -16,6 +16,9 @@ _MAXIMUM_KEY = 80
 _UNSENT_BYTES = 131072
 """The kernel takes no more than this ahead of the wire: a KEEPALIVE never waits behind megabytes."""
 BACKLOG = 512
+_PROBE_SECONDS = 3
+_PROBES = 127
+"""Most that the kernel allows: a peer that is only silent is judged by the hold timer, long before they run out."""
 
 
 def dialling_socket(peer: Address, *, local: Address | None, key: Secret | None, hops: int | None) -> socket.socket:
@@ -55,6 +58,11 @@ def tune(sock: socket.socket, family: Family, *, hops: int | None) -> None:
     """Options of every session's socket; ``hops``: the TTL that we send with, None for the kernel's default."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    # a peer that has rebooted answers a probe with RST: whoever dials it knows in seconds, not at the next KEEPALIVE
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _PROBE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _PROBE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
     if family is Family.IPV6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _TOS_CS6)
         if hops is not None:

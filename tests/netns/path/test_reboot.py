@@ -29,7 +29,8 @@ def test_a_rebooted_node_has_its_blocks_and_pods_again(lab: Lab) -> None:
     lab.start("node2/speaker", "node2/agent")
     facts.wait_ready(lab, "node2")
     lab.add_pod("node2")
-    facts.wait_converged(lab)
+    # node3 dials node2 and was told nothing: it must find out long before its next KEEPALIVE
+    facts.wait_converged(lab, deadline=15)
     facts.wait_reachable(lab)
     assert facts.blocks(lab) == before
 
