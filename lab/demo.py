@@ -18,7 +18,7 @@ from towpath.lab.events import RouteEvents
 from towpath.lab.probe import Probe, Result, unreached
 from towpath.lab.process import run, wait_for
 from towpath.lab.table import paint, table
-from towpath.lab.topology import ROOT, Lab, Shape
+from towpath.lab.topology import Lab, Shape
 from towpath.model.net import family_of
 
 PREFIX = "tpdemo"
@@ -249,10 +249,10 @@ def shrink(lab: Lab, story: Story) -> None:
     story.check(not unreached(lab.network, facts.flows(lab)), "all other paths carry packets as before")
 
 
-def machine() -> set[str]:
+def machine(prefix: str) -> set[str]:
     """What the demo must leave as it was: namespaces, devices and routes of this machine."""
     return {
-        *(f"namespace {line}" for line in run("ip", "netns", "list").splitlines() if line.startswith(f"{PREFIX}-")),
+        *(f"namespace {line}" for line in run("ip", "netns", "list").splitlines() if line.startswith(f"{prefix}-")),
         *(f"device {line.split(':')[1].strip()}" for line in run("ip", "-o", "link").splitlines()),
         *(f"route {line.strip()}" for line in run("ip", "-4", "route").splitlines()),
         *(f"route {line.strip()}" for line in run("ip", "-6", "route").splitlines() if "expires" not in line),
@@ -284,7 +284,7 @@ def clean(lab: Lab, story: Story, before: set[str]) -> None:
         signal.signal(number, signal.SIG_IGN)
     lab.down()  # first of all: nobody may be reading what is printed
     story.chapter("Cleaning up")
-    left = (machine() - before) | processes(lab.root)
+    left = (machine(lab.network.prefix) - before) | processes(lab.root)
     if lab.root.exists():
         left.add(f"files in {lab.root}")
     story.check(
@@ -296,12 +296,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the cluster running, to play with")
+    parser.add_argument("--prefix", default=PREFIX, help="first part of the namespaces' names (default %(default)s)")
     arguments = parser.parse_args(argv)
-    Lab(PREFIX).down()  # what an earlier one may have left
-    before = machine()
+    prefix: str = arguments.prefix
+    Lab(prefix).down()  # what an earlier one may have left
+    before = machine(prefix)
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    lab, story = Lab(PREFIX, Shape(nodes=3)), Story()
+    lab, story = Lab(prefix, Shape(nodes=3)), Story()
     keep = False
     try:
         tell(lab, story)
@@ -323,7 +325,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(paint(f"\nAll {story.held} checks held, in {took:.0f} s.", "green", "bold"), flush=True)
     if keep:
-        print(f"\nIt keeps running; its files are in {ROOT / PREFIX}.\n{cli.hints(PREFIX)}")
+        print(f"\nIt keeps running; its files are in {lab.root}.\n{cli.hints(prefix)}")
     return 0
 
 
