@@ -84,7 +84,7 @@ def opened(prefix: str) -> Lab:
 
 def known_host(lab: Lab, name: str) -> str:
     """The name, if the lab has such a host."""
-    hosts = (*lab.nodes, *lab.pods, "tor", "client", "api", *(n for n in lab.programs.running() if n.startswith("ctl")))
+    hosts = (*lab.nodes, *lab.pods, "tor", "client", "api", *(n for n in lab.program_names if n.startswith("ctl")))
     if name not in hosts:
         raise LabError(f"there is no host {name}; there are {', '.join(hosts)}")
     return name
@@ -99,10 +99,8 @@ def known_node(lab: Lab, name: str) -> str:
 
 def known_program(lab: Lab, name: str) -> str:
     """The name, if the lab has such a program, running or not."""
-    names = {"api", "tor", *(f"ctl{n}" for n in range(1, lab.shape.controllers + 1))}
-    names |= {f"{node}/{part}" for node in lab.nodes for part in ("agent", "speaker")}
-    if name not in names:
-        raise LabError(f"there is no program {name}; there are {', '.join(sorted(names))}")
+    if name not in lab.program_names:
+        raise LabError(f"there is no program {name}; there are {', '.join(lab.program_names)}")
     return name
 
 
@@ -183,6 +181,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     try:
         return run(arguments)
+    except BrokenPipeError:  # whoever read this has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (LabError, NotReadyError, PluginError, WaitError) as error:
         print(f"{error}", file=sys.stderr)
         return 1

@@ -246,6 +246,14 @@ class Lab:
         ]
         return configuration(neighbours, local_as=TOR_AS, router_id="192.0.2.1", log=self.root / "tor" / "bird.log")
 
+    @property
+    def program_names(self) -> tuple[str, ...]:
+        """All programs that belong to the lab, running or not."""
+        if self.shape.mode == "none":
+            return ("tor",)
+        controllers = (f"ctl{number}" for number in range(1, self.shape.controllers + 1))
+        return ("api", "tor", *controllers, *(f"{node}/{part}" for node in self.nodes for part in PARTS))
+
     # -- programs: names are api, ctl1, tor, node1/agent, node1/speaker ------------------------------------------------
 
     def start(self, *names: str) -> None:

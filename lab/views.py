@@ -53,8 +53,9 @@ def pods(lab: Lab) -> str:
 
 def programs(lab: Lab) -> str:
     """All programs."""
+    running = {name: lab.programs[name].running for name in lab.program_names}
     rows = [
         (name, lab.programs[name].pid if runs else "", paint("runs", "green") if runs else paint("ended", "red"))
-        for name, runs in lab.programs.running().items()
+        for name, runs in running.items()
     ]
     return table(("program", "pid", "state"), rows)
