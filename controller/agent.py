@@ -18,6 +18,7 @@ import structlog
 from towpath.controller.health import Health
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
+from towpath.controller.node import forwarding
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.events import EventFilter, event
@@ -98,6 +99,10 @@ class AgentProcess:
             self._source.store.seed(saved)
         self._passwords.recall()
         settings = self._settings
+        try:
+            forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
+        except OSError as error:
+            log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
         if settings.cni_conf_dir is not None:
             self._pods = CNIPods(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
         self._node = NodeAgent(

@@ -10,6 +10,7 @@ import shutil
 import structlog
 
 from towpath.controller.agent import only_one
+from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove
 from towpath.routes.programmer import Programmer
@@ -23,6 +24,7 @@ def main(settings: AgentSettings) -> int:
         if settings.cni_conf_dir is not None:
             remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
         asyncio.run(_remove_routes())
+        forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
         settings.snapshot.unlink(missing_ok=True)
         shutil.rmtree(settings.run_dir, ignore_errors=True)
     log.info("cleanup.done", run_dir=str(settings.run_dir))

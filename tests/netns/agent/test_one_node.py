@@ -143,6 +143,11 @@ def ours(host: Host) -> set[str]:
     return {str(ip_network(one["dst"])) for one in found}
 
 
+def forwarding(host: Host) -> set[str]:
+    """Whether a host forwards, in both families."""
+    return set(host.run("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding").split())
+
+
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[OneNode]:
     """The node, not started; its run dir lies on tmpfs."""
@@ -227,9 +232,11 @@ def test_no_password_is_in_any_file_or_log(one: OneNode) -> None:
 
 
 def test_cleanup_leaves_nothing(one: OneNode) -> None:
-    """After cleanup there is no route, no CNI configuration and no file of ours."""
+    """After cleanup there is no route, no CNI configuration and no file of ours, and sysctls are what they were."""
+    one.node.sysctl(net__ipv4__ip_forward=0, net__ipv6__conf__all__forwarding=0)
     one.start()
     one.converged()
+    assert forwarding(one.node) == {"1"}
     one.agent.stop()
     one.speaker.stop()
     one.node.run(
@@ -237,6 +244,7 @@ def test_cleanup_leaves_nothing(one: OneNode) -> None:
         *("--state-dir", str(one.root / "state"), "--cni-conf-dir", str(one.cni)),
     )
     assert ours(one.node) == set()
+    assert forwarding(one.node) == {"0"}
     assert list(one.cni.iterdir()) == []
     assert not one.run_dir.exists()
     assert not (one.root / "state" / "snapshot").exists()

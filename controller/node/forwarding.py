@@ -1,0 +1,31 @@
+"""Sysctls of the node: set so that it forwards, and recorded for as long as this boot, so that cleanup can undo them.
+
+The record keeps the oldest value of each, whatever number of agents ran in between.
+"""
+
+import json
+from pathlib import Path
+
+from towpath.controller.snapshot import write_atomically
+from towpath.routes import sysctl
+
+
+def prepare(record: Path, *, proc_sys: Path) -> None:
+    """Let the node forward packets; ``OSError`` where the kernel refuses."""
+    changed = sysctl.prepare_forwarding(proc_sys / "net")
+    if changed:
+        write_atomically(record, json.dumps({**changed, **_recorded(record)}).encode())
+
+
+def undo(record: Path, *, proc_sys: Path) -> None:
+    """Put back what ``prepare`` changed."""
+    sysctl.restore(_recorded(record), proc=proc_sys / "net")
+    record.unlink(missing_ok=True)
+
+
+def _recorded(record: Path) -> dict[str, str]:
+    try:
+        found = json.loads(record.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}

@@ -1,0 +1,259 @@
+"""The steps of a node, with kernel, speaker and CNI that only take notes."""
+
+import asyncio
+import base64
+from collections.abc import Collection, Iterable
+from ipaddress import ip_network
+
+from tests.unit.agent.worlds import FakeApi, cluster
+from towpath.controller.kindstore import Problem
+from towpath.controller.node.agent import NodeAgent, Patience
+from towpath.controller.node.gate import Addressing
+from towpath.controller.node.parts import KernelState
+from towpath.controller.secrets import Passwords, references
+from towpath.model.cluster import Cluster
+from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus, SessionReport
+from towpath.model.net import Address, Prefix
+from towpath.model.reason import Reason
+from towpath.model.speaker import Report, SpeakerState
+from towpath.routes.plan import static_routes
+
+V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
+
+
+class Parts:
+    """Source, kernel, speaker and CNI of node a in one; ``said`` is what was told, in order."""
+
+    def __init__(self) -> None:
+        self.present = cluster()
+        self.complete = True
+        self.away = 0.0
+        self.started = False
+        self.standing: set[Prefix] = set()
+        self.refuses = False
+        """The kernel installs nothing."""
+        self.connected = True
+        self.report: Report | None = None
+        self.told: list[SpeakerState] = []
+        self.said: list[tuple[str, frozenset[Prefix]]] = []
+
+    def unreachable_for(self) -> float:
+        return self.away
+
+    def cluster(self) -> Cluster:
+        return self.present
+
+    def problems(self) -> tuple[Problem, ...]:
+        return ()
+
+    async def start(self) -> None:
+        self.started = True
+
+    async def desire_routes(self, world: Cluster, *, live: bool) -> None:
+        wanted = {prefix for prefix, route in static_routes(world, "a").items() if route.type == "blackhole"}
+        self.said.append(("kernel", frozenset(wanted)))
+        if live and not self.refuses:
+            self.standing = wanted
+
+    def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
+        return frozenset(self.standing.intersection(prefixes))
+
+    def state(self) -> KernelState:
+        return KernelState(in_sync=True, routes=RouteReport(), problems=())
+
+    def own_addresses(self) -> tuple[Address, ...]:
+        return ()
+
+    def severed(self) -> tuple[str, ...]:
+        return ()
+
+    def found(self, world: Cluster) -> RoutingNodeStatus | None:
+        return RoutingNodeStatus() if world.nodes else None
+
+    def tell(self, state: SpeakerState) -> None:
+        self.told.append(state)
+        self.said.append(("speaker", frozenset(state.announcements)))
+
+
+class Pods:
+    """CNI that takes notes."""
+
+    def __init__(self) -> None:
+        self.written: list[Addressing] = []
+
+    def desire(self, world: Cluster, addressing: Addressing) -> None:
+        assert world.blocks is not None
+        self.written.append(addressing)
+
+    def usage(
+        self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
+    ) -> tuple[BlockReport, ...]:
+        return tuple(BlockReport(cidr=one, in_use=0, capacity=len(world.blocks)) for one in (*blocks, *draining))
+
+
+class Kernel:
+    """The kernel's face of the parts: its ``desire`` is about routes."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.parts, "desire_routes" if name == "desire" else name)
+
+
+def secret_api() -> FakeApi:
+    api = FakeApi()
+    api.put("Secret", "tor", namespace="ns", data={"password": base64.b64encode(b"x").decode()})
+    return api
+
+
+async def agent(
+    parts: Parts, *, saved: Cluster | None = None, api: FakeApi | None = None, patience: Patience | None = None
+) -> tuple[NodeAgent, Pods]:
+    passwords = Passwords(api or secret_api(), namespace="ns", file=None)
+    await passwords.refresh(references(cluster()))
+    pods = Pods()
+    made = NodeAgent(
+        "a",
+        source=parts,
+        kernel=Kernel(parts),
+        speaker=parts,
+        pods=pods,
+        passwords=passwords,
+        saved=saved,
+        patience=patience,
+    )
+    return made, pods
+
+
+async def test_nothing_is_told_before_the_picture_is_complete() -> None:
+    """Without a complete picture neither kernel nor speaker nor CNI hears anything."""
+    parts = Parts()
+    parts.complete = False
+    node, pods = await agent(parts)
+    assert await node.step()
+    assert (parts.said, pods.written, parts.started) == ([], [], False)
+
+
+async def test_a_block_is_in_the_kernel_before_it_is_announced() -> None:
+    """First the blackhole, then the announcement, then the addresses."""
+    parts = Parts()
+    node, pods = await agent(parts)
+    assert await node.step()
+    assert parts.said == [("kernel", {V4, V6}), ("speaker", {V4, V6})]
+    assert pods.written[0].usable == (V4, V6)
+
+
+async def test_a_block_is_withdrawn_before_its_blackhole_goes() -> None:
+    """When a block goes, the speaker hears of it before the kernel."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    await node.step()
+    parts.said.clear()
+    parts.present = cluster(blocks={name: one for name, one in parts.present.blocks.items() if one.spec.cidr != V6})
+    await node.step()
+    assert parts.said[:2] == [("speaker", {V4}), ("kernel", {V4})]
+
+
+async def test_a_speaker_hears_nothing_while_a_blackhole_is_awaited() -> None:
+    """A speaker that runs already would withdraw what the first words lack; after a while they are said anyway."""
+    parts = Parts()
+    parts.refuses, parts.standing = True, {V4}
+    node, pods = await agent(parts, patience=Patience(first_words_after=0.05))
+    assert not await node.step()
+    assert parts.told == []
+    assert pods.written == []
+    await asyncio.sleep(0.06)
+    assert not await node.step()
+    assert set(parts.told[-1].announcements) == {V4}
+
+
+async def test_an_announcement_stays_while_its_blackhole_is_repaired() -> None:
+    """A blackhole that somebody deleted does not withdraw the block."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    await node.step()
+    parts.refuses = True
+    parts.standing.clear()
+    await node.step()
+    assert set(parts.told[-1].announcements) == {V4, V6}
+
+
+async def test_from_disk_only_what_still_stands_is_announced() -> None:
+    """Without the API server: sessions, and blocks whose blackhole outlived the last process; no CNI, no new route."""
+    parts = Parts()
+    parts.complete, parts.standing = False, {V6}
+    node, pods = await agent(parts, saved=cluster(), patience=Patience(snapshot_after=0))
+    await node.step()
+    assert set(parts.told[-1].announcements) == {V6}
+    assert parts.told[-1].sessions
+    assert pods.written == []
+    assert parts.standing == {V6}
+
+
+async def test_the_api_wins_over_the_disk() -> None:
+    """The picture from disk serves until the API has answered."""
+    parts = Parts()
+    parts.complete = False
+    node, pods = await agent(parts, saved=cluster(), patience=Patience(snapshot_after=0))
+    await node.step()
+    parts.complete = True
+    await node.step()
+    assert node.picture is not None
+    assert node.picture.live
+    assert pods.written[-1].usable == (V4, V6)
+
+
+async def test_a_password_that_was_not_read_yet_holds_the_first_words_back() -> None:
+    """A running session must not lose its password because the agent was faster than its Secrets."""
+    parts = Parts()
+    passwords = Passwords(secret_api(), namespace="ns", file=None)
+    node = NodeAgent("a", source=parts, kernel=Kernel(parts), speaker=parts, pods=None, passwords=passwords, saved=None)
+    await node.step()
+    assert parts.told == []
+    await passwords.refresh(references(parts.present))
+    await node.step()
+    assert len(parts.told[-1].passwords) == 1
+
+
+async def test_a_deleted_secret_spares_the_session_that_is_up() -> None:
+    """The password stays with an established session, is a condition, and goes when the session has gone."""
+    parts, api = Parts(), secret_api()
+    node, _ = await agent(parts, api=api)
+    await node.step()
+    (name,) = parts.told[-1].passwords
+    api.objects.clear()
+    await node._passwords.refresh(references(parts.present))
+    parts.report = Report(sessions=(SessionReport(name=name, peer="", remote_as=1, state="Established"),))
+    await node.step()
+    assert list(parts.told[-1].passwords) == [name]
+    status = node.status(before=None, now="now")
+    assert status is not None
+    assert [one.type for one in status.conditions if one.reason == "SecretMissing"] == ["SecretMissing"]
+    parts.report = Report(sessions=(SessionReport(name=name, peer="", remote_as=1, state="Active"),))
+    await node.step()
+    assert parts.told[-1].passwords == {}
+    assert parts.told[-1].sessions[name].reason is Reason.SECRET_MISSING
+
+
+async def test_paths_are_provisional_after_half_a_minute() -> None:
+    """The API server away for more than 30 s: the speaker is told so."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    for away, expected in ((29.0, False), (31.0, True), (0.0, False)):
+        parts.away = away
+        await node.step()
+        assert parts.told[-1].settings.provisional is expected
+
+
+async def test_a_bad_object_is_in_the_status() -> None:
+    """What the store refused is a condition of the node that names object and field."""
+    parts = Parts()
+    problem = Problem("BGPPeer", "bad", Reason.INVALID_SPEC, "must be 1 to 4294967294", field="spec.asNumber")
+    parts.problems = lambda: (problem,)
+    node, _ = await agent(parts)
+    await node.step()
+    status = node.status(before=None, now="now")
+    assert status is not None
+    (found,) = [one for one in status.conditions if one.type == "InvalidSpec"]
+    assert found.message == "BGPPeer/bad spec.asNumber: must be 1 to 4294967294"
