@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from towpath.lab.bench.result import Result, compared
 from towpath.lab.bench.rig import DUT, DUT_AS, PEER, PEER_AS, Rig, bird_receiver, manifests, rig
 from towpath.lab.process import Process, wait_for
-from towpath.model.net import Family
+from towpath.model.net import Address, Family, parse_prefix
 
 ROUTES = 100_000
 SHAPES: dict[str, int | None] = {"packed": None, "10 a set": 10, "1 an UPDATE": 1}
@@ -47,10 +47,16 @@ def one_run(family: Family, *, per_set: int | None, towpath: bool) -> float:
             here.bird(here.dut, "bird", bird_receiver(family))
         before = here.routes(family)
         blast(here, family, routes=ROUTES, per_set=per_set)
-        done = here.wait_routes(family, before + ROUTES)
+        done = here.wait_routes(family, before + ROUTES, last=last_address(family))
         result = here.scratch / "blast.json"
         wait_for(result.exists, deadline=30, what="the peer has sent everything")
         return float(done - json.loads(result.read_text())["established"])
+
+
+def last_address(family: Family, routes: int = ROUTES) -> Address:
+    """An address in the last prefix of a blast."""
+    first = parse_prefix(FIRST[family])
+    return first.network_address + (routes - 1) * (1 << (family.bits - first.prefixlen)) + 1
 
 
 def blast(here: Rig, family: Family, *, routes: int, per_set: int | None) -> Process:

@@ -5,6 +5,7 @@ and fill the same kind of table. How many routes the kernel holds is read from i
 milliseconds at 100,000 routes, and costs both sides the same.
 """
 
+import socket
 import sys
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
-from towpath.model.net import Family
+from towpath.model.net import Address, Family
 
 DUT = {Family.IPV4: "10.255.0.1", Family.IPV6: "fd00:255::1"}
 PEER = {Family.IPV4: "10.255.0.2", Family.IPV6: "fd00:255::2"}
@@ -99,10 +100,25 @@ class Rig:
                 return int(text.split("Prefixes:", 2)[1].split()[0])
             return int(Path("/proc/thread-self/net/rt6_stats").read_text().split()[3], 16)
 
-    def wait_routes(self, family: Family, count: int, *, deadline: float = 120) -> float:
-        """Wait until the kernel holds at least ``count`` routes; the wall-clock time at which it did."""
+    def wait_routes(self, family: Family, count: int, *, last: Address | None = None, deadline: float = 120) -> float:
+        """Wait until the kernel holds at least ``count`` routes; the wall-clock time at which it did.
+
+        ``last``: an address in the prefix that is sent last. Only once it can be reached are the routes counted:
+        counting walks the whole IPv4 table, and that would take a processor from whoever fills it.
+        """
+        if last is not None:
+            with self.dut.entered(), socket.socket(_SOCKET_FAMILY[family], socket.SOCK_DGRAM) as probe:
+                wait_for(lambda: _reachable(probe, last), deadline=deadline, what=f"a route to {last}", interval=0.001)
         wait_for(lambda: self.routes(family) >= count, deadline=deadline, what=f"{count} routes", interval=0.002)
         return time.time()
+
+
+_SOCKET_FAMILY = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
+
+
+def _reachable(probe: socket.socket, address: Address) -> bool:
+    """Whether the kernel has a way to an address: connecting a datagram socket looks it up and sends nothing."""
+    return probe.connect_ex((str(address), 9)) == 0
 
 
 @contextmanager
