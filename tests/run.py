@@ -17,8 +17,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests import effort
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
+SOAK_TIMEOUT = 4 * 3600
 FOLDERS = ("unit", "sim", "contract", "netns", "kube")
 CHECKS: dict[str, Sequence[str]] = {
     "format": ("ruff", "format", "--check", "."),
@@ -54,10 +57,15 @@ def check() -> Outcome:
     return outcome
 
 
-def folder(name: str, *, soak: bool, extra: Sequence[str]) -> Outcome:
+def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str]) -> Outcome:
     """One folder of tests, by pytest."""
     before = leftovers()
-    environment = {**os.environ, "TOWPATH_SOAK": "1" if soak else "", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "TOWPATH_SEED": str(seed),
+        "TOWPATH_SOAK": "1" if soak else "",
+        "PYTHONPATH": str(ROOT),
+    }
     with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
         results = Path(scratch) / "results.xml"
         command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}", *extra]
@@ -104,7 +112,8 @@ def main() -> int:
     """Run the layers named, or all; exit 0 only if nothing failed."""
     parser = argparse.ArgumentParser(prog="./dev test", description=__doc__)
     parser.add_argument("layers", nargs="*", metavar="LAYER", help=f"check, {', '.join(FOLDERS)}; all unless named")
-    parser.add_argument("--soak", action="store_true", help="run what is sampled otherwise whole")
+    parser.add_argument("--soak", action="store_true", help="many more random cases and rounds of kills: hours")
+    parser.add_argument("--seed", type=int, default=effort.SEED, help="begin at the random cases of an earlier run")
     parser.add_argument("-k", dest="keyword", help="only tests that match, as pytest's -k")
     arguments = parser.parse_args()
     known = ("check", *FOLDERS)
@@ -112,9 +121,11 @@ def main() -> int:
         if layer not in known:
             parser.error(f"there is no layer {layer}: {', '.join(known)}")
     extra = ["-k", arguments.keyword] if arguments.keyword else []
+    if arguments.soak:
+        extra.append(f"--timeout={SOAK_TIMEOUT}")
     layers: dict[str, Callable[[], Outcome]] = {"check": check}
     for name in FOLDERS:
-        layers[name] = lambda name=name: folder(name, soak=arguments.soak, extra=extra)  # type: ignore[misc]  # bound now
+        layers[name] = lambda name=name: folder(name, soak=arguments.soak, seed=arguments.seed, extra=extra)  # type: ignore[misc]  # bound now
     wanted = arguments.layers or known
     if arguments.layers == ["check"]:
         wanted = ("check", "unit")
@@ -131,6 +142,7 @@ def main() -> int:
     print("\n".join(["", *times]))
     width = shutil.get_terminal_size().columns
     print("-" * min(width, 60))
+    print(f"seed {arguments.seed}; --seed {arguments.seed} tries the same random cases again")
     print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return 1 if total.failed or not total.passed else 0
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.netns.engine.rig import make_session, make_settings
 from towpath.bgp.exabgp import codec
 from towpath.bgp.exabgp.neighbor import neighbor, open_message
@@ -105,7 +106,7 @@ def test_no_family_in_common_is_refused():
     assert (refused.value.code, refused.value.subcode) == (2, 7)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.binary(max_size=80) | st.binary(max_size=60).map(lambda tail: bytes.fromhex("04fde8005a0a090002") + tail))
 def test_any_bytes_as_open_are_judged(body):
     """Whatever bytes stand in an OPEN: it is accepted, or refused with a SessionError; nothing else is raised."""

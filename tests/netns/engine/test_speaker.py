@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tests import effort
 from tests.netns.engine.rig import AS_OURS, AS_PEER, SECRET, Bird, bird_neighbour, make_session, make_settings
 from towpath.bgp.link import LinkClient
 from towpath.lab.blaster import Blast, Blaster, end_of_rib, message, stream
@@ -284,12 +285,10 @@ async def test_random_updates_kill_nothing(segment, speaker, path, tmp_path):
     neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
     bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
     fuzzed = make_session("fuzzed", "10.9.0.3", passive=True, max_prefix=MaxPrefix(10**6))
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
     async with agent_at(path, desired(SESSION, fuzzed)) as agent:
         await until(lambda: len(agent.routes) == 2)
         since = bird.since("p")
-        sessions = await asyncio.to_thread(mutate_updates, segment[2], random.Random(seed))
+        sessions = await asyncio.to_thread(mutate_updates, segment[2], effort.chance())
         assert sessions > 3
         assert speaker.running
         assert "speaker.bug" not in speaker.log

@@ -1,8 +1,6 @@
 """Two controllers that both believe they lead, on a network that loses and delays, with caches that are old."""
 
 import logging
-import os
-import random
 
 import pytest
 import structlog
@@ -11,12 +9,11 @@ from hypothesis import seed as with_seed
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
+from tests.effort import SEED, examples
 from tests.sim.ipam.world import Network, Replica, World
 from towpath.controller.cluster import KINDS
 from towpath.controller.ports import ApiError
 
-EXAMPLES = int(os.environ.get("TOWPATH_EXAMPLES", "30"))
-SEED = int(os.environ.get("TOWPATH_SEED", random.randrange(1 << 32)))
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 MACHINES = st.sampled_from(["one", "two"])
 REPLICAS = st.sampled_from([0, 1])
@@ -143,9 +140,8 @@ def _quiet():
 @pytest.mark.usefixtures("_quiet")
 def test_no_block_ever_has_two_owners():
     """Whatever is lost, late, stale or restarted: no address has two owners, none is handed on before its quarantine ended."""
-    print(f"TOWPATH_SEED={SEED} TOWPATH_EXAMPLES={EXAMPLES}")
     chosen = settings(
-        max_examples=EXAMPLES,
+        max_examples=examples(30),
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -4,7 +4,6 @@ import os
 
 os.environ.update({"exabgp_log_enable": "false", "exabgp_log_level": "CRITICAL"})
 
-import random
 from ipaddress import ip_address, ip_network
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +17,10 @@ from exabgp.bgp.message.update import Update
 from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests import effort
 from tests.unit.bgp_table.world import TOR_AS, World, as_path, attribute, block, body, mp_reach, mp_unreach, wires
 from towpath.bgp.attributes import Decoder, PeerView
 from towpath.bgp.ports import SessionError
@@ -119,7 +119,6 @@ def updates(draw: st.DrawFn) -> bytes:
     return body(wires(*withdrawn), b"".join(order) if announced or reach or unreach else b"", wires(*announced))
 
 
-@settings(deadline=None)
 @given(updates())
 def test_we_read_what_exabgp_reads(made: bytes) -> None:
     """Announced and withdrawn prefixes, next hops, ORIGIN, AS path and MED."""
@@ -135,7 +134,6 @@ def test_we_read_what_exabgp_reads(made: bytes) -> None:
         assert (decoded.path.length, decoded.path.neighbour, decoded.path.origin) == (len(hops), hops[0], hops[-1])
 
 
-@settings(deadline=None)
 @given(updates(), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=3))
 def test_what_both_accept_of_broken_updates_is_the_same(made: bytes, changes: list[tuple[int, int]]) -> None:
     """Bytes changed at random: we raise nothing but ``SessionError``, and never announce what ExaBGP reads otherwise."""
@@ -201,8 +199,8 @@ def test_ten_thousand_mutations() -> None:
     for peer in ("b", "tor"):
         world.up(peer)
     world.hear("b", body(attributes=block(hop="10.0.0.2", path=[]), announced=wires("10.244.2.0/26")))
-    chance = random.Random(7)
-    for _ in range(10_000):
+    chance = effort.chance("updates")
+    for _ in range(effort.examples(10_000)):
         made = bytearray(chance.choice(WHOLE))
         for _ in range(chance.randint(1, 4)):
             made[chance.randrange(len(made))] = chance.randrange(256)

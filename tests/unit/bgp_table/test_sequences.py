@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -177,7 +177,6 @@ events = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(events, max_size=40))
 def test_the_table_is_where_the_rules_put_it(sequence: list[tuple[Any, ...]]) -> None:
     """After any events; and a whole rebuild says the same as all the differences together."""
@@ -204,7 +203,6 @@ def test_the_table_is_where_the_rules_put_it(sequence: list[tuple[Any, ...]]) ->
     assert set(report.foreign_paths) == foreign
 
 
-@settings(deadline=None)
 @given(
     st.lists(announcements, max_size=12, unique_by=lambda event: event[1:3]).flatmap(
         lambda some: st.tuples(st.just(some), st.permutations(some))
@@ -227,7 +225,6 @@ def test_the_order_of_arrival_does_not_matter(
     assert results[0] == results[1]
 
 
-@settings(deadline=None)
 @given(st.lists(events, max_size=25))
 def test_a_state_applied_late_is_a_state_applied_first(sequence: list[tuple[Any, ...]]) -> None:
     """The history of configurations does not matter: a fresh table that starts with the last one agrees."""

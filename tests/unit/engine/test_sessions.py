@@ -1,13 +1,13 @@
 """The engine against a peer made of bare bytes on loopback: errors, collisions, timers, fuzz."""
 
 import asyncio
-import random
 import struct
 import time
 from ipaddress import IPv4Address, ip_address
 
 import pytest
 
+from tests import effort
 from tests.netns.engine.rig import RecordingTable, make_session, make_settings
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.ports import LossKind, SessionError
@@ -331,10 +331,8 @@ async def test_random_bytes_harm_nobody(engine, table):
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
     apply(engine, listening(), listening("other", ELSEWHERE))
     other = await (await RawPeer.dial(ELSEWHERE)).establish()
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    chance = random.Random(seed)
-    for number in range(300):
+    chance = effort.chance("bytes")
+    for number in range(effort.examples(300)):
         peer = await RawPeer.dial()
         if number % 3 == 0:
             body = bytearray(peer_open(restart_time=120)[19:])

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.effort import examples
 from tests.unit.ipam.world import block, claimed, cluster, node, pool, report, resource, status
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import plan, quarantine_time
@@ -277,7 +278,7 @@ def test_a_status_goes_with_the_last_block():
 NAMES = st.sets(st.sampled_from([f"n{number}" for number in range(12)]), max_size=12)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(NAMES, st.integers(26, 30), st.sets(st.integers(0, 15), max_size=10), st.randoms())
 def test_claims_never_overlap_and_the_plan_is_stable(names, size, old, order: random.Random):
     """Carried out, it is empty; in whatever order the objects come, it is the same."""

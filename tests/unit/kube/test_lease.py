@@ -6,6 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from towpath.controller.kube.lease import Lease, Terms
 from towpath.lab.fake_api import Call, FakeApi, Fault
 
@@ -99,7 +100,7 @@ async def test_a_leader_that_leaves_frees_it():
     assert two.leading
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.integers(0, 2**32))
 def test_never_two_leaders(seed):
     """Three processes under lost, refused and delayed requests: at no moment do two lead, and delayed writes of an old

@@ -5,6 +5,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.unit.plan.worlds import cluster, config, node, peer, warned
 from towpath.bgp.peering import sessions
 from towpath.model.cluster import Cluster
@@ -73,7 +74,7 @@ def plan(world: Cluster) -> dict[str, tuple[Session, ...]]:
 
 
 @given(worlds({"reversePeering": st.sampled_from(["Auto", "Manual"])}), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_the_order_of_objects_does_not_matter(objects: list[dict], rng: random.Random) -> None:
     """Shuffled objects give the same sessions and the same warnings."""
     shuffled = list(objects)
@@ -83,7 +84,7 @@ def test_the_order_of_objects_does_not_matter(objects: list[dict], rng: random.R
 
 
 @given(worlds({"reversePeering": st.sampled_from(["Auto", "Manual"])}))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_sessions_are_well_formed(objects: list[dict]) -> None:
     """Names are unique; no two active sessions are the same on the wire; none is with the node itself; one password an address."""
     for name, made in plan(cluster(*objects)).items():
@@ -99,7 +100,7 @@ def test_sessions_are_well_formed(objects: list[dict]) -> None:
 
 
 @given(worlds())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 def test_both_ends_of_a_session_agree_or_a_warning_says_why_not(objects: list[dict]) -> None:
     """Between two nodes: each side has the other's AS, port and password, and one of them dials; else somebody is told."""
     world = cluster(*objects)
@@ -124,7 +125,7 @@ def test_both_ends_of_a_session_agree_or_a_warning_says_why_not(objects: list[di
 
 
 @given(nodes())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 def test_of_a_mesh_session_one_side_dials(objects: list[dict]) -> None:
     """Every mesh session has its counterpart, with the same AS numbers crossed, and exactly one side dials."""
     made = plan(cluster(*objects))
@@ -136,7 +137,7 @@ def test_of_a_mesh_session_one_side_dials(objects: list[dict]) -> None:
 
 
 @given(worlds(most=2), peers({}))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 def test_names_are_stable_when_objects_are_added(objects: list[dict], spec: dict) -> None:
     """Another peer and another node leave every session that goes on existing with its name."""
     before, after = (

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from towpath.model.net import Family, split_wire, to_wire
 from towpath.routes.kernel import Operation
 from towpath.routes.message import Template, message
@@ -39,7 +40,7 @@ def specs(family: Family) -> list[Spec]:
 
 
 @pytest.mark.parametrize("operation", list(Operation), ids=lambda operation: operation.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(v4=st.lists(V4, min_size=1, max_size=5), v6=st.lists(V6, min_size=1, max_size=5), first=st.integers(1, 2**31))
 def test_template_is_what_pyroute2_makes(operation, v4, v6, first) -> None:
     """Every message of a template equals pyroute2's own for that prefix and sequence number."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from towpath.lab.fake_kernel import FakeKernel
 from towpath.model.net import Family, WirePrefix, to_wire
 from towpath.model.reason import Reason
@@ -193,7 +194,7 @@ steps = st.tuples(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500))
 @given(st.lists(steps, max_size=20))
 def test_whatever_happens(happens) -> None:
     """After any sequence of changes by anybody the kernel holds what is wanted, and what is foreign is untouched."""

@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from towpath.model.net import Address, Family, Prefix, to_wire
 from towpath.routes.kernel import AddressEvent, Link, LinkAddress, LinkEvent, RouteEvent, RouteSeen
 from towpath.routes.resolve import Resolution, Resolver
@@ -66,7 +67,7 @@ def naive(addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], addres
     return None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     family=families,
     addresses=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 15), st.integers(0, 4)), max_size=4),
