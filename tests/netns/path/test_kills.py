@@ -37,6 +37,10 @@ def everywhere(lab: Lab) -> tuple[str, ...]:
             ("ctl1", "ctl2", *(f"node{number}/{part}" for number in (1, 2, 3) for part in ("agent", "speaker"))),
             id="everything of ours",
         ),
+        pytest.param(
+            ("api", "ctl1", "ctl2", *(f"node{number}/{part}" for number in (1, 2, 3) for part in ("agent", "speaker"))),
+            id="everything and the API server",
+        ),
     ],
 )
 def test_a_kill_loses_no_packet_and_moves_no_route(lab: Lab, programs: tuple[str, ...]) -> None:
