@@ -6,8 +6,10 @@ The lab must reach the server also while the nodes cannot, so it asks from the s
 import http.client
 import json
 import socket
+from pathlib import Path
 from typing import Any
 
+from towpath.lab.kubernetes import any_certificate
 from towpath.lab.netns import Host
 from towpath.model.kinds.kind import GROUP, VERSION
 from towpath.model.kinds.registry import KINDS
@@ -24,26 +26,29 @@ class AnswerError(RuntimeError):
 
 
 class LabApi:
-    """Objects as JSON, by kind and name; each call is one connection and one request."""
+    """Objects as JSON, by kind and name; each call is one connection and one request.
 
-    def __init__(self, host: Host, *, address: str, port: int) -> None:
+    ``token``: a file with the token for a server behind TLS; None: plain HTTP, and nobody is asked who they are.
+    """
+
+    def __init__(self, host: Host, *, address: str, port: int, token: Path | None = None) -> None:
         self.host = host
         self.address = address
         self.port = port
-
-    @property
-    def url(self) -> str:
-        """Where the processes find the server."""
-        return f"http://{self.address}:{self.port}"
+        self._token = token
 
     def request(self, method: str, path: str, body: Any = None, *, content: str = "application/json") -> dict[str, Any]:
         """One request; ``AnswerError`` unless the answer is a success, ``OSError`` where there is none."""
         connection = http.client.HTTPConnection(self.address, self.port, timeout=10)
         with self.host.entered():
             connection.sock = socket.create_connection((self.address, self.port), timeout=5)
+        headers = {"Content-Type": content, "Accept": "application/json"}
         try:
+            if self._token is not None:
+                connection.sock = any_certificate().wrap_socket(connection.sock)
+                headers["Authorization"] = f"Bearer {self._token.read_text()}"
             data = None if body is None else json.dumps(body)
-            connection.request(method, path, body=data, headers={"Content-Type": content, "Accept": "application/json"})
+            connection.request(method, path, body=data, headers=headers)
             answer = connection.getresponse()
             text = answer.read().decode()
         finally:

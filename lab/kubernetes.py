@@ -1,4 +1,4 @@
-"""The real thing: etcd and kube-apiserver on loopback, empty at every start, gone when the context closes."""
+"""The real thing: etcd and kube-apiserver, empty at first. On loopback for tests of the API, or inside a lab."""
 
 import json
 import secrets
@@ -8,14 +8,20 @@ import ssl
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+from msgspec import Struct
 
 from towpath.lab.process import Process, run, wait_for
 from towpath.lab.tools import etcd, kube_apiserver
 from towpath.model.crd import crds
 
 _ADMIN = "system:masters"
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+Ask = Callable[[str, str, Any], Any]
+"""One request as administrator: method, path and body (or None); raises where the answer is no success."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -27,21 +33,131 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-class RealKubernetes:
-    """A kube-apiserver with its etcd. ``kubeconfig`` is the way in; ``install_crds`` makes it know our kinds."""
+class Place(Struct, frozen=True):
+    """Where a server lives: its folder, the address that it serves at, three ports. The commands and the way in."""
 
-    def __init__(self, *, address: str = "127.0.0.1", netns: str | None = None) -> None:
-        self.address = address
-        self._netns = netns
-        self.folder = Path()
-        self.kubeconfig = Path()
-        self.url = ""
-        self._token = ""
+    folder: Path
+    address: str
+    client: int = 2379
+    peer: int = 2380
+    secure: int = 6443
+
+    @property
+    def url(self) -> str:
+        """Where the API is served, by TLS."""
+        return f"https://{self.address}:{self.secure}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's way in."""
+        return self.folder / "kubeconfig"
+
+    @property
+    def token(self) -> Path:
+        """A file with the administrator's token alone."""
+        return self.folder / "token"
+
+    def prepare(self) -> None:
+        """Write what both programs and their clients need, with a new token."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        token = secrets.token_hex(16)
+        run("openssl", "genrsa", "-out", str(self.folder / "account.key"), "2048")
+        for path, text in (
+            (self.folder / "tokens.csv", f"{token},admin,admin,{_ADMIN}\n"),
+            (self.token, token),
+            (self.kubeconfig, self._config(token)),
+        ):
+            path.touch(mode=0o600)
+            path.write_text(text)
+
+    def etcd_command(self) -> list[str]:
+        """The store; what it keeps outlives the server and itself."""
+        store, peer = f"http://127.0.0.1:{self.client}", f"http://127.0.0.1:{self.peer}"
+        return [
+            *(str(etcd()), "--data-dir", str(self.folder / "etcd"), "--unsafe-no-fsync"),
+            *("--listen-client-urls", store, "--advertise-client-urls", store),
+            *(
+                "--listen-peer-urls",
+                peer,
+                "--initial-advertise-peer-urls",
+                peer,
+                "--initial-cluster",
+                f"default={peer}",
+            ),
+        ]
+
+    def apiserver_command(self) -> list[str]:
+        """The server."""
+        key = self.folder / "account.key"
+        return [
+            *(str(kube_apiserver()), f"--etcd-servers=http://127.0.0.1:{self.client}", f"--secure-port={self.secure}"),
+            *(f"--bind-address={self.address}", f"--advertise-address={self.address}"),
+            *(f"--cert-dir={self.folder / 'certificates'}", f"--token-auth-file={self.folder / 'tokens.csv'}"),
+            *("--authorization-mode=RBAC", "--endpoint-reconciler-type=none"),
+            *("--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16"),
+            *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
+        ]
+
+    def _config(self, token: str) -> str:
+        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+        return json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "lab", "cluster": cluster}],
+                "users": [{"name": "admin", "user": {"token": token}}],
+                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
+                "current-context": "lab",
+            }
+        )
+
+
+def any_certificate() -> ssl.SSLContext:
+    """TLS without a look at who answers: the server makes its own certificate at every first start."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def install_crds(ask: Ask) -> None:
+    """Create our CRDs and wait until the server has them in use."""
+    for crd in crds():
+        ask("POST", _CRDS, crd)
+    names = [crd["metadata"]["name"] for crd in crds()]
+    wait_for(lambda: all(_established(ask, name) for name in names), deadline=20, what="CRDs are established")
+    plurals = [crd["spec"]["names"]["plural"] for crd in crds()]
+    wait_for(lambda: all(_served(ask, plural) for plural in plurals), deadline=20, what="our kinds are served")
+
+
+def _established(ask: Ask, name: str) -> bool:
+    conditions = ask("GET", f"{_CRDS}/{name}", None).get("status", {}).get("conditions", [])
+    return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
+
+
+def _served(ask: Ask, plural: str) -> bool:
+    try:
+        ask("GET", f"/apis/towpath.io/v1alpha1/{plural}", None)
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+class RealKubernetes:
+    """A kube-apiserver with its etcd on loopback, in a folder of its own, both gone when the context closes.
+
+    ``kubeconfig`` is the way in; ``install_crds`` makes it know our kinds.
+    """
+
+    def __init__(self) -> None:
+        self.place = Place(Path(), "127.0.0.1")
         self.etcd: Process
         self.apiserver: Process
 
     def __enter__(self) -> Self:
-        self.folder = Path(tempfile.mkdtemp(prefix="towpath-kubernetes-"))
+        client, peer, secure = free_ports(3)
+        folder = Path(tempfile.mkdtemp(prefix="towpath-kubernetes-"))
+        self.place = Place(folder, "127.0.0.1", client=client, peer=peer, secure=secure)
         try:
             self._start()
         except BaseException:
@@ -52,84 +168,42 @@ class RealKubernetes:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def url(self) -> str:
+        """Where the API is served."""
+        return self.place.url
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's way in."""
+        return self.place.kubeconfig
+
     def close(self) -> None:
         """End both programs and remove their folder."""
         for name in ("apiserver", "etcd"):
             process: Process | None = getattr(self, name, None)
             if process is not None:
                 process.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.place.folder, ignore_errors=True)
 
     def install_crds(self) -> None:
         """Create our CRDs and wait until the server has them in use."""
-        for crd in crds():
-            self.request("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body=crd)
-        names = [crd["metadata"]["name"] for crd in crds()]
-        wait_for(lambda: all(self._established(name) for name in names), deadline=20, what="CRDs are established")
-        plurals = [crd["spec"]["names"]["plural"] for crd in crds()]
-        wait_for(lambda: all(self._served(plural) for plural in plurals), deadline=20, what="our kinds are served")
+        install_crds(lambda method, path, body: self.request(method, path, body=body))
 
     def request(self, method: str, path: str, *, body: Any = None) -> Any:
         """One request as administrator; the answer parsed."""
-        context = ssl.create_default_context()
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        headers = {"Authorization": f"Bearer {self.place.token.read_text()}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
+        with urllib.request.urlopen(request, context=any_certificate(), timeout=10) as answer:
             content = answer.read()
         return json.loads(content) if content.startswith(b"{") else content.decode()
 
-    def _established(self, name: str) -> bool:
-        crd = self.request("GET", f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}")
-        conditions = crd.get("status", {}).get("conditions", [])
-        return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
-
-    def _served(self, plural: str) -> bool:
-        try:
-            self.request("GET", f"/apis/towpath.io/v1alpha1/{plural}")
-        except urllib.error.HTTPError:
-            return False
-        return True
-
     def _start(self) -> None:
-        client, peer, secure = free_ports(3)
-        folder = self.folder
-        self.url = f"https://{self.address}:{secure}"
-        self._token = secrets.token_hex(16)
-        store = f"http://127.0.0.1:{client}"
-        self.etcd = Process(
-            [
-                *(str(etcd()), "--data-dir", str(folder / "etcd"), "--unsafe-no-fsync"),
-                *("--listen-client-urls", store, "--advertise-client-urls", store),
-                *("--listen-peer-urls", f"http://127.0.0.1:{peer}"),
-                *("--initial-advertise-peer-urls", f"http://127.0.0.1:{peer}"),
-                *("--initial-cluster", f"default=http://127.0.0.1:{peer}"),
-            ],
-            log=folder / "etcd.log",
-            netns=self._netns,
-        ).start()
-        run("openssl", "genrsa", "-out", str(folder / "account.key"), "2048")
-        tokens = folder / "tokens.csv"
-        tokens.write_text(f"{self._token},admin,admin,{_ADMIN}\n")
-        tokens.chmod(0o600)
-        self.apiserver = Process(
-            [
-                *(str(kube_apiserver()), f"--etcd-servers={store}", f"--secure-port={secure}"),
-                *(f"--bind-address={self.address}", f"--advertise-address={self.address}"),
-                *(f"--cert-dir={folder / 'certificates'}", f"--token-auth-file={tokens}", "--authorization-mode=RBAC"),
-                *("--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16"),
-                f"--service-account-key-file={folder / 'account.key'}",
-                f"--service-account-signing-key-file={folder / 'account.key'}",
-                "--endpoint-reconciler-type=none",
-            ],
-            log=folder / "apiserver.log",
-            netns=self._netns,
-        ).start()
-        self.kubeconfig = folder / "kubeconfig"
-        self.kubeconfig.write_text(self._config())
-        self.kubeconfig.chmod(0o600)
+        place = self.place
+        place.prepare()
+        self.etcd = Process(place.etcd_command(), log=place.folder / "etcd.log").start()
+        self.apiserver = Process(place.apiserver_command(), log=place.folder / "apiserver.log").start()
         wait_for(self._ready, deadline=60, what="the API server is ready", interval=0.1)
 
     def _ready(self) -> bool:
@@ -139,16 +213,3 @@ class RealKubernetes:
             return bool(self.request("GET", "/readyz") == "ok")
         except (OSError, urllib.error.HTTPError):
             return False
-
-    def _config(self) -> str:
-        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
-        return json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [{"name": "lab", "cluster": cluster}],
-                "users": [{"name": "admin", "user": {"token": self._token}}],
-                "contexts": [{"name": "lab", "context": {"cluster": "lab", "user": "admin"}}],
-                "current-context": "lab",
-            }
-        )

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from towpath.controller.settings import SECRET_NAMESPACE
 from towpath.lab.addressing import CLUSTER_AS, PODS, RACKS, TOR, TOR_AS
 from towpath.lab.api import custom
 from towpath.model.net import Address
@@ -18,6 +19,7 @@ _TIMERS = {"connectRetryTime": "1s"}
 def cluster(shape: "Shape") -> list[dict[str, Any]]:
     """Configuration, pools and the router as a peer of every node, one object per rack and family."""
     bodies = [
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SECRET_NAMESPACE}},
         custom("BGPConfiguration", "default", {"asNumber": CLUSTER_AS, "timers": _TIMERS, **shape.configuration}),
         custom("IPAMConfiguration", "default", shape.ipam),
     ]

@@ -1,8 +1,8 @@
-"""The programs of a lab by name: ``api``, ``tor``, ``ctl1``, ``node1/agent``, ``node1/speaker``; started, stopped, found again."""
+"""The programs of a lab by name, ``tor``, ``node1/agent`` and so on: started, stopped, found again by another process."""
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from towpath.lab.bird import Bird
@@ -15,12 +15,18 @@ _HEALTH = ("--health-port", str(HEALTH_PORT))
 
 
 class Programs:
-    """Every program runs in the namespace of its host and logs to a file of its own in the lab's folder."""
+    """Every program runs in the namespace of its host and logs to a file of its own in the lab's folder.
 
-    def __init__(self, network: Network, root: Path, *, server: str) -> None:
+    ``servers``: the commands of the API server's programs by name; ``source``: the flags by which others find it.
+    """
+
+    def __init__(
+        self, network: Network, root: Path, *, servers: Mapping[str, Sequence[str]], source: Sequence[str]
+    ) -> None:
         self.network = network
         self.root = root
-        self.server = server
+        self.servers = servers
+        self.source = tuple(source)
         self._processes: dict[str, Process] = {}
 
     def __getitem__(self, name: str) -> Process:
@@ -84,15 +90,12 @@ class Programs:
             return self.bird().process
         host, _, part = name.partition("/")
         return Process(
-            [sys.executable, "-m", *self._command(host, part)],
+            self.servers.get(name) or [sys.executable, "-m", *self._command(host, part)],
             log=self.root / f"{name.replace('/', '-')}.log",
             netns=self.network.known(host).netns,
         )
 
     def _command(self, host: str, part: str) -> list[str]:
-        if host == "api":
-            listen = self.server.removeprefix("http://")
-            return ["towpath.lab.apiserver", "--listen", listen, "--data", str(self.root / "api.sqlite")]
         run = self.root / host / "run"
         socket = ["--socket", str(run / "speaker.sock")]
         match part:
@@ -101,7 +104,7 @@ class Programs:
             case "agent":
                 folders = ("--run-dir", str(run), "--state-dir", str(self.root / host / "state"))
                 cni = ("--cni-conf-dir", str(self.root / host / "cni"), "--cni-bin-dir", "/usr/lib/cni")
-                arguments = ["agent", "--node", host, "--server", self.server, *socket, *folders, *cni, *_HEALTH]
+                arguments = ["agent", "--node", host, *self.source, *socket, *folders, *cni, *_HEALTH]
             case _:
-                arguments = ["controller", "--server", self.server, "--identity", host, *_HEALTH]
+                arguments = ["controller", *self.source, "--identity", host, *_HEALTH]
         return ["towpath.controller.cli", *arguments]

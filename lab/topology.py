@@ -11,6 +11,7 @@ running programs from ``lab.json`` there. So one process can bring it up, anothe
 
 import contextlib
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ from towpath.lab.addressing import (
 )
 from towpath.lab.api import LabApi
 from towpath.lab.bird import Bird, Neighbour, configuration
+from towpath.lab.kubernetes import Place, install_crds
 from towpath.lab.netns import Host, Network
 from towpath.lab.netns import remove as remove_namespaces
 from towpath.lab.pods import Pod
@@ -59,6 +61,8 @@ class Shape(Struct, frozen=True):
     controllers: int = 2
     mode: Literal["api", "none"] = "api"
     """``none``: only the network and the router; no API server, no processes."""
+    api: Literal["embedded", "kubernetes"] = "embedded"
+    """``kubernetes``: etcd and kube-apiserver in place of the lab's own server."""
     configuration: dict[str, Any] = field(default_factory=dict)
     """Fields of BGPConfiguration, beside those of the lab."""
     ipam: dict[str, Any] = field(default_factory=dict)
@@ -89,15 +93,33 @@ class Lab:
         self.network = Network(prefix)
         self.root = ROOT / prefix
         self.state = State(shape or Shape())
-        address = MANAGEMENT.address(Family.IPV4, API)
-        self.api = LabApi(self.host("api"), address=str(address), port=API_PORT)
-        self.programs = Programs(self.network, self.root, server=self.api.url)
+        address = str(MANAGEMENT.address(Family.IPV4, API))
+        if self.shape.api == "kubernetes":
+            self._place = Place(self.root / "kubernetes", address)
+            self.api = LabApi(self.host("api"), address=address, port=self._place.secure, token=self._place.token)
+            self.programs = Programs(
+                self.network,
+                self.root,
+                servers={"api/etcd": self._place.etcd_command(), "api": self._place.apiserver_command()},
+                source=("--kubeconfig", str(self._place.kubeconfig)),
+            )
+        else:
+            listen = f"{address}:{API_PORT}"
+            command = (sys.executable, "-m", "towpath.lab.apiserver", "--listen", listen)
+            self.api = LabApi(self.host("api"), address=address, port=API_PORT)
+            self.programs = Programs(
+                self.network,
+                self.root,
+                servers={"api": (*command, "--data", str(self.root / "api.sqlite"))},
+                source=("--server", f"http://{listen}"),
+            )
 
     @classmethod
     def open(cls, prefix: str) -> "Lab":
         """The lab that another process brought up; ``FileNotFoundError`` if there is none."""
-        lab = cls(prefix)
-        lab.state = msgspec.json.decode((lab.root / "lab.json").read_bytes(), type=State)
+        state = msgspec.json.decode((ROOT / prefix / "lab.json").read_bytes(), type=State)
+        lab = cls(prefix, state.shape)
+        lab.state = state
         lab.programs.adopt(lab.state.processes)
         return lab
 
@@ -166,8 +188,7 @@ class Lab:
         if self.shape.mode == "api":
             say("the API server")
             self._make_management()
-            self.start("api")
-            wait_for(self.api.ready, deadline=20, what="the API server answers")
+            self._start_api()
             for body in objects.cluster(self.shape):
                 self.api.apply(body)
             for number in range(1, self.shape.controllers + 1):
@@ -177,6 +198,14 @@ class Lab:
             say(name)
             self.add_node(name, rack="b" if index > self.shape.nodes - self.shape.rack_b else "a")
         return self
+
+    def _start_api(self) -> None:
+        if self.shape.api == "kubernetes":
+            self._place.prepare()
+        self.start(*self.programs.servers)
+        wait_for(self.api.ready, deadline=60, what="the API server answers", interval=0.1)
+        if self.shape.api == "kubernetes":
+            install_crds(self.api.request)
 
     def down(self) -> None:
         """Take everything away; it does not matter how much of it is there."""
@@ -252,7 +281,12 @@ class Lab:
         if self.shape.mode == "none":
             return ("tor",)
         controllers = (f"ctl{number}" for number in range(1, self.shape.controllers + 1))
-        return ("api", "tor", *controllers, *(f"{node}/{part}" for node in self.nodes for part in PARTS))
+        return (
+            *self.programs.servers,
+            "tor",
+            *controllers,
+            *(f"{node}/{part}" for node in self.nodes for part in PARTS),
+        )
 
     # -- programs: names are api, ctl1, tor, node1/agent, node1/speaker ------------------------------------------------
 

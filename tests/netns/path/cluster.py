@@ -13,9 +13,9 @@ PREFIX = "tpl"
 
 
 @contextlib.contextmanager
-def cluster(shape: Shape, *, pods: int = 1) -> Iterator[Lab]:
+def cluster(shape: Shape, *, pods: int = 1, prefix: str = PREFIX) -> Iterator[Lab]:
     """A cluster that has converged, with pods on every node; what its programs said last is printed at the end."""
-    with Lab(PREFIX, shape) as lab:
+    with Lab(prefix, shape) as lab:
         try:
             lab.up()
             facts.wait_converged(lab)

@@ -1,0 +1,102 @@
+"""The main job on the real API server: from Node objects to packets, and nothing lost when the server is killed."""
+
+import time
+from collections.abc import Iterator
+from ipaddress import ip_network
+
+import pytest
+
+from tests.netns.path.cluster import cluster, watched
+from towpath.lab import facts
+from towpath.lab.api import custom
+from towpath.lab.process import wait_for
+from towpath.lab.topology import Lab, Shape
+from towpath.model.net import Family, family_of
+
+PREFIX = "tpq"
+USER_KINDS = ("BGPConfiguration", "IPAMConfiguration", "IPPool", "BGPPeer")
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Two nodes with a pod each; etcd and kube-apiserver in a namespace of the lab."""
+    with cluster(Shape(nodes=2, controllers=1, api="kubernetes"), prefix=PREFIX) as made:
+        yield made
+
+
+def test_nodes_become_routing_nodes_blocks_routes_and_packets(lab: Lab) -> None:
+    """Each Node has a RoutingNode that it owns, a block of each family, routes everywhere, and pods that are reached."""
+    for name, node in lab.api.items("Node").items():
+        made = lab.api.get("RoutingNode", name)
+        assert made is not None
+        assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == [node["metadata"]["uid"]]
+        addresses = {made["status"]["ipv4Address"], made["status"]["ipv6Address"]}
+        assert {text.partition("/")[0] for text in addresses} == {str(one) for one in lab.node_addresses(name)}
+        own = [prefix for prefix, owner in facts.blocks(lab).items() if owner == name]
+        assert sorted(family_of(prefix) for prefix in own) == [Family.IPV4, Family.IPV6]
+    assert not facts.missing_routes(lab)
+    assert len(facts.flows(lab)) == 3 * 2 * 2  # two pods and the client
+    facts.wait_reachable(lab)
+
+
+def test_objects_say_that_they_are_accepted_and_nodes_what_they_do(lab: Lab) -> None:
+    """Accepted=True for the present generation of every object; each NodeStatus has its sessions and is in sync."""
+
+    def told() -> bool:
+        objects = [item for kind in USER_KINDS for item in lab.api.items(kind).values()]
+        return len(objects) == 8 and all(
+            ("Accepted", "True", item["metadata"]["generation"])
+            in {(one["type"], one["status"], one["observedGeneration"]) for one in item["status"]["conditions"]}
+            for item in objects
+        )
+
+    wait_for(told, deadline=10, what="all objects are accepted")
+    reports = facts.reports(lab)
+    assert reports.keys() == set(lab.nodes)
+    for report in reports.values():
+        assert [session["state"] for session in report["sessions"]] == ["Established"] * 4
+        assert report["inSync"]
+        ready = {one["type"]: one["status"] for one in report["conditions"]}
+        assert ready["Ready"] == "True", report["conditions"]
+
+
+def test_a_node_joins_and_is_deleted(lab: Lab) -> None:
+    """It is reached like the others; deleted, it is withdrawn, its routes go and its blocks are quarantined."""
+    lab.add_node("node3")
+    facts.wait_ready(lab, "node3")
+    lab.add_pod("node3")
+    facts.wait_converged(lab)
+    facts.wait_reachable(lab)
+    mine = {prefix for prefix, owner in facts.blocks(lab).items() if owner == "node3"}
+    assert len(mine) == 2
+    lab.delete_pod("node3-p1")
+    lab.delete_node_object("node3")
+    wait_for(
+        lambda: not any(mine & facts.kernel_routes(lab, node).keys() for node in ("node1", "node2")),
+        deadline=20,
+        what="no other node has a route to its blocks",
+    )
+    wait_for(lambda: not mine & lab.tor.routes().keys(), deadline=20, what="the router has none either")
+    wait_for(lambda: mine <= facts.blocks(lab, state="Quarantined").keys(), deadline=20, what="they are quarantined")
+    wait_for(lambda: lab.api.get("RoutingNode", "node3") is None, deadline=20, what="its RoutingNode is gone")
+    lab.remove_node("node3")
+    facts.wait_converged(lab)
+    facts.wait_reachable(lab)
+
+
+def test_the_server_is_killed_and_comes_back(lab: Lab) -> None:
+    """kill -9: no route moves and no session ends; what is written when it is back is acted on."""
+    block = ip_network("10.245.7.0/26")
+    with watched(lab, *lab.nodes, "tor") as moved:
+        lab.kill("api")
+        # nothing can be waited for: that nothing happens is the point
+        time.sleep(2)
+        lab.start("api")
+        wait_for(lab.api.ready, deadline=60, what="the API server answers", interval=0.1)
+        facts.wait_healthy(lab)
+        assert not facts.sessions_down(lab)
+        assert moved() == {}
+    lab.api.apply(custom("IPAMBlock", "10-245-7-0-26", {"cidr": str(block), "node": "node1"}))
+    wait_for(lambda: block in facts.kernel_routes(lab, "node2"), deadline=30, what="a new block is routed")
+    wait_for(lambda: block in lab.tor.routes(), deadline=10, what="the router has learned it")
+    facts.wait_sessions(lab)
