@@ -128,6 +128,8 @@ PARSERS: dict[Any, Callable[[Any], object]] = {
 
 _AS_IN_RANGE = "{0} >= 1 && {0} <= 4294967294 && {0} != 23456 && {0} != 65535"
 _DOTTED = "(int(string(self).split('.')[0]) * 65536 + int(string(self).split('.')[1]))"
+_NOBODY = r"^(0[.]0[.]0[.]0(:|$)|(22[4-9]|23[0-9])[.]|[[]?[0:]*:[0:]*([]]|$)|[[]?[fF]{2}[0-9a-fA-F]{2}:)"
+"""Unspecified and multicast addresses, with or without a port."""
 _PORT_IN_RANGE = "int({0}) >= 1 && int({0}) <= 65535"
 _PORT_AFTER_COLON = _PORT_IN_RANGE.format("self.split(':')[1]")
 _PORT_AFTER_BRACKET = _PORT_IN_RANGE.format("self.split(']:')[1]")
@@ -191,7 +193,8 @@ SCHEMAS: dict[Any, dict[str, Any]] = {
             " || (self.matches('^[[][0-9a-fA-F:.]*:[0-9a-fA-F:.]*[]]:[0-9]{1,5}$') && isIP(self.split(']:')[0].substring(1))"
             f" && {_PORT_AFTER_BRACKET})",
             "must be ip, ip:port or [v6]:port, never a name",
-        ),
+        )
+        + _said(f"!self.matches('{_NOBODY}')", "must be an address where somebody answers"),
     },
     Selector: {"type": "string", "maxLength": 4096},
 }
