@@ -28,6 +28,7 @@ def report(
         ),
         refused,
         _foreign_paths(own_blocks, peers.values()),
+        _ordered(block for own in own_blocks.values() for block in own.exact.values()),
     )
 
 
@@ -63,4 +64,8 @@ def _foreign_paths(own_blocks: Mapping[Family, Ranges[Prefix]], peers: Iterable[
             near = Near(family, own)
             blocks = [own.covering(wire) for rib in ribs if rib.family is family for wire in near.pick(rib.refused)]
             found.update(block for block in blocks if block is not None)
-    return tuple(sorted(found, key=lambda block: (block.version, block.network_address.packed, block.prefixlen)))
+    return _ordered(found)
+
+
+def _ordered(blocks: Iterable[Prefix]) -> tuple[Prefix, ...]:
+    return tuple(sorted(blocks, key=lambda block: (block.version, block.network_address.packed, block.prefixlen)))

@@ -22,7 +22,7 @@ from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
 from towpath.bgp.table import Table
-from towpath.model.net import Address, Family
+from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import (
     NextHopInterest,
@@ -40,6 +40,8 @@ from towpath.model.speaker import (
 _DRAIN_PREFIXES = 20000
 """So many prefixes a turn of the loop, then sessions are served again."""
 _REPORT_SECONDS = 1.0
+_REPORT_SECONDS_AWAITED = 0.05
+"""While a block of ours holds others' paths: pods wait for addresses until they are gone."""
 _LEAST_WAIT = 0.01
 
 log = structlog.get_logger()
@@ -99,7 +101,12 @@ class Speaker:
         self._engine.apply(state.settings, sessions=state.sessions, passwords=state.passwords)
         if first:
             log.info("speaker.configured", sessions=len(state.sessions), announcements=len(state.announcements))
+        if self._report_sent is None or self._owned(state) != set(self._report_sent.own_blocks):
+            self._report_soon(seconds=0)  # pods get addresses of a new block once it is known to hold no path of others
         self._poke()
+
+    def _owned(self, state: SpeakerState) -> set[Prefix]:
+        return {prefix for prefix, owner in state.blocks.items() if owner == state.settings.node}
 
     def _as_run(self, state: SpeakerState) -> SpeakerState:
         """The state with sessions that lost their secret while they were up: they go on, and so do their routes."""
@@ -167,9 +174,17 @@ class Speaker:
         self._table.expire(time.monotonic())
         self._poke()
 
-    def _report_soon(self) -> None:
+    def _report_soon(self, *, seconds: float | None = None) -> None:
+        """Report within ``seconds``; unless given, as soon as is good for nobody waits for it, or somebody does."""
+        if seconds is None:
+            awaited = self._report_sent is not None and self._report_sent.foreign_paths
+            seconds = _REPORT_SECONDS_AWAITED if awaited else _REPORT_SECONDS
+        due = self._loop.time() + seconds
+        if self._report is not None and self._report.when() > due:
+            self._report.cancel()
+            self._report = None
         if self._report is None:
-            self._report = self._loop.call_later(_REPORT_SECONDS, self._send_report)
+            self._report = self._loop.call_at(due, self._send_report)
 
     def _send_report(self) -> None:
         self._report = None

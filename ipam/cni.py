@@ -8,6 +8,7 @@ address that somebody else owns by now. Runtimes notice a link that is renamed i
 import contextlib
 import json
 from collections.abc import Collection, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 from towpath.ipam.blocks import gateway, usable
 from towpath.model.cluster import IPPool
 from towpath.model.kinds.ipam import IPAMBlockSpec
-from towpath.model.net import Family, Prefix, contains, family_of
+from towpath.model.net import Address, Family, Prefix, contains, family_of
 
 NETWORK = "towpath"
 """Name of the CNI network. host-local releases addresses by it, so it never changes."""
@@ -122,6 +123,15 @@ def is_current(configuration: Mapping[str, Any], places: Places) -> bool:
         return places.link.readlink() == places.file and places.file.read_text() == _text(configuration)
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def served(places: Places) -> frozenset[Address]:
+    """The first address of every range of the configuration that stands; none where there is none in this boot."""
+    try:
+        ranges = json.loads(places.file.read_text())["plugins"][0]["ipam"]["ranges"]
+        return frozenset(ip_address(one["rangeStart"]) for entry in ranges for one in entry)
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return frozenset()
 
 
 def dangle(places: Places) -> None:

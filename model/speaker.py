@@ -231,6 +231,8 @@ class Report(Struct, frozen=True, tag="report"):
     sessions: tuple[SessionReport, ...]
     refused: dict[str, dict[str, int]] = field(default_factory=dict)
     foreign_paths: tuple[Prefix, ...] = ()
+    own_blocks: tuple[Prefix, ...] = ()
+    """The own blocks that were looked at for it: of others it says nothing."""
 
 
 class Notice(Struct, frozen=True, tag="notice"):

@@ -11,7 +11,15 @@ import structlog
 from msgspec import Struct
 
 from towpath.bgp.origins import speaker_state
-from towpath.controller.node.gate import Addressing, Picture, addressing, announceable, needs_blackhole
+from towpath.controller.node.gate import (
+    Addressing,
+    Picture,
+    Standing,
+    addressing,
+    announceable,
+    clear_of_others,
+    needs_blackhole,
+)
 from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.secrets import Passwords, references
@@ -135,12 +143,13 @@ class NodeAgent:
     def _serve(self, picture: Picture, state: SpeakerState) -> bool:
         """Let pods have addresses of the blocks that are ours for certain."""
         blocks = [block for block in in_force(picture.cluster.blocks).values() if block.spec.node == self.node]
-        self.addressing = addressing(
-            picture.cluster,
-            self.node,
-            blocks=blocks,
-            in_kernel=self._kernel.blackholed(block.spec.cidr for block in blocks),
+        prefixes = [block.spec.cidr for block in blocks]
+        standing = Standing(
+            in_kernel=self._kernel.blackholed(prefixes),
+            clear=clear_of_others(self._speaker.report),
+            served=self._pods.served(prefixes) if self._pods else (),
         )
+        self.addressing = addressing(picture.cluster, self.node, blocks=blocks, standing=standing)
         if picture.live and self._pods is not None:
             self._pods.desire(picture.cluster, self.addressing)
         return self._announced == frozenset(state.announcements)

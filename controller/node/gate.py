@@ -1,7 +1,8 @@
 """What a node may say and do, given what it knows: the order of things, as functions.
 
 A block is announced only once the kernel drops what pods do not take, and pods get addresses only from blocks that the
-API confirmed in this boot. What was said once is not taken back because the kernel is being repaired.
+API confirmed in this boot and that nobody else is known to announce. What was said once is not taken back because the
+kernel is being repaired or a peer says something new.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Family, Prefix, family_of
-from towpath.model.speaker import Announcement
+from towpath.model.speaker import Announcement, Report
 
 
 class Picture(Struct, frozen=True):
@@ -49,13 +50,27 @@ class Addressing(Struct, frozen=True):
     """Every family with a pool for the node has a usable block."""
 
 
-def addressing(
-    cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], in_kernel: Collection[Prefix]
-) -> Addressing:
+class Standing(Struct, frozen=True):
+    """How own blocks stand on this node."""
+
+    in_kernel: Collection[Prefix]
+    """Their blackhole stands."""
+    clear: Collection[Prefix]
+    """The speaker was asked, and holds no path of others inside, refused and stale ones included."""
+    served: Collection[Prefix]
+    """Pods get addresses of them already, in this boot."""
+
+
+def clear_of_others(report: Report | None) -> frozenset[Prefix]:
+    """The own blocks of which the speaker has said that nobody else's path lies in them; none before it reported."""
+    return frozenset(report.own_blocks).difference(report.foreign_paths) if report else frozenset()
+
+
+def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], standing: Standing) -> Addressing:
     """Judge this node's ``blocks`` (those in force) for the CNI configuration.
 
     A block counts if it names the UID of the Node object that stands now; one without a UID was made by hand for
-    whatever node has the name.
+    whatever node has the name. A former owner's paths keep a block from serving; one that serves already goes on.
     """
     own = cluster.nodes.get(node)
     uid = own.meta.uid if own else ""
@@ -68,8 +83,10 @@ def addressing(
             lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")
         elif spec.state == "Draining":
             draining.append(spec.cidr)
-        elif needs_blackhole(spec.cidr) and spec.cidr not in in_kernel:
+        elif needs_blackhole(spec.cidr) and spec.cidr not in standing.in_kernel:
             lacking.append(f"block {spec.cidr} has no blackhole route yet")
+        elif spec.cidr not in standing.clear and spec.cidr not in standing.served:
+            lacking.append(f"block {spec.cidr} waits until the speaker holds no path of others in it")
         else:
             usable.append(spec.cidr)
     served = {family_of(prefix) for prefix in usable}

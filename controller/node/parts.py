@@ -86,6 +86,9 @@ class Speaker(Protocol):
 class Pods(Protocol):
     """The CNI configuration and what it has given out."""
 
+    def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks that the configuration of this boot has."""
+
     def desire(self, cluster: Cluster, addressing: Addressing) -> None:
         """Write the configuration where it differs. ``OSError``: try again."""
 

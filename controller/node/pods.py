@@ -5,12 +5,12 @@ or go, because a runtime without one cannot even delete pods.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from towpath.controller.node.gate import Addressing
-from towpath.ipam.cni import Places, conflist, write
+from towpath.ipam.cni import Places, conflist, served, write
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.ipam import IPAMBlockSpec
@@ -32,13 +32,19 @@ class CNIPods:
         self._observed = -OBSERVE_EVERY
         self._drained: frozenset[Prefix] = frozenset()
         self._reserved: frozenset[Prefix] = frozenset()
-        self._served: frozenset[Prefix] = frozenset()
+        self._released: frozenset[Prefix] = frozenset()
+        """Blocks in which no reservation of ours is left."""
         self._version = 0
 
     def changed(self) -> bool:
         """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
         before, self._version = self._version, self._local.version()
         return self._version != before
+
+    def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks that the configuration of this boot has, whichever process wrote it."""
+        starts = served(self._places)
+        return frozenset(block for block in blocks if any(start in block for start in starts))
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> None:
         """Bring the files to what the confirmed blocks say; ``OSError`` where the disk refuses."""
@@ -48,17 +54,16 @@ class CNIPods:
         for cidr in draining:
             self._local.reserve_free(cidr, pool=_pool(cluster, cidr))
         for cidr in addressing.usable:
-            if cidr not in self._served or cidr in self._reserved:
+            if cidr not in self._released:
                 self._local.release_reserved(cidr)
-        self._reserved = draining
-        usable = frozenset(addressing.usable)
-        stands = self._places.file.exists()
+        self._reserved, self._released = draining, frozenset(addressing.usable)
+        starts = served(self._places)
+        lost = any(not any(start in cidr for cidr in addressing.usable) for start in starts)
         # while a family lacks its block, what stands is changed only to take away what is no longer ours
-        if addressing.complete or (stands and usable and not self._served <= usable):
+        if addressing.complete or (addressing.usable and lost):
             specs = [_spec(cluster, cidr) for cidr in addressing.usable]
             if write(conflist(specs, cluster.pools, data_dir=self._places.data_dir), self._places):
                 log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
-            self._served = usable
 
     def usage(
         self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]

@@ -166,6 +166,24 @@ async def test_an_agent_that_dies_leaves_the_sessions_up_and_gets_the_whole_when
     assert bird.since("p") == since
 
 
+async def test_a_report_on_a_new_block_comes_at_once(segment, speaker, path, tmp_path):
+    """Pods wait for it: the speaker says in which blocks it looked and found others' paths, and when they have gone."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    block = ip_network("203.0.113.64/26")
+    async with agent_at(path, desired(SESSION)) as agent:
+        await until(lambda: block in agent.routes, what="the router announces what will be ours")
+        own = desired(SESSION, announcements=[str(block)])
+        told = time.monotonic()
+        agent.client.desire(replace(own, blocks={block: own.settings.node}))
+        await until(lambda: agent.report is not None and block in agent.report.own_blocks, what="a report")
+        assert time.monotonic() - told < 0.5
+        assert agent.report.foreign_paths == (block,)
+        bird.config.write_text(bird.config.read_text().replace(f"route {block} blackhole;", ""))
+        bird.ask("configure")
+        await until(lambda: agent.report.foreign_paths == (), what="nobody else's path is held")
+
+
 async def test_a_killed_speaker_moves_no_route_at_its_peer(segment, speaker, path, tmp_path):
     """kill -9 of the speaker: BIRD keeps our routes, and after the restart only what we no longer announce goes."""
     neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}

@@ -1,17 +1,27 @@
 """What a node may announce, and which blocks pods may have addresses from."""
 
 from ipaddress import ip_network
+from typing import Any
+
+import msgspec
 
 from tests.unit.agent.worlds import block, cluster, pool
-from towpath.controller.node.gate import addressing, announceable, families
+from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families
 from towpath.model.cluster import Node
 from towpath.model.net import Family
 from towpath.model.resource import Meta
 from towpath.model.selector import parse_selector
-from towpath.model.speaker import Announcement
+from towpath.model.speaker import Announcement, Report
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
 BLOCKS = [block(str(V4), "a"), block(str(V6), "a")]
+
+
+def standing(**changes: Any) -> Standing:
+    return msgspec.structs.replace(Standing(in_kernel={V4, V6}, clear={V4, V6}, served=()), **changes)
+
+
+FINE = standing()
 
 
 def wanted(*prefixes: str, source: str = "Block") -> dict:
@@ -38,41 +48,59 @@ def test_what_needs_no_blackhole_is_announced_at_once() -> None:
 
 def test_confirmed_blocks_serve_pods() -> None:
     """Blocks of this very node whose blackholes stand are usable, and nothing is lacking."""
-    found = addressing(cluster(), "a", blocks=BLOCKS, in_kernel={V4, V6})
+    found = addressing(cluster(), "a", blocks=BLOCKS, standing=FINE)
     assert found.usable == (V4, V6)
     assert found.lacking == ()
 
 
 def test_a_block_without_blackhole_waits() -> None:
     """Pods get no address of a block that the kernel does not drop yet."""
-    found = addressing(cluster(), "a", blocks=BLOCKS, in_kernel={V4})
+    found = addressing(cluster(), "a", blocks=BLOCKS, standing=standing(in_kernel={V4}))
     assert found.usable == (V4,)
     assert found.lacking == (f"block {V6} has no blackhole route yet", "no ipv6 block yet")
+
+
+def test_a_new_block_waits_until_nobody_elses_path_lies_in_it() -> None:
+    """Pods get no address of a block of which the speaker has said nothing yet, or in which it holds a path."""
+    found = addressing(cluster(), "a", blocks=BLOCKS, standing=standing(clear={V4}))
+    assert found.usable == (V4,)
+    assert found.lacking == (f"block {V6} waits until the speaker holds no path of others in it", "no ipv6 block yet")
+
+
+def test_a_block_that_serves_pods_goes_on() -> None:
+    """Somebody who begins to announce inside a block that is in use takes nothing away from its pods."""
+    assert addressing(cluster(), "a", blocks=BLOCKS, standing=standing(clear=(), served={V4, V6})).usable == (V4, V6)
+
+
+def test_a_report_speaks_of_the_blocks_that_the_speaker_knew() -> None:
+    """A block is clear only if the speaker was asked about it; without a report none is."""
+    assert clear_of_others(None) == frozenset()
+    assert clear_of_others(Report(sessions=(), foreign_paths=(V4,), own_blocks=(V4, V6))) == {V6}
 
 
 def test_a_block_of_an_earlier_node_serves_nobody() -> None:
     """A block bound to another UID is not this node's, although the name is the same."""
     nodes = {"a": Node(meta=Meta(name="a", uid="uid-of-the-new-a"))}
-    found = addressing(cluster(nodes=nodes), "a", blocks=BLOCKS, in_kernel={V4, V6})
+    found = addressing(cluster(nodes=nodes), "a", blocks=BLOCKS, standing=FINE)
     assert found.usable == ()
     assert f"block {V4} belongs to an earlier node of this name" in found.lacking
 
 
 def test_without_a_node_object_no_bound_block_is_used() -> None:
     """Nobody's block becomes ours because our Node object is not there."""
-    assert addressing(cluster(nodes={}), "a", blocks=BLOCKS, in_kernel={V4, V6}).usable == ()
+    assert addressing(cluster(nodes={}), "a", blocks=BLOCKS, standing=FINE).usable == ()
 
 
 def test_a_block_made_by_hand_goes_by_the_name() -> None:
     """A block without UID, as in a folder of manifests, serves the node that it names."""
     blocks = [block(str(V4), "a", node_uid=""), block(str(V6), "a", node_uid="")]
-    assert addressing(cluster(nodes={}), "a", blocks=blocks, in_kernel={V4, V6}).usable == (V4, V6)
+    assert addressing(cluster(nodes={}), "a", blocks=blocks, standing=FINE).usable == (V4, V6)
 
 
 def test_draining_and_quarantined_blocks_give_nothing_out() -> None:
     """A draining block is told apart, a quarantined one is not ours any more."""
     blocks = [block(str(V4), "a", state="Draining"), block(str(V6), "a", state="Quarantined")]
-    found = addressing(cluster(), "a", blocks=blocks, in_kernel={V4, V6})
+    found = addressing(cluster(), "a", blocks=blocks, standing=FINE)
     assert (found.usable, found.draining) == ((), (V4,))
 
 

@@ -33,7 +33,7 @@ class Parts:
         self.refuses = False
         """The kernel installs nothing."""
         self.connected = True
-        self.report: Report | None = None
+        self.report: Report | None = Report(sessions=(), own_blocks=(V4, V6))
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
 
@@ -80,6 +80,11 @@ class Pods:
 
     def __init__(self) -> None:
         self.written: list[Addressing] = []
+        self.stands: frozenset[Prefix] = frozenset()
+        """Blocks that pods get addresses of already."""
+
+    def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        return self.stands.intersection(blocks)
 
     def desire(self, world: Cluster, addressing: Addressing) -> None:
         assert world.blocks is not None
@@ -142,6 +147,21 @@ async def test_a_block_is_in_the_kernel_before_it_is_announced() -> None:
     assert await node.step()
     assert parts.said == [("kernel", {V4, V6}), ("speaker", {V4, V6})]
     assert pods.written[0].usable == (V4, V6)
+
+
+async def test_a_block_serves_pods_once_the_speaker_has_spoken_of_it() -> None:
+    """The first report that knows the block lets it serve; one block that serves goes on without a speaker."""
+    parts = Parts()
+    parts.report = None
+    node, pods = await agent(parts)
+    await node.step()
+    assert pods.written[-1].usable == ()
+    parts.report = Report(sessions=(), own_blocks=(V4, V6), foreign_paths=(V6,))
+    await node.step()
+    assert pods.written[-1].usable == (V4,)
+    parts.report, pods.stands = None, frozenset({V4})
+    await node.step()
+    assert pods.written[-1].usable == (V4,)
 
 
 async def test_a_block_is_withdrawn_before_its_blackhole_goes() -> None:
