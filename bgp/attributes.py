@@ -72,6 +72,9 @@ SEQUENCE: Final = 2
 CONFED_SEQUENCE: Final = 3
 CONFED_SET: Final = 4
 
+_IGNORABLE: Final = {kind: _UNIT[kind] for kind in (COMMUNITY, EXTENDED_COMMUNITY, LARGE_COMMUNITY)}
+"""Well formed, these change neither verdict nor decision; the size of each must be a multiple of this."""
+
 _NUMBERS: Final = tuple(struct.Struct(f"!{count}I") for count in range(256))
 
 
@@ -109,10 +112,11 @@ _MALFORMED_PATH: Final = ASPath(length=0, neighbour=None, origin=None, refusal=R
 
 
 class Attributes(Struct, frozen=True, gc=False, eq=False):
-    """One attribute block of one peer. ``refusal`` says why no route with it may be used."""
+    """What of an attribute block counts in decision and validation; blocks that differ in communities alone share one.
 
-    block: bytes
-    """The block as received, without MP_REACH_NLRI and MP_UNREACH_NLRI: what filters of a later day read."""
+    ``refusal`` says why no route with it may be used.
+    """
+
     next_hop: bytes
     origin: int
     path: ASPath
@@ -121,6 +125,18 @@ class Attributes(Struct, frozen=True, gc=False, eq=False):
     originator: bytes | None
     cluster_length: int
     refusal: Reason | None
+
+
+def ends_in_communities(block: bytes, start: int) -> bool:
+    """Whether nothing but well-formed communities follows ``start``, so that the block reads as ``block[:start]`` does."""
+    end = len(block)
+    while start + 3 < end:
+        unit = _IGNORABLE.get(block[start + 1])
+        size = block[start + 2]
+        if unit is None or block[start] != _OPTIONAL_TRANSITIVE or not size or size % unit:
+            return False
+        start += 3 + size
+    return start == end
 
 
 class Decoder:
@@ -134,6 +150,10 @@ class Decoder:
 
     def decode(self, block: bytes, *, next_hop: bytes | None) -> Attributes:
         """Attributes of a block that comes with prefixes; ``next_hop`` is MP_REACH_NLRI's, None for plain IPv4."""
+        return self.read(block, next_hop=next_hop)[0]
+
+    def read(self, block: bytes, *, next_hop: bytes | None) -> tuple[Attributes, int]:
+        """``decode``, and the place after which only communities follow (``ends_in_communities`` says whether well formed)."""
         ebgp = self.view.ebgp
         origin = -1
         path: ASPath | None = None
@@ -148,6 +168,7 @@ class Decoder:
         aggregator_is_two = False
         seen = 0
         position, end = 0, len(block)
+        cut = 0
         if end > 7 and block[:3] == _PLAIN_ORIGIN and block[3] < 3 and block[4:6] == _PLAIN_AS_PATH:
             # ORIGIN, AS_PATH and NEXT_HOP in this order and form begin nearly every block: no need for the loop
             position = 7 + block[6]
@@ -161,6 +182,7 @@ class Decoder:
                     if hop is None:
                         hop = block[position + 3 : position + 7]
                     position += 7
+                cut = position
             else:
                 position = 0
         while position < end:
@@ -183,6 +205,8 @@ class Decoder:
             if position > end:
                 refusal = Reason.MALFORMED
                 break
+            if kind not in _IGNORABLE:
+                cut = position
             bit = 1 << kind
             if seen & bit:
                 continue  # RFC 7606 §3 g: the first one counts
@@ -247,8 +271,7 @@ class Decoder:
                 refusal = Reason.ORIGINATOR_LOOP
             elif clusters and self.view.router_id in _quads(clusters):
                 refusal = Reason.CLUSTER_LOOP
-        return Attributes(
-            block,
+        attributes = Attributes(
             hop or b"",
             origin,
             path or EMPTY_PATH,
@@ -258,6 +281,7 @@ class Decoder:
             len(clusters) >> 2,
             refusal,
         )
+        return attributes, cut
 
     def _remember(self, value: bytes) -> ASPath:
         if len(self._paths) >= self.PATHS:

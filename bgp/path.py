@@ -71,3 +71,12 @@ class Path(Struct, eq=False, gc=False):
     attributes: Attributes
     verdict: Reason
     accepted: bool
+    block: bytes
+    """The attribute block as received, without MP_REACH_NLRI and MP_UNREACH_NLRI: what filters of a later day read."""
+    others: "dict[Reason, Path] | None" = None
+    """The same attributes with other verdicts, for prefixes that are judged one by one."""
+
+    @property
+    def closed(self) -> bool:
+        """Something is wrong with the attributes themselves: the verdict holds for every prefix."""
+        return self.attributes.refusal is not None or self.via.refusal is not None

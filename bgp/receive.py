@@ -3,10 +3,11 @@
 What makes it fast, from the bytes to the table:
 
 1. An UPDATE is cut at three places (``update.split``); its attribute block is a dictionary key. A block seen before
-   (``Known``) costs that look-up; a new one is decoded and judged once. The cache has two generations, so it is bounded
-   and what is in use survives.
+   costs that look-up; a new one is decoded and judged once, and if it differs from another in its communities alone, not
+   even that (``Receiver._judgement``). The caches are bounded; what is in use survives in a second generation.
 2. Prefixes are cut from the message by a regular expression and stay bytes.
-3. The verdict on a prefix far from every special range is the block's own (``Known.plain``); the first bytes tell (``Policy.special``). Only the others are judged one by one, and whole blocks of other nodes by one look-up.
+3. The verdict on a prefix far from every special range is the block's own; the first bytes tell (``Policy.special``).
+   Only the others are judged one by one, and whole blocks of other nodes by one look-up.
 4. The tables are updated by ``dict.update``: no Python statement runs once a prefix.
 """
 
@@ -14,9 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from msgspec import Struct
-
-from towpath.bgp.attributes import Attributes, Decoder, next_hop_refusal
+from towpath.bgp.attributes import Attributes, Decoder, ends_in_communities, next_hop_refusal
 from towpath.bgp.origin import Claim
 from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
 from towpath.bgp.policy import Policy, Standing
@@ -46,19 +45,10 @@ END_OF_RIB: Final = b"\0\0\0\0"
 _HEADS: Final = frozenset({4 + 4, 4 + 16, 4 + 32})
 """Lengths of AFI, SAFI, next hop length and next hop."""
 
+Judgement = tuple[Attributes, Via, Reason, bool]
+"""The fields of a ``Path`` that a block decides, whatever its communities."""
 Tell = Callable[[Reason, Prefix], None]
 """Called with one of the prefixes of an UPDATE that were refused one by one."""
-
-
-class Known(Struct, eq=False, gc=False):
-    """An attribute block of a peer, decoded, and its paths by verdict."""
-
-    attributes: Attributes
-    claim: Claim
-    closed: bool
-    """Something is wrong with the block itself: ``plain`` holds for every prefix."""
-    plain: Path
-    others: dict[Reason, Path] | None = None
 
 
 class NextHops:
@@ -93,8 +83,10 @@ class Receiver:
         self._peer = peer
         self._hops = hops
         self._longest = rib.family.bits
-        self._young: dict[bytes, Known] = {}
-        self._old: dict[bytes, Known] = {}
+        self._young: dict[bytes, Path] = {}
+        self._old: dict[bytes, Path] = {}
+        self._judgements: dict[bytes, Judgement] = {}
+        self._cut = 0
         self.vias: dict[tuple[bytes, bool], Via] = {}
 
     def judge_by(self, policy: Policy, *, standing: Standing, decoder: Decoder, tell: Tell) -> None:
@@ -106,31 +98,51 @@ class Receiver:
         self._plain = policy.plain(standing)
         self._young.clear()
         self._old.clear()
+        self._judgements.clear()
         for via in self.vias.values():
             via.refusal = self._hop_refusal(via.hop.address.packed)
             via.node = self._hops.nodes.get(via.hop.address.packed)
 
-    def know(self, key: bytes, block: bytes, next_hop: bytes | None) -> Known:
-        """A block that the young generation does not have; ``key`` is unique for block and next hop."""
-        known = self._old.pop(key, None)
-        if known is None:
-            known = self._known(self._decoder.decode(block, next_hop=next_hop))
+    def know(self, key: bytes, block: bytes, next_hop: bytes | None) -> Path:
+        """The path of a block that the young generation does not have; ``key`` is unique for block and next hop."""
+        path = self._old.pop(key, None)
+        if path is None:
+            attributes, via, verdict, accepted = self._judgement(block, next_hop)
+            path = Path(via, attributes, verdict, accepted, block)
         if len(self._young) >= GENERATION:
             self._old = self._young
             self._young = {}
-        self._young[key] = known
-        return known
+        self._young[key] = path
+        return path
 
-    def recall(self, key: bytes) -> Known | None:
-        """A block of the young generation."""
+    def recall(self, key: bytes) -> Path | None:
+        """The path of a block of the young generation."""
         return self._young.get(key)
 
-    def _known(self, attributes: Attributes) -> Known:
+    def _judgement(self, block: bytes, next_hop: bytes | None) -> Judgement:
+        """What the block is worth. One that differs from an earlier one in trailing communities alone is worth the same.
+
+        Where they begin is guessed from the block before: neighbours look alike.
+        """
+        cut = self._cut
+        if cut and ends_in_communities(block, cut):
+            found = self._judgements.get((next_hop or b"") + block[:cut])
+            if found is not None:
+                return found
+        attributes, cut = self._decoder.read(block, next_hop=next_hop)
+        found = self._judged(attributes)
+        self._cut = 0
+        if cut < len(block) and ends_in_communities(block, cut):
+            self._cut = cut
+            if len(self._judgements) >= GENERATION:
+                self._judgements.clear()
+            self._judgements[(next_hop or b"") + block[:cut]] = found
+        return found
+
+    def _judged(self, attributes: Attributes) -> Judgement:
         via = self._via(attributes.next_hop, provisional=False)
-        refusal = attributes.refusal or via.refusal
-        claim: Claim = attributes.path.origin if self.source.ebgp else via.node
-        verdict = self._plain if refusal is None else refusal
-        return Known(attributes, claim, refusal is not None, Path(via, attributes, verdict, verdict in ACCEPTED))
+        verdict = attributes.refusal or via.refusal or self._plain
+        return attributes, via, verdict, verdict in ACCEPTED
 
     def _via(self, packed: bytes, *, provisional: bool) -> Via:
         via = self.vias.get((packed, provisional))
@@ -158,46 +170,50 @@ class Receiver:
         refusal = next_hop_refusal(self.family, packed)
         return Reason.NEXT_HOP_OURS if refusal is None and packed in self._hops.own else refusal
 
-    def _path(self, known: Known, verdict: Reason) -> Path:
-        if verdict is known.plain.verdict:
-            return known.plain
-        others = known.others
+    def _path(self, plain: Path, verdict: Reason) -> Path:
+        """The same attributes with another verdict."""
+        if verdict is plain.verdict:
+            return plain
+        others = plain.others
         if others is None:
-            others = known.others = {}
+            others = plain.others = {}
         path = others.get(verdict)
         if path is None:
-            via = known.plain.via
+            via = plain.via
             if verdict is Reason.PROVISIONAL:
                 via = self._via(via.hop.address.packed, provisional=True)
-            path = others[verdict] = Path(via, known.attributes, verdict, verdict in ACCEPTED)
+            path = others[verdict] = Path(via, plain.attributes, verdict, verdict in ACCEPTED, plain.block)
         return path
 
-    def announce(self, packed: bytes, known: Known, *, room: int) -> None:
-        """Prefixes with these attributes; ``room``: how many more the session may have accepted."""
+    def _claim(self, path: Path) -> Claim:
+        return path.attributes.path.origin if self.source.ebgp else path.via.node
+
+    def announce(self, packed: bytes, path: Path, *, room: int) -> None:
+        """Prefixes with this path; ``room``: how many more the session may have accepted."""
         length = packed[0]
         if len(packed) == SIZE[length] and 8 <= length <= self._longest and not packed[-1] & HOST_BITS[length]:
-            if known.closed or not self._policy.special.one(packed):
-                self.rib.store_one(packed, known.plain, room=room)
+            if not self._policy.special.one(packed) or path.closed:
+                self.rib.store_one(packed, path, room=room)
                 return
             wires = near = [packed]
         else:
             wires = prefixes(self.family, packed)
-            near = [] if known.closed else self._policy.special.pick(wires)
+            near = [] if path.closed else self._policy.special.pick(wires)
             if not near:
-                self.rib.store(wires, known.plain, room=room)
+                self.rib.store(wires, path, room=room)
                 return
         rib = self.rib
         before = len(rib.accepted)
         if len(near) < len(wires):
-            rib.store(list(dict.fromkeys(wires).keys() - set(near)), known.plain, room=room)
-        for verdict, judged in self._by_verdict(near, known).items():
-            rib.store(judged, self._path(known, verdict), room=room + before - len(rib.accepted))
-            if verdict is not known.plain.verdict and verdict not in ACCEPTED:
+            rib.store(list(dict.fromkeys(wires).keys() - set(near)), path, room=room)
+        for verdict, judged in self._by_verdict(near, self._claim(path)).items():
+            rib.store(judged, self._path(path, verdict), room=room + before - len(rib.accepted))
+            if verdict is not path.verdict and verdict not in ACCEPTED:
                 self._tell(verdict, from_wire(self.family, judged[0]))
 
-    def _by_verdict(self, wires: list[bytes], known: Known) -> dict[Reason, list[bytes]]:
+    def _by_verdict(self, wires: list[bytes], claim: Claim) -> dict[Reason, list[bytes]]:
         judged: dict[Reason, list[bytes]] = {}
-        judge, standing, claim = self._policy.judge, self._standing, known.claim
+        judge, standing = self._policy.judge, self._standing
         for wire in wires:
             verdict = judge(wire, claim=claim, standing=standing)
             if verdict in judged:
@@ -210,25 +226,24 @@ class Receiver:
         """Judge paths that are held again; ``decode``: also what their attributes say of themselves."""
         rib = self.rib
         total = room + len(rib.accepted)
-        memory: dict[int, Known] = {}
+        memory: dict[tuple[bytes, bytes], Path] = {}
         for wire, path in list(wires):
             attributes = path.attributes
-            known = memory.get(id(attributes))
-            if known is None:
-                fresh = (
-                    self._decoder.decode(attributes.block, next_hop=attributes.next_hop or None)
-                    if decode
-                    else attributes
-                )
-                known = memory[id(attributes)] = self._known(fresh)
+            key = (attributes.next_hop, path.block)
+            plain = memory.get(key)
+            if plain is None:
+                if decode:
+                    attributes = self._decoder.decode(path.block, next_hop=attributes.next_hop or None)
+                _, via, verdict, accepted = self._judged(attributes)
+                plain = memory[key] = Path(via, attributes, verdict, accepted, path.block)
             verdict = (
-                known.plain.verdict
-                if known.closed
-                else self._policy.judge(wire, claim=known.claim, standing=self._standing)
+                plain.verdict
+                if plain.closed
+                else self._policy.judge(wire, claim=self._claim(plain), standing=self._standing)
             )
             if decode or verdict is not path.verdict:
                 stale = wire in rib.stale
-                rib.store([wire], self._path(known, verdict), room=total - len(rib.accepted))
+                rib.store([wire], self._path(plain, verdict), room=total - len(rib.accepted))
                 if stale:
                     rib.stale[wire] = None
 
@@ -246,6 +261,7 @@ class Receiver:
         """Forget next hops that no path has any more."""
         self._young.clear()
         self._old.clear()
+        self._judgements.clear()
         live = {path.via for _, path in self.rib}
         self.vias = {key: via for key, via in self.vias.items() if via in live or _twin(self.vias, key) in live}
 
@@ -299,11 +315,11 @@ class Inbound:
             if withdrawn and plain:
                 self._withdraw(ipv4, withdrawn)
             if announced and plain:
-                known = ipv4.recall(block)
-                if known is None and MP_REACH not in block and MP_UNREACH not in block:
-                    known = ipv4.know(block, block, None)
-                if known is not None:
-                    ipv4.announce(announced, known, room=limit - len(mine) - len(other))
+                path = ipv4.recall(block)
+                if path is None and MP_REACH not in block and MP_UNREACH not in block:
+                    path = ipv4.know(block, block, None)
+                if path is not None:
+                    ipv4.announce(announced, path, room=limit - len(mine) - len(other))
                     continue
             if block:
                 parts = None if announced else leading_reach(block)
@@ -322,12 +338,13 @@ class Inbound:
         if len(head) not in _HEADS:
             raise SessionError(3, 9, message="next hop of MP_REACH_NLRI has an impossible length")
         key = head + rest
-        known = receiver.recall(key)
-        if known is None:
+        path = receiver.recall(key)
+        if path is None:
             # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
-            known = receiver.know(key, rest, head[4:20])
+            path = receiver.know(key, rest, head[4:20])
         if packed:
-            receiver.announce(packed, known, room=self.room)
+            one, other = self._accepted
+            receiver.announce(packed, path, room=self.limit.limit - len(one) - len(other))
 
     def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
         """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""

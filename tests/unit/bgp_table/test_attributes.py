@@ -6,10 +6,10 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from tests.unit.bgp_table.world import as_path, attribute, block
-from towpath.bgp.attributes import SEQUENCE, SET, Decoder, PeerView, merge_as4, next_hop_refusal
+from towpath.bgp.attributes import SEQUENCE, SET, Decoder, PeerView, ends_in_communities, merge_as4, next_hop_refusal
 from towpath.model.net import Family
 from towpath.model.reason import Reason
 
@@ -152,6 +152,26 @@ def test_any_bytes_are_decoded_or_refused(made: bytes, internal: bool, old: bool
     """No bytes raise anything."""
     view = replace(INTERNAL if internal else EXTERNAL, four_octet_as=not old)
     Decoder(view).decode(made, next_hop=None)
+
+
+_COMMUNITIES = st.builds(
+    attribute,
+    st.sampled_from((0xC0, 0xC0, 0xC0, 0xE0, 0x80, 0xD0)),
+    st.sampled_from((8, 16, 32, 4)),
+    st.binary(max_size=26),
+)
+
+
+@given(
+    st.lists(_COMMUNITIES, max_size=3), st.lists(_COMMUNITIES, max_size=3), st.binary(max_size=3), st.integers(0, 90)
+)
+def test_trailing_communities_change_nothing(head: list[bytes], tail: list[bytes], rest: bytes) -> None:
+    """Where only well-formed communities follow a place, the block is worth what it is worth up to there."""
+    made = b"".join([ORIGIN, PATH, HOP, *head, *tail]) + rest
+    whole, cut = Decoder(EXTERNAL).read(made, next_hop=None)
+    if ends_in_communities(made, cut):
+        part = Decoder(EXTERNAL).decode(made[:cut], next_hop=None)
+        assert astuple(part) == astuple(whole)
 
 
 @given(st.lists(st.integers(1, 2**32 - 1), max_size=8), st.permutations(range(3)), st.binary(max_size=8))

@@ -32,9 +32,10 @@ def path(
     hop = hop or NextHop(ip_address(address), metric)
     return Path(
         Via(source, hop, False, False, None, None, None),
-        Attributes(b"", b"", origin, ASPath(length, neighbour, 1), preference, med, originator, clusters, None),
+        Attributes(b"", origin, ASPath(length, neighbour, 1), preference, med, originator, clusters, None),
         Reason.IMPORT_ALL,
         accepted=True,
+        block=b"",
     )
 
 
