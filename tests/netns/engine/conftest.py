@@ -1,3 +1,5 @@
+"""A rig for the tests of the engine: three hosts on one Ethernet segment."""
+
 import pytest
 
 from towpath.lab.netns import Network
