@@ -162,9 +162,7 @@ _COMMUNITIES = st.builds(
 )
 
 
-@given(
-    st.lists(_COMMUNITIES, max_size=3), st.lists(_COMMUNITIES, max_size=3), st.binary(max_size=3), st.integers(0, 90)
-)
+@given(st.lists(_COMMUNITIES, max_size=3), st.lists(_COMMUNITIES, max_size=3), st.binary(max_size=3))
 def test_trailing_communities_change_nothing(head: list[bytes], tail: list[bytes], rest: bytes) -> None:
     """Where only well-formed communities follow a place, the block is worth what it is worth up to there."""
     made = b"".join([ORIGIN, PATH, HOP, *head, *tail]) + rest
