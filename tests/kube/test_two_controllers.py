@@ -1,0 +1,123 @@
+"""Two controllers that both believe they lead, on the real API server: the name of a block is what decides."""
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator
+from ipaddress import ip_network
+
+from towpath.controller import cluster
+from towpath.controller.kube.client import KubeApi
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.watch import following
+from towpath.controller.store import Store
+from towpath.lab import objects
+from towpath.lab.addressing import PODS, RACK_A
+from towpath.lab.api import custom
+from towpath.lab.kubernetes import RealKubernetes
+from towpath.model.net import Family
+
+NODES = 40
+
+
+class AlwaysLeading:
+    """What a controller has for a lease that was not told, or not yet, that another has taken it."""
+
+    leading = True
+
+
+@contextlib.asynccontextmanager
+async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncIterator[None]:
+    """A whole controller but for the election."""
+    store = Store(cluster.KINDS)
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
+        task = asyncio.create_task(cluster.run(api, store, lease=AlwaysLeading(), identity=identity))
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+class History:
+    """Every state of every block, as a watch shows them; ``judge`` says what was wrong at any moment."""
+
+    def __init__(self) -> None:
+        self.now: dict[str, dict] = {}
+        self.wrong: list[str] = []
+        self.changes = 0
+
+    async def follow(self, api: KubeApi) -> None:
+        page = await api.list("IPAMBlock")
+        async for event in api.watch("IPAMBlock", page.resource_version):
+            if event.type in ("ADDED", "MODIFIED", "DELETED"):
+                self.take(event.type, event.object)
+
+    def take(self, kind: str, block: dict) -> None:
+        self.changes += 1
+        name = block["metadata"]["name"]
+        before = self.now.pop(name, None)
+        if kind == "DELETED":
+            return
+        self.now[name] = block
+        same = before is not None and before["metadata"]["uid"] == block["metadata"]["uid"]
+        if same and before["spec"]["node"] != block["spec"]["node"]:
+            self.wrong.append(f"{name}: {before['spec']['node']} and then {block['spec']['node']}")
+        mine = ip_network(block["spec"]["cidr"])
+        for other, known in self.now.items():
+            cidr = ip_network(known["spec"]["cidr"])
+            if other != name and cidr.version == mine.version and cidr.overlaps(mine):
+                self.wrong.append(f"{name} overlaps {other}")
+
+    def active(self) -> list[tuple[str, int]]:
+        return sorted(
+            (block["spec"]["node"], ip_network(block["spec"]["cidr"]).version)
+            for block in self.now.values()
+            if block["spec"].get("state", "Active") == "Active"
+        )
+
+
+async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
+    """Nodes come and go by the dozen; at every moment blocks are disjoint, at the end each node has one a family."""
+    with RealKubernetes() as kubernetes:
+        kubernetes.install_crds()
+        async with contextlib.AsyncExitStack() as stack:
+            api = await stack.enter_async_context(await connect(kubeconfig=kubernetes.kubeconfig))
+            for family in Family:
+                await api.create("IPPool", custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family])}))
+            history = History()
+            watching = asyncio.create_task(history.follow(api))
+            stack.callback(watching.cancel)
+            for number in (1, 2):
+                await stack.enter_async_context(controller(kubernetes, identity=f"ctl{number}"))
+            names = [f"node{number}" for number in range(1, NODES + 1)]
+            addresses = {
+                name: tuple(RACK_A.address(family, 10 + number) for family in Family)
+                for number, name in enumerate(names)
+            }
+
+            async def create(name: str) -> None:
+                await api.create("Node", objects.node(name, addresses[name], rack="a"))
+
+            async def settled(wanted: list[str]) -> None:
+                goal = sorted(itertools.product(wanted, (4, 6)))
+                async with asyncio.timeout(20):
+                    while history.active() != goal:  # the watch changes it
+                        assert not watching.done(), watching
+                        await asyncio.sleep(0.02)
+                made = {item["metadata"]["name"] for item in (await api.list("RoutingNode")).items}
+                assert made == set(wanted)
+
+            await asyncio.gather(*map(create, names))
+            await settled(names)
+            # an eighth goes; before anybody can have finished with that another eighth goes and the first comes back
+            # (more than a quarter at once would be held back by the breaker)
+            gone, later = names[::8], names[1::8]
+            await asyncio.gather(*(api.delete("Node", name) for name in gone))
+            await asyncio.gather(*(api.delete("Node", name) for name in later), *map(create, gone))
+            await settled(sorted({*names} - {*later}))
+            await asyncio.gather(*map(create, later))
+            await settled(names)
+            assert history.changes >= NODES * 2
+            assert history.wrong == []
