@@ -37,7 +37,8 @@ BUFFER_BYTES = 1024 * 1024
 """Above this much unsent nothing more is written."""
 _LENGTH = struct.Struct("!I")
 _FIRST_DELAY = 0.05
-_LONGEST_DELAY = 2.0
+_LONGEST_DELAY = 0.25
+"""Seconds between two attempts: one that finds no socket costs next to nothing, and a speaker that starts is awaited."""
 
 Received = TypeVar("Received")
 

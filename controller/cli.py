@@ -6,10 +6,12 @@ imported: the speaker starts without HTTP and TLS, the agent without ExaBGP.
 
 import argparse
 import asyncio
+import contextlib
+import gc
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -161,14 +163,15 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(version("towpath"))
         return 0
-    from towpath.controller.logging import configure
-
+    with _importing():
+        from towpath.controller.logging import configure
     if arguments.log_format not in {"console", "json"}:
         raise CannotRunError(f"--log-format {arguments.log_format}: console or json")
     logs = Logs(process=arguments.command, style=arguments.log_format)
     configure(process=logs.process, style=logs.style)
     if arguments.command == "agent":
-        from towpath.controller import agent
+        with _importing():
+            from towpath.controller import agent
 
         return agent.main(agent_settings(arguments))
     if arguments.command == "cleanup":
@@ -176,13 +179,15 @@ def run(arguments: argparse.Namespace) -> int:
 
         return cleanup.main(agent_settings(arguments))
     if arguments.command == "speaker":
-        from towpath.bgp import speaker
+        with _importing():
+            from towpath.bgp import speaker
 
         path = arguments.socket or arguments.run_dir / "speaker.sock"
         path.parent.mkdir(parents=True, exist_ok=True)
         asyncio.run(speaker.run(path))
         return 0
-    from towpath.controller import replica
+    with _importing():
+        from towpath.controller import replica
 
     settings = ControllerSettings(
         source=_source_settings(arguments),
@@ -191,6 +196,25 @@ def run(arguments: argparse.Namespace) -> int:
         health_port=arguments.health_port,
     )
     return replica.main(settings)
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """A start is mostly imports: what they make is never looked through for garbage, and rich is left where it is.
+
+    structlog takes rich wherever it is installed, for tracebacks with the values of local variables, passwords among them.
+    """
+    hidden = "rich" not in sys.modules
+    if hidden:
+        sys.modules["rich"] = None  # type: ignore[assignment]  # documented: its import fails then
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        if hidden:
+            del sys.modules["rich"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,11 +11,10 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from towpath.model.net import Family
 from towpath.routes.kernel import Operation, RouteSeen
 from towpath.routes.route import MAIN_TABLE, PROTOCOL, NextHop, RouteType, Spec, address, spec
+from towpath.routes.rtmsg import rtmsg
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x300, 0x100, 0x200, 0x400

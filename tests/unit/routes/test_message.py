@@ -1,5 +1,7 @@
 """Bulk messages are byte for byte what pyroute2 makes one by one."""
 
+import subprocess
+import sys
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -74,3 +76,13 @@ def test_equal_specs_are_one() -> None:
     first = spec(RouteType.UNICAST, (one, other, one), metric=5)
     assert spec(RouteType.UNICAST, (other, one), metric=5) is first
     assert spec(RouteType.UNICAST, (other, one), metric=6) is not first
+
+
+def test_only_what_is_needed_of_pyroute2_is_imported() -> None:
+    """A process that programs routes carries a handful of its modules; who wants all of it still gets it."""
+    script = (
+        "import sys, towpath.routes.programmer; few = sum(name.startswith('pyroute2.') for name in sys.modules);"
+        "import pyroute2; pyroute2.IPRoute; print(few)"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert 0 < int(found.stdout) < 20
