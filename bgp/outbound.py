@@ -170,6 +170,20 @@ class AdjRibOut:
                 messages.append(end_of_rib(family))
         return b"".join(messages)
 
+    def farewell(self) -> bytes:
+        """Withdrawals of all that was sent; nothing is pending afterwards."""
+        messages: list[bytes] = []
+        for family, sent in self._sent.items():
+            withdraw = list(sent)
+            while withdraw:
+                made, count = self._withdrawal(family, withdraw)
+                messages.append(made)
+                withdraw = withdraw[count:]
+            sent.clear()
+            self._pending[family].clear()
+        self._owed.clear()
+        return b"".join(messages)
+
     def _block(self, announcement: Announcement, family: Family) -> bytes:
         key = (announcement.local_preference, announcement.communities, family)
         block = self._blocks.get(key)

@@ -9,11 +9,6 @@ from towpath.bgp.restart import Progress, Restart
 from towpath.model.speaker import Session, Settings
 
 
-def identity(session: Session) -> tuple[object, ...]:
-    """What makes it another session, whose routes say nothing of this one's."""
-    return session.peer_address, session.remote_as, session.local_as
-
-
 def judgement(session: Session) -> tuple[object, ...]:
     """What the verdicts on a session's paths depend on."""
     return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node

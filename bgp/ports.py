@@ -55,7 +55,8 @@ class LossKind(enum.Enum):
     REFUSED = "we sent a NOTIFICATION because of an error"
     HOLD_TIMER = "the hold timer expired"
     CARRIER = "the interface lost its carrier"
-    REMOVED = "the session was removed, withheld or changed here"
+    CHANGED = "something of it that the peer sees was changed here"
+    REMOVED = "the session was removed or withheld here"
 
 
 class Loss(Struct, frozen=True):
@@ -107,6 +108,9 @@ class Outbound(Protocol):
         What was pulled counts as sent. Pulling only when the socket takes more is the back-pressure: a slow peer gets
         fewer, newer UPDATEs.
         """
+
+    def farewell(self, name: str) -> bytes:
+        """Withdrawals of all that the session was told: it is about to end for good."""
 
 
 class Kick(Protocol):

@@ -33,7 +33,7 @@ def report(
 
 
 def _session(session: Session, peer: Peer | None, state: str, reason: str) -> SessionReport:
-    if session.state == "Withheld":
+    if session.state == "Withheld" and state != "Established":
         state, reason = "Withheld", str(session.reason or reason)
     return SessionReport(
         name=session.name,

@@ -21,16 +21,16 @@ QUIET: Final = 3.0
 PATIENCE: Final = 30.0
 """How long, from the start, a session is waited for on which we offer no graceful restart."""
 
-_LOST_CONNECTION: Final = frozenset({LossKind.CONNECTION, LossKind.REPLACED})
+_LOST_CONNECTION: Final = frozenset({LossKind.CONNECTION, LossKind.REPLACED, LossKind.CHANGED})
 _NOTIFICATION: Final = frozenset({LossKind.NOTIFIED, LossKind.HOLD_TIMER, LossKind.REFUSED})
 
 
 def kept_families(loss: Loss, negotiated: Negotiated) -> tuple[Family, ...]:
     """Families whose routes stay, stale, after this loss.
 
-    A lost TCP connection keeps them wherever graceful restart was negotiated; anything that involves a NOTIFICATION
-    does only with the N bit (RFC 8538 §4). What we ended on purpose (Cease), a hard reset, a removed session and a dead
-    link keep nothing: there the peer is not restarting.
+    A lost TCP connection keeps them wherever graceful restart was negotiated, and so does a session that we start anew
+    with other parameters: the peer forwards all the while. Anything else that involves a NOTIFICATION does only with the
+    N bit (RFC 8538 §4). What we ended on purpose (Cease), a hard reset, a removed session and a dead link keep nothing.
     """
     restart = negotiated.restart
     if restart is None:
@@ -41,9 +41,15 @@ def kept_families(loss: Loss, negotiated: Negotiated) -> tuple[Family, ...]:
     return ()
 
 
-def preserved(family: Family, restart: PeerRestart | None) -> bool:
-    """Whether stale routes of a family outlive the new OPEN: it names the family and sets its F bit (RFC 4724 §4.2)."""
-    return restart is not None and family in restart.families and family in restart.preserved
+def preserved(family: Family, restart: PeerRestart | None, *, changed: bool) -> bool:
+    """Whether stale routes of a family outlive the new OPEN: it names the family and sets its F bit (RFC 4724 §4.2).
+
+    F is the word of a peer that restarts. Where we ended the session to change it (``changed``) and the peer does not say
+    that it restarts (R), nothing became of its forwarding, and F is not asked for: BIRD sets it only when it restarts.
+    """
+    if restart is None or family not in restart.families:
+        return False
+    return family in restart.preserved or (changed and not restart.restarting)
 
 
 class Restart:
@@ -54,9 +60,12 @@ class Restart:
         """When what is still stale goes."""
         self.lost_at: float | None = None
         """The first loss since the peer was last complete."""
+        self.changed = False
+        """The last loss was a change of ours."""
 
-    def lost(self, now: float, restart_time: int) -> None:
+    def lost(self, now: float, restart_time: int, *, changed: bool) -> None:
         """Routes were marked stale. A peer that is lost again before it was complete gets no more time than once."""
+        self.changed = changed
         if self.lost_at is None or self.deadline is None:
             self.lost_at = now
         self.deadline = min(now, self.lost_at + RESEND_TIME) + restart_time
@@ -85,7 +94,7 @@ class Progress(Struct):
 
     def settled_at(self, session: Session, *, started: float) -> float | None:
         """When this session is no longer waited for; None: it is not now."""
-        if self.done or session.state != "Active":
+        if self.done or (session.state != "Active" and self.established_at is None):
             return None
         patience = started + (PATIENCE if session.restart_time is None else session.restart_time)
         if self.established_at is not None and not self.graceful:

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from msgspec.structs import replace
 
-from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
 from towpath.bgp.table import Table
 from towpath.model.net import Address, Family, Prefix
-from towpath.model.reason import Reason
 from towpath.model.speaker import (
     NextHopInterest,
     NextHopMetrics,
@@ -97,8 +94,9 @@ class Speaker:
 
     def _apply(self, state: SpeakerState) -> None:
         first, self._state = self._state is None, state
-        self._table.apply(self._as_run(state))
+        # sessions first: one that ends for good withdraws what the table still knows that it was told
         self._engine.apply(state.settings, sessions=state.sessions, passwords=state.passwords)
+        self._table.apply(state)
         if first:
             log.info("speaker.configured", sessions=len(state.sessions), announcements=len(state.announcements))
         if self._report_sent is None or self._owned(state) != set(self._report_sent.own_blocks):
@@ -107,16 +105,6 @@ class Speaker:
 
     def _owned(self, state: SpeakerState) -> set[Prefix]:
         return {prefix for prefix, owner in state.blocks.items() if owner == state.settings.node}
-
-    def _as_run(self, state: SpeakerState) -> SpeakerState:
-        """The state with sessions that lost their secret while they were up: they go on, and so do their routes."""
-        standing = self._engine.states()
-        running = {
-            name: replace(session, state="Active", reason=None)
-            for name, session in state.sessions.items()
-            if session.reason is Reason.SECRET_MISSING and standing.get(name, ("", ""))[0] == State.ESTABLISHED.value
-        }
-        return replace(state, sessions={**state.sessions, **running}) if running else state
 
     def _connected(self) -> None:
         log.info("link.connected")

@@ -15,7 +15,7 @@ from towpath.bgp.attributes import Decoder, PeerView
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.path import NextHop, Source
-from towpath.bgp.peer import Peer, global_settings, identity, judgement
+from towpath.bgp.peer import Peer, global_settings, judgement
 from towpath.bgp.policy import Policy, never_accepted, standing
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
 from towpath.bgp.ranges import Near, Ranges
@@ -23,6 +23,7 @@ from towpath.bgp.receive import Inbound, NextHops, Receiver
 from towpath.bgp.report import report
 from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
+from towpath.bgp.running import identity, withheld
 from towpath.model.delta import diff
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
@@ -140,7 +141,7 @@ class Table:
 
     def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> None:
         peer = self._peers.get(name)
-        if session.state != "Active" or (peer is not None and identity(peer.session) != identity(session)):
+        if withheld(session) or (peer is not None and identity(peer.session) != identity(session)):
             self._remove(name)
             peer = None
         if peer is None:
@@ -224,13 +225,14 @@ class Table:
             return
         now = self._clock()
         if peer.negotiated is not None:
-            self._keep(peer, kept_families(Loss(LossKind.REPLACED), peer.negotiated), now)
+            self._keep(peer, Loss(LossKind.REPLACED), now)
         peer.negotiated = negotiated
         peer.inbound.carry(negotiated.families)
         self._judge_by(peer, self._state)
         for receiver in peer.receivers:
-            carried = receiver.family in negotiated.families
-            if receiver.rib.stale and not (carried and preserved(receiver.family, negotiated.restart)):
+            family = receiver.family
+            kept = preserved(family, negotiated.restart, changed=peer.restart.changed)
+            if receiver.rib.stale and not (kept and family in negotiated.families):
                 receiver.rib.sweep()
             if receiver.source.router_id != negotiated.peer_router_id:
                 receiver.source.router_id = negotiated.peer_router_id
@@ -289,10 +291,11 @@ class Table:
         peer = self._peers.get(name)
         if peer is None or peer.negotiated is None:
             return
-        self._keep(peer, kept_families(loss, peer.negotiated), self._clock())
+        self._keep(peer, loss, self._clock())
 
-    def _keep(self, peer: Peer, families: tuple[Family, ...], now: float) -> None:
+    def _keep(self, peer: Peer, loss: Loss, now: float) -> None:
         negotiated = cast("Negotiated", peer.negotiated)
+        families = kept_families(loss, negotiated)
         peer.negotiated = peer.out = peer.progress.established_at = None
         for receiver in peer.receivers:
             if receiver.family in families:
@@ -300,7 +303,8 @@ class Table:
             else:
                 receiver.rib.clear()
         if families and negotiated.restart is not None:
-            peer.restart.lost(now, negotiated.restart.restart_time)
+            changed = loss.kind is LossKind.CHANGED
+            peer.restart.lost(now, negotiated.restart.restart_time, changed=changed)
         self._complete_if_fresh(peer)
 
     def _complete_if_fresh(self, peer: Peer) -> None:
@@ -315,6 +319,11 @@ class Table:
         if peer is None or peer.out is None or self._state is None:
             return b""
         return peer.out.pull(self._state.announcements, limit=limit)
+
+    def farewell(self, name: str) -> bytes:
+        """Withdrawals of all that a session was told."""
+        peer = self._peers.get(name)
+        return b"" if peer is None or peer.out is None else peer.out.farewell()
 
     # what the kernel says
 

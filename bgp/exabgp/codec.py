@@ -81,7 +81,13 @@ def hard_reset(code: int, subcode: int, data: bytes = b"") -> bytes:
 
 
 def read_notification(body: bytes) -> Goodbye:
-    """The code and the text of a NOTIFICATION; one that is too short has code 0."""
+    """The code and the text of a NOTIFICATION; one that is too short has code 0. A hard reset's text is that of its inside."""
+    if body[:2] == bytes((CEASE, HARD_RESET)) and len(body) >= 4:
+        return Goodbye(code=CEASE, subcode=HARD_RESET, message=f"hard reset: {_text(body[2:]).message}")
+    return _text(body)
+
+
+def _text(body: bytes) -> Goodbye:
     try:
         received = Notification.unpack_message(body)
         return Goodbye(code=received.code, subcode=received.subcode, message=str(received)[:512])

@@ -134,9 +134,7 @@ class Connection:
             if handle is not None:
                 handle.cancel()
         if say:
-            with contextlib.suppress(OSError):
-                self._sock.send(self._out + say)
-            _linger(self._sock, self._loop)
+            _linger(self._sock, self._loop, last=self._out + say)
         else:
             self._sock.close()
         self._out = b""
@@ -214,8 +212,9 @@ class Connection:
         self._hold_time = float(self.agreement.hold_time)
         self._watch()
         self._keep_alive()
-        self._owner.established(self)
-        self.wake()
+        if self.state is State.ESTABLISHED:
+            self._owner.established(self)
+            self.wake()
 
     # timers
 
@@ -293,13 +292,32 @@ class Connection:
         self.wake()
 
 
-def _linger(sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
-    """Close once the peer has: closing with unread input would reset the connection and lose our last message."""
+def _linger(sock: socket.socket, loop: asyncio.AbstractEventLoop, *, last: bytes) -> None:
+    """Send what is to be said last and close once the peer has; a peer that takes its time is not waited for long.
+
+    Closing with unread input would reset the connection and lose our last message.
+    """
+    rest = last
 
     def finish() -> None:
         loop.remove_reader(sock)
+        loop.remove_writer(sock)
         timer.cancel()
         sock.close()
+
+    def say() -> None:
+        nonlocal rest
+        try:
+            rest = rest[sock.send(rest) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            finish()
+            return
+        if not rest:
+            loop.remove_writer(sock)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
 
     def drain() -> None:
         try:
@@ -310,7 +328,7 @@ def _linger(sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         except OSError:
             finish()
 
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_WR)
     timer = loop.call_later(_LINGER_SECONDS, finish)
     loop.add_reader(sock, drain)
+    loop.add_writer(sock, say)
+    say()

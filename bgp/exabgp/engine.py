@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 
 from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.listener import Arrival, Key, Listener
-from towpath.bgp.exabgp.peer import Mode, Order, Peer
+from towpath.bgp.exabgp.peer import Order, Peer
 from towpath.bgp.ports import Outbound, SessionSink
+from towpath.bgp.running import Mode, mode
 from towpath.model.net import Address
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret
@@ -58,7 +59,7 @@ class Engine:
                 session=session,
                 settings=settings,
                 password=passwords.get(name) if session.password_ref is not None else None,
-                mode=_mode(session, settings, passwords),
+                mode=mode(session, settings=settings, passwords=passwords),
             )
             for name, session in sessions.items()
         }
@@ -128,16 +129,6 @@ class Engine:
                 if peer.up is None:
                     return peer
         return next(iter((*listening, *fitting)), None)
-
-
-def _mode(session: Session, settings: Settings, passwords: Mapping[str, Secret]) -> Mode:
-    if session.name in settings.severed:
-        return Mode.SEVERED
-    if session.state == _WITHHELD and session.reason is not Reason.SECRET_MISSING:
-        return Mode.WITHHELD
-    if session.state == _WITHHELD or (session.password_ref is not None and session.name not in passwords):
-        return Mode.HOLD
-    return Mode.RUN
 
 
 def _keys(orders: Mapping[str, Order]) -> dict[Address, Key]:

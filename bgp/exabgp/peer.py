@@ -6,7 +6,6 @@ established one replaces it when graceful restart was negotiated (RFC 4724 §4.2
 """
 
 import asyncio
-import enum
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -18,7 +17,9 @@ from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.connection import Connection, Offer, State
 from towpath.bgp.exabgp.neighbor import neighbor, open_message
 from towpath.bgp.ports import Loss, LossKind, Negotiated, Outbound, SessionError, SessionSink
+from towpath.bgp.running import Mode, identity
 from towpath.model.net import Family, family_of
+from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import Session, Settings
 
@@ -28,18 +29,10 @@ _SHUTDOWN = 2
 _CHANGED = 6
 _COLLISION = 7
 _MAX_PREFIXES = 1
+_AGAIN_SECONDS = 0.1
+"""After a change of ours the peer is dialled this soon: it has seen the old connection end by then."""
 _CONCURRENT_SECONDS = 2.0
 """A connection without its OPEN counts in a collision for this long: one that is never answered must not block."""
-
-
-class Mode(enum.Enum):
-    """Whether a session is to run."""
-
-    RUN = "run"
-    HOLD = "hold"
-    """Nothing new, but what is established stays: the password is missing."""
-    WITHHELD = "withheld"
-    SEVERED = "severed"
 
 
 class Order(Struct, frozen=True):
@@ -51,12 +44,12 @@ class Order(Struct, frozen=True):
     mode: Mode
 
     @property
-    def wire(self) -> tuple[object, ...]:
+    def parameters(self) -> tuple[object, ...]:
         """All that the peer sees of it: if this changes, the session must start anew."""
         it = self.session
         return (
             *(it.peer_address, it.peer_port, it.remote_as, it.local_as, it.local_address, it.families),
-            *(it.hold_time, it.restart_time, it.multihop, self.settings.router_id),
+            *(it.hold_time, it.restart_time, it.multihop, self.settings.router_id, self.password),
         )
 
 
@@ -75,7 +68,8 @@ class Peer:
         self._loop = asyncio.get_running_loop()
         self.name = order.session.name
         self.order = order
-        self._password = order.password
+        self._runs_as = order.parameters
+        """What the connections were made with."""
         self._sink = sink
         self._outbound = outbound
         self._changed = changed
@@ -97,19 +91,22 @@ class Peer:
         if order.mode in (Mode.WITHHELD, Mode.SEVERED):
             self._end(order.mode)
             return
-        if order.wire != before.wire or (order.mode is Mode.RUN and order.password != self._password):
+        another = identity(order.session) != identity(before.session)
+        changed = order.parameters != self._runs_as
+        if another or (changed and order.mode is Mode.RUN):
             self._held_until = 0.0
-            self._reset()
+            self._reset(another=another)
         if order.mode is Mode.HOLD:
             self._stop_dialling()
             for connection in list(self._pending):
                 connection.close(Loss(LossKind.REMOVED, message="withheld"))
             return
-        self._password = order.password
+        self._runs_as = order.parameters
         if order.session.passive:
             self._stop_dialling()
         else:
-            self._dial_in(0.0 if before is order or before.mode is not Mode.RUN else None)
+            at_once = before is order or before.mode is not Mode.RUN
+            self._dial_in(0.0 if at_once else _AGAIN_SECONDS if changed else None)
 
     def remove(self) -> None:
         """End the session for good: the peer is told so that it keeps no routes."""
@@ -220,7 +217,7 @@ class Peer:
         self._changed()
         if was_up:
             self._sink.lost(self.name, loss)
-        if self.order.mode is Mode.RUN and loss.kind not in (LossKind.REMOVED, LossKind.CARRIER):
+        if self.order.mode is Mode.RUN and loss.kind not in (LossKind.CHANGED, LossKind.REMOVED, LossKind.CARRIER):
             # a lost session is tried again soon, a failed attempt after the configured time
             self._dial_in(min(1.0, self._retry_time) if was_up and loss.kind is LossKind.CONNECTION else None)
 
@@ -256,7 +253,7 @@ class Peer:
         sock = None
         try:
             sock = tcp.dialling_socket(
-                session.peer_address, local=session.local_address, key=self._password, hops=self._hops
+                session.peer_address, local=session.local_address, key=self.order.password, hops=self._hops
             )
             async with asyncio.timeout(max(self._retry_time, 2.0)):
                 await self._loop.sock_connect(sock, (str(session.peer_address), session.peer_port))
@@ -331,22 +328,31 @@ class Peer:
             if mode is Mode.SEVERED:
                 connection.close(Loss(LossKind.CARRIER, message="the interface lost its carrier"))
                 continue
-            restart = connection.agreement.restart if connection.agreement else None
-            farewell = codec.hard_reset if restart is not None and restart.notification else codec.notification
-            loss = Loss(LossKind.REMOVED, _CEASE, _DE_CONFIGURED, "removed here")
-            connection.close(loss, say=farewell(_CEASE, _DE_CONFIGURED))
+            shut = self.order.session.reason is Reason.SHUTDOWN
+            self._end_for_good(connection, subcode=_SHUTDOWN if shut else _DE_CONFIGURED)
 
-    def _reset(self) -> None:
-        """End all connections because something that the peer sees has changed.
+    def _end_for_good(self, connection: Connection, *, subcode: int) -> None:
+        """The peer is to keep nothing: all is withdrawn, and the Cease is no restart to it (RFC 8538 §3)."""
+        restart = connection.agreement.restart if connection.agreement else None
+        cease = codec.hard_reset if restart is not None and restart.notification else codec.notification
+        withdrawals = self._outbound.farewell(self.name) if connection is self.up else b""
+        loss = Loss(LossKind.REMOVED, _CEASE, subcode, "removed here")
+        connection.close(loss, say=withdrawals + cease(_CEASE, subcode))
+
+    def _reset(self, *, another: bool) -> None:
+        """End all connections because something that the peer sees has changed; ``another``: it is not the same peer.
 
         With graceful restart there is no NOTIFICATION unless both sides know the N-bit: the peer keeps our routes until
         the session is up again.
         """
         self._stop_dialling()
         for connection in self._connections():
+            if another:
+                self._end_for_good(connection, subcode=_DE_CONFIGURED)
+                continue
             restart = connection.agreement.restart if connection.agreement else None
             silent = restart is not None and not restart.notification
-            loss = Loss(LossKind.REMOVED, _CEASE, _CHANGED, "changed here")
+            loss = Loss(LossKind.CHANGED, _CEASE, _CHANGED, "changed here")
             connection.close(loss, say=b"" if silent else codec.notification(_CEASE, _CHANGED))
 
 

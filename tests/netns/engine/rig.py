@@ -53,6 +53,9 @@ class RecordingTable:
         del self.negotiated[name]
         self.lost_sessions.append((name, loss))
 
+    def farewell(self, name: str) -> bytes:
+        return b""
+
     def pull(self, name: str, limit: int) -> bytes:
         """Whole messages up to the limit."""
         data = self.to_send.get(name, b"")

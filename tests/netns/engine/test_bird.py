@@ -100,7 +100,7 @@ def test_one_changed_session_leaves_the_others_up(segment, tmp_path):
         )
         assert engine.table.lost_sessions == []
         engine.apply(make_session("a", "10.9.0.2", hold_time=30), make_session("b", "10.9.0.3"))
-        assert engine.down("a").kind is LossKind.REMOVED
+        assert engine.down("a").kind is LossKind.CHANGED
         engine.up("a", "b")
         assert [name for name, _ in engine.table.lost_sessions] == ["a"]
         assert engine.table.negotiated["a"].hold_time == 30
@@ -143,7 +143,7 @@ def test_only_the_right_password_makes_a_session(segment, tmp_path):
         engine.up("listens", "dials")
         assert engine.state("unsigned") != "Established"
         engine.apply(listens, dials, unsigned, listens=b"wrong", dials=b"right", unsigned=b"right")
-        assert engine.down("listens").kind is LossKind.REMOVED
+        assert engine.down("listens").kind is LossKind.CHANGED
         assert engine.state("dials") == "Established"
         engine.apply(listens, dials, unsigned, listens=b"right", dials=b"right", unsigned=b"right")
         engine.up("listens", "dials", deadline=30)

@@ -46,6 +46,7 @@ class Agent:
         self.routes: dict[object, tuple[Address, ...]] = {}
         self._whole: dict[object, tuple[Address, ...]] | None = None
         self.in_sync = False
+        self.withdrawn: list[Withdrawn] = []
         self.wholes = 0
         self.report: Report | None = None
 
@@ -61,6 +62,7 @@ class Agent:
                 for wire in split_wire(frame.prefixes):
                     target[from_wire(frame.family, wire)] = frame.next_hops
             case Withdrawn():
+                self.withdrawn.append(frame)
                 for wire in split_wire(frame.prefixes):
                     target.pop(from_wire(frame.family, wire), None)
             case Sync():
@@ -296,6 +298,91 @@ async def test_a_secret_that_disappears_moves_no_route(segment, speaker, path, t
         await asyncio.to_thread(bird.ask, "enable s4")
         await until(lambda: len(agent.routes) == 2)
         assert bird.since("p") == since
+
+
+class Gapless:
+    """Watches, as often as it can, that the peer has our route and the agent the peer's."""
+
+    def __init__(self, bird: Bird, agent: Agent, *, at_peer: bool = True) -> None:
+        self._bird, self._agent, self._at_peer = bird, agent, at_peer
+        self.looks: list[tuple[bool, bool]] = []
+
+    async def __aenter__(self) -> "Gapless":
+        self._agent.withdrawn.clear()
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def _watch(self) -> None:
+        while True:
+            there = not self._at_peer or "10.64.0.0/26" in await asyncio.to_thread(self._bird.ask, "show route")
+            self.looks.append((there, len(self._agent.routes) == 2))
+            await asyncio.sleep(0.01)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        assert len(self.looks) > 5
+        assert set(self.looks) == {(True, True)}
+        assert self._agent.withdrawn == []
+
+
+@pytest.mark.parametrize("passive", [False, True])
+async def test_a_changed_session_moves_no_route_on_either_side(segment, speaker, path, tmp_path, passive):
+    """Another hold time: BIRD (graceful restart without N) keeps our route over the reset, the agent keeps BIRD's."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    session = replace(SESSION, passive=passive)
+    async with agent_at(path, desired(session, announcements=["10.64.0.0/26"])) as agent:
+        await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"))
+        since = bird.since("p")
+        async with Gapless(bird, agent):
+            agent.client.desire(desired(replace(session, hold_time=60), announcements=["10.64.0.0/26"]))
+            await until(lambda: bird.since("p") != since and "Established" in bird.ask("show protocols p"))
+            await asyncio.sleep(0.5)
+        assert "session.lost" in speaker.log
+        assert "Received:" not in bird.log
+
+
+async def test_a_changed_password_moves_no_route(segment, speaker, path, tmp_path):
+    """Changed here and back: nothing moves at BIRD either. Changed on both sides: the agent keeps BIRD's routes.
+
+    BIRD itself drops our routes when its own password is changed: it restarts the protocol.
+    """
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2", more=f'password "{CANARY}";')}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    session = replace(SESSION, password_ref=SECRET)
+    state = desired(session, announcements=["10.64.0.0/26"], passwords={"tor": Secret(CANARY.encode())})
+    async with agent_at(path, state) as agent:
+        await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"))
+        changed = replace(state, passwords={"tor": Secret(b"another")})
+        async with Gapless(bird, agent):
+            for other in (changed, state):
+                since = bird.since("p")
+                agent.client.desire(other)
+                await until(lambda since=since: bird.since("p") != since, what="another state")
+            await until(lambda: "Established" in bird.ask("show protocols p"), what="up with the old password")
+        async with Gapless(bird, agent, at_peer=False):
+            agent.client.desire(changed)
+            await until(lambda: "Established" not in bird.ask("show protocols p"), what="down")
+            bird.config.write_text(bird.config.read_text().replace(CANARY, "another"))
+            bird.ask("configure")
+            await until(lambda: "Established" in bird.ask("show protocols p"), what="up with the new password")
+            await asyncio.sleep(0.5)
+
+
+async def test_a_peer_that_is_removed_forgets_our_routes_at_once(segment, speaker, path, tmp_path):
+    """Removed or shut down: BIRD has no route of ours a moment later, although graceful restart is on."""
+    neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
+    bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
+    state = desired(SESSION, announcements=["10.64.0.0/26"])
+    shut = replace(SESSION, state="Withheld", reason=Reason.SHUTDOWN)
+    async with agent_at(path, state) as agent:
+        for without, said in ((desired(), "Peer de-configured"), (desired(shut), "Administrative shutdown")):
+            agent.client.desire(state)
+            await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"), deadline=30)
+            agent.client.desire(without)
+            await until(lambda: "10.64.0.0/26" not in bird.ask("show route"), deadline=1, what="routes gone at BIRD")
+            await until(lambda: agent.routes == {}, deadline=1, what="routes gone here")
+            await until(lambda said=said: f"Received: {said}" in bird.log, what="the Cease")
 
 
 async def test_random_updates_kill_nothing(segment, speaker, path, tmp_path):

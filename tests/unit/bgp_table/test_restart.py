@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from tests.unit.bgp_table.world import BOTH, END, RESTART, World, announce, state, withdraw
 from towpath.bgp.ports import LossKind, PeerRestart
 from towpath.model.net import Family
+from towpath.model.reason import Reason
 
 GONE: dict[str, list[str]] = {}
 KEPT = {"10.244.2.0/26": ["10.0.0.2"], "fd20::2:0/122": ["fd10::2"]}
@@ -27,6 +28,7 @@ def told(restart: PeerRestart | None = RESTART) -> World:
     [
         (LossKind.CONNECTION, KEPT, KEPT),
         (LossKind.REPLACED, KEPT, KEPT),
+        (LossKind.CHANGED, KEPT, KEPT),
         (LossKind.NOTIFIED, KEPT, GONE),
         (LossKind.HOLD_TIMER, KEPT, GONE),
         (LossKind.REFUSED, KEPT, GONE),
@@ -107,6 +109,54 @@ def test_what_the_new_open_keeps(restart: PeerRestart | None, expected: dict[str
     world.lost("b")
     world.up("b", restart=restart)
     assert world.hops() == expected
+
+
+@pytest.mark.parametrize(
+    ("restart", "expected"),
+    [
+        (replace(RESTART, preserved=()), KEPT),
+        (replace(RESTART, preserved=(), restarting=True), GONE),
+        (replace(RESTART, preserved=(Family.IPV4,), restarting=True), {"10.244.2.0/26": ["10.0.0.2"]}),
+        (replace(RESTART, families=(Family.IPV4,), preserved=()), {"10.244.2.0/26": ["10.0.0.2"]}),
+        (None, GONE),
+    ],
+)
+def test_what_the_open_after_a_change_of_ours_keeps(
+    restart: PeerRestart | None, expected: dict[str, list[str]]
+) -> None:
+    """A peer that says that it did not restart need not say that it forwards: we know why the session ended."""
+    world = told()
+    world.lost("b", LossKind.CHANGED)
+    world.up("b", restart=restart)
+    assert world.hops() == expected
+    world.hear("b", *END.values())
+    assert world.hops() == GONE
+
+
+def test_a_change_that_meets_nobody_is_over_with_the_restart_time() -> None:
+    """The peer was given other parameters and never came back."""
+    world = told()
+    world.lost("b", LossKind.CHANGED)
+    world.wait(119)
+    assert world.hops() == KEPT
+    world.wait(1)
+    assert world.hops() == GONE
+
+
+def test_a_session_without_its_secret_goes_on_and_its_stale_routes_have_their_time() -> None:
+    """Withheld for want of the secret takes no route, whether the session is up or its peer restarts."""
+    world = told()
+    sessions = dict(world.state.sessions)
+    sessions["b"] = replace(sessions["b"], state="Withheld", reason=Reason.SECRET_MISSING)
+    world.apply(replace(world.state, sessions=sessions))
+    world.hear("b", announce("10.244.2.8/32", hop="10.0.0.2", path=[]))
+    assert world.hops() == KEPT | {"10.244.2.8/32": ["10.0.0.2"]}
+    world.lost("b")
+    world.apply(replace(world.state, announcements={}))
+    world.wait(119)
+    assert len(world.hops()) == 3
+    world.wait(1)
+    assert world.hops() == GONE
 
 
 def test_a_peer_that_never_finishes_is_not_waited_for_for_ever() -> None:

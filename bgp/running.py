@@ -1,0 +1,43 @@
+"""Which sessions run, and what makes one another session: asked by the engine and by the table, so that they agree.
+
+A session whose secret is missing is held: nothing new is opened, but one that is up goes on and keeps its routes
+(RULES: who talks to whom, 10). All other reasons to withhold a session end it, on the wire and in the table alike.
+"""
+
+import enum
+from collections.abc import Container
+
+from towpath.model.reason import Reason
+from towpath.model.speaker import Session, Settings
+
+
+class Mode(enum.Enum):
+    """Whether a session is to run."""
+
+    RUN = "run"
+    HOLD = "hold"
+    """Nothing new, but what is established stays: the password is missing."""
+    WITHHELD = "withheld"
+    SEVERED = "severed"
+    """The interface has no carrier."""
+
+
+def mode(session: Session, *, settings: Settings, passwords: Container[str]) -> Mode:
+    """How a session is to run; ``passwords``: names of the sessions that have one."""
+    if session.name in settings.severed:
+        return Mode.SEVERED
+    if withheld(session):
+        return Mode.WITHHELD
+    if session.state != "Active" or (session.password_ref is not None and session.name not in passwords):
+        return Mode.HOLD
+    return Mode.RUN
+
+
+def withheld(session: Session) -> bool:
+    """Whether a session must not be up, and has no routes."""
+    return session.state == "Withheld" and session.reason is not Reason.SECRET_MISSING
+
+
+def identity(session: Session) -> tuple[object, ...]:
+    """What makes it another session: its routes say nothing of the former's, and the peer must forget ours."""
+    return session.peer_address, session.remote_as, session.local_as
