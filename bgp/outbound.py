@@ -7,6 +7,7 @@ are whole from the start, there is nothing to wait for).
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Final
 
 from towpath.bgp.attributes import AS_TRANS
@@ -19,6 +20,8 @@ HEADER: Final = 19
 UPDATE: Final = 2
 OVERHEAD: Final = HEADER + 4
 """Header and both length fields of an UPDATE."""
+_SMALLEST_WIRE: Final = 4
+"""Bytes of a short prefix: more of them than ``limit`` holds need not be looked at."""
 
 
 def message(withdrawn: bytes, attributes: bytes, announced: bytes) -> bytes:
@@ -134,41 +137,56 @@ class AdjRibOut:
         messages: list[bytes] = []
         room = limit
         for family, pending in self._pending.items():
-            announce: dict[bytes, list[Prefix]] = {}
-            withdraw: list[Prefix] = []
-            sent = self._sent[family]
-            for prefix in pending:
-                announcement = desired.get(prefix)
-                if announcement is not None:
-                    block = self._block(announcement, family)
-                    if sent.get(prefix) != block:
-                        announce.setdefault(block, []).append(prefix)
-                elif prefix in sent:
-                    withdraw.append(prefix)
-            unsent: list[Prefix] = []
-            for block, prefixes in announce.items():
-                rest = prefixes
-                while rest and room > 0:
-                    made, count = self._announcement(family, block, rest)
-                    messages.append(made)
-                    room -= len(made)
-                    for prefix in rest[:count]:
-                        sent[prefix] = block
-                    rest = rest[count:]
-                unsent += rest
-            while withdraw and room > 0:
-                made, count = self._withdrawal(family, withdraw)
-                messages.append(made)
-                room -= len(made)
-                for prefix in withdraw[:count]:
-                    del sent[prefix]
-                withdraw = withdraw[count:]
-            pending.clear()
-            pending.update(dict.fromkeys(unsent + withdraw))
+            while pending and room > 0:
+                # no more than may fit: what is looked at in vain is looked at again
+                some = list(islice(pending, limit // _SMALLEST_WIRE + 1))
+                for prefix in some:
+                    del pending[prefix]
+                room = self._some(family, some, desired, room=room, messages=messages)
             if not pending and family in self._owed and room > 0:
                 self._owed.discard(family)
                 messages.append(end_of_rib(family))
         return b"".join(messages)
+
+    def _some(
+        self,
+        family: Family,
+        prefixes: list[Prefix],
+        desired: Mapping[Prefix, Announcement],
+        *,
+        room: int,
+        messages: list[bytes],
+    ) -> int:
+        """Add messages for these prefixes while there is room; the others are pending again. Returns the room left."""
+        announce: dict[bytes, list[Prefix]] = {}
+        withdraw: list[Prefix] = []
+        sent = self._sent[family]
+        for prefix in prefixes:
+            announcement = desired.get(prefix)
+            if announcement is not None:
+                block = self._block(announcement, family)
+                if sent.get(prefix) != block:
+                    announce.setdefault(block, []).append(prefix)
+            elif prefix in sent:
+                withdraw.append(prefix)
+        unsent: list[Prefix] = []
+        for block, rest in announce.items():
+            while rest and room > 0:
+                made, count = self._announcement(family, block, rest)
+                messages.append(made)
+                room -= len(made)
+                sent.update(dict.fromkeys(rest[:count], block))
+                del rest[:count]
+            unsent += rest
+        while withdraw and room > 0:
+            made, count = self._withdrawal(family, withdraw)
+            messages.append(made)
+            room -= len(made)
+            for prefix in withdraw[:count]:
+                del sent[prefix]
+            del withdraw[:count]
+        self._pending[family].update(dict.fromkeys(unsent + withdraw))
+        return room
 
     def farewell(self) -> bytes:
         """Withdrawals of all that was sent; nothing is pending afterwards."""

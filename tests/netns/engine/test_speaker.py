@@ -9,6 +9,7 @@ import sys
 import time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Self
 
 import pytest
 from msgspec.structs import replace
@@ -307,7 +308,7 @@ class Gapless:
         self._bird, self._agent, self._at_peer = bird, agent, at_peer
         self.looks: list[tuple[bool, bool]] = []
 
-    async def __aenter__(self) -> "Gapless":
+    async def __aenter__(self) -> Self:
         self._agent.withdrawn.clear()
         self._task = asyncio.create_task(self._watch())
         return self

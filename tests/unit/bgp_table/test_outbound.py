@@ -2,12 +2,14 @@
 
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.unit.bgp_table.world import BOTH, END, World, state
 from towpath.bgp.attributes import Decoder, PeerView
+from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.ports import LossKind
 from towpath.bgp.update import multiprotocol, prefixes, split
 from towpath.model.net import Family, Prefix, from_wire
@@ -216,3 +218,26 @@ def test_many_prefixes_fill_their_messages() -> None:
             made += messages(stream)
         size = 5 if length == 32 else 17
         assert len(made) <= 10_000 * size // 4000 + 3
+
+
+@pytest.mark.parametrize(("address", "base", "length"), [("10.0.0.1", 0x0A000000, 32), ("fd10::1", 0xFD20 << 112, 128)])
+def test_what_is_pending_is_not_looked_at_in_every_pull(address: str, base: int, length: int) -> None:
+    """Announcing, and withdrawing, ten thousand blocks in small pieces looks at each block a few times, not at each pull."""
+    looks = 0
+
+    class Counted(dict[Prefix, Announcement]):
+        def get(self, *asked: object) -> object:  # type: ignore[override]
+            nonlocal looks
+            looks += 1
+            return super().get(*asked)  # type: ignore[call-overload]
+
+    blocks = [ip_network((base + number * 64, length - 6)) for number in range(10_000)]
+    out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)))
+    for desired in (Counted({block: Announcement(block, "Block", 1) for block in blocks}), Counted()):
+        looks = pulls = 0
+        out.touch(blocks)
+        while out.pull(desired, limit=1000):
+            pulls += 1
+        assert out.announced == len(desired)
+        assert pulls > 10
+        assert looks < 20_000
