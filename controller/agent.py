@@ -147,10 +147,12 @@ class AgentProcess:
             settled = False
         self._step_began = 0.0
         picture = self._node.picture
-        cluster = picture.cluster if picture else self._source.store.cluster()
+        store = self._source.store
+        # not of the picture alone: the node takes no new one before its passwords were read
+        cluster = store.cluster() if store.complete or picture is None else picture.cluster
         set_level(log_severity(cluster, self._settings.node))
         named = references(cluster)
-        if self._named != named and (picture is not None or self._source.store.complete):
+        if self._named != named and (picture is not None or store.complete):
             self._named = named
             self._secret_loop.dirty()
         if first and picture is not None:
