@@ -63,6 +63,8 @@ class Shape(Struct, frozen=True):
     """``none``: only the network and the router; no API server, no processes."""
     api: Literal["embedded", "kubernetes"] = "embedded"
     """``kubernetes``: etcd and kube-apiserver in place of the lab's own server."""
+    checked: bool = True
+    """False: the lab's own server keeps bad objects too, as one has them that are older than the checks."""
     configuration: dict[str, Any] = field(default_factory=dict)
     """Fields of BGPConfiguration, beside those of the lab."""
     ipam: dict[str, Any] = field(default_factory=dict)
@@ -105,12 +107,13 @@ class Lab:
             )
         else:
             listen = f"{address}:{API_PORT}"
-            command = (sys.executable, "-m", "towpath.lab.apiserver", "--listen", listen)
+            data = str(self.root / "api.sqlite")
+            command = (sys.executable, "-m", "towpath.lab.apiserver", "--listen", listen, "--data", data)
             self.api = LabApi(self.host("api"), address=address, port=API_PORT)
             self.programs = Programs(
                 self.network,
                 self.root,
-                servers={"api": (*command, "--data", str(self.root / "api.sqlite"))},
+                servers={"api": (*command, *(() if self.shape.checked else ("--unchecked",)))},
                 source=("--server", f"http://{listen}"),
             )
 

@@ -14,15 +14,16 @@ def main() -> None:
     parser.add_argument("--listen", default="127.0.0.1:8001", help="ADDRESS:PORT, [V6]:PORT or the path of a socket")
     parser.add_argument("--data", default=":memory:", help="file that keeps the objects")
     parser.add_argument("--bookmarks", type=float, default=10.0, help="seconds between bookmarks of a silent watch")
+    parser.add_argument("--unchecked", action="store_true", help="keep objects of our kinds as they are sent")
     arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.listen, data=arguments.data, bookmarks=arguments.bookmarks))
+    server = ApiServer(arguments.data, bookmarks=arguments.bookmarks, checked=not arguments.unchecked)
+    asyncio.run(_serve(server, arguments.listen))
 
 
-async def _serve(listen: str, *, data: str, bookmarks: float) -> None:
+async def _serve(server: ApiServer, listen: str) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    server = ApiServer(data, bookmarks=bookmarks)
     if listen.startswith("/"):
         await server.listen("", 0, unix=Path(listen))
     else:

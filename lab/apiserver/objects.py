@@ -42,14 +42,16 @@ class ListPage(Struct, frozen=True):
 
 
 class Objects:
-    """The objects of one server."""
+    """The objects of one server. Not ``checked``: kept as they are sent, as by CRDs that were less strict once."""
 
-    def __init__(self, storage: Storage, *, clock: Callable[[], str] = now) -> None:
+    def __init__(self, storage: Storage, *, clock: Callable[[], str] = now, checked: bool = True) -> None:
         self.storage = storage
         self._clock = clock
         definitions = {crd["spec"]["names"]["kind"]: crd for crd in crds()}
         self.schemas: dict[str, Schema] = {
-            kind: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] for kind, crd in definitions.items()
+            kind: crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+            for kind, crd in definitions.items()
+            if checked
         }
         self.columns: dict[str, list[dict[str, Any]]] = {
             kind: crd["spec"]["versions"][0].get("additionalPrinterColumns", []) for kind, crd in definitions.items()

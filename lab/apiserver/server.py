@@ -29,8 +29,8 @@ _MERGING = ("application/merge-patch+json", "application/strategic-merge-patch+j
 class ApiServer:
     """A server in this process. ``async with ApiServer(...) as server`` serves at ``server.url``."""
 
-    def __init__(self, data: Path | str = ":memory:", *, bookmarks: float = 10.0) -> None:
-        self.objects = Objects(Storage(data))
+    def __init__(self, data: Path | str = ":memory:", *, bookmarks: float = 10.0, checked: bool = True) -> None:
+        self.objects = Objects(Storage(data), checked=checked)
         self._bookmarks = bookmarks
         self._runner: web.AppRunner | None = None
         self._watches: set[asyncio.Task[Any]] = set()
