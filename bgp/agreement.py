@@ -21,6 +21,7 @@ class _Side(Struct, frozen=True):
     password: SecretReference | None
     passive: bool
     source: str
+    shutdown: bool = False
 
 
 class Agreement:
@@ -44,6 +45,10 @@ class Agreement:
             if session.remote_as != node.as_number:
                 return f"node {node.name} has AS {node.as_number}, not {session.remote_as}"
             return f"node {node.name} has no session back to {self._me.name}"
+        if other.shutdown and session.state == "Active":
+            return f"node {node.name} has it shut down by {other.source}"
+        if session.peer_port != node.listen_port:
+            return f"node {node.name} listens on port {node.listen_port}, not {session.peer_port}"
         if session.remote_as != other.local_as:
             return f"node {node.name} has AS {other.local_as} by {other.source}, not {session.remote_as}"
         if session.local_as != other.remote_as:
@@ -83,6 +88,7 @@ class Agreement:
                 password=spec.password,
                 passive=spec.passive or waits,
                 source=f"BGPPeer {back.name}",
+                shutdown=spec.shutdown,
             )
         reverse = peer.spec.reverse_peering == "Auto" and session.remote_as == node.as_number
         if reverse and session.peer_port == node.listen_port:

@@ -256,6 +256,14 @@ def test_max_prefixes() -> None:
             [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512), peer("q", node="b", peerIP="10.0.0.1", asNumber=65001)],
             "node b expects AS 65001 by BGPPeer q, and ours is 64512",
         ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512), peer("q", node="b", peerSelector="all()", shutdown=True)],
+            "node b has it shut down by BGPPeer q",
+        ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2:1790", asNumber=64512), peer("q", node="b", peerIP="10.0.0.1", asNumber=64512)],
+            "node b listens on port 179, not 1790",
+        ),
     ],
 )  # fmt: skip
 def test_mismatches_that_the_objects_show(objects: list, sentence: str) -> None:
