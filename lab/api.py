@@ -23,6 +23,15 @@ class AnswerError(RuntimeError):
     def __init__(self, method: str, path: str, status: int, body: str) -> None:
         super().__init__(f"{method} {path}: {status} {body[:400]}")
         self.status = status
+        self.body = body
+
+    @property
+    def message(self) -> str:
+        """What the server says to a person."""
+        try:
+            return str(json.loads(self.body)["message"])
+        except (ValueError, KeyError, TypeError):
+            return str(self)
 
 
 class LabApi:

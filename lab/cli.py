@@ -4,12 +4,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from towpath.controller.manifests import ManifestError, documents, dump
 from towpath.lab import facts, views
+from towpath.lab.api import AnswerError
 from towpath.lab.pods import NotReadyError, PluginError
 from towpath.lab.process import WaitError
 from towpath.lab.table import paint
 from towpath.lab.topology import ROOT, Lab, Shape
+from towpath.model.kinds.registry import KINDS
 
 PREFIX = "towpath"
 
@@ -40,6 +44,14 @@ def parser() -> argparse.ArgumentParser:
     for command, text in (("kill", "kill -9 a program"), ("start", "start a program again"), ("logs", "its output")):
         one = commands.add_parser(command, help=f"{text}: api, ctl1, tor, node1/agent, node1/speaker")
         one.add_argument("program")
+    apply = commands.add_parser("apply", help="create the objects of a file, or merge them into those there are")
+    apply.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    get = commands.add_parser("get", help="objects as YAML: a kind, such as BGPPeer, and perhaps a name")
+    get.add_argument("kind")
+    get.add_argument("name", nargs="?")
+    delete = commands.add_parser("delete", help="delete an object")
+    delete.add_argument("kind")
+    delete.add_argument("name")
     status = commands.add_parser("status", help="programs, sessions, blocks, routes and pods")
     status.add_argument("--routes", action="store_true", help="the routes of every host too")
     return top
@@ -67,7 +79,8 @@ def hints(prefix: str) -> str:
             f"  {command} kill node1/speaker          and: start node1/speaker",
             f"  {command} node add node9              a machine joins",
             f"  {command} exec tor birdc -s {ROOT}/{prefix}/tor/bird.ctl show route",
-            f"  {command} exec api kubectl -s http://203.0.113.1:8001 get ipamblocks",
+            f"  {command} get IPAMBlock               objects as YAML; apply FILE writes some",
+            f"  {command} exec api kubectl -s http://203.0.113.1:8001 get ipamblocks    (where kubectl is installed)",
             f"  {command} status                      what there is",
             f"  {command} down                        take everything away",
         ]
@@ -134,6 +147,39 @@ def node(lab: Lab, arguments: argparse.Namespace) -> None:
     print(f"{name} is ready for pods")
 
 
+def apply(lab: Lab, files: Sequence[Path]) -> None:
+    """``apply``: what a file says is what the API server has then; fields it does not name stay as they are."""
+    for path in files:
+        try:
+            objects = list(documents(path.read_text()))
+        except (OSError, ManifestError) as error:
+            raise LabError(f"{path}: {error}") from None
+        for body in objects:
+            body["kind"] = known_kind(body["kind"], "Secret", "Namespace")
+            lab.api.apply(body)
+            print(f"{body['kind']}/{body['metadata']['name']} is applied")
+
+
+def known_kind(name: str, *more: str) -> str:
+    """The kind, if it is one of ours, Node or one of ``more``; capitals do not matter."""
+    kinds = (*KINDS, "Node", *more)
+    for kind in kinds:
+        if kind.lower() == name.lower():
+            return kind
+    raise LabError(f"there is no kind {name}; there are {', '.join(kinds)}")
+
+
+def get(lab: Lab, kind: str, name: str | None) -> None:
+    """``get``: as YAML, without what only machines read."""
+    objects = lab.api.items(kind)
+    if name is not None and name not in objects:
+        raise LabError(f"there is no {kind} {name}; there are {', '.join(sorted(objects)) or 'none'}")
+    for body in (objects[name],) if name is not None else objects.values():
+        for field in ("managedFields", "uid", "resourceVersion", "generation", "creationTimestamp"):
+            body["metadata"].pop(field, None)
+        print(f"---\n{dump(body)}", end="")
+
+
 def status(lab: Lab, *, routes: bool) -> None:
     """Print everything."""
     parts = {"Programs": views.programs, "Sessions": views.sessions, "Blocks": views.blocks, "Pods": views.pods}
@@ -166,6 +212,12 @@ def run(arguments: argparse.Namespace) -> int:
             lab.kill(known_program(lab, arguments.program))
         case "start":
             lab.start(known_program(lab, arguments.program))
+        case "apply":
+            apply(lab, arguments.files)
+        case "get":
+            get(lab, known_kind(arguments.kind), arguments.name)
+        case "delete":
+            lab.api.delete(known_kind(arguments.kind), arguments.name)
         case "logs":
             print(lab.programs[known_program(lab, arguments.program)].log, end="")
         case _:
@@ -186,6 +238,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except (LabError, NotReadyError, PluginError, WaitError) as error:
         print(f"{error}", file=sys.stderr)
+        return 1
+    except AnswerError as error:
+        print(error.message, file=sys.stderr)
         return 1
 
 
