@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.advertise import block_announcements, is_used
@@ -11,12 +12,19 @@ from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
 from towpath.model.net import Address, Prefix
-from towpath.model.reason import Reason
+from towpath.model.reason import Reason, Refusal
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, NodeOrigin, Session, Settings, SpeakerState
 
 
-def speaker_state(
+class SpeakerPlan(Struct, frozen=True):
+    """What a speaker should be doing, and what is wrong with what the objects ask of it."""
+
+    state: SpeakerState
+    warnings: tuple[Refusal, ...] = ()
+
+
+def speaker_plan(
     cluster: Cluster,
     node: str,
     *,
@@ -25,15 +33,14 @@ def speaker_state(
     provisional: bool,
     severed: tuple[str, ...],
     own_addresses: tuple[Address, ...],
-) -> SpeakerState:
-    """The state of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld."""
+) -> SpeakerPlan:
+    """The plan of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld."""
     blocks = in_force(cluster.blocks)
     nodes = node_views(cluster)
-    planned = {
-        session.name: _with_secret(session, secrets) for session in sessions(cluster, node, nodes=nodes).sessions
-    }
+    asked = sessions(cluster, node, nodes=nodes)
+    planned = {session.name: _with_secret(session, secrets) for session in asked.sessions}
     facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
-    return SpeakerState(
+    state = SpeakerState(
         settings=replace(
             facts, forwarding_preserved=forwarding_preserved, provisional=provisional, severed=tuple(sorted(severed))
         ),
@@ -47,6 +54,7 @@ def speaker_state(
         blocks=block_owners(blocks),
         nodes=node_origins(nodes),
     )
+    return SpeakerPlan(state, asked.warnings)
 
 
 def settings(

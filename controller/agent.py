@@ -33,6 +33,7 @@ from towpath.ipam.cni import Places
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
+from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Notice
 
 log = structlog.get_logger()
@@ -89,6 +90,7 @@ class AgentProcess:
         self._pods: CNIPods | None = None
         self._named: frozenset[SecretKey] | None = None
         """The passwords that the objects name; None before there was a picture: then none is forgotten."""
+        self._warned: frozenset[tuple[Reason, Why]] = frozenset()
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
 
@@ -113,6 +115,7 @@ class AgentProcess:
             pods=self._pods,
             passwords=self._passwords,
             saved=saved,
+            alone=settings.source.folder is not None,
         )
         self._source.store.subscribe(self._changed)
         async with asyncio.TaskGroup() as tasks:
@@ -146,6 +149,7 @@ class AgentProcess:
             log.warning("node.step_failed", error=str(error), remedy="tried again")
             settled = False
         self._step_began = 0.0
+        self._tell_of(self._node.warnings)
         picture = self._node.picture
         store = self._source.store
         # not of the picture alone: the node takes no new one before its passwords were read
@@ -161,6 +165,14 @@ class AgentProcess:
             gc.freeze()
         self._status_loop.dirty()
         return settled
+
+    def _tell_of(self, warnings: tuple[Refusal, ...]) -> None:
+        """An event for each warning that is new: about another object, or for another reason, than those before."""
+        before = self._warned
+        self._warned = frozenset((one.reason, one.object) for one in warnings)
+        for one in warnings:
+            if (one.reason, one.object) not in before:
+                self._noticed(Notice(one.reason, f"{one.object}: {one.message}"))
 
     async def _read_secrets(self) -> bool:
         if self._named is None:
@@ -215,7 +227,7 @@ class AgentProcess:
 
     def _noticed(self, notice: Notice) -> None:
         if self._events.passes(notice.reason.value, notice.message, now=asyncio.get_running_loop().time()):
-            log.warning("speaker.notice", reason=notice.reason.value, message=notice.message, session=notice.session)
+            log.warning("node.notice", reason=notice.reason.value, message=notice.message, session=notice.session)
             with contextlib.suppress(asyncio.QueueFull):
                 self._notices.put_nowait(notice)
 

@@ -10,7 +10,8 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from towpath.bgp.origins import speaker_state
+from towpath.bgp.origins import SpeakerPlan, speaker_plan
+from towpath.controller.conditions import USER_KINDS
 from towpath.controller.node.gate import (
     Addressing,
     Picture,
@@ -56,9 +57,12 @@ class NodeAgent:
         pods: Pods | None,
         passwords: Passwords,
         saved: Cluster | None,
+        alone: bool,
         patience: Patience | None = None,
     ) -> None:
+        """``alone``: no controller is there that tells users what is wrong with their objects."""
         self.node = node
+        self._alone = alone
         self._source = source
         self._kernel = kernel
         self._speaker = speaker
@@ -73,6 +77,8 @@ class NodeAgent:
         """What the speaker was told last."""
         self.picture: Picture | None = None
         """What the last step was made from."""
+        self.warnings: tuple[Refusal, ...] = ()
+        """What is wrong with what the objects ask of this node's speaker, as of the last step."""
         self.addressing = Addressing()
         """Blocks that pods may have addresses from, as of the last step."""
 
@@ -84,7 +90,8 @@ class NodeAgent:
         if not self._kernel.started:
             await self._kernel.start()
         self.picture = picture
-        state = self._plan(picture.cluster)
+        plan = self._plan(picture.cluster)
+        state, self.warnings = plan.state, (*plan.warnings, *self._secret_problems(plan.state))
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
@@ -111,8 +118,8 @@ class NodeAgent:
             return Picture(self._saved, live=False)
         return None
 
-    def _plan(self, cluster: Cluster) -> SpeakerState:
-        return speaker_state(
+    def _plan(self, cluster: Cluster) -> SpeakerPlan:
+        return speaker_plan(
             cluster,
             self.node,
             secrets=self._passwords.usable(in_use=self._runs_with),
@@ -200,21 +207,25 @@ class NodeAgent:
             blocks=blocks,
             routes=kernel.routes,
             lacking=self.addressing.lacking,
-            problems=(*kernel.problems, *self._object_problems(), *self._secret_problems(cluster)),
+            problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 
     def _object_problems(self) -> list[Refusal]:
+        """What is wrong with objects, but for those that a controller marks themselves: once there, not once a node."""
         return [
-            Refusal(one.reason, f"{why}: {one.message}", why)
+            _named(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)))
             for one in self._source.problems()
-            for why in (Why(one.kind, one.name, one.field),)
+            if self._alone or not one.name or one.kind not in USER_KINDS
         ]
 
-    def _secret_problems(self, cluster: Cluster) -> list[Refusal]:
-        named = references(cluster)
-        return [
-            Refusal(Reason.SECRET_MISSING, sentence, Why("Secret", key.name, key.key))
-            for key, sentence in self._passwords.missing.items()
-            if key in named
-        ]
+    def _secret_problems(self, state: SpeakerState) -> list[Refusal]:
+        """Passwords that nobody has, each with the objects whose sessions on this node are to have it."""
+        missing = self._passwords.missing
+        users = {(one.password_ref, one.why[0]) for one in state.sessions.values() if one.password_ref in missing}
+        return [Refusal(Reason.SECRET_MISSING, missing[key], why) for key, why in users if key is not None]
+
+
+def _named(refusal: Refusal) -> Refusal:
+    """The refusal with its object in the sentence, as a condition of another object shows it."""
+    return Refusal(refusal.reason, f"{refusal.object}: {refusal.message}", refusal.object)

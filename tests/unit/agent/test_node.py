@@ -5,6 +5,9 @@ import base64
 from collections.abc import Collection, Iterable
 from ipaddress import ip_network
 
+import msgspec
+import pytest
+
 from tests.unit.agent.worlds import FakeApi, cluster
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.agent import NodeAgent, Patience
@@ -15,6 +18,7 @@ from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus, SessionReport
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason
+from towpath.model.resource import Meta
 from towpath.model.speaker import Report, SpeakerState
 from towpath.routes.plan import static_routes
 
@@ -113,7 +117,12 @@ def secret_api() -> FakeApi:
 
 
 async def agent(
-    parts: Parts, *, saved: Cluster | None = None, api: FakeApi | None = None, patience: Patience | None = None
+    parts: Parts,
+    *,
+    saved: Cluster | None = None,
+    api: FakeApi | None = None,
+    alone: bool = False,
+    patience: Patience | None = None,
 ) -> tuple[NodeAgent, Pods]:
     passwords = Passwords(api or secret_api(), namespace="ns", file=None)
     await passwords.refresh(references(cluster()))
@@ -126,6 +135,7 @@ async def agent(
         pods=pods,
         passwords=passwords,
         saved=saved,
+        alone=alone,
         patience=patience,
     )
     return made, pods
@@ -228,7 +238,9 @@ async def test_a_password_that_was_not_read_yet_holds_the_first_words_back() -> 
     """A running session must not lose its password because the agent was faster than its Secrets."""
     parts = Parts()
     passwords = Passwords(secret_api(), namespace="ns", file=None)
-    node = NodeAgent("a", source=parts, kernel=Kernel(parts), speaker=parts, pods=None, passwords=passwords, saved=None)
+    node = NodeAgent(
+        "a", source=parts, kernel=Kernel(parts), speaker=parts, pods=None, passwords=passwords, saved=None, alone=False
+    )
     await node.step()
     assert parts.told == []
     await passwords.refresh(references(parts.present))
@@ -249,7 +261,9 @@ async def test_a_deleted_secret_spares_the_session_that_is_up() -> None:
     assert list(parts.told[-1].passwords) == [name]
     status = node.status(before=None, now="now")
     assert status is not None
-    assert [one.type for one in status.conditions if one.reason == "SecretMissing"] == ["SecretMissing"]
+    assert [one.message for one in status.conditions if one.type == "SecretMissing"] == [
+        "BGPPeer/tor spec.peerIP: Secret tor does not exist in namespace ns"
+    ]
     parts.report = Report(sessions=(SessionReport(name=name, peer="", remote_as=1, state="Active"),))
     await node.step()
     assert parts.told[-1].passwords == {}
@@ -266,14 +280,38 @@ async def test_paths_are_provisional_after_half_a_minute() -> None:
         assert parts.told[-1].settings.provisional is expected
 
 
-async def test_a_bad_object_is_in_the_status() -> None:
-    """What the store refused is a condition of the node that names object and field."""
-    parts = Parts()
-    problem = Problem("BGPPeer", "bad", Reason.INVALID_SPEC, "must be 1 to 4294967294", field="spec.asNumber")
-    parts.problems = lambda: (problem,)
-    node, _ = await agent(parts)
-    await node.step()
+def messages(node: NodeAgent, kind: str) -> list[str]:
+    """The messages of the conditions of a type in a node's status."""
     status = node.status(before=None, now="now")
     assert status is not None
-    (found,) = [one for one in status.conditions if one.type == "InvalidSpec"]
-    assert found.message == "BGPPeer/bad spec.asNumber: must be 1 to 4294967294"
+    return [one.message for one in status.conditions if one.type == kind]
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["folder", "controller"])
+async def test_a_users_mistake_is_told_once(alone: bool) -> None:
+    """A bad object is marked by the controller, and by the node only where there is none; other objects by the node."""
+    parts = Parts()
+    bad = Problem("BGPPeer", "bad", Reason.INVALID_SPEC, "must be 1 to 4294967294", field="spec.asNumber")
+    ours = Problem("IPAMBlock", "10-244-0-0-26", Reason.INVALID_SPEC, "no such node", field="spec.node")
+    parts.problems = lambda: (bad, ours)
+    node, _ = await agent(parts, alone=alone)
+    await node.step()
+    about_users = ["BGPPeer/bad spec.asNumber: must be 1 to 4294967294"] if alone else []
+    (message,) = messages(node, "InvalidSpec")
+    assert message.split("; ") == [*about_users, "IPAMBlock/10-244-0-0-26 spec.node: no such node"]
+
+
+async def test_what_is_wrong_with_a_session_is_a_condition_that_names_its_object() -> None:
+    """Two peers that ask for the same session: the node says which of them lost, and stops when it is mended."""
+    parts = Parts()
+    whole = parts.present
+    peers = {name: msgspec.structs.replace(whole.peers["tor"], meta=Meta(name=name)) for name in ("tor", "twin")}
+    parts.present = cluster(peers=peers)
+    node, _ = await agent(parts)
+    await node.step()
+    (message,) = messages(node, "DuplicatePeer")
+    assert message.startswith("BGPPeer/twin spec.peerIP: ")
+    assert message.endswith("is already asked for by BGPPeer tor")
+    parts.present = whole
+    await node.step()
+    assert messages(node, "DuplicatePeer") == []

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.plan.worlds import block, cluster, config, node, obj, peer
 from towpath.bgp.advertise import announcements
 from towpath.bgp.nodes import hashed_router_id, router_id
-from towpath.bgp.origins import origins, settings, speaker_state
+from towpath.bgp.origins import origins, settings, speaker_plan
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
 from towpath.model.kinds.bgp import SecretKey
@@ -20,7 +20,7 @@ TOR = peer("tor", peerIP="10.0.0.254", asNumber=65000, password={"secretKeyRef":
 
 def state(world: Cluster, secrets: dict | None = None, **changed: object) -> SpeakerState:
     facts = {"forwarding_preserved": False, "provisional": False, "severed": (), "own_addresses": ()} | changed
-    return speaker_state(world, "a", secrets=secrets or {}, **facts)
+    return speaker_plan(world, "a", secrets=secrets or {}, **facts).state
 
 
 def test_a_node_announces_its_blocks_in_force() -> None:
