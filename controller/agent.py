@@ -72,7 +72,7 @@ class AgentProcess:
         if tmpfs is None:
             log.warning("secrets.not_kept", file=str(settings.secrets), remedy="put the run dir on tmpfs")
         self._passwords = Passwords(source.api, namespace=settings.source.secret_namespace, file=tmpfs)
-        self._writer = StatusWriter(source.api, node=settings.node)
+        self._writer = StatusWriter(source.api, node=settings.node, alone=settings.source.folder is not None)
         self._events = EventFilter()
         self._notices: asyncio.Queue[Notice] = asyncio.Queue(maxsize=100)
         self._node_loop = LevelLoop(self._step)
@@ -184,15 +184,22 @@ class AgentProcess:
         return answered
 
     async def _report(self) -> bool:
+        live = self._node.picture is not None and self._node.picture.live
+        if live:
+            try:
+                await self._writer.recall()
+            except ApiError as error:
+                log.debug("status.not_read", error=str(error))
+                return False
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = self._node.status(before=self._writer.written, now=stamp)
         self._unready_because = unready(status)
-        if status is None or self._node.picture is None or not self._node.picture.live:
+        if status is None or not live:
             return True  # nobody is there to read it
         found = self._bridge.found(self._source.store.cluster())
         try:
-            wait = await self._writer.offer(status, found, now=now)
+            wait = await self._writer.offer(status, found, now=now, watched=self._node.inactive_in_use(status))
         except ApiError as error:
             log.debug("status.not_written", error=str(error))
             return False

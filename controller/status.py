@@ -13,9 +13,10 @@ from msgspec import Struct
 
 from towpath.controller.ports import AlreadyExistsError, Api, NotFoundError
 from towpath.model.codec import to_builtins
+from towpath.model.decode import decode
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.node import NodeStatusStatus, RoutingNodeStatus
-from towpath.model.reason import Reason
+from towpath.model.reason import InvalidSpecError, Reason
 from towpath.model.resource import Condition
 
 NAMED = 8
@@ -28,6 +29,10 @@ class Limits(Struct, frozen=True):
     calm: float = 30.0
     urgent: float = 1.0
     jitter: float = 0.2
+    heartbeat: float = 540.0
+    """After so long it is written although nothing changed: who offers once a minute writes it within ten."""
+    watched: float = 45.0
+    """The same where somebody waits for every report: once a minute."""
 
 
 def condition(kind: str, *, holds: bool | None, reason: str, message: str = "") -> Condition:
@@ -67,6 +72,10 @@ def urgent(before: NodeStatusStatus | None, after: NodeStatusStatus) -> bool:
     return before is None or _gist(before) != _gist(after)
 
 
+def _content(status: NodeStatusStatus) -> NodeStatusStatus:
+    return msgspec.structs.replace(status, reported_at="")
+
+
 def _gist(status: NodeStatusStatus) -> object:
     return (
         status.node_uid,
@@ -90,6 +99,10 @@ class Schedule:
         """Seconds until it may be written; zero or less is now."""
         return self._last + (self._limits.urgent if is_urgent else self._calm) - now
 
+    def beats(self, *, now: float, watched: bool) -> bool:
+        """Whether it has been silent for too long."""
+        return now - self._last >= (self._limits.watched if watched else self._limits.heartbeat)
+
     def written(self, *, now: float) -> None:
         """It was written, or tried."""
         self._last = now
@@ -97,21 +110,43 @@ class Schedule:
 
 
 class StatusWriter:
-    """Writes the objects of one node; remembers what it wrote and stays silent while nothing differs."""
+    """Writes the objects of one node; remembers what it wrote, and while nothing differs writes a sign of life now and then.
 
-    def __init__(self, api: Api, *, node: str, limits: Limits | None = None) -> None:
+    A controller whose store was restored from a backup claims nothing before every node has reported again, and a report
+    that changes nothing is no report: the API server does not keep it. So each has the time in it. Offer once a minute.
+    """
+
+    def __init__(self, api: Api, *, node: str, alone: bool = False, limits: Limits | None = None) -> None:
+        """``alone``: a status may be there without a Node; else it is made for a Node only, as nobody would remove it."""
         self._api = api
         self._node = node
+        self._alone = alone
         self._schedule = Schedule(limits)
         self.written: NodeStatusStatus | None = None
         self._found: RoutingNodeStatus | None = None
+        self._recalled = False
 
-    async def offer(self, status: NodeStatusStatus, found: RoutingNodeStatus | None, *, now: float) -> float | None:
+    async def recall(self) -> None:
+        """Once: take what an earlier process wrote as written, so that conditions keep their times. ``ApiError``: again."""
+        if self._recalled:
+            return
+        try:
+            body = await self._api.get("NodeStatus", self._node)
+            self.written = decode("NodeStatus", {**body, "spec": {}}).status
+        except (NotFoundError, InvalidSpecError):
+            pass
+        self._recalled = True
+
+    async def offer(
+        self, status: NodeStatusStatus, found: RoutingNodeStatus | None, *, now: float, watched: bool = False
+    ) -> float | None:
         """Write what changed if it is time to; returns seconds until it should be offered again, None: nothing to write.
 
-        Raises ``ApiError``; then nothing counts as written.
+        ``watched``: somebody waits for every report. Raises ``ApiError``; then nothing counts as written.
         """
-        changed, moved = status != self.written, found is not None and found != self._found
+        changed = self.written is None or _content(status) != _content(self.written)
+        changed = changed or self._schedule.beats(now=now, watched=watched)
+        moved = found is not None and found != self._found
         if not changed and not moved:
             return None
         wait = self._schedule.wait(now=now, is_urgent=moved or urgent(self.written, status))
@@ -125,14 +160,16 @@ class StatusWriter:
             except NotFoundError:
                 pass  # the controller makes it; offered again with the next status
         if changed:
-            await self._write(to_builtins(status))
+            await self._write(to_builtins(status), create=self._alone or bool(status.node_uid))
             self.written = status
         return None
 
-    async def _write(self, status: Mapping[str, Any]) -> None:
+    async def _write(self, status: Mapping[str, Any], *, create: bool) -> None:
         try:
             await self._api.patch_status("NodeStatus", self._node, {"status": status})
         except NotFoundError:
+            if not create:
+                return
             body = {"apiVersion": API_VERSION, "kind": "NodeStatus", "metadata": {"name": self._node}, "spec": {}}
             with contextlib.suppress(AlreadyExistsError):
                 await self._api.create("NodeStatus", body)

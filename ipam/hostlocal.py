@@ -50,6 +50,10 @@ class HostLocal:
                 found.append(Record(address, container.strip(), interface.strip()))
         return sorted(found, key=lambda record: (record.address.version, int(record.address)))
 
+    def in_use(self) -> tuple[Address, ...]:
+        """The addresses that pods have."""
+        return tuple(record.address for record in self.records() if record.container != OURS)
+
     def version(self) -> int:
         """A number that changes whenever an address is taken or given back."""
         try:
@@ -59,7 +63,7 @@ class HostLocal:
 
     def usage(self, blocks: Iterable[tuple[Prefix, Prefix | None]]) -> tuple[BlockReport, ...]:
         """How full each block is; each comes with its pool's cidr."""
-        in_use = [record.address for record in self.records() if record.container != OURS]
+        in_use = self.in_use()
         return tuple(_report(block, pool, in_use) for block, pool in blocks)
 
     def reserve_free(self, block: Prefix, *, pool: Prefix | None) -> frozenset[Address]:

@@ -188,6 +188,10 @@ class NodeAgent:
         own = self.picture.cluster.nodes.get(self.node) if self.picture else None
         return own.meta.uid if own else ""
 
+    def inactive_in_use(self, status: NodeStatusStatus) -> bool:
+        """Whether pods have addresses of a block that is not Active: the controller waits for each word on it."""
+        return any(block.in_use and block.cidr not in self.addressing.usable for block in status.blocks)
+
     def status(self, *, before: NodeStatusStatus | None, now: str) -> NodeStatusStatus | None:
         """What to report of this node; None before the first step."""
         if self.picture is None:
@@ -195,7 +199,10 @@ class NodeAgent:
         cluster, kernel = self.picture.cluster, self._kernel.state()
         blocks: tuple[BlockReport, ...] = ()
         if self._pods is not None:
-            blocks = self._pods.usage(cluster, self.addressing.usable, draining=self.addressing.draining)
+            known = {*self.addressing.usable, *self.addressing.draining}
+            others = {one.spec.cidr for one in cluster.blocks.values() if one.spec.node == self.node} - known
+            withdrawn = sorted(self._pods.in_use(others), key=str)  # nobody's by now, and somebody lives there
+            blocks = self._pods.usage(cluster, (*self.addressing.usable, *withdrawn), draining=self.addressing.draining)
         facts = Facts(
             node=self.node,
             node_uid=self.uid,

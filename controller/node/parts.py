@@ -89,6 +89,9 @@ class Pods(Protocol):
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that the configuration of this boot has."""
 
+    def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks that a pod has an address of."""
+
     def desire(self, cluster: Cluster, addressing: Addressing) -> None:
         """Write the configuration where it differs. ``OSError``: try again."""
 

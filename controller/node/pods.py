@@ -46,6 +46,12 @@ class CNIPods:
         starts = served(self._places)
         return frozenset(block for block in blocks if any(start in block for start in starts))
 
+    def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks that a pod has an address of."""
+        wanted = tuple(blocks)
+        addresses = self._local.in_use() if wanted else ()
+        return frozenset(block for block in wanted if any(address in block for address in addresses))
+
     def desire(self, cluster: Cluster, addressing: Addressing) -> None:
         """Bring the files to what the confirmed blocks say; ``OSError`` where the disk refuses."""
         draining = frozenset(addressing.draining)

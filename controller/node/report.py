@@ -34,9 +34,10 @@ class Facts(Struct, frozen=True):
 
 
 def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatusStatus:
-    """The status; ``now`` (RFC 3339) is the time of conditions that changed since ``before``."""
+    """The status; ``now`` (RFC 3339) is its time and that of conditions that changed since ``before``."""
     return NodeStatusStatus(
         node_uid=facts.node_uid,
+        reported_at=now,
         in_sync=facts.in_sync,
         sessions=facts.report.sessions if facts.report else (),
         blocks=facts.blocks,

@@ -103,6 +103,9 @@ class NodeStatusStatus(Struct, frozen=True, rename=json_name):
     """What the agent of a node reports."""
 
     node_uid: Annotated[str, Field(description="UID of the Node object when this was written.")] = ""
+    reported_at: Annotated[
+        str, Field(description="When this was written: every ten minutes at least, also where nothing changed.")
+    ] = ""
     in_sync: Annotated[bool, Field(description="Everything wanted is in place.")] = False
     sessions: Annotated[tuple[SessionReport, ...], Field(description="BGP sessions.")] = ()
     blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()

@@ -8,7 +8,7 @@ from ipaddress import ip_network
 import msgspec
 import pytest
 
-from tests.unit.agent.worlds import FakeApi, cluster
+from tests.unit.agent.worlds import FakeApi, block, cluster
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.agent import NodeAgent, Patience
 from towpath.controller.node.gate import Addressing
@@ -86,6 +86,11 @@ class Pods:
         self.written: list[Addressing] = []
         self.stands: frozenset[Prefix] = frozenset()
         """Blocks that pods get addresses of already."""
+        self.used: frozenset[Prefix] = frozenset()
+        """Blocks that pods have addresses of."""
+
+    def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
+        return self.used.intersection(blocks)
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.stands.intersection(blocks)
@@ -97,7 +102,8 @@ class Pods:
     def usage(
         self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
-        return tuple(BlockReport(cidr=one, in_use=0, capacity=len(world.blocks)) for one in (*blocks, *draining))
+        assert world.blocks is not None
+        return tuple(BlockReport(cidr=one, in_use=int(one in self.used), capacity=62) for one in (*blocks, *draining))
 
 
 class Kernel:
@@ -315,3 +321,18 @@ async def test_what_is_wrong_with_a_session_is_a_condition_that_names_its_object
     parts.present = whole
     await node.step()
     assert messages(node, "DuplicatePeer") == []
+
+
+async def test_pods_in_a_block_that_was_taken_away_are_reported() -> None:
+    """A block in quarantine is told of while somebody lives in it, and every word on it is waited for."""
+    parts = Parts()
+    blocks = [block(str(V4), "a"), block(str(V6), "a", state="Quarantined")]
+    parts.present = cluster(blocks={one.name: one for one in blocks})
+    node, pods = await agent(parts)
+    await node.step()
+    for used, told in ((frozenset({V4}), [V4]), (frozenset({V4, V6}), [V4, V6])):
+        pods.used = used
+        status = node.status(before=None, now="now")
+        assert status is not None
+        assert [one.cidr for one in status.blocks] == told
+        assert node.inactive_in_use(status) is (V6 in used)

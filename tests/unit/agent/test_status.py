@@ -161,3 +161,51 @@ async def test_the_addresses_found_go_to_the_routing_node() -> None:
     api.calls.clear()
     await writer.offer(status(), found, now=200)
     assert api.calls == []
+
+
+def written_at(when: str, **changes: Any) -> NodeStatusStatus:
+    return compose(facts(**changes), before=(), now=when)
+
+
+@pytest.mark.parametrize(("watched", "silent", "due"), [(False, 530, 541), (True, 44, 46)], ids=["calm", "watched"])
+async def test_a_sign_of_life(watched: bool, silent: float, due: float) -> None:
+    """What does not change is written anew within ten minutes, within one where somebody waits; with its time in it."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a")
+    first = written_at("then")
+    await writer.offer(first, None, now=100)
+    api.calls.clear()
+    assert (
+        await writer.offer(msgspec.structs.replace(first, reported_at="later"), None, now=100 + silent, watched=watched)
+        is None
+    )
+    assert api.calls == []
+    await writer.offer(msgspec.structs.replace(first, reported_at="now"), None, now=100 + due, watched=watched)
+    assert api.objects["NodeStatus", "", "a"]["status"]["reportedAt"] == "now"
+
+
+async def test_no_status_is_made_for_a_node_that_is_not_there() -> None:
+    """Nobody would remove it; one that is there is kept up to date, and a folder has no need of Nodes."""
+    api = FakeApi()
+    await StatusWriter(api, node="a").offer(status(node_uid=""), None, now=100)
+    assert api.objects == {}
+    await StatusWriter(api, node="b", alone=True).offer(status(node_uid=""), None, now=100)
+    api.put("NodeStatus", "a")
+    await StatusWriter(api, node="a").offer(status(node_uid=""), None, now=100)
+    assert [name for (_, _, name), body in sorted(api.objects.items()) if "status" in body] == ["a", "b"]
+
+
+async def test_conditions_keep_their_times_over_a_restart() -> None:
+    """A new process begins with what the last one wrote; nonsense, or nothing, counts as nothing."""
+    api = FakeApi()
+    await StatusWriter(api, node="a").offer(written_at("2026-01-01T00:00:00Z"), None, now=100)
+    writer = StatusWriter(api, node="a")
+    await writer.recall()
+    assert writer.written is not None
+    after = compose(FINE, before=writer.written.conditions, now="2026-01-02T00:00:00Z")
+    assert {one.last_transition_time for one in after.conditions} == {"2026-01-01T00:00:00Z"}
+    api.objects["NodeStatus", "", "a"]["status"] = {"conditions": 7}
+    for name in ("a", "nobody"):
+        other = StatusWriter(api, node=name)
+        await other.recall()
+        assert other.written is None
