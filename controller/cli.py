@@ -121,7 +121,7 @@ def _path(text: str | None) -> Path | None:
 
 def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
     """Settings of ``agent`` and ``cleanup``."""
-    run_dir = arguments.run_dir
+    run_dir = arguments.run_dir.absolute()  # the CNI configuration is a link to it, read from another folder
     return AgentSettings(
         node=getattr(arguments, "node", ""),
         source=_source_settings(arguments),

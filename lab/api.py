@@ -98,12 +98,21 @@ class LabApi:
         try:
             result = self.request("POST", path, plain)
         except AnswerError as error:
-            if error.status != 409:
+            # a part of an object alone may make no sense (422), and does as a change of the one that is there
+            there = error.status == 409 or (error.status == 422 and self._exists(f"{path}/{meta['name']}"))
+            if not there:
                 raise
             result = self.patch(f"{path}/{meta['name']}", plain)
         if status is not None:
             result = self.patch(f"{path}/{meta['name']}/status", {"status": status})
         return result
+
+    def _exists(self, path: str) -> bool:
+        try:
+            self.request("GET", path)
+        except AnswerError:
+            return False
+        return True
 
     def patch(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
         """Merge-patch an object by its path."""

@@ -9,6 +9,8 @@ def sessions(lab: Lab) -> str:
     """Every node's sessions as its agent reports them, and the router's as BIRD has them."""
     rows: list[tuple[object, ...]] = []
     for node, status in sorted(facts.reports(lab).items()):
+        if node not in lab.nodes:
+            continue  # of a node that has left the status stays until its last block goes
         rows.extend(
             (node, session["peer"], session["remoteAS"], session["state"], session.get("accepted", 0))
             for session in status.get("sessions", [])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,22 @@ def test_a_program_that_was_killed_is_shown_as_ended_and_started_again(up: str) 
     assert "speaker.started" in lab("logs", "node1/speaker").stdout
 
 
+def test_a_file_is_applied_and_shown(up: str, tmp_path: Path) -> None:
+    """What it names is merged into the object that is there; a mistake is told in the server's words."""
+    change = tmp_path / "change.yaml"
+    text = "apiVersion: towpath.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: tor-a-ipv4}\nspec: {description: "
+    change.write_text(text + "changed}\n")
+    assert lab("apply", str(change)).stdout == "BGPPeer/tor-a-ipv4 is applied\n"
+    shown = lab("get", "bgppeer", "tor-a-ipv4").stdout
+    assert "description: changed\n" in shown
+    assert "peerIP: 192.0.2.1\n" in shown
+    change.write_text(text + "changed, asNumber: 0}\n")
+    refused = lab("apply", str(change))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "spec.asNumber" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -55,6 +72,8 @@ def test_a_program_that_was_killed_is_shown_as_ended_and_started_again(up: str) 
         (("pod", "del", "x"), "there is no pod x; there are none"),
         (("exec", "x", "true"), "there is no host x; there are node1, tor, client, api, ctl1, ctl2"),
         (("kill", "x"), "there is no program x; there are api, tor, ctl1, ctl2, node1/speaker, node1/agent"),
+        (("get", "BGPPeer", "x"), "there is no BGPPeer x; there are tor-a-ipv4, tor-a-ipv6, tor-b-ipv4, tor-b-ipv6"),
+        (("apply", "/dev/null/x"), "/dev/null/x: [Errno 20] Not a directory: '/dev/null/x'"),
         (("node", "add", "node1"), "there is a node node1 already"),
     ],
 )

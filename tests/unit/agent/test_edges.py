@@ -115,3 +115,10 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     """``towpath version`` prints a version and nothing else."""
     assert main(["version"]) == 0
     assert capsys.readouterr().out.count(".") == 2
+
+
+def test_the_run_dir_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The CNI configuration is a link into it that a container runtime follows from another folder."""
+    monkeypatch.chdir(tmp_path)
+    found = agent_settings(parser({}).parse_args(["agent", "--run-dir", "run"]))
+    assert (found.run_dir, found.socket) == (tmp_path / "run", tmp_path / "run" / "speaker.sock")
