@@ -70,6 +70,10 @@ class Leadership(Protocol):
     def leading(self) -> bool:
         """Whether this process may write, now."""
 
+    @property
+    def left(self) -> float:
+        """For how many seconds it may: a write that is under way then is given up."""
+
 
 class ClusterController:
     """The composition of one controller on one API client. ``clock`` is monotonic seconds."""
@@ -154,12 +158,16 @@ class ClusterController:
         return all(await asyncio.gather(*writes))
 
     async def _write(self, what: str, name: str, call: Callable[[], Awaitable[Any]]) -> Any:
-        """One call, if we still lead; its answer. ``ApiError`` flies, also where we do not lead any more."""
+        """One call, if we still lead and for as long; its answer. ``ApiError`` flies, also where we do not lead any more."""
         async with self._limit:
             if not self._lease.leading:
                 raise ConflictError(f"{what} {name}: not the leader any more", status=409)
             log.debug("api.write", what=what, name=name)
-            return await call()
+            try:
+                async with asyncio.timeout(self._lease.left):
+                    return await call()
+            except TimeoutError as error:
+                raise UnreachableError(f"{what} {name}: no answer while we led") from error
 
     # -- blocks ---------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 import socket
+import struct
 import types
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Self
@@ -238,6 +239,8 @@ class KubeApi:
         """A socket whose peer has to answer the kernel's probes."""
         family, kind, protocol, _name, _address = address
         made = socket.socket(family, kind, protocol)
+        # what is given up is not sent any more: the kernel would go on trying after we have closed
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         quarter = max(1, self._timeouts.dead_after // 4)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, quarter)

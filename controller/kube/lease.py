@@ -37,7 +37,8 @@ class Terms(Struct, frozen=True):
 class Lease:
     """One process' part in the election. ``identity`` must be unique to the process, not to the host.
 
-    Look at ``leading`` right before every write: it turns false by itself.
+    Look at ``leading`` right before every write: it turns false by itself. Give up a write after ``left`` seconds: the
+    server has until somebody else may lead, ``duration`` minus ``deadline``, to be done with it or to see it abandoned.
     """
 
     def __init__(
@@ -66,7 +67,12 @@ class Lease:
     @property
     def leading(self) -> bool:
         """Whether this process may write, now."""
-        return self._clock() < self._until
+        return self.left > 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until this process has to stop leading, unless the Lease is renewed before; zero or less: it has."""
+        return self._until - self._clock()
 
     async def run(self, on_change: Callable[[bool], None]) -> None:
         """Take part until cancelled, then give the Lease back; ``on_change`` hears of every change soon after it."""
@@ -107,7 +113,7 @@ class Lease:
 
     def _pause(self) -> float:
         """Until the next attempt, and no longer than until we have to stop leading."""
-        left = self._until - self._clock()
+        left = self.left
         return min(self._terms.retry, left) if left > 0 else self._terms.retry
 
     def _may_take(self, lease: dict[str, Any]) -> bool:

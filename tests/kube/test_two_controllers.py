@@ -24,6 +24,7 @@ class AlwaysLeading:
     """What a controller has for a lease that was not told, or not yet, that another has taken it."""
 
     leading = True
+    left = 3600.0
 
 
 @contextlib.asynccontextmanager

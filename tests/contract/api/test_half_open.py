@@ -10,6 +10,7 @@ import pytest
 from towpath.controller.kube.client import Timeouts
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
+from towpath.controller.ports import UnreachableError
 from towpath.controller.store import Store
 from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
@@ -44,16 +45,9 @@ def _in_thread(host, main):
     return result
 
 
-@pytest.mark.parametrize(
-    ("timeouts", "drop"),
-    [
-        (Timeouts(dead_after=4, watch_silence=75), (THERE, BACK)),
-        (Timeouts(dead_after=60, watch_silence=4), (THERE,)),
-    ],
-    ids=["keepalive", "silence"],
-)
-def test_half_open(network, tmp_path, settled, timeouts, drop):
-    """By the kernel's probes, or, where retransmissions of the server still arrive, by the bookmarks that do not come."""
+@pytest.fixture
+def served(network, tmp_path):
+    """An API server at 192.0.2.1:8001 and the host of its client."""
     server, client = network.host("server"), network.host("client")
     network.link(server, "eth0", client, "eth0")
     server.address("192.0.2.1/24", dev="eth0")
@@ -70,6 +64,20 @@ def test_half_open(network, tmp_path, settled, timeouts, drop):
     )
     process = server.process(sys.executable, *command, log=tmp_path / "log")
     wait_for(lambda: "serving" in process.log, deadline=10, what="it serves")
+    return server, client
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "drop"),
+    [
+        (Timeouts(dead_after=4, watch_silence=75), (THERE, BACK)),
+        (Timeouts(dead_after=60, watch_silence=4), (THERE,)),
+    ],
+    ids=["keepalive", "silence"],
+)
+def test_half_open(served, settled, timeouts, drop):
+    """By the kernel's probes, or, where retransmissions of the server still arrive, by the bookmarks that do not come."""
+    server, client = served
 
     async def main():
         store = Store(("Node",))
@@ -91,3 +99,20 @@ def test_half_open(network, tmp_path, settled, timeouts, drop):
             return noticed
 
     assert _in_thread(client, main) < 8
+
+
+def test_a_request_that_was_given_up_never_arrives(served):
+    """Once the client has stopped waiting, the kernel does not go on sending: the lease may be somebody else's by then."""
+    server, client = served
+
+    async def main():
+        async with await connect(server="http://192.0.2.1:8001", timeouts=Timeouts(request=0.5)) as api:
+            await api.create("Node", {"metadata": {"name": "before"}})
+            server.run("nft", f"table inet cut {{ {THERE}; }}")
+            with pytest.raises(UnreachableError):
+                await api.create("Node", {"metadata": {"name": "late"}})
+            server.run("nft", "delete table inet cut")
+            await asyncio.sleep(2)  # its retransmissions would come within this time
+            return [body["metadata"]["name"] for body in (await api.list("Node")).items]
+
+    assert _in_thread(client, main) == ["before"]

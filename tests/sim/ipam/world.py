@@ -69,6 +69,7 @@ class Lease:
     """A process that is sure that it leads."""
 
     leading = True
+    left = 3600.0
 
 
 class Replica:

@@ -1,10 +1,14 @@
 """The controller on the API in memory: what it writes, how often, and what it does when it is told no."""
 
+import asyncio
+
 import pytest
 
 from tests.sim.ipam.world import Lease, Network, Replica, World
-from towpath.controller.cluster import KINDS
-from towpath.lab.fake_api import Fault
+from towpath.controller.cluster import KINDS, ClusterController
+from towpath.controller.kube.lease import Lease as KubeLease
+from towpath.controller.store import Store
+from towpath.lab.fake_api import FakeApi, Fault
 
 
 @pytest.fixture
@@ -115,6 +119,35 @@ def test_who_does_not_lead_writes_nothing(world):
     writes(world)
     assert not replica.step()
     assert writes(world) == []
+
+
+def test_a_write_ends_with_the_lease(world):
+    """A request without an answer is given up when the lease is over, so that it cannot land under the next leader."""
+    clock = [1000.0]
+
+    def delayed(call):
+        return Fault.DELAYED_REQUEST if (call.verb, call.kind) == ("create", "IPAMBlock") else Fault.NONE
+
+    api, store = FakeApi(world.objects, faults=delayed), Store(KINDS)
+    lease = KubeLease(api, namespace="default", name="l", identity="one", clock=lambda: clock[0])
+    controller = ClusterController(api, store, lease=lease, clock=lambda: clock[0])
+    world.add_node("n1", "m")
+
+    async def late():
+        await lease.attempt()
+        clock[0] += 9.8
+        for kind in KINDS:
+            page = await api.list(kind)
+            store.listed(kind, page.items, version=page.resource_version)
+        done = await asyncio.wait_for(controller.step(), 2)
+        while api.waiting:
+            api.release()
+        await asyncio.sleep(0)
+        return done
+
+    assert not world.run(late())
+    assert ("create", "IPAMBlock") in [(call.verb, call.kind) for call in api.calls]
+    assert world.blocks() == {}
 
 
 def test_objects_say_whether_they_are_accepted(world):
