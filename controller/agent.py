@@ -90,6 +90,8 @@ class AgentProcess:
         self._pods: CNIPods | None = None
         self._named: frozenset[SecretKey] | None = None
         """The passwords that the objects name; None before there was a picture: then none is forgotten."""
+        self._pictured: Cluster | None = None
+        """The last picture from the API that was acted on: what the disk is to have."""
         self._warned: frozenset[tuple[Reason, Why]] = frozenset()
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
@@ -138,7 +140,6 @@ class AgentProcess:
     def _changed(self) -> None:
         self._node_loop.dirty()
         self._status_loop.dirty()
-        self._snapshot_loop.dirty()
 
     async def _step(self) -> bool:
         self._step_began = asyncio.get_running_loop().time()
@@ -159,6 +160,9 @@ class AgentProcess:
         if self._named != named and (picture is not None or store.complete):
             self._named = named
             self._secret_loop.dirty()
+        if picture is not None and picture.live and picture.cluster is not self._pictured:
+            self._pictured = picture.cluster
+            self._snapshot_loop.dirty()
         if first and picture is not None:
             log.info("node.first_step", live=picture.live, announcements=len(self._node.announced))
             gc.collect()
@@ -208,11 +212,10 @@ class AgentProcess:
         return True
 
     async def _save(self) -> bool:
-        store = self._source.store
-        if not store.complete:
+        if self._pictured is None:
             return True
         try:
-            await asyncio.to_thread(self._file.save, store.cluster())
+            await asyncio.to_thread(self._file.save, self._pictured)
         except OSError as error:
             log.warning("snapshot.not_saved", error=str(error), remedy="make room or mount the state dir")
             return False
@@ -227,6 +230,8 @@ class AgentProcess:
             await asyncio.sleep(1)
             if self._pods is not None and self._pods.changed():
                 self._status_loop.dirty()
+                if self._node.retaining:
+                    self._node_loop.dirty()
             if self._node.provisional != provisional:
                 provisional = self._node.provisional
                 log.warning("api.away" if provisional else "api.back", remedy="paths of unknown origin are provisional")

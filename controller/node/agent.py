@@ -23,9 +23,10 @@ from towpath.controller.node.gate import (
 )
 from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
 from towpath.controller.node.report import Facts, compose
+from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.secrets import Passwords, references
 from towpath.model.blocks import in_force
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus
 from towpath.model.net import Prefix
@@ -78,7 +79,10 @@ class NodeAgent:
         self.picture: Picture | None = None
         """What the last step was made from."""
         self.warnings: tuple[Refusal, ...] = ()
-        """What is wrong with what the objects ask of this node's speaker, as of the last step."""
+        """What is wrong with what the objects ask of this node, as of the last step."""
+        self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
+        """This node's blocks as of the last complete picture, those included that are gone and in use."""
+        self._retained = Retained(Cluster())
         self.addressing = Addressing()
         """Blocks that pods may have addresses from, as of the last step."""
 
@@ -91,7 +95,8 @@ class NodeAgent:
             await self._kernel.start()
         self.picture = picture
         plan = self._plan(picture.cluster)
-        state, self.warnings = plan.state, (*plan.warnings, *self._secret_problems(plan.state))
+        state = plan.state
+        self.warnings = (*plan.warnings, *self._secret_problems(state), *self._retained.refusals)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
@@ -111,12 +116,28 @@ class NodeAgent:
 
     def _look(self) -> Picture | None:
         if self._source.complete:
-            return Picture(self._source.cluster(), live=True)
+            return Picture(self._retain(self._source.cluster()), live=True)
         if self._saved is not None and self.patience_ends() == 0:
             if self.picture is None:
                 log.warning("snapshot.used", remedy="the API server does not answer; changes wait until it does")
             return Picture(self._saved, live=False)
         return None
+
+    def _retain(self, cluster: Cluster) -> Cluster:
+        """The picture with blocks in it that pods of this node live in although they are gone."""
+        gone = missing(cluster, self.node, before=self._own.values())
+        in_use = self._pods.in_use([one.spec.cidr for one in gone]) if self._pods and gone else ()
+        self._retained = retained(cluster, self.node, gone=gone, in_use=in_use)
+        self._own = {**self._owned(cluster), **{one.name: one for one in self._retained.gone}}
+        return self._retained.cluster
+
+    def _owned(self, cluster: Cluster) -> dict[str, IPAMBlock]:
+        return {name: one for name, one in cluster.blocks.items() if one.spec.node == self.node}
+
+    @property
+    def retaining(self) -> bool:
+        """Whether blocks are gone that pods live in: the going of a pod changes what is to be done."""
+        return bool(self._retained.gone)
 
     def _plan(self, cluster: Cluster) -> SpeakerPlan:
         return speaker_plan(
