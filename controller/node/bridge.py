@@ -184,7 +184,9 @@ class Bridge:
         return KernelState(
             in_sync=status.in_sync and self._synced,
             routes=RouteReport(desired=status.desired, installed=status.installed, conflicts=len(status.conflicts)),
-            problems=tuple(Refusal(one.reason, one.message, Why("Node", self._node)) for one in status.conflicts),
+            problems=tuple(
+                Refusal(one.reason, f"{one.prefix}: {one.message}", Why("Node", self._node)) for one in status.conflicts
+            ),
         )
 
     def own_addresses(self) -> tuple[Address, ...]:

@@ -1,0 +1,26 @@
+"""The page on operations names every reason that the code can give, and none that it cannot."""
+
+import re
+
+import pytest
+
+from tests.tree import ROOMS, ROOT, files
+from towpath.model.reason import Reason
+
+PAGE = (ROOT / "docs" / "operations.md").read_text()
+CODE = "\n".join(
+    path.read_text()
+    for path in files()
+    if path.suffix == ".py" and path.relative_to(ROOT).parts[0] in ROOMS and path.name != "reason.py"
+)
+
+
+def given(reason: Reason) -> bool:
+    """Whether the code ever gives this reason."""
+    return re.search(rf"\bReason\.{reason.name}\b", CODE) is not None
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_every_reason_that_is_given_is_explained(reason: Reason) -> None:
+    """Who meets one in a status finds it on the page; one that nothing gives is not there."""
+    assert (f"`{reason}`" in PAGE) is given(reason)
