@@ -6,6 +6,7 @@ established one replaces it when graceful restart was negotiated (RFC 4724 §4.2
 """
 
 import asyncio
+import os
 import random
 import socket
 from collections.abc import Callable, Sequence
@@ -263,7 +264,8 @@ class Peer:
             if isinstance(error, asyncio.CancelledError):
                 raise
             self._dial_task = None
-            self.last_reason = error.strerror or "connection timed out"
+            # the loop's own text says neither why nor in words for people
+            self.last_reason = os.strerror(error.errno) if error.errno else "Connection timed out"
             self._changed()
             self._dial_in(None)
             return
