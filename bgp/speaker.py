@@ -145,6 +145,7 @@ class Speaker:
             self._interest_sent = interest
             self._link.send(NextHopInterest(interest))
         if in_sync != self._sync_sent:
+            self._send_report()  # who is told that all is well is not left with what was before it
             self._sync_sent = in_sync
             self._link.send(Sync(in_sync))
 
@@ -175,7 +176,9 @@ class Speaker:
             self._report = self._loop.call_at(due, self._send_report)
 
     def _send_report(self) -> None:
-        self._report = None
+        if self._report is not None:
+            self._report.cancel()
+            self._report = None
         if not self._link.writable:
             return  # a new agent asks, and a slow one makes room: both poke
         report = self._table.report(self._engine.states())

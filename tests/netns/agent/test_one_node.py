@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -17,6 +18,7 @@ from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
 
 PASSWORD = "canary-4711"
+HOLD_TIME = 9
 BLOCKS = ("10.244.0.0/26", "fd00:244::/122")
 LEARNED = ("192.0.2.0/24", "2001:db8:1::/48")
 BIRD_CONFIGURATION = """
@@ -47,7 +49,7 @@ def manifests() -> list[dict[str, Any]]:
     def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
         return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
-    timers = {"holdTime": "9s", "keepaliveTime": "3s", "connectRetryTime": "1s"}
+    timers = {"holdTime": f"{HOLD_TIME}s", "keepaliveTime": "3s", "connectRetryTime": "1s"}
     tor = {"asNumber": 65000, "importPolicy": "All"}
     secret = {
         "apiVersion": "v1",
@@ -219,6 +221,52 @@ def test_a_restart_without_its_source(one: OneNode) -> None:
     wait_for(
         lambda: one.conditions().get("APIReachable", {}).get("status") == "True", deadline=10, what="the folder counts"
     )
+
+
+def test_a_block_that_is_gone_under_its_pods(one: OneNode) -> None:
+    """It stays announced and blackholed as long as a pod has an address of it, over a restart too, and goes with the pod."""
+    one.start()
+    one.converged()
+    wait_for(lambda: one.conditions().get("Ready", {}).get("status") == "True", deadline=10, what="Ready")
+    records = one.run_dir / "cni" / "towpath"
+    records.mkdir(parents=True)
+    (records / "10.244.0.5").write_text("some-container\r\neth0")
+    with RouteEvents(one.node) as here, RouteEvents(one.router) as there:
+        one.write([body for body in manifests() if body["metadata"]["name"] != "10-244-0-0-26"])
+        wait_for(lambda: "BlockMissing" in one.conditions(), deadline=10, what=f"BlockMissing\n{one.agent.log}")
+        wait_for((records / "10.244.0.6").exists, deadline=5, what="the free addresses are reserved")
+        one.agent.kill()
+        one.agent.start()
+        wait_for(lambda: one.agent.log.count("node.first_step") == 2, deadline=10, what="the next process")
+        wait_for(lambda: one.conditions()["InSync"]["status"] == "True", deadline=10, what="InSync")
+        assert "BlockMissing" in one.conditions()
+        assert (*here.read(), *there.read()) == ()
+    (records / "10.244.0.5").unlink()
+    wait_for(lambda: BLOCKS[0] not in ours(one.node), deadline=10, what="the block goes")
+    wait_for(lambda: BLOCKS[0] not in announced(one.bird), deadline=10, what="the router hears of it")
+
+
+def test_a_link_without_carrier(one: OneNode) -> None:
+    """The sessions over it end at once, far below their hold time, and its routes go; with the link both come back."""
+    one.router.sysctl(net__ipv6__conf__eth0__keep_addr_on_down=1)
+    one.start()
+    one.converged()
+    wait_for(lambda: one.conditions().get("InSync", {}).get("status") == "True", deadline=10, what="InSync")
+    established = one.speaker.log.count("session.established")
+    began = time.monotonic()
+    one.router.ip("link", "set", "dev", "eth0", "down")
+    wait_for(lambda: not set(LEARNED) & ours(one.node), deadline=3, what="the routes go", interval=0.01)
+    wait_for(lambda: one.speaker.log.count("session.lost") == 2, deadline=3, what=f"sessions end\n{one.speaker.log}")
+    assert time.monotonic() - began < HOLD_TIME / 3
+    assert set(BLOCKS) <= ours(one.node)
+    one.router.ip("link", "set", "dev", "eth0", "up")
+    one.converged(deadline=20)
+    wait_for(
+        lambda: one.speaker.log.count("session.established") == established + 2,
+        deadline=10,
+        what="both sessions are new",
+    )
+    wait_for(lambda: one.conditions()["InSync"]["status"] == "True", deadline=10, what="InSync")
 
 
 def test_no_password_is_in_any_file_or_log(one: OneNode) -> None:
