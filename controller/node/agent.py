@@ -34,6 +34,8 @@ from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
 
 log = structlog.get_logger()
+_PASSWORD = {"BGPPeer": "spec.password", "BGPConfiguration": "spec.nodeMeshPassword"}
+"""The field that names the password, in each kind that asks for sessions."""
 
 
 class Patience(Struct, frozen=True):
@@ -251,7 +253,15 @@ class NodeAgent:
         """Passwords that nobody has, each with the objects whose sessions on this node are to have it."""
         missing = self._passwords.missing
         users = {(one.password_ref, one.why[0]) for one in state.sessions.values() if one.password_ref in missing}
-        return [Refusal(Reason.SECRET_MISSING, missing[key], why) for key, why in users if key is not None]
+        return [
+            Refusal(
+                Reason.SECRET_MISSING,
+                missing[key],
+                msgspec.structs.replace(why, field=_PASSWORD.get(why.kind, why.field)),
+            )
+            for key, why in users
+            if key is not None
+        ]
 
 
 def _named(refusal: Refusal) -> Refusal:

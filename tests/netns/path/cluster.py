@@ -38,6 +38,15 @@ def between_nodes(lab: Lab) -> tuple[Flow, ...]:
     return tuple(flow for flow in facts.flows(lab) if home.get(flow.source) != home.get(flow.target))
 
 
+def connections(lab: Lab) -> dict[str, set[tuple[str, str]]]:
+    """Every BGP connection of each node by both its ends: a session that is made anew has another port."""
+    found = {}
+    for node in lab.nodes:
+        listing = lab.host(node).run("ss", "-Htn", "state", "established", "( sport = :179 or dport = :179 )")
+        found[node] = {(line.split()[2], line.split()[3]) for line in listing.splitlines()}
+    return found
+
+
 @contextlib.contextmanager
 def watched(lab: Lab, *hosts: str) -> Iterator[Callable[[], dict[str, tuple[RouteEvent, ...]]]]:
     """Watch the routes of hosts; what is given tells the hosts on which some moved, and how."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.path.cluster import cluster, restarted, watched
+from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection, custom
 from towpath.lab.process import wait_for
@@ -47,17 +47,6 @@ def lab() -> Iterator[Lab]:
     """Two nodes on an API server that checks nothing."""
     with cluster(Shape(nodes=2, checked=False), prefix=PREFIX) as made:
         yield made
-
-
-def connections(lab: Lab) -> dict[str, set[tuple[str, str]]]:
-    """Every BGP connection by both its ends: a session that is made anew has another port."""
-    found = {}
-    for node in lab.nodes:
-        lines = (
-            lab.host(node).run("ss", "-Htn", "state", "established", "( sport = :179 or dport = :179 )").splitlines()
-        )
-        found[node] = {(line.split()[2], line.split()[3]) for line in lines}
-    return found
 
 
 def leader(lab: Lab) -> str:
@@ -145,6 +134,7 @@ def test_each_says_what_is_wrong_and_nothing_moves(lab: Lab) -> None:
                 what=f"{node} says what it does not follow",
             )
             assert "Secret nowhere does not exist" in said["SecretMissing"]
+            assert "BGPPeer/tor-a-ipv6 spec.password" in said["SecretMissing"]
         assert connections(lab) == before
         assert moved() == {}
         # nothing that was good lives in a process only

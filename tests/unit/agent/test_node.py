@@ -268,7 +268,7 @@ async def test_a_deleted_secret_spares_the_session_that_is_up() -> None:
     status = node.status(before=None, now="now")
     assert status is not None
     assert [one.message for one in status.conditions if one.type == "SecretMissing"] == [
-        "BGPPeer/tor spec.peerIP: Secret tor does not exist in namespace ns"
+        "BGPPeer/tor spec.password: Secret tor does not exist in namespace ns"
     ]
     parts.report = Report(sessions=(SessionReport(name=name, peer="", remote_as=1, state="Active"),))
     await node.step()
