@@ -84,7 +84,7 @@ class Template:
         """Messages for all prefixes, numbered from ``sequence`` on."""
         size, width, count = self.size, len(wires[0]), len(wires)
         flat = b"".join(wires)
-        if len(flat) != width * count or any(len(wire) != width for wire in wires):
+        if set(map(len, wires)) != {width}:
             width = self.width
             flat = b"".join([wire.ljust(width, b"\0") for wire in wires])
         buffer = bytearray(self.bytes * count)

@@ -5,33 +5,44 @@ default route. It becomes 2 there first. ``ignore_routes_with_linkdown`` stays a
 does with everybody's routes, and ours leave a link without carrier within milliseconds anyway.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc/sys/net")
 _FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
 
 
-def prepare_forwarding(proc: Path = PROC) -> dict[str, str]:
-    """Let the node forward; what was changed, with its former value, by path below ``proc``. ``OSError`` if refused.
+class Change(NamedTuple):
+    """One sysctl: its path below ``proc``, what it says and what it should say."""
+
+    name: str
+    before: str
+    after: str
+
+
+def forwarding_changes(proc: Path = PROC) -> tuple[Change, ...]:
+    """What has to change, in this order, so that the node forwards; nothing where it does.
 
     ``proc`` is ``/proc/sys/net`` or, in a container, the path where the host's is mounted.
     """
-    changed: dict[str, str] = {}
-    if _read(proc / "ipv6/conf/all/forwarding") == "0":
-        for entry in sorted((proc / "ipv6/conf").iterdir()):
-            path = entry / "accept_ra"
-            if _read(path) == "1":
-                _write(path, "2", changed=changed, proc=proc)
-    for name in _FORWARDING:
-        if _read(proc / name) == "0":
-            _write(proc / name, "1", changed=changed, proc=proc)
-    return changed
+    lacking = [Change(name, "0", "1") for name in _FORWARDING if _read(proc / name) == "0"]
+    if not any(one.name == _FORWARDING[1] for one in lacking):
+        return tuple(lacking)
+    listening = [f"ipv6/conf/{entry.name}/accept_ra" for entry in sorted((proc / "ipv6/conf").iterdir())]
+    return (*(Change(name, "1", "2") for name in listening if _read(proc / name) == "1"), *lacking)
 
 
-def restore(changed: Mapping[str, str], *, proc: Path = PROC) -> None:
-    """Undo ``prepare_forwarding``, last change first; devices that are gone are passed over."""
-    for name, value in reversed(list(changed.items())):
+def make(changes: Iterable[Change], *, proc: Path = PROC) -> None:
+    """Carry changes out; devices that are gone are passed over. ``OSError`` if refused."""
+    for one in changes:
+        if (proc / one.name).exists():
+            (proc / one.name).write_text(one.after)
+
+
+def restore(before: Mapping[str, str], *, proc: Path = PROC) -> None:
+    """Undo changes, last one first: ``before`` has the former value of each; devices that are gone are passed over."""
+    for name, value in reversed(list(before.items())):
         if (proc / name).exists():
             (proc / name).write_text(value)
 
@@ -42,9 +53,3 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip()
     except FileNotFoundError:
         return None
-
-
-def _write(path: Path, value: str, *, changed: dict[str, str], proc: Path) -> None:
-    before = path.read_text().strip()
-    path.write_text(value)
-    changed[str(path.relative_to(proc))] = before

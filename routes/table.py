@@ -156,17 +156,14 @@ class Table:
         for layer in (self.static, self.learned, self.former):
             self.touch(wire for wire, target in layer.items() if target in targets)
 
-    def plan(self, wires: Iterable[bytes], *, now: float) -> list[Batch]:
+    def plan(self, wires: list[bytes], *, now: float) -> list[Batch]:
         """What to add and to replace for these prefixes; what is to be deleted is put into ``doomed``."""
+        simple = not (self.former or self.excluded) and self.static.keys().isdisjoint(wires)
+        if simple and (batch := self._all_new(wires)) is not None:
+            return [batch]
         adds: defaultdict[Spec, list[bytes]] = defaultdict(list)
         replaces: defaultdict[Spec, list[bytes]] = defaultdict(list)
-        wanted, installed, failed, mixed, simple = (
-            self.wanted,
-            self.installed.get,
-            self.failed,
-            self.mixed,
-            not (self.static or self.former or self.excluded),
-        )
+        wanted, installed, failed, mixed = self.wanted, self.installed.get, self.failed, self.mixed
         learned = self.learned.get
         for wire in wires:
             if simple:
@@ -193,6 +190,19 @@ class Table:
             for operation, groups in ((Operation.REPLACE, replaces), (Operation.ADD, adds))
             for spec, found in groups.items()
         ]
+
+    def _all_new(self, wires: list[bytes]) -> Batch | None:
+        """One addition, where these were all learned with one set of next hops and the kernel has none of them.
+
+        That is what a full table from a peer looks like, and it is found out by loops in C alone.
+        """
+        if not wires or self.failed or self.mixed or not self.installed.keys().isdisjoint(wires):
+            return None
+        targets = list(map(self.learned.get, wires))
+        first = targets[0]
+        if first is None or first.spec is None or targets.count(first) < len(targets):
+            return None
+        return Batch(Operation.ADD, self.family, first.spec, wires)
 
     def _may_try(self, wire: bytes, want: Spec, *, now: float) -> bool:
         failure = self.failed.get(wire)
