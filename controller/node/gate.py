@@ -9,8 +9,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.ipam.pools import takes_part
+from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.net import Family, Prefix, family_of
+from towpath.model.resource import Meta
 from towpath.model.speaker import Announcement, Report
 
 
@@ -101,9 +103,12 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
 
 
 def families(cluster: Cluster, node: str) -> frozenset[Family]:
-    """The families in which this node is to have addresses: those with a pool for it."""
+    """The families in which this node is to have addresses: those with a pool for it, none if it takes no part."""
     found = cluster.routing_nodes.get(node)
-    labels = found.meta.labels if found else {}
+    own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
+    if not takes_part(own, cluster.ipam):
+        return frozenset()
+    labels = own.meta.labels
     return frozenset(
         family_of(pool.spec.cidr)
         for pool in cluster.pools.values()

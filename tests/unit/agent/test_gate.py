@@ -4,12 +4,14 @@ from ipaddress import ip_network
 from typing import Any
 
 import msgspec
+import pytest
 
 from tests.unit.agent.worlds import block, cluster, pool
 from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families
 from towpath.model.cluster import Node
+from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.net import Family
-from towpath.model.resource import Meta
+from towpath.model.resource import Meta, Resource
 from towpath.model.selector import parse_selector
 from towpath.model.speaker import Announcement, Report
 
@@ -112,3 +114,25 @@ def test_families_come_from_the_pools_of_this_node() -> None:
         pool("here", "fd01::/112", node_selector=parse_selector("rack == 'one'")),
     ]
     assert families(cluster(pools={one.name: one for one in pools}), "a") == {Family.IPV6}
+
+
+@pytest.mark.parametrize(
+    ("labels", "selector", "expected"),
+    [
+        ({"rack": "one"}, "rack == 'one'", frozenset(Family)),
+        ({"rack": "two"}, "rack == 'one'", frozenset()),
+        ({"rack": "one", "towpath.io/exclude": ""}, "all()", frozenset()),
+    ],
+    ids=["selected", "not selected", "excluded"],
+)
+def test_a_node_that_takes_no_part_lacks_nothing(
+    labels: dict[str, str], selector: str, expected: frozenset[Family]
+) -> None:
+    """Who is left out by the configuration or a label waits for no block, and is ready without."""
+    spec = IPAMConfigurationSpec(node_selector=parse_selector(selector))
+    world = cluster(
+        nodes={"a": Node(meta=Meta(name="a", uid="uid-a", labels=labels))},
+        ipam_configurations={"default": Resource(kind="IPAMConfiguration", meta=Meta(name="default"), spec=spec)},
+    )
+    assert families(world, "a") == expected
+    assert bool(addressing(world, "a", blocks=[], standing=FINE).lacking) is bool(expected)

@@ -51,7 +51,13 @@ def cluster(**others: Any) -> Cluster:
         "pools": {one.name: one for one in pools},
         "blocks": {one.name: one for one in blocks},
         "routing_nodes": routing_nodes,
-        "nodes": {"a": Node(meta=Meta(name="a", uid="uid-a"), addresses=(ip_address("10.0.0.1"),), ready=True)},
+        "nodes": {
+            "a": Node(
+                meta=Meta(name="a", uid="uid-a", labels={"rack": "one"}),
+                addresses=(ip_address("10.0.0.1"),),
+                ready=True,
+            )
+        },
     }
     return Cluster(**{**world, **others})
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from towpath.routes.sysctl import prepare_forwarding, restore
+from towpath.routes import sysctl
+from towpath.routes.sysctl import forwarding_changes, restore
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -29,7 +30,9 @@ VALUES = {
 def test_set_and_restored(tmp_path: Path) -> None:
     """Forwarding goes on, accept_ra 1 becomes 2, and everything is as before after restoring."""
     make(tmp_path, VALUES)
-    changed = prepare_forwarding(tmp_path)
+    changes = forwarding_changes(tmp_path)
+    assert tree(tmp_path) == VALUES
+    sysctl.make(changes, proc=tmp_path)
     assert tree(tmp_path) == {
         **VALUES,
         "ipv4/ip_forward": "1",
@@ -37,12 +40,13 @@ def test_set_and_restored(tmp_path: Path) -> None:
         "ipv6/conf/all/accept_ra": "2",
         "ipv6/conf/eth0/accept_ra": "2",
     }
-    assert list(changed)[-1] == "ipv6/conf/all/forwarding"
-    restore(changed, proc=tmp_path)
+    assert changes[-1].name == "ipv6/conf/all/forwarding"
+    assert forwarding_changes(tmp_path) == ()
+    restore({one.name: one.before for one in changes}, proc=tmp_path)
     assert tree(tmp_path) == VALUES
 
 
 def test_nothing_to_do(tmp_path: Path) -> None:
     """A node that forwards already is left as it is, and one without IPv6 lacks nothing."""
     make(tmp_path, {"ipv4/ip_forward": "1"})
-    assert prepare_forwarding(tmp_path) == {}
+    assert forwarding_changes(tmp_path) == ()
