@@ -4,11 +4,6 @@ Only this module and ``neighbor`` touch ExaBGP. What comes from a peer goes into
 our values; whatever a decoder raises on bad bytes becomes a ``SessionError`` with the NOTIFICATION that RFC 4271 asks for.
 """
 
-import os
-
-# ExaBGP reads its settings at import: its logger stays silent (at DEBUG it prints MD5 keys and dies of short headers)
-os.environ.update({"exabgp_log_enable": "false", "exabgp_log_level": "CRITICAL"})
-
 import struct
 from ipaddress import IPv4Address
 

@@ -173,3 +173,15 @@ def test_neither_reactor_nor_configuration_of_exabgp_is_loaded():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
+
+
+def test_no_name_is_looked_up():
+    """Importing the engine asks no resolver: a node whose DNS is away starts its speaker as fast as any other."""
+    program = (
+        "import socket\n"
+        "def ask(*_): raise SystemExit('a name was looked up')\n"
+        "socket.getfqdn = socket.gethostbyaddr = socket.getaddrinfo = socket.gethostbyname = ask\n"
+        "import towpath.bgp.speaker\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
