@@ -18,7 +18,15 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.kube.conditions import set_conditions
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node.events import EventFilter
-from towpath.controller.ports import AlreadyExistsError, Api, ApiError, ConflictError, NotFoundError, UnreachableError
+from towpath.controller.ports import (
+    AlreadyExistsError,
+    Api,
+    ApiError,
+    ConflictError,
+    InvalidObjectError,
+    NotFoundError,
+    UnreachableError,
+)
 from towpath.controller.routing_nodes import RoutingNodeCache, RoutingNodes
 from towpath.controller.written import OwnWrites
 from towpath.ipam.memory import Memory
@@ -327,6 +335,9 @@ class ClusterController:
             )
         except NotFoundError:
             return True
+        except InvalidObjectError as error:
+            # an object that is older than the rules for its name takes no status: its event has to do
+            self._failed("condition", name, error)
         except ApiError as error:
             return self._failed("condition", name, error)
         self._conditions[key] = wanted
