@@ -82,7 +82,8 @@ class Frames(asyncio.Protocol, Generic[Received]):
         body = self._encode.encode(message)
         if len(body) > MAXIMUM_FRAME:
             raise LinkError(f"a frame of {len(body)} bytes is too large")
-        self._transport.writelines((_LENGTH.pack(len(body)), body))
+        # not writelines: that of Python 3.12.0 to 3.12.8 and 3.13.0 and 3.13.1 never says that the buffer is full (CVE-2024-12254)
+        self._transport.write(_LENGTH.pack(len(body)) + body)
 
     def close(self, reason: str) -> None:
         """Close at once, dropping what is unsent."""
