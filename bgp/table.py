@@ -11,15 +11,14 @@ path of receiving is explained in ``receive``, that of deciding in ``rib``.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
-from towpath.bgp.attributes import Decoder, PeerView
+from towpath.bgp.interest import Interest
+from towpath.bgp.judging import Judging, rejudge
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut
-from towpath.bgp.path import NextHop, Source
-from towpath.bgp.peer import Peer, global_settings, judgement
-from towpath.bgp.policy import Policy, never_accepted, standing
+from towpath.bgp.path import NextHop
+from towpath.bgp.peer import Peer, judgement
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
-from towpath.bgp.ranges import Near, Ranges
-from towpath.bgp.receive import Inbound, NextHops, Receiver
+from towpath.bgp.receive import Receiver
 from towpath.bgp.report import report
 from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
@@ -28,7 +27,6 @@ from towpath.model.delta import diff
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import (
-    NORMAL_LOCAL_PREF_BASE,
     Notice,
     Report,
     Routes,
@@ -39,10 +37,6 @@ from towpath.model.speaker import (
     apply_state,
 )
 
-IBGP_LOCAL_PREFERENCE: Final = 100
-"""LOCAL_PREF of an internal path that carries none."""
-SWEEP: Final = 30.0
-"""Seconds between looks for next hops that no path has any more."""
 LIMIT_INTERVAL: Final = 300.0
 """Seconds between notices that a prefix limit is near or reached."""
 _TOLD_AT_ONCE: Final = {
@@ -50,8 +44,6 @@ _TOLD_AT_ONCE: Final = {
     Reason.OWN_BLOCK: "announces {}, which lies in a block of this node",
     Reason.OWN_ADDRESS: "announces {}, an address of this node",
 }
-_Places = dict[Family, tuple[Ranges[bool], Near]]
-"""Prefixes near which verdicts may differ, and the quick look for them."""
 
 
 class Table:
@@ -65,13 +57,10 @@ class Table:
         self._synced = False
         self._peers: dict[str, Peer] = {}
         self._loc = {family: LocRib(family) for family in Family}
-        self._policies: dict[Family, Policy] = {}
-        self._own_blocks: dict[Family, Ranges[Prefix]] = {}
-        self._hops = NextHops()
+        self._dirty = {family: loc.dirty for family, loc in self._loc.items()}
+        self._judging = Judging(self._refused)
+        self._interest = Interest(self._judging.hops)
         self._notices = Notices()
-        self._interest: frozenset[Address] = frozenset()
-        self._interest_hops = 0
-        self._swept_at = 0.0
 
     # what is desired
 
@@ -86,16 +75,15 @@ class Table:
         before, self._state = self._state, state
         now = self._clock()
         if before is None:
-            self._started = self._swept_at = now
-        policies = self._policies
-        near = self._adopt_policy(before, state)
+            self._started = now
+        near = self._judging.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
         for name in sessions.removed:
             self._remove(name)
-        if self._policies is not policies:
+        if near is None or near:
             for peer in self._peers.values():
-                self._judge_by(peer, state)
-                self._rejudge(peer, near)
+                self._judging.judge_by(peer, state)
+                rejudge(peer, near)
                 peer.inbound.admit()
         for name, session in sessions.changed.items():
             self._adopt_session(name, session, state)
@@ -112,102 +100,22 @@ class Table:
                     if peer.out.waiting:
                         self._kick(name)
 
-    def _adopt_policy(self, before: SpeakerState | None, state: SpeakerState) -> _Places | None:
-        """New policies where the state asks for them; returns near which prefixes they differ, None for everywhere."""
-        old, new = before.settings if before else None, state.settings
-        blocks = diff(before.blocks if before else {}, state.blocks)
-        nodes = diff(before.nodes if before else {}, state.nodes)
-        refused = diff(never_accepted(before) if before else {}, never_accepted(state))
-        everywhere = old is None or global_settings(old) != global_settings(new)
-        pools = old is None or (old.pools, old.provisional) != (new.pools, new.provisional)
-        changed: dict[Prefix, bool] = dict.fromkeys(
-            [*blocks.changed, *blocks.removed, *refused.changed, *refused.removed], True
-        )
-        if nodes or pools:
-            changed |= dict.fromkeys([*state.blocks, *new.pools, *(old.pools if old else ())], True)
-        if not (everywhere or nodes or changed):
-            return {}
-        self._policies = {family: Policy(family, state) for family in Family}
-        self._hops.own = frozenset(address.packed for address in new.own_addresses)
-        self._hops.nodes = {
-            address.packed: name for name, origin in state.nodes.items() for address in origin.addresses
-        }
-        own = {prefix: prefix for prefix, node in state.blocks.items() if node == new.node}
-        self._own_blocks = {family: Ranges(family, own) for family in Family}
-        if everywhere:
-            return None
-        ranges = {family: Ranges(family, changed) for family in Family}
-        return {family: (each, Near(family, each)) for family, each in ranges.items()}
-
     def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> None:
         peer = self._peers.get(name)
         if withheld(session) or (peer is not None and identity(peer.session) != identity(session)):
             self._remove(name)
             peer = None
         if peer is None:
-            peer = self._peers[name] = Peer(session, self._inbound(session, state))
-            self._judge_by(peer, state)
+            peer = self._peers[name] = Peer(session, self._judging.inbound(session, state, dirty=self._dirty))
+            self._judging.judge_by(peer, state)
             return
         judged, peer.session = judgement(peer.session), session
         peer.inbound.limit = session.max_prefix
         if judged == judgement(session):
             return
-        self._judge_by(peer, state)
-        self._rejudge(peer, None, decode=True)
+        self._judging.judge_by(peer, state)
+        rejudge(peer, None, decode=True)
         peer.inbound.admit()
-
-    def _inbound(self, session: Session, state: SpeakerState) -> Inbound:
-        receivers = {}
-        for family, priority in zip(Family, state.settings.normal_priority, strict=True):
-            source = Source(
-                session=session.name,
-                ebgp=session.ebgp,
-                preference=NORMAL_LOCAL_PREF_BASE - priority if session.ebgp else IBGP_LOCAL_PREFERENCE,
-                router_id=0,
-                address=int(session.peer_address),
-            )
-            rib = AdjRibIn(family, self._loc[family].dirty)
-            receivers[family] = Receiver(rib, source=source, peer=session.peer_address.packed, hops=self._hops)
-        return Inbound(receivers, session.max_prefix)
-
-    def _judge_by(self, peer: Peer, state: SpeakerState) -> None:
-        session = peer.session
-        decoder = Decoder(
-            PeerView(
-                ebgp=session.ebgp,
-                four_octet_as=peer.negotiated is None or peer.negotiated.four_octet_as,
-                local_as=session.local_as,
-                peer_as=session.remote_as,
-                allow_local_as=session.allow_local_as,
-                router_id=state.settings.router_id.packed,
-            )
-        )
-        for receiver in peer.receivers:
-            receiver.judge_by(
-                self._policies[receiver.family],
-                standing=standing(session, state),
-                decoder=decoder,
-                tell=lambda reason, prefix: self._refused(session.name, reason, prefix),
-            )
-            if session.ebgp:
-                priority = state.settings.normal_priority[receiver.family is Family.IPV6]
-                receiver.source.preference = NORMAL_LOCAL_PREF_BASE - priority
-
-    def _rejudge(self, peer: Peer, near: _Places | None, *, decode: bool = False) -> None:
-        """Judge held paths again: those near the ranges, or all."""
-        for receiver in peer.receivers:
-            if near is None:
-                wires = list(receiver.rib)
-            else:
-                ranges, quick = near[receiver.family]
-                if not ranges:
-                    continue
-                held = receiver.rib.paths()
-                wires = [(wire, held[wire]) for wire in quick.pick(held) if ranges.touches(wire)]
-            if wires:
-                receiver.rejudge(wires, room=peer.inbound.room, decode=decode)
-            if near is None:
-                receiver.rib.dirty.update(dict.fromkeys(receiver.rib.accepted))
 
     def _remove(self, name: str) -> None:
         peer = self._peers.pop(name, None)
@@ -228,7 +136,7 @@ class Table:
             self._keep(peer, Loss(LossKind.REPLACED), now)
         peer.negotiated = negotiated
         peer.inbound.carry(negotiated.families)
-        self._judge_by(peer, self._state)
+        self._judging.judge_by(peer, self._state)
         for receiver in peer.receivers:
             family = receiver.family
             kept = preserved(family, negotiated.restart, changed=peer.restart.changed)
@@ -331,7 +239,7 @@ class Table:
         """The kernel's metric of next hops, None where there is no way."""
         changed: set[NextHop] = set()
         for address, metric in metrics.items():
-            hop = self._hops.known.get(address.packed)
+            hop = self._judging.hops.known.get(address.packed)
             if hop is not None and hop.metric != metric:
                 hop.metric = metric
                 changed.add(hop)
@@ -341,25 +249,8 @@ class Table:
                     receiver.hops_changed(changed)
 
     def interest(self) -> frozenset[Address]:
-        """Next hops that paths have; one that no path has any more stays for up to ``SWEEP`` seconds."""
-        now = self._clock()
-        due = now - self._swept_at >= SWEEP
-        if due:
-            self._swept_at = now
-            for peer in self._peers.values():
-                for receiver in peer.receivers:
-                    receiver.sweep_vias()
-            live = {via.hop for receiver in self._all_receivers() for via in receiver.vias.values()}
-            self._hops.known = {packed: hop for packed, hop in self._hops.known.items() if hop in live}
-        if due or self._interest_hops != len(self._hops.known):
-            self._interest_hops = len(self._hops.known)
-            self._interest = frozenset(
-                via.hop.address
-                for receiver in self._all_receivers()
-                for via in receiver.vias.values()
-                if via.refusal is None
-            )
-        return self._interest
+        """Next hops that paths have; one that no path has any more stays for a while."""
+        return self._interest.look(self._all_receivers, now=self._clock())
 
     # what the agent is told
 
@@ -427,7 +318,7 @@ class Table:
     def report(self, states: Mapping[str, tuple[str, str]]) -> Report:
         """Counts by session; ``states``: each session's state and last reason, as the engine has them."""
         sessions = self._state.sessions if self._state is not None else {}
-        return report(sessions, self._peers, states=states, own_blocks=self._own_blocks)
+        return report(sessions, self._peers, states=states, own_blocks=self._judging.own_blocks)
 
     def notices(self) -> list[Notice]:
         """Notices since the last call."""

@@ -112,7 +112,7 @@ class Model:
         elif kind == "lost" and what[0] in self.up:
             self.up.discard(what[0])
             world.lost(what[0], what[1])
-            if what[1] is LossKind.CONNECTION:
+            if what[1] is not LossKind.REMOVED:
                 self.stale[what[0]] = set(self.heard[what[0]])
             else:
                 self.heard[what[0]].clear()
@@ -161,7 +161,7 @@ events = st.one_of(
     st.tuples(st.just("withdraw"), peers, st.sampled_from(PREFIXES)),
     st.tuples(st.just("up"), peers),
     st.tuples(st.just("end"), peers),
-    st.tuples(st.just("lost"), peers, st.sampled_from([LossKind.CONNECTION, LossKind.REMOVED])),
+    st.tuples(st.just("lost"), peers, st.sampled_from([LossKind.CONNECTION, LossKind.CHANGED, LossKind.REMOVED])),
     st.tuples(st.just("wait")),
     st.tuples(
         st.just("block"),

@@ -1,0 +1,38 @@
+"""Which next hops the kernel is asked about: those of all held paths that may be used, next hops of the past left out."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from towpath.bgp.receive import NextHops, Receiver
+from towpath.model.net import Address
+
+SWEEP: Final = 30.0
+"""Seconds between looks for next hops that no path has any more."""
+
+
+class Interest:
+    """The set, kept: it is looked for anew only when a next hop is new or ``SWEEP`` seconds have passed."""
+
+    def __init__(self, hops: NextHops) -> None:
+        self._hops = hops
+        self._addresses: frozenset[Address] = frozenset()
+        self._known = 0
+        self._swept_at: float | None = None
+
+    def look(self, receivers: Callable[[], Iterable[Receiver]], *, now: float) -> frozenset[Address]:
+        """The present set; ``receivers`` gives those of all sessions."""
+        if self._swept_at is None:
+            self._swept_at = now
+        due = now - self._swept_at >= SWEEP
+        if due:
+            self._swept_at = now
+            for receiver in receivers():
+                receiver.sweep_vias()
+            live = {via.hop for receiver in receivers() for via in receiver.vias.values()}
+            self._hops.known = {packed: hop for packed, hop in self._hops.known.items() if hop in live}
+        if due or self._known != len(self._hops.known):
+            self._known = len(self._hops.known)
+            self._addresses = frozenset(
+                via.hop.address for receiver in receivers() for via in receiver.vias.values() if via.refusal is None
+            )
+        return self._addresses
