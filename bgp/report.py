@@ -1,6 +1,6 @@
 """The table's report: counts by session, refusals by reason, own blocks in which others' paths are held."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Literal, cast
 
 from towpath.bgp.peer import Peer
@@ -8,8 +8,11 @@ from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.rib import AdjRibIn
 from towpath.model.kinds.node import SessionReport
 from towpath.model.net import Family, Prefix
+from towpath.model.reason import Reason
 from towpath.model.speaker import Report, Session
 
+_ECHOES = frozenset({Reason.AS_LOOP, Reason.ORIGINATOR_LOOP})
+"""Why a path of our own is refused when it comes back."""
 _State = Literal["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established", "Withheld"]
 
 
@@ -19,6 +22,7 @@ def report(
     *,
     states: Mapping[str, tuple[str, str]],
     own_blocks: Mapping[Family, Ranges[Prefix]],
+    announced: Container[Prefix],
 ) -> Report:
     """``states``: the state and the last reason of each session, as the engine has them."""
     refused = {name: counts for name, peer in peers.items() if (counts := _refusals(peer))}
@@ -27,7 +31,7 @@ def report(
             _session(session, peers.get(name), *states.get(name, ("Idle", ""))) for name, session in sessions.items()
         ),
         refused,
-        _foreign_paths(own_blocks, peers.values()),
+        _foreign_paths(own_blocks, peers.values(), announced=announced),
         _ordered(block for own in own_blocks.values() for block in own.exact.values()),
     )
 
@@ -55,15 +59,24 @@ def _refusals(peer: Peer) -> dict[str, int]:
     return counts
 
 
-def _foreign_paths(own_blocks: Mapping[Family, Ranges[Prefix]], peers: Iterable[Peer]) -> tuple[Prefix, ...]:
-    """Own blocks inside which somebody's path is held, stale or not. Such paths are always among the refused."""
+def _foreign_paths(
+    own_blocks: Mapping[Family, Ranges[Prefix]], peers: Iterable[Peer], *, announced: Container[Prefix]
+) -> tuple[Prefix, ...]:
+    """Own blocks inside which somebody's path is held, stale or not. Such paths are always among the refused.
+
+    What we announce comes back from a second router or a reflector: that is not somebody's.
+    """
     found: set[Prefix] = set()
     ribs: list[AdjRibIn] = [receiver.rib for peer in peers for receiver in peer.receivers]
     for family, own in own_blocks.items():
         if own:
             near = Near(family, own)
-            blocks = [own.covering(wire) for rib in ribs if rib.family is family for wire in near.pick(rib.refused)]
-            found.update(block for block in blocks if block is not None)
+            for rib in (rib for rib in ribs if rib.family is family):
+                for wire in near.pick(rib.refused):
+                    block = own.covering(wire)
+                    ours = rib.refused[wire].verdict in _ECHOES and own.exact.get(wire) in announced
+                    if block is not None and not ours:
+                        found.add(block)
     return _ordered(found)
 
 

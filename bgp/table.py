@@ -317,8 +317,15 @@ class Table:
 
     def report(self, states: Mapping[str, tuple[str, str]]) -> Report:
         """Counts by session; ``states``: each session's state and last reason, as the engine has them."""
-        sessions = self._state.sessions if self._state is not None else {}
-        return report(sessions, self._peers, states=states, own_blocks=self._judging.own_blocks)
+        if self._state is None:
+            return Report(sessions=())
+        return report(
+            self._state.sessions,
+            self._peers,
+            states=states,
+            own_blocks=self._judging.own_blocks,
+            announced=self._state.announcements,
+        )
 
     def notices(self) -> list[Notice]:
         """Notices since the last call."""

@@ -21,7 +21,7 @@ from tests.unit.bgp_table.world import (
 from towpath.bgp.ports import SessionError
 from towpath.model.net import Family
 from towpath.model.reason import Reason
-from towpath.model.speaker import MaxPrefix, NodeOrigin
+from towpath.model.speaker import Announcement, MaxPrefix, NodeOrigin
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,21 @@ def test_a_block_that_becomes_ours_drops_what_others_say() -> None:
     world.up("b")
     world.hear("b", withdraw("10.244.2.0/26"))
     assert world.table.report({}).foreign_paths == ()
+
+
+def test_an_echo_of_what_we_announce_is_not_somebody_elses() -> None:
+    """A second router tells us our own block; before we announced it, or inside it, it was somebody else's."""
+    block = ip_network("10.244.2.0/26")
+    world = World()
+    world.up("tor")
+    world.hear("tor", announce(str(block), hop="10.0.0.254", path=[TOR_AS, 64512]))
+    world.apply(replace(world.state, blocks=world.state.blocks | {block: "a"}))
+    assert world.table.report({}).foreign_paths == (block,)
+    said = Announcement(prefix=block, source="Block", local_preference=100)
+    world.apply(replace(world.state, announcements={block: said}))
+    assert world.table.report({}).foreign_paths == ()
+    world.hear("tor", announce("10.244.2.32/27", hop="10.0.0.254", path=[TOR_AS, 64512]))
+    assert world.table.report({}).foreign_paths == (block,)
 
 
 def limited(action: str, limit: int = 3) -> World:

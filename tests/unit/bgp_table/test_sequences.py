@@ -196,11 +196,14 @@ def test_the_table_is_where_the_rules_put_it(sequence: list[tuple[Any, ...]]) ->
     report = world.table.report({})
     assert {each.name: each.received for each in report.sessions} == {p: len(model.heard[p]) for p in PEERS}
     own = [block for block, node in world.state.blocks.items() if node == "a"]
-    foreign = {
-        block for block in own for paths in model.heard.values() for prefix in paths
+    inside = [
+        (block, prefix == block and block in world.state.announcements and 64512 in path)
+        for block in own for paths in model.heard.values() for prefix, (_, path, _) in paths.items()
         if block.version == prefix.version and prefix.subnet_of(block)  # type: ignore[arg-type]
-    }  # fmt: skip
-    assert set(report.foreign_paths) == foreign
+    ]  # fmt: skip
+    # what may be an echo of our own is one, unless it is refused for another reason as well
+    certain = {block for block, may_be_echo in inside if not may_be_echo}
+    assert certain <= set(report.foreign_paths) <= {block for block, _ in inside}
 
 
 @given(
