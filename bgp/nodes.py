@@ -12,6 +12,7 @@ from msgspec import Struct
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, BGPPeerSpec, Timers
+from towpath.model.memo import remembered
 from towpath.model.net import Address, Family
 
 BGP_PORT = 179
@@ -41,6 +42,7 @@ class Nodes(Struct, frozen=True):
         return iter(self.by_name.values())
 
 
+@remembered
 def node_views(cluster: Cluster) -> Nodes:
     """Every RoutingNode as a speaker. Of two nodes with one address the first in name order has it."""
     by_name: dict[str, NodeView] = {}

@@ -208,7 +208,11 @@ class ClusterController:
         return True
 
     async def _change(self, change: Change) -> bool:
-        name = change.block.name
+        name, owner = change.block.name, change.block.spec
+        if change.why.kind == "Node" and change.spec.state == "Quarantined":
+            gone = await self._is_gone(owner.node, uid=owner.node_uid)
+            if not gone:
+                return False
         body = encode(replace(change.block, spec=change.spec))
         try:
             written = await self._write("change", name, lambda: self._api.replace("IPAMBlock", body))
@@ -254,11 +258,28 @@ class ClusterController:
 
     # -- nodes ----------------------------------------------------------------------------------------------------------
 
+    async def _is_gone(self, node: str, *, uid: str | None = None) -> bool:
+        """The API server's word that there is no Node of this name (and uid, where one is given).
+
+        Kinds are watched apart: a block can be in the cache before its node is, and what looks like a node that has
+        gone is one that has just come. A uid that is gone never comes back, so the answer stays true.
+        """
+        try:
+            body = await self._api.get("Node", node)
+        except NotFoundError:
+            return True
+        except ApiError as error:
+            return self._failed("read", node, error)
+        if uid is not None and uid != str(body["metadata"].get("uid", "")):
+            return True
+        log.info("node.not_gone", node=node, remedy="the list of nodes is behind; decided again when it has caught up")
+        return False
+
     def _node_writes(self, cluster: Cluster, nodes: RoutingNodes) -> Iterable[Awaitable[bool]]:
         for name in nodes.outdated:
             yield self._put_node(nodes.desired[name], cluster.routing_nodes.get(name))
         for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys()):
-            yield self._delete_node(cluster.routing_nodes[name])
+            yield self._delete_node(cluster.routing_nodes[name], left_out=name in cluster.nodes)
 
     async def _put_node(self, wanted: RoutingNode, actual: RoutingNode | None) -> bool:
         name = wanted.name
@@ -278,8 +299,11 @@ class ClusterController:
         log.info("node.written", node=name)
         return True
 
-    async def _delete_node(self, node: RoutingNode) -> bool:
+    async def _delete_node(self, node: RoutingNode, *, left_out: bool) -> bool:
+        """``left_out``: there is a Node, and it takes no part."""
         name, uid = node.name, node.meta.uid
+        if not left_out and not await self._is_gone(name):
+            return False
         try:
             await self._write("delete", name, lambda: self._api.delete("RoutingNode", name, uid=uid))
         except NotFoundError:

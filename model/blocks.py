@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 
 from towpath.model.cluster import IPAMBlock, RoutingNode
+from towpath.model.memo import remembered
 from towpath.model.net import Family, Interface, Prefix
 
 
+@remembered
 def in_force(blocks: Mapping[str, IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
     """The blocks of a snapshot that count, by CIDR: those that no older one overlaps, of equally old ones by name.
 

@@ -75,7 +75,9 @@ class NodeAgent:
         self._patience = patience or Patience()
         self._started = asyncio.get_running_loop().time()
         self._waiting_since: float | None = None
+        self._planned: tuple[Cluster, tuple[object, ...], SpeakerPlan] | None = None
         self._announced: frozenset[Prefix] = frozenset()
+        self._said: SpeakerState | None = None
         self.state: SpeakerState | None = None
         """What the speaker was told last."""
         self.picture: Picture | None = None
@@ -142,15 +144,23 @@ class NodeAgent:
         return bool(self._retained.gone)
 
     def _plan(self, cluster: Cluster) -> SpeakerPlan:
-        return speaker_plan(
+        """The speaker's plan, the same as in the last step where nothing changed that it is made from."""
+        secrets = self._passwords.usable(in_use=self._runs_with)
+        severed, addresses = self._kernel.severed(), self._kernel.own_addresses()
+        inputs = (secrets, self.provisional, severed, addresses)
+        if self._planned is not None and self._planned[0] is cluster and self._planned[1] == inputs:
+            return self._planned[2]
+        plan = speaker_plan(
             cluster,
             self.node,
-            secrets=self._passwords.usable(in_use=self._runs_with),
+            secrets=secrets,
             forwarding_preserved=False,  # what only the bridge knows, it fills in
             provisional=self.provisional,
-            severed=self._kernel.severed(),
-            own_addresses=self._kernel.own_addresses(),
+            severed=severed,
+            own_addresses=addresses,
         )
+        self._planned = (cluster, inputs, plan)
+        return plan
 
     def _first_words_ready(self, state: SpeakerState) -> bool:
         """Whether all blackholes stand, or have been waited for long enough (somebody's route may be in the way)."""
@@ -166,7 +176,11 @@ class NodeAgent:
             in_kernel=self._kernel.blackholed(state.announcements),
             announced=self._announced,
         )
-        self._announced = frozenset(announcements)
+        now = frozenset(announcements)
+        if self._said is state and now == self._announced and self.state is not None:
+            self._speaker.tell(self.state)
+            return
+        self._said, self._announced = state, now
         self.state = msgspec.structs.replace(state, announcements=announcements)
         self._speaker.tell(self.state)
 

@@ -34,6 +34,7 @@ from towpath.model.speaker import (
 )
 from towpath.routes.plan import static_routes
 from towpath.routes.programmer import Programmer, Settings
+from towpath.routes.route import StaticRoute
 
 log = structlog.get_logger()
 _SETTLES_WITHIN = 0.5
@@ -63,7 +64,11 @@ class Bridge:
             on_change=self._programmed,
         )
         self._severed: frozenset[str] = frozenset()
+        self._asked: SpeakerState | None = None
+        """What the node wants the speaker to do, and ``_told`` what was made of it for the speaker."""
         self._told: SpeakerState | None = None
+        self._given: tuple[Cluster, Mapping[Prefix, StaticRoute]] | None = None
+        """The routes that the objects of the last picture give."""
         self._instance: str | None = None
         self._preserved = False
         """Whether the kernel held routes of ours when this instance of the speaker began: the F-bit of its first OPENs."""
@@ -94,7 +99,14 @@ class Bridge:
         return self._link.connected
 
     def tell(self, state: SpeakerState) -> None:
-        """What the speaker should be doing."""
+        """What the speaker should be doing; the same object as before costs nothing."""
+        if (
+            state is self._asked
+            and self._told is not None
+            and self._preserved == self._told.settings.forwarding_preserved
+        ):
+            return
+        self._asked = state
         peers = {one.name: one.peer_address for one in state.sessions.values() if one.state == "Active"}
         self._severed = self._programmer.carrier(peers)
         settings = msgspec.structs.replace(state.settings, forwarding_preserved=self._preserved)
@@ -105,8 +117,8 @@ class Bridge:
         """A speaker is there. A fresh one beside an agent that runs on finds the kernel as its predecessor left it."""
         if self._instance not in (None, instance):
             self._preserved = self._programmer.status().installed > 0
-            if self._told is not None:
-                self.tell(self._told)
+            if self._asked is not None:
+                self.tell(self._asked)
         self._instance = instance
 
     def _frame(self, frame: FromSpeaker) -> None:
@@ -152,7 +164,9 @@ class Bridge:
     async def desire(self, cluster: Cluster, *, live: bool) -> None:
         """The routes that objects give. Not ``live``: no blackhole is added and nothing is deleted."""
         configuration = cluster.bgp
-        static = static_routes(cluster, self._node)
+        if self._given is None or self._given[0] is not cluster:
+            self._given = (cluster, static_routes(cluster, self._node))
+        static = self._given[1]
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
         if not live:
             gone = blackholes - self._programmer.blackholed(blackholes)

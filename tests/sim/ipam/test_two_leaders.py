@@ -149,3 +149,22 @@ def test_no_block_ever_has_two_owners():
         print_blob=True,
     )
     run_state_machine_as_test(with_seed(SEED)(TwoLeaders), settings=chosen)
+
+
+@pytest.mark.usefixtures("_quiet")
+def test_a_node_that_the_cache_has_not_seen_yet_is_not_gone():
+    """Blocks and RoutingNode of a node that came a moment ago stay, although the list of Nodes is behind the others."""
+    world, network = World(), Network()
+    try:
+        world.put("IPPool", "four", spec={"cidr": "10.0.0.0/27", "blockSize": 30})
+        first, second = (Replica(world, network) for _ in range(2))
+        second.refresh(*KINDS)
+        world.add_node("a", "one")
+        first.refresh(*KINDS)
+        first.step()
+        second.refresh(*(kind for kind in KINDS if kind != "Node"))
+        second.step()
+        assert [block.spec.state for block in world.blocks().values()] == ["Active"]
+        assert list(world.items("RoutingNode")) == ["a"]
+    finally:
+        world.close()
