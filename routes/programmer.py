@@ -194,9 +194,10 @@ class Programmer:
         self._believe()
 
     def synced(self, in_sync: bool) -> None:
-        """Whether the speaker has heard its peers out: only then does what it lacks go."""
-        self._synced = in_sync
-        self._believe()
+        """Whether the speaker has heard its peers out: only then does what it lacks go. Said again, it costs nothing."""
+        if in_sync != self._synced:
+            self._synced = in_sync
+            self._believe()
 
     def _believe(self) -> None:
         if self._whole and self._synced:

@@ -322,7 +322,9 @@ class Table:
 
     def status(self) -> tuple[int, list[Conflict]]:
         """How many routes are wanted, and those that are not in place, with the reason."""
-        desired = len(self.learned.keys() | self.former.keys() | self.static.keys())
+        desired = len(self.learned)
+        desired += sum(wire not in self.learned for wire in self.static)
+        desired += sum(wire not in self.learned and wire not in self.static for wire in self.former)
         conflicts = [Conflict(self.family, wire, Reason.MIXED_ROUTE) for wire in self.mixed]
         conflicts += [Conflict(self.family, wire, failed.reason, failed.error) for wire, failed in self.failed.items()]
         unresolved = {target for target in self.targets.values() if target.spec is None}

@@ -21,7 +21,7 @@ from towpath.bgp.exabgp.reader import Reader
 from towpath.bgp.ports import Loss, LossKind, SessionError
 from towpath.model.net import Family
 
-RECEIVE_BYTES = 262144
+RECEIVE_BYTES = 65536
 """Read at most this much of one session before the others are served."""
 CHUNK_BYTES = 65536
 _CHUNKS_A_TURN = 8
