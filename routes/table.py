@@ -6,7 +6,7 @@ over a table happens only when next hops moved or everything was read again. Pur
 """
 
 import errno
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from weakref import WeakValueDictionary
@@ -22,6 +22,9 @@ BLACKHOLE: tuple[Address, ...] = ()
 """The next hops of a target that drops."""
 _BACKOFF = 1.0
 _LONGEST_BACKOFF = 60.0
+_BURST = 1000
+"""From this many prefixes in one frame on, they are queued as they came."""
+_BURSTS = 32
 
 
 class Target:
@@ -73,6 +76,8 @@ class Table:
         self.doomed: dict[bytes, None] = {}
         self.released: set[bytes] = set()
         """Prefixes that the objects gave and give no longer: they may go without the speaker's word."""
+        self._bursts: deque[list[bytes]] = deque(maxlen=_BURSTS)
+        """Prefixes that became dirty many at a time: as good as ``dirty``, without a look at each."""
         self._queue: list[bytes] = []
         self._position = 0
         self.excluded: tuple[tuple[int, int], ...] = ()
@@ -108,12 +113,16 @@ class Table:
     @property
     def waiting(self) -> bool:
         """Whether there are prefixes to look at."""
-        return bool(self.dirty) or self._position < len(self._queue)
+        return bool(self.dirty or self._bursts) or self._position < len(self._queue)
 
     def take(self, count: int) -> list[bytes]:
-        """Some prefixes to look at, in the order in which they became dirty."""
+        """Some prefixes to look at. What is wanted of them is looked up then, so their order does not matter."""
         if self._position >= len(self._queue):
-            self._queue, self._position, self.dirty = list(self.dirty), 0, {}
+            self._position = 0
+            if self._bursts:
+                self._queue = self._bursts.popleft()
+            else:
+                self._queue, self.dirty = list(self.dirty), {}
         taken = self._queue[self._position : self._position + count]
         self._position += count
         if self._position >= len(self._queue):
@@ -129,9 +138,11 @@ class Table:
 
     def learn(self, wires: list[bytes], target: Target) -> None:
         """The speaker selected paths with these next hops."""
-        entries = dict.fromkeys(wires, target)
-        self.learned.update(entries)
-        self.dirty.update(entries)  # type: ignore[arg-type]  # only the keys count
+        self.learned.update(dict.fromkeys(wires, target))
+        if len(wires) < _BURST or len(self._bursts) == _BURSTS:
+            self.touch(wires)  # a reader that falls behind looks at each prefix once, however often it changed
+        else:
+            self._bursts.append(wires)
 
     def forget(self, wires: Iterable[bytes]) -> None:
         """The speaker has no path any more."""
