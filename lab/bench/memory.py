@@ -7,7 +7,7 @@ from pathlib import Path
 
 from towpath.lab.bench.receive import blast
 from towpath.lab.bench.result import Result, alone, compared
-from towpath.lab.bench.rig import DUT, DUT_AS, PEER_AS, Rig, bird_receiver, manifests, peer, rig
+from towpath.lab.bench.rig import DUT_AS, PEER_AS, Rig, bird_receiver, manifests, peer, rig
 from towpath.lab.process import Process, wait_for
 from towpath.model.net import Family
 
@@ -48,7 +48,9 @@ def _idle() -> Iterator[Result]:
     addresses = [f"10.255.0.{10 + index}" for index in range(SESSIONS)]
     with rig() as here:
         here.peer.address(*(f"{address}/24" for address in addresses), dev="eth0")
-        peers = "\n---\n".join(peer(f"p{index}", address) for index, address in enumerate(addresses))
+        # BIRD has one session with an address at most, so each of its sessions meets another one of ours
+        here.dut.address(*(f"10.255.0.{100 + index}/24" for index in range(SESSIONS)), dev="eth0")
+        peers = "\n---\n".join(peer(f"p{index}", address, source="None") for index, address in enumerate(addresses))
         (here.manifests / "node.yaml").write_text(manifests(Family.IPV4, peers=peers))
         speaker, agent = here.speaker(), here.agent()
         here.bird(here.peer, "peers", _bird_peers(addresses))
@@ -92,7 +94,7 @@ def cpu_seconds(process: Process) -> float:
 
 def _bird_peers(addresses: list[str]) -> str:
     protocols = "\n".join(
-        f"protocol bgp p{index} {{ local {address} as {PEER_AS}; neighbor {DUT[Family.IPV4]} as {DUT_AS};"
+        f"protocol bgp p{index} {{ local {address} as {PEER_AS}; neighbor 10.255.0.{100 + index} as {DUT_AS};"
         " connect delay time 1; connect retry time 1; ipv4 { import all; export none; }; }"
         for index, address in enumerate(addresses)
     )

@@ -138,6 +138,9 @@ def manifests(family: Family, *, peers: str = "", blocks: int = OTHER_BLOCKS) ->
         _document("IPPool", "pods", "{cidr: 172.16.0.0/12}"),
         f"{{apiVersion: v1, kind: Node, metadata: {{name: dut, uid: u-dut}}, status: {{addresses: {addresses}}}}}",
     ]
+    documents.append(
+        _document("IPAMBlock", "172-31-255-192-26", "{cidr: 172.31.255.192/26, node: dut, nodeUID: u-dut, pool: pods}")
+    )
     documents += [peers] if peers else [peer("peer", PEER[family])]
     for index in range(blocks):
         cidr = f"172.{16 + (index >> 10)}.{(index >> 2) & 255}.{(index & 3) * 64}/26"
@@ -146,12 +149,13 @@ def manifests(family: Family, *, peers: str = "", blocks: int = OTHER_BLOCKS) ->
     return "\n---\n".join(documents)
 
 
-def peer(name: str, address: str, *, asn: int = PEER_AS) -> str:
+def peer(name: str, address: str, *, source: str = "UseNodeIP") -> str:
     """A passive session with a peer outside whose routes are all accepted."""
     return _document(
         "BGPPeer",
         name,
-        f"{{peerIP: '{address}', asNumber: {asn}, importPolicy: All, passive: true, maxPrefixes: {{limit: 10000000}}}}",
+        f"{{peerIP: '{address}', asNumber: {PEER_AS}, importPolicy: All, passive: true, sourceAddress: '{source}',"
+        " maxPrefixes: {limit: 10000000}}",
     )
 
 
