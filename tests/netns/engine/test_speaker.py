@@ -146,7 +146,9 @@ async def test_from_the_peer_to_the_agent_and_back(segment, speaker, path, tmp_p
         bird.config.write_text(bird.config.read_text().replace("route 203.0.113.64/26 blackhole;", ""))
         bird.ask("configure")
         await until(lambda: learned not in agent.routes, what="a withdrawal")
-        await until(lambda: agent.report is not None and agent.report.sessions[0].received == 1, what="a report")
+        await until(
+            lambda: agent.report and agent.report.sessions and agent.report.sessions[0].received == 1, what="a report"
+        )
         assert agent.report.sessions[0].state == "Established"
 
 
@@ -214,14 +216,20 @@ async def test_a_killed_speaker_moves_no_route_at_its_peer(segment, speaker, pat
     assert all(watched)
 
 
+def state_of(agent):
+    """The state of the first session as last reported; the report at the very start knows of none."""
+    return agent.report.sessions[0].state if agent.report and agent.report.sessions else None
+
+
 async def test_a_killed_peer_moves_no_route_at_the_agent(segment, speaker, path, tmp_path):
     """kill -9 of BIRD: its routes stay until it is back and has sent them again."""
     neighbours = {"p": bird_neighbour("10.9.0.1", local="10.9.0.2")}
     bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
     async with agent_at(path, desired(SESSION)) as agent:
         await until(lambda: len(agent.routes) == 2)
+        await until(lambda: state_of(agent) == "Established")
         bird.process.kill()
-        await until(lambda: agent.report is not None and agent.report.sessions[0].state != "Established")
+        await until(lambda: state_of(agent) != "Established")
         assert len(agent.routes) == 2
         Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC.partition(" route")[0])
         await until(lambda: len(agent.routes) == 1, what="the route that did not come back is gone")
