@@ -1,18 +1,20 @@
 """Resident memory of our processes, idle and with 10,000 routes, and processor time with 50 idle sessions."""
 
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from towpath.lab.bench.receive import blast
 from towpath.lab.bench.result import Result, alone, compared
-from towpath.lab.bench.rig import DUT_AS, PEER_AS, Rig, bird_receiver, manifests, peer, rig
+from towpath.lab.bench.rig import DUT_AS, PEER, PEER_AS, Rig, bird_receiver, manifests, peer, rig
 from towpath.lab.process import Process, wait_for
 from towpath.model.net import Family
 
 ROUTES = 10_000
 SESSIONS = 50
+API_PORT = 8001
 IDLE_SECONDS = 20
 
 
@@ -35,7 +37,33 @@ def memory() -> Iterator[Result]:
             yield alone(f"{name}, {ROUTES} routes", ours=resident(process), unit="MB")
         both = resident(agent) + resident(speaker)
         yield compared(f"agent + speaker, {ROUTES} routes", against="BIRD", ours=both, theirs=bird, unit="MB")
+    yield from _controller()
     yield from _idle()
+
+
+def _controller() -> Iterator[Result]:
+    """The leading controller on an API server, with nothing to do."""
+    with rig() as here:
+        address = f"{PEER[Family.IPV4]}:{API_PORT}"
+        here.peer.process(
+            *(
+                sys.executable,
+                "-m",
+                "towpath.lab.apiserver",
+                "--listen",
+                address,
+                "--data",
+                str(here.scratch / "api.db"),
+            ),
+            log=here.scratch / "api.log",
+        )
+        process = here.dut.process(
+            *(sys.executable, "-m", "towpath.controller.cli", "controller", "--server", f"http://{address}"),
+            log=here.scratch / "controller.log",
+        )
+        wait_for(lambda: "leading" in process.log, deadline=30, what="the controller leads")
+        _settle(process)
+        yield alone("controller, idle", ours=resident(process), unit="MB")
 
 
 def _fill(here: Rig) -> None:
