@@ -134,11 +134,6 @@ def served(places: Places) -> frozenset[Address]:
         return frozenset()
 
 
-def dangle(places: Places) -> None:
-    """Take the real file away, so that the runtime gives no addresses; the link stays and dangles."""
-    places.file.unlink(missing_ok=True)
-
-
 def remove(places: Places) -> None:
     """Take both away, and nothing that is not ours: a link that leads elsewhere stays."""
     with contextlib.suppress(OSError):

@@ -150,16 +150,6 @@ class FakeKernel:
         family = family_of(interface.ip)
         self.foreign(family, to_wire(interface.network), connected, protocol=KERNEL_PROTOCOL)
 
-    def unaddress(self, index: int, interface: Interface) -> None:
-        """A device loses an address, and with it the routes to and through its range."""
-        found = LinkAddress(index, interface.ip, interface)
-        self._addresses.remove(found)
-        family = family_of(interface.ip)
-        connected = spec(RouteType.UNICAST, (NextHop(None, index),), metric=0)
-        self.remove(family, to_wire(interface.network), connected, protocol=KERNEL_PROTOCOL)
-        self._drop(lambda hop: hop.device == index and hop.gateway is not None and hop.gateway in interface.network)
-        self._happened(AddressEvent(found, gone=True))
-
     def _drop(self, dead: Callable[[NextHop], bool]) -> None:
         for table in self.table.values():
             for wire, routes in table.items():

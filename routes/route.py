@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from msgspec import Struct
 
 from towpath.model.net import Address, Prefix
-from towpath.model.reason import Reason, Why
+from towpath.model.reason import Why
 
 PROTOCOL = 179
 """The routing protocol number of every route of ours (rtnetlink(7), rtm_protocol)."""
@@ -74,20 +74,6 @@ class StaticRoute(Struct, frozen=True):
     type: Literal["unicast", "blackhole"]
     origin: Literal["Block", "Kubernetes", "Peer"]
     next_hops: tuple[Address, ...] = ()
-    why: tuple[Why, ...] = ()
-
-
-class Route(Struct, frozen=True):
-    """One route for people and status: what is wanted, whether it is there, and if not, why."""
-
-    prefix: Prefix
-    type: Literal["unicast", "blackhole"]
-    next_hops: tuple[NextHop, ...]
-    metric: int
-    table: int
-    origin: Literal["BGP", "Kubernetes", "Block", "Peer"]
-    installed: bool
-    reason: Reason | None = None
     why: tuple[Why, ...] = ()
 
 
