@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from towpath.lab.kubernetes import any_certificate
+from towpath.lab.certificates import trusting
 from towpath.lab.netns import Host
 from towpath.model.kinds.kind import GROUP, VERSION
 from towpath.model.kinds.registry import KINDS
@@ -37,14 +37,14 @@ class AnswerError(RuntimeError):
 class LabApi:
     """Objects as JSON, by kind and name; each call is one connection and one request.
 
-    ``token``: a file with the token for a server behind TLS; None: plain HTTP, and nobody is asked who they are.
+    ``credentials``: files with the server's authority and a token; None: plain HTTP, and nobody is asked who they are.
     """
 
-    def __init__(self, host: Host, *, address: str, port: int, token: Path | None = None) -> None:
+    def __init__(self, host: Host, *, address: str, port: int, credentials: tuple[Path, Path] | None = None) -> None:
         self.host = host
         self.address = address
         self.port = port
-        self._token = token
+        self._credentials = credentials
 
     def request(self, method: str, path: str, body: Any = None, *, content: str = "application/json") -> dict[str, Any]:
         """One request; ``AnswerError`` unless the answer is a success, ``OSError`` where there is none."""
@@ -53,9 +53,10 @@ class LabApi:
             connection.sock = socket.create_connection((self.address, self.port), timeout=5)
         headers = {"Content-Type": content, "Accept": "application/json"}
         try:
-            if self._token is not None:
-                connection.sock = any_certificate().wrap_socket(connection.sock)
-                headers["Authorization"] = f"Bearer {self._token.read_text()}"
+            if self._credentials is not None:
+                authority, token = self._credentials
+                connection.sock = trusting(authority).wrap_socket(connection.sock, server_hostname=self.address)
+                headers["Authorization"] = f"Bearer {token.read_text()}"
             data = None if body is None else json.dumps(body)
             connection.request(method, path, body=data, headers=headers)
             answer = connection.getresponse()

@@ -4,7 +4,6 @@ import json
 import secrets
 import shutil
 import socket
-import ssl
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,12 +13,16 @@ from typing import Any, Self
 
 from msgspec import Struct
 
+from towpath.lab.certificates import Authority, trusting
 from towpath.lab.process import Process, run, wait_for
 from towpath.lab.tools import etcd, kube_apiserver
 from towpath.model.crd import crds
 
 _ADMIN = "system:masters"
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+SERVICES = "10.96.0.0/16"
+_SERVICE = "10.96.0.1"
+_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
 Ask = Callable[[str, str, Any], Any]
 """One request as administrator: method, path and body (or None); raises where the answer is no success."""
 
@@ -57,9 +60,20 @@ class Place(Struct, frozen=True):
         """A file with the administrator's token alone."""
         return self.folder / "token"
 
+    @property
+    def authority(self) -> Authority:
+        """Vouches for the server, and for clients that show a certificate of its own."""
+        return Authority(self.folder / "pki")
+
+    def certify(self) -> None:
+        """Give the server a (new) certificate: its authority vouches for its address and for its names in a cluster."""
+        self.authority.issue("apiserver", hosts=(*_NAMES, self.address, "127.0.0.1", _SERVICE))
+
     def prepare(self) -> None:
-        """Write what both programs and their clients need, with a new token."""
+        """Write what both programs and their clients need, with a new token and a new authority."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.authority.make()
+        self.certify()
         token = secrets.token_hex(16)
         run("openssl", "genrsa", "-out", str(self.folder / "account.key"), "2048")
         for path, text in (
@@ -89,17 +103,19 @@ class Place(Struct, frozen=True):
     def apiserver_command(self) -> list[str]:
         """The server."""
         key = self.folder / "account.key"
+        served = self.authority.pair("apiserver")
         return [
             *(str(kube_apiserver()), f"--etcd-servers=http://127.0.0.1:{self.client}", f"--secure-port={self.secure}"),
             *(f"--bind-address={self.address}", f"--advertise-address={self.address}"),
-            *(f"--cert-dir={self.folder / 'certificates'}", f"--token-auth-file={self.folder / 'tokens.csv'}"),
+            *(f"--tls-cert-file={served.certificate}", f"--tls-private-key-file={served.key}"),
+            *(f"--client-ca-file={self.authority.certificate}", f"--token-auth-file={self.folder / 'tokens.csv'}"),
             *("--authorization-mode=RBAC", "--endpoint-reconciler-type=none"),
-            *("--service-account-issuer=https://kubernetes.default.svc", "--service-cluster-ip-range=10.96.0.0/16"),
+            *("--service-account-issuer=https://kubernetes.default.svc", f"--service-cluster-ip-range={SERVICES}"),
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
         ]
 
     def _config(self, token: str) -> str:
-        cluster = {"server": self.url, "insecure-skip-tls-verify": True}
+        cluster = {"server": self.url, "certificate-authority": str(self.authority.certificate)}
         return json.dumps(
             {
                 "apiVersion": "v1",
@@ -110,14 +126,6 @@ class Place(Struct, frozen=True):
                 "current-context": "lab",
             }
         )
-
-
-def any_certificate() -> ssl.SSLContext:
-    """TLS without a look at who answers: the server makes its own certificate at every first start."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 def install_crds(ask: Ask) -> None:
@@ -195,7 +203,8 @@ class RealKubernetes:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.place.token.read_text()}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, context=any_certificate(), timeout=10) as answer:
+        context = trusting(self.place.authority.certificate)
+        with urllib.request.urlopen(request, context=context, timeout=10) as answer:
             content = answer.read()
         return json.loads(content) if content.startswith(b"{") else content.decode()
 

@@ -98,7 +98,8 @@ class Lab:
         address = str(MANAGEMENT.address(Family.IPV4, API))
         if self.shape.api == "kubernetes":
             self._place = Place(self.root / "kubernetes", address)
-            self.api = LabApi(self.host("api"), address=address, port=self._place.secure, token=self._place.token)
+            credentials = (self._place.authority.certificate, self._place.token)
+            self.api = LabApi(self.host("api"), address=address, port=self._place.secure, credentials=credentials)
             self.programs = Programs(
                 self.network,
                 self.root,
