@@ -16,4 +16,8 @@ def files() -> Iterator[Path]:
             name for name in names if name in _MADE or name.endswith(("_cache", ".egg-info")) or name == ".hypothesis"
         }
         names[:] = sorted(set(names) - made)
-        yield from (Path(folder) / name for name in sorted(inside) if not name.endswith(".pyc") and name != ".coverage")
+        yield from (
+            Path(folder) / name
+            for name in sorted(inside)
+            if name not in {".git", ".coverage"} and not name.endswith(".pyc")
+        )
