@@ -115,7 +115,7 @@ def test_who_does_not_lead_writes_nothing(world):
             self.asked += 1
             return self.asked == 1
 
-    replica.controller._lease = Once()
+    replica.controller._writer._lease = Once()
     writes(world)
     assert not replica.step()
     assert writes(world) == []
