@@ -63,6 +63,9 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     controller.option("--identity", default=socket.gethostname(), help="name of this replica in the Lease")
     controller.option("--namespace", default=SECRET_NAMESPACE, help="namespace of the Lease")
     controller.option("--health-port", kind=int, help="serve /healthz and /readyz on this port of localhost")
+    controller.option(
+        "--manage-crds", kind=true_or_false, default=True, help="create CRDs, and make older ones newer, at start"
+    )
 
     agent = commands.add_parser("agent", help="program this node and drive its speaker (DaemonSet)")
     _source(agent)
@@ -113,6 +116,13 @@ def _machine(command: Any) -> None:
     )
     command.option("--cni-bin-dir", kind=Path, default=Path("/opt/cni/bin"), help="folder of the CNI plugins")
     command.option("--proc-sys", kind=Path, default=Path("/proc/sys"), help="where sysctls are written")
+
+
+def true_or_false(text: str) -> bool:
+    """A switch, as it stands in an environment."""
+    if text.lower() not in ("true", "false"):
+        raise ValueError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
 
 
 def _path(text: str | None) -> Path | None:
@@ -194,6 +204,7 @@ def run(arguments: argparse.Namespace) -> int:
         identity=arguments.identity,
         namespace=arguments.namespace,
         health_port=arguments.health_port,
+        manage_crds=arguments.manage_crds,
     )
     return replica.main(settings)
 

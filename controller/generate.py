@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from towpath.controller.definitions import release, stamped
 from towpath.model.crd import crds
 from towpath.model.reference import reference
 
@@ -29,7 +30,7 @@ def files() -> dict[Path, str]:
     """Every generated file, by its path from the project's root."""
     made = {
         CRD_FOLDER / f"{crd['spec']['names']['plural']}.yaml": yaml.dump(
-            crd, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
+            stamped(crd, by=release()), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
         )
         for crd in crds()
     }

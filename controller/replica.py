@@ -9,14 +9,16 @@ import uuid
 import structlog
 
 from towpath.controller import cluster
+from towpath.controller.definitions import Definitions
 from towpath.controller.health import Health
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.lease import Lease
 from towpath.controller.kube.watch import Reflector
-from towpath.controller.loop import LevelLoop
+from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.ports import ApiError
 from towpath.controller.settings import CannotRunError, ControllerSettings
 from towpath.controller.store import Store
+from towpath.model.reason import Reason
 
 log = structlog.get_logger()
 LEASE = "towpath-controller"
@@ -59,15 +61,35 @@ async def _run(settings: ControllerSettings) -> None:
             for one in loops:
                 one.dirty()
 
+        definitions = Definitions(api) if settings.manage_crds else None
         health = Health(
             dead=lambda: "the API server does not answer" if store.unreachable_for() > SILENT_AFTER else None,
-            unready=lambda: None if store.complete else "the cluster is not listed yet",
+            unready=lambda: None if store.complete else _incomplete(store, definitions),
         )
         async with asyncio.TaskGroup() as tasks:
             if settings.health_port is not None:
                 await health.serve(settings.health_port)
+            if definitions is not None:
+                tasks.create_task(_bring(definitions))
             for kind in store.kinds:
                 tasks.create_task(Reflector(api, store, kind=kind).run())
             tasks.create_task(lease.run(elected))
             tasks.create_task(cluster.run(api, store, lease=lease, identity=identity, on_loop=loops.append))
             gc.freeze()
+
+
+async def _bring(definitions: Definitions) -> None:
+    """Until each definition serves this release; then they are left to whoever changes them."""
+    pace, failures = Pace(), 0
+    while not await definitions.step():
+        failures += 1
+        await asyncio.sleep(pace.pause(failures))
+
+
+def _incomplete(store: Store, definitions: Definitions | None) -> str:
+    """What is waited for at start."""
+    missing = sorted(one.kind for one in store.problems() if one.reason is Reason.KIND_MISSING)
+    if not missing:
+        return "the cluster is not listed yet"
+    problems = definitions.problems if definitions else ("--manage-crds is false: apply the chart's crds/",)
+    return f"the API server does not serve {', '.join(missing)}: {'; '.join(problems) or 'being created'}"

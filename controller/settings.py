@@ -71,3 +71,5 @@ class ControllerSettings(Struct, frozen=True):
     identity: str
     namespace: str
     health_port: int | None = None
+    manage_crds: bool = True
+    """Create the CustomResourceDefinitions, and make older ones newer, at start."""
