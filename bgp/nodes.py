@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
-from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, BGPPeerSpec, Timers
+from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, BGPPeerSpec, LogSeverity, Timers
 from towpath.model.memo import remembered
 from towpath.model.net import Address, Family
 
@@ -73,6 +73,11 @@ def configuration_of(cluster: Cluster, node: str) -> BGPConfigurationSpec:
 def timer_levels(cluster: Cluster, node: str) -> tuple[Timers, ...]:
     """The timers that hold for a node's sessions, the more particular first."""
     return (configuration_of(cluster, node).timers or _NO_TIMERS, cluster.bgp.timers or _NO_TIMERS)
+
+
+def log_severity(cluster: Cluster, node: str) -> LogSeverity:
+    """How much the processes of a node log."""
+    return configuration_of(cluster, node).log_severity_screen or cluster.bgp.log_severity_screen or "Info"
 
 
 def is_global(spec: BGPPeerSpec) -> bool:

@@ -6,7 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.advertise import block_announcements, is_used
-from towpath.bgp.nodes import Nodes, NodeView, node_views, router_id
+from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_id
 from towpath.bgp.peering import sessions
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
@@ -73,6 +73,7 @@ def settings(
         own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one)))),
         pools=tuple(sorted((pool.spec.cidr for pool in cluster.pools.values()), key=_by_family)),
         normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
+        log_severity=log_severity(cluster, node),
     )
 
 

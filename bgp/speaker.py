@@ -20,6 +20,7 @@ from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
 from towpath.bgp.table import Table
+from towpath.model.kinds.bgp import LogSeverity
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.speaker import (
     NextHopInterest,
@@ -47,7 +48,8 @@ log = structlog.get_logger()
 class Speaker:
     """The composition: what the engine delivers goes to the table, what the table selects goes to the agent."""
 
-    def __init__(self, socket_path: Path) -> None:
+    def __init__(self, socket_path: Path, *, severity: Callable[[LogSeverity], None]) -> None:
+        self._severity = severity
         self._loop = asyncio.get_running_loop()
         self._table = Table(kick=self._kick, clock=time.monotonic)
         self._engine = Engine(sink=_Watched(self._table, self._poke), outbound=self._table, changed=self._report_soon)
@@ -94,11 +96,13 @@ class Speaker:
 
     def _apply(self, state: SpeakerState) -> None:
         first, self._state = self._state is None, state
+        self._severity(state.settings.log_severity)
         # sessions first: one that ends for good withdraws what the table still knows that it was told
         self._engine.apply(state.settings, sessions=state.sessions, passwords=state.passwords)
         self._table.apply(state)
         if first:
             log.info("speaker.configured", sessions=len(state.sessions), announcements=len(state.announcements))
+        log.debug("state.applied", sessions=len(state.sessions), announcements=len(state.announcements))
         if self._report_sent is None or self._owned(state) != set(self._report_sent.own_blocks):
             self._report_soon(seconds=0)  # pods get addresses of a new block once it is known to hold no path of others
         self._poke()
@@ -239,14 +243,14 @@ def _bug(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     log.error("speaker.bug", message=context.get("message"), traceback=trace)
 
 
-async def run(socket_path: Path) -> None:
-    """Serve until SIGTERM or SIGINT."""
+async def run(socket_path: Path, *, severity: Callable[[LogSeverity], None]) -> None:
+    """Serve until SIGTERM or SIGINT; ``severity`` is called with how much is to be logged."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_bug)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    speaker = Speaker(socket_path)
+    speaker = Speaker(socket_path, severity=severity)
     await speaker.start()
     # what was imported stays: the collector need not look at it again
     gc.collect()
@@ -263,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="towpath speaker", description="The BGP speaker of a node.")
     parser.add_argument("--socket", type=Path, required=True, help="Unix socket on which the agent is served")
     arguments = parser.parse_args(argv)
-    asyncio.run(run(arguments.socket))
+    asyncio.run(run(arguments.socket, severity=lambda _: None))  # alone it logs everything
     return 0
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import structlog
 
+from towpath.bgp.nodes import log_severity
 from towpath.controller.health import Health
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
@@ -156,6 +157,7 @@ class AgentProcess:
         # not of the picture alone: the node takes no new one before its passwords were read
         cluster = store.cluster() if store.complete or picture is None else picture.cluster
         set_level(log_severity(cluster, self._settings.node))
+        log.debug("node.step", settled=settled, announcements=len(self._node.announced))
         named = references(cluster)
         if self._named != named and (picture is not None or store.complete):
             self._named = named
@@ -272,12 +274,6 @@ def unready(status: NodeStatusStatus | None) -> str | None:
     return next(
         (one.message or one.reason for one in status.conditions if one.type == "Ready" and one.status != "True"), None
     )
-
-
-def log_severity(cluster: Cluster, node: str) -> str:
-    """``logSeverityScreen`` of this node, else of the cluster."""
-    own = cluster.configurations.get(f"node.{node}")
-    return own.spec.log_severity_screen if own else cluster.bgp.log_severity_screen
 
 
 @contextlib.contextmanager

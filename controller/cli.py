@@ -174,7 +174,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(version("towpath"))
         return 0
     with _importing():
-        from towpath.controller.logging import configure
+        from towpath.controller.logging import configure, set_level
     if arguments.log_format not in {"console", "json"}:
         raise CannotRunError(f"--log-format {arguments.log_format}: console or json")
     logs = Logs(process=arguments.command, style=arguments.log_format)
@@ -194,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         path = arguments.socket or arguments.run_dir / "speaker.sock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        asyncio.run(speaker.run(path))
+        asyncio.run(speaker.run(path, severity=set_level))
         return 0
     with _importing():
         from towpath.controller import replica

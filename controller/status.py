@@ -28,7 +28,11 @@ class Limits(Struct, frozen=True):
 
     calm: float = 30.0
     urgent: float = 1.0
+    burst: int = 10
+    """Writes because of conditions at most, before one that flaps has to wait for ``refill`` seconds each."""
+    refill: float = 10.0
     jitter: float = 0.2
+    """The part of ``calm`` and ``heartbeat`` that chance makes longer or shorter: nodes do not write in step."""
     heartbeat: float = 540.0
     """After so long it is written although nothing changed: who offers once a minute writes it within ten."""
     watched: float = 45.0
@@ -68,7 +72,7 @@ def with_times(conditions: Iterable[Condition], *, before: Iterable[Condition], 
 
 
 def urgent(before: NodeStatusStatus | None, after: NodeStatusStatus) -> bool:
-    """Whether a difference should be seen at once: conditions, session states, whose block is whose; not counters."""
+    """Whether a difference should be seen at once: conditions, and what the controller waits for; no numbers or messages."""
     return before is None or _gist(before) != _gist(after)
 
 
@@ -79,8 +83,6 @@ def _content(status: NodeStatusStatus) -> NodeStatusStatus:
 def _gist(status: NodeStatusStatus) -> object:
     return (
         status.node_uid,
-        status.in_sync,
-        {one.name: one.state for one in status.sessions},
         {one.cidr: one.drained for one in status.blocks},
         status.foreign_paths,
         {(one.type, one.status, one.reason) for one in status.conditions},
@@ -92,21 +94,39 @@ class Schedule:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
-        self._last = -1e9
-        self._calm = self._limits.calm
+        self._last: float | None = None
+        self._tokens = float(self._limits.burst)
+        self._drawn = 0.0
+        self._draw()
 
     def wait(self, *, now: float, is_urgent: bool) -> float:
         """Seconds until it may be written; zero or less is now."""
-        return self._last + (self._limits.urgent if is_urgent else self._calm) - now
+        limits = self._limits
+        if is_urgent:
+            spaced = self._last + limits.urgent - now if self._last is not None else 0.0
+            return max(spaced, (1 - self._held(now)) * limits.refill)
+        if self._last is None:  # a new process: nodes that start together do not write together
+            self._last = now - self._calm * random.random()
+        return self._last + self._calm - now
 
     def beats(self, *, now: float, watched: bool) -> bool:
         """Whether it has been silent for too long."""
-        return now - self._last >= (self._limits.watched if watched else self._limits.heartbeat)
+        return self._last is None or now - self._last >= (self._limits.watched if watched else self._beat)
 
-    def written(self, *, now: float) -> None:
+    def written(self, *, now: float, is_urgent: bool) -> None:
         """It was written, or tried."""
+        if is_urgent:
+            self._tokens, self._drawn = self._held(now) - 1, now
         self._last = now
-        self._calm = self._limits.calm * (1 + random.uniform(0, self._limits.jitter))
+        self._draw()
+
+    def _held(self, now: float) -> float:
+        return min(self._limits.burst, self._tokens + max(0.0, now - self._drawn) / self._limits.refill)
+
+    def _draw(self) -> None:
+        limits = self._limits
+        self._calm = limits.calm * (1 + random.uniform(0, limits.jitter))
+        self._beat = limits.heartbeat * (1 - random.uniform(0, limits.jitter))
 
 
 class StatusWriter:
@@ -149,10 +169,11 @@ class StatusWriter:
         moved = found is not None and found != self._found
         if not changed and not moved:
             return None
-        wait = self._schedule.wait(now=now, is_urgent=moved or urgent(self.written, status))
+        is_urgent = moved or urgent(self.written, status)
+        wait = self._schedule.wait(now=now, is_urgent=is_urgent)
         if wait > 0:
             return wait
-        self._schedule.written(now=now)
+        self._schedule.written(now=now, is_urgent=is_urgent)
         if moved and found is not None:
             try:
                 await self._api.patch_status("RoutingNode", self._node, {"status": to_builtins(found)})

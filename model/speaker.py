@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from towpath.model.delta import Delta, apply, diff
-from towpath.model.kinds.bgp import SecretKey
+from towpath.model.kinds.bgp import LogSeverity, SecretKey
 from towpath.model.kinds.node import SessionReport
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
@@ -114,6 +114,8 @@ class Settings(Struct, frozen=True):
     """The API server is away: paths of unknown origin from known nodes are used, marked provisional."""
     severed: tuple[str, ...] = ()
     """Names of sessions whose interface has no carrier: they end at once and are not dialled."""
+    log_severity: LogSeverity = "Info"
+    """How much the speaker logs."""
 
 
 class SpeakerState(Struct, frozen=True):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from towpath.controller.status import condition, listed, with_times
-from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport, SessionReport
+from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport
 from towpath.model.net import family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.resource import Condition
@@ -48,7 +48,7 @@ def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatu
 
 
 def conditions(facts: Facts) -> list[Condition]:
-    """Ready, InSync and APIReachable always; beside them one condition for each reason of a problem, while it lasts."""
+    """Ready, InSync, SessionsUp and APIReachable always; beside them one condition for each reason of a problem, while it lasts."""
     unready = list(facts.lacking)
     if not facts.connected:
         unready.append("the speaker is not connected")
@@ -57,6 +57,7 @@ def conditions(facts: Facts) -> list[Condition]:
         condition(
             "InSync", holds=facts.in_sync, reason="InSync" if facts.in_sync else "Synchronising", message=_behind(facts)
         ),
+        _sessions_up(facts),
         _reachable(facts),
     ]
     sentences: dict[Reason, set[str]] = defaultdict(set)
@@ -77,8 +78,24 @@ def _behind(facts: Facts) -> str:
         return "the speaker is not connected"
     if routes.installed < routes.desired:
         return f"{routes.installed} of {routes.desired} routes are installed"
-    waiting = [one.name for one in _sessions(facts) if one.state not in {"Established", "Withheld"}]
+    waiting = _waiting(facts)
     return f"sessions that are not up: {listed(waiting)}" if waiting else "waiting for End-of-RIB"
+
+
+def _sessions_up(facts: Facts) -> Condition:
+    """Of the sessions that are to run; those that are withheld have their reasons in other conditions."""
+    if facts.report is None:
+        return condition("SessionsUp", holds=None, reason="NoReport", message="the speaker has not reported yet")
+    waiting = _waiting(facts)
+    message = f"not established: {listed(waiting)}" if waiting else ""
+    return condition(
+        "SessionsUp", holds=not waiting, reason="SessionsDown" if waiting else "Established", message=message
+    )
+
+
+def _waiting(facts: Facts) -> list[str]:
+    sessions = facts.report.sessions if facts.report else ()
+    return [one.name for one in sessions if one.state not in {"Established", "Withheld"}]
 
 
 def _reachable(facts: Facts) -> Condition:
@@ -103,7 +120,3 @@ def _exhausted(facts: Facts) -> list[Refusal]:
         for family, count in free.items()
         if count <= 0
     ]
-
-
-def _sessions(facts: Facts) -> tuple[SessionReport, ...]:
-    return facts.report.sessions if facts.report else ()

@@ -15,6 +15,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
 RouterID = Annotated[str, Field(pattern=rf"^(hash|{IPV4_TEXT})$")]
 Text = Annotated[str, Field(max_length=255)]
+LogSeverity = Literal["Debug", "Info", "Warning", "Error", "Fatal"]
 DEFAULT_AS = ASNumber(64512)
 
 
@@ -120,9 +121,8 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         Field(description="Where routes to other nodes' blocks come from: the mesh, or the API's objects (host-gw)."),
     ] = "BGP"
     log_severity_screen: Annotated[
-        Literal["Debug", "Info", "Warning", "Error", "Fatal"],
-        Field(description="Log level of agent and speaker."),
-    ] = "Info"
+        LogSeverity | None, Field(description="Log level of agent and speaker; Info unless set.")
+    ] = None
 
 
 _TIMERS = (

@@ -279,6 +279,36 @@ def test_no_password_is_in_any_file_or_log(one: OneNode) -> None:
     assert [path for path in others if PASSWORD.encode() in path.read_bytes()] == []
 
 
+def test_the_log_level_changes_while_everything_runs(one: OneNode) -> None:
+    """``logSeverityScreen`` reaches agent and speaker at once, this node's before the cluster's; no session notices."""
+    one.start()
+    one.converged()
+    assert "debug" not in one.agent.log + one.speaker.log
+    objects = manifests()
+    objects[0]["spec"]["logSeverityScreen"] = "Debug"
+    with RouteEvents(one.node) as here, RouteEvents(one.router) as there:
+        one.write(objects)
+        wait_for(lambda: "node.step" in one.agent.log, deadline=20, what="the agent says more")
+        wait_for(lambda: "state.applied" in one.speaker.log, deadline=20, what="the speaker says more")
+        assert (*here.read(), *there.read()) == ()
+    assert one.speaker.log.count("session.lost") == 0
+    own, block = dict(objects[0]), dict(objects[5])
+    own |= {"metadata": {"name": "node.a"}, "spec": {"logSeverityScreen": "Error"}}
+    block |= {"metadata": {"name": "10-244-9-0-26"}, "spec": {"cidr": "10.244.9.0/26", "node": "a", "pool": "v4"}}
+    one.write([*objects, own, block])
+    wait_for(lambda: "10.244.9.0/26" in announced(one.bird), deadline=20, what="the new objects count")
+    one.speaker.kill()
+    one.speaker.start()
+    wait_for(lambda: one.speaker.log.count("speaker.started") == 2, deadline=20, what="the next speaker")
+    wait_for(
+        lambda: all(p.established for p in one.bird.protocols().values() if p.kind == "BGP"),
+        deadline=30,
+        what="sessions are up again",
+    )
+    assert "speaker.lost" not in one.agent.log
+    assert one.speaker.log.count("session.established") == 2, "the second time nobody is told"
+
+
 def test_cleanup_leaves_nothing(one: OneNode) -> None:
     """After cleanup there is no route, no CNI configuration and no file of ours, and sysctls are what they were."""
     one.node.sysctl(net__ipv4__ip_forward=0, net__ipv6__conf__all__forwarding=0)

@@ -1,5 +1,7 @@
 """When a status is written, and what it says."""
 
+import itertools
+from collections.abc import Callable
 from ipaddress import ip_interface, ip_network
 from typing import Any
 
@@ -43,12 +45,22 @@ def by_type(one: NodeStatusStatus) -> dict[str, Condition]:
 
 
 def test_a_node_where_all_is_well() -> None:
-    """Three conditions hold and there is no other."""
+    """Four conditions hold and there is no other."""
     assert {kind: one.status for kind, one in by_type(status()).items()} == {
         "APIReachable": "True",
         "InSync": "True",
         "Ready": "True",
+        "SessionsUp": "True",
     }
+
+
+def test_sessions_that_are_down_are_named() -> None:
+    """Those that are withheld are no fault of the network; before the speaker's first word nothing is known."""
+    states = {"tor-1": "Established", "tor-2": "Active", "tor-3": "Withheld"}
+    sessions = tuple(SessionReport(name=name, peer="", remote_as=1, state=state) for name, state in states.items())
+    down = by_type(status(report=Report(sessions=sessions)))["SessionsUp"]
+    assert (down.status, down.reason, down.message) == ("False", "SessionsDown", "not established: tor-2")
+    assert by_type(status(report=None))["SessionsUp"].status == "Unknown"
 
 
 def test_a_missing_block_and_a_missing_speaker_are_named() -> None:
@@ -129,6 +141,68 @@ async def test_a_condition_is_written_at_once_and_once_a_second() -> None:
     assert await writer.offer(status(connected=False), None, now=101) is None
 
 
+class Clock:
+    """Offers a status whenever the writer asks for it, and counts what is written when."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.api = FakeApi()
+        self.writer = StatusWriter(self.api, node="a", limits=limits)
+        self.at: list[float] = []
+
+    async def until(self, end: float, *, now: float, status_at: Callable[[float], NodeStatusStatus]) -> None:
+        """One offer each tenth of a second, as a node on which something always changes makes them."""
+        while now < end:
+            before = len(self.api.calls)
+            await self.writer.offer(status_at(now), None, now=now)
+            if len(self.api.calls) > before:
+                self.at.append(now)
+            now = round(now + 0.1, 1)
+
+
+def a_session(state: str) -> Report:
+    one = SessionReport(name="tor", peer="10.0.0.254", remote_as=65000, state=state)
+    other = SessionReport(name="other", peer="10.0.0.253", remote_as=65000, state="Active")
+    return Report(sessions=(one, other))
+
+
+async def test_numbers_cost_two_writes_a_minute_at_most() -> None:
+    """Ten minutes of routes that come and go, and of a session's states between two others: at least 30 s apart."""
+    clock = Clock()
+    states = ("Idle", "Connect", "OpenSent", "Active")
+    await clock.until(
+        700.0,
+        now=100.0,
+        status_at=lambda now: status(
+            routes=RouteReport(desired=int(now * 10)), report=a_session(states[int(now * 10) % 4])
+        ),
+    )
+    apart = [after - before for before, after in itertools.pairwise(clock.at)]
+    assert 15 <= len(clock.at) <= 21
+    assert min(apart) >= 30
+    assert len(set(apart)) > 5, "no jitter"
+
+
+async def test_a_flapping_condition_is_held_back() -> None:
+    """What changes ten times a second is written ten times at once, then each ten seconds."""
+    clock = Clock()
+    await clock.until(200.0, now=100.0, status_at=lambda now: status(connected=int(now * 10) % 2 == 0))
+    assert len([at for at in clock.at if at < 115]) >= 10
+    assert 17 <= len(clock.at) <= 22
+
+
+async def test_processes_that_start_together_do_not_write_together() -> None:
+    """A status that is as the last process left it waits for a part of half a minute."""
+    waits = set()
+    for _ in range(20):
+        api = FakeApi()
+        await StatusWriter(api, node="a").offer(status(), None, now=100)
+        writer = StatusWriter(api, node="a")
+        await writer.recall()
+        waits.add(await writer.offer(counters(3), None, now=5000))
+    assert len(waits) == 20
+    assert all(wait is not None and 0 <= wait <= 36 for wait in waits)
+
+
 async def test_the_object_is_created_where_it_is_missing() -> None:
     """A node without NodeStatus gets one, with the status in it."""
     api = FakeApi()
@@ -171,7 +245,7 @@ def written_at(when: str, **changes: Any) -> NodeStatusStatus:
 async def test_a_sign_of_life(watched: bool, silent: float, due: float) -> None:
     """What does not change is written anew within ten minutes, within one where somebody waits; with its time in it."""
     api = FakeApi()
-    writer = StatusWriter(api, node="a")
+    writer = StatusWriter(api, node="a", limits=Limits(jitter=0))
     first = written_at("then")
     await writer.offer(first, None, now=100)
     api.calls.clear()

@@ -6,6 +6,7 @@ import time
 from ipaddress import IPv4Address, ip_address
 
 import pytest
+from msgspec.structs import replace
 
 from tests import effort
 from tests.netns.engine.rig import RecordingTable, make_session, make_settings
@@ -295,6 +296,20 @@ async def test_a_withheld_session_is_neither_dialled_nor_accepted(engine, table,
     assert [loss.kind for _, loss in table.lost_sessions] == [LossKind.REMOVED]
     assert engine.states()["a"] == ("Withheld", "DuplicatePeer")
     assert await (await RawPeer.dial()).read() is None
+
+
+async def test_another_log_level_touches_no_session(engine, table, peers):
+    """Settings of the whole speaker that concern no session leave each as it is: its connection goes on."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    peers.append(peer)
+    await eventually(lambda: "a" in table.negotiated)
+    before = table.negotiated["a"]
+    apply(engine, listening(), settings=replace(SETTINGS, log_severity="Debug"))
+    peer.send(message(UPDATE, bytes(4)))
+    await eventually(lambda: table.bodies["a"])
+    assert table.negotiated["a"] is before
+    assert table.lost_sessions == []
 
 
 async def test_a_port_that_is_taken_is_a_notice(table):

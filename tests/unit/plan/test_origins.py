@@ -121,3 +121,16 @@ def test_the_state_survives_the_wire() -> None:
         {KEY: Secret(b"x")},
     )
     assert unpacker(SpeakerState).decode(packer().encode(made)) == made
+
+
+def test_the_log_level_is_the_nodes_else_the_clusters() -> None:
+    """``node.NAME`` overrides it only where it sets it; agent and speaker follow the same word."""
+
+    def level(*objects: dict) -> str:
+        return settings(cluster(node("a", "10.0.0.1"), *objects), "a").log_severity
+
+    loud, own = config(logSeverityScreen="Debug"), config("node.a", logSeverityScreen="Error")
+    assert level() == "Info"
+    assert level(loud) == "Debug"
+    assert level(loud, config("node.a", asNumber=65001), config("node.b", logSeverityScreen="Fatal")) == "Debug"
+    assert level(loud, own) == "Error"
