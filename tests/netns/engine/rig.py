@@ -189,7 +189,8 @@ class Bird:
         self.config = self.folder / "bird.conf"
         protocols = "\n".join(f"protocol bgp {name} {{ {text} }}" for name, text in neighbours.items())
         self.config.write_text(
-            f'log "{self.folder}/bird.log" all;\nrouter id {router_id};\nprotocol device {{ }}\n'
+            f'log "{self.folder}/bird.log" all;\ndebug protocols {{ states }};\n'
+            f"router id {router_id};\nprotocol device {{ }}\n"
             f"protocol static s4 {{ ipv4; {static} }}\n{protocols}\n",
         )
         self.process: Process = host.process(
@@ -200,9 +201,12 @@ class Bird:
     def ask(self, command: str) -> str:
         return run("birdc", "-s", str(self.control), command, check=False)
 
-    def since(self, name: str) -> str:
-        """The time since which the protocol is in its state."""
-        return self.ask(f"show protocols {name}").split(name, 1)[1].split()[3]
+    def changes(self, name: str) -> int:
+        """How often the protocol has changed its state: equal twice means that nothing touched it in between.
+
+        Counted in the log: the time that ``show protocols`` gives is computed anew at every call and jitters.
+        """
+        return self.log.count(f"> {name}: State changed to ")
 
     @property
     def log(self) -> str:

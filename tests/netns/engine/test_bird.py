@@ -92,7 +92,7 @@ def test_one_changed_session_leaves_the_others_up(segment, tmp_path):
     with engine_in(node) as engine:
         engine.apply(make_session("a", "10.9.0.2"), make_session("b", "10.9.0.3"))
         engine.up("a", "b")
-        since = [bird.since("p") for bird in birds]
+        changes = [bird.changes("p") for bird in birds]
         engine.apply(
             make_session("a", "10.9.0.2", import_policy="None", allow_local_as=2, peer_node="x"),
             make_session("b", "10.9.0.3", keepalive_time=5, connect_retry_time=9),
@@ -104,7 +104,7 @@ def test_one_changed_session_leaves_the_others_up(segment, tmp_path):
         engine.up("a", "b")
         assert [name for name, _ in engine.table.lost_sessions] == ["a"]
         assert engine.table.negotiated["a"].hold_time == 30
-        assert birds[1].since("p") == since[1]
+        assert birds[1].changes("p") == changes[1]
 
 
 def test_a_removed_session_tells_the_peer(segment, tmp_path):

@@ -161,14 +161,14 @@ async def test_an_agent_that_dies_leaves_the_sessions_up_and_gets_the_whole_when
     state = desired(SESSION, announcements=["10.64.0.0/26"])
     async with agent_at(path, state) as agent:
         await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"))
-        since = bird.since("p")
+        changes = bird.changes("p")
         first = dict(agent.routes)
     await asyncio.sleep(0.3)
     assert "10.64.0.0/26" in bird.ask("show route")
     async with agent_at(path, state) as agent:
         await until(lambda: agent.wholes == 1)
         assert agent.routes == first
-    assert bird.since("p") == since
+    assert bird.changes("p") == changes
 
 
 async def test_a_report_on_a_new_block_comes_at_once(segment, speaker, path, tmp_path):
@@ -255,7 +255,7 @@ async def test_an_agent_that_is_stopped_does_not_hold_up_the_speaker(segment, sp
     bird = Bird(segment[1], tmp_path, router_id="10.9.0.2", neighbours=neighbours, static=STATIC)
     async with agent_at(path, desired(SESSION)) as agent:
         await until(lambda: len(agent.routes) == 2)
-        since = bird.since("p")
+        changes = bird.changes("p")
         agent.client._frames._transport.pause_reading()
         before = memory(speaker.pid)
         for _ in range(40):
@@ -265,7 +265,7 @@ async def test_an_agent_that_is_stopped_does_not_hold_up_the_speaker(segment, sp
         assert memory(speaker.pid) - before < 4_000_000
         agent.client._frames._transport.resume_reading()
         await until(lambda: len(agent.routes) == 2)
-        assert bird.since("p") == since
+        assert bird.changes("p") == changes
 
 
 def memory(pid: int) -> int:
@@ -300,13 +300,13 @@ async def test_a_secret_that_disappears_moves_no_route(segment, speaker, path, t
     withheld = make_session("tor", "10.9.0.2", password_ref=SECRET, state="Withheld", reason=Reason.SECRET_MISSING)
     async with agent_at(path, desired(session, passwords={"tor": Secret(CANARY.encode())})) as agent:
         await until(lambda: len(agent.routes) == 2)
-        since = bird.since("p")
+        changes = bird.changes("p")
         agent.client.desire(desired(withheld))
         await asyncio.to_thread(bird.ask, "disable s4")
         await until(lambda: agent.routes == {}, what="it goes on learning")
         await asyncio.to_thread(bird.ask, "enable s4")
         await until(lambda: len(agent.routes) == 2)
-        assert bird.since("p") == since
+        assert bird.changes("p") == changes
 
 
 class Gapless:
@@ -342,10 +342,10 @@ async def test_a_changed_session_moves_no_route_on_either_side(segment, speaker,
     session = replace(SESSION, passive=passive)
     async with agent_at(path, desired(session, announcements=["10.64.0.0/26"])) as agent:
         await until(lambda: len(agent.routes) == 2 and "10.64.0.0/26" in bird.ask("show route"))
-        since = bird.since("p")
+        changes = bird.changes("p")
         async with Gapless(bird, agent):
             agent.client.desire(desired(replace(session, hold_time=60), announcements=["10.64.0.0/26"]))
-            await until(lambda: bird.since("p") != since and "Established" in bird.ask("show protocols p"))
+            await until(lambda: bird.changes("p") != changes and "Established" in bird.ask("show protocols p"))
             await asyncio.sleep(0.5)
         assert "session.lost" in speaker.log
         assert "Received:" not in bird.log
@@ -365,9 +365,9 @@ async def test_a_changed_password_moves_no_route(segment, speaker, path, tmp_pat
         changed = replace(state, passwords={"tor": Secret(b"another")})
         async with Gapless(bird, agent):
             for other in (changed, state):
-                since = bird.since("p")
+                changes = bird.changes("p")
                 agent.client.desire(other)
-                await until(lambda since=since: bird.since("p") != since, what="another state")
+                await until(lambda changes=changes: bird.changes("p") != changes, what="another state")
             await until(lambda: "Established" in bird.ask("show protocols p"), what="up with the old password")
         async with Gapless(bird, agent, at_peer=False):
             agent.client.desire(changed)
@@ -401,12 +401,12 @@ async def test_random_updates_kill_nothing(segment, speaker, path, tmp_path):
     fuzzed = make_session("fuzzed", "10.9.0.3", passive=True, max_prefix=MaxPrefix(10**6))
     async with agent_at(path, desired(SESSION, fuzzed)) as agent:
         await until(lambda: len(agent.routes) == 2)
-        since = bird.since("p")
+        changes = bird.changes("p")
         sessions = await asyncio.to_thread(mutate_updates, segment[2], effort.chance())
         assert sessions > 3
         assert speaker.running
         assert "speaker.bug" not in speaker.log
-        assert bird.since("p") == since
+        assert bird.changes("p") == changes
         # and the fuzzed peer can still come back and be understood
         blaster = await asyncio.to_thread(established, segment[2])
         blaster.socket.sendall(stream(GOOD) + end_of_rib(Family.IPV4))
