@@ -124,9 +124,21 @@ class Bird:
         """All protocols by name."""
         return {protocol.name: protocol for protocol in parse_protocols(self.ask("show protocols"))}
 
+    def changes(self, name: str) -> int:
+        """How often a protocol has changed its state: equal twice means that nothing touched it in between.
+
+        Counted in the log: the times of ``show protocols`` are computed anew at every call and jitter.
+        """
+        return state_changes(self.log.read_text() if self.log.exists() else "", name)
+
     def routes(self) -> dict[Prefix, LearnedRoute]:
         """All prefixes of both families that were learned by BGP."""
         return {route.prefix: route for route in parse_routes(self.ask("show route where source = RTS_BGP"))}
+
+
+def state_changes(log: str, name: str) -> int:
+    """How often a protocol has changed its state, by a log with ``debug protocols { states }``."""
+    return log.count(f"> {name}: State changed to ")
 
 
 def parse_protocols(text: str) -> Iterable[Protocol]:

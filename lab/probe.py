@@ -26,8 +26,8 @@ from towpath.model.net import Address
 
 PORT = 4911
 INTERVAL = 0.002
-DRAIN = 0.5
-"""How long after the last packet answers are still waited for, in seconds."""
+DRAIN = 2.0
+"""How long after the last packet those under way are still waited for, in seconds."""
 _SO_RCVBUFFORCE = 33
 _PACKET = struct.Struct("!II")
 

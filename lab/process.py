@@ -16,8 +16,14 @@ class WaitError(AssertionError):
     """A condition did not come true before its deadline."""
 
 
+def patience() -> float:
+    """How many times longer than on a machine with nothing else to do is waited: ``$TOWPATH_PATIENCE``, else once."""
+    return float(os.environ.get("TOWPATH_PATIENCE") or 1)
+
+
 def wait_for(probe: Callable[[], T], *, deadline: float, what: str, interval: float = 0.05) -> T:
-    """Call ``probe`` until its result is true; ``WaitError`` after ``deadline`` seconds with the last result."""
+    """Call ``probe`` until its result is true; ``WaitError`` with the last result after ``deadline`` patient seconds."""
+    deadline *= patience()
     end = time.monotonic() + deadline
     while True:
         result = probe()
@@ -30,7 +36,8 @@ def wait_for(probe: Callable[[], T], *, deadline: float, what: str, interval: fl
 
 def run(*command: str, check: bool = True, stdin: str | None = None, timeout: float = 60) -> str:
     """Run a short program and return its standard output; a failure carries what it printed."""
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+    limit = timeout * patience()
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=limit, check=False)
     if check and done.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -117,7 +124,7 @@ class Process:
             self.kill()
 
     def _gone(self, *, deadline: float) -> bool:
-        end = time.monotonic() + deadline
+        end = time.monotonic() + deadline * patience()
         while self.running:
             if time.monotonic() > end:
                 return False

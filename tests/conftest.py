@@ -2,6 +2,8 @@
 
 import pytest
 
+import tests.names
+import tests.patience  # noqa: F401  # both: before anything is started
 from tests.effort import SEED, SOAK, load_profile
 
 load_profile()

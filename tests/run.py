@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import effort
+from tests import effort, names
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
@@ -59,7 +59,6 @@ def check() -> Outcome:
 
 def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str]) -> Outcome:
     """One folder of tests, by pytest."""
-    before = leftovers()
     environment = {
         **os.environ,
         "TOWPATH_SEED": str(seed),
@@ -73,8 +72,7 @@ def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str]) -> Outcome
         outcome = counts(results)
     if done.returncode not in (0, 1) and not outcome.failed:
         outcome.failed += 1
-    left = sorted(leftovers() - before)
-    if left:
+    if left := leftovers():
         print(f"left behind by {name}: {', '.join(left)}", flush=True)
         outcome.failed += 1
     return outcome
@@ -92,20 +90,10 @@ def counts(results: Path) -> Outcome:
     return total
 
 
-def leftovers() -> set[str]:
-    """Network namespaces, and processes of ours, that exist now."""
-    netns = Path("/run/netns")
-    found = {f"namespace {entry.name}" for entry in netns.iterdir()} if netns.is_dir() else set()
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) == os.getpid():
-            continue
-        try:
-            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if "towpath.controller" in line or "towpath.lab" in line:
-            found.add(f"process {entry.name} ({line.strip()[:80]})")
-    return found
+def leftovers() -> list[str]:
+    """Network namespaces and processes of this run that exist now."""
+    found = [f"namespace {name}" for name in sorted(names.namespaces())]
+    return found + [f"process {pid} ({line[:80]})" for pid, line in names.processes().items()]
 
 
 def main() -> int:
@@ -116,6 +104,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=effort.SEED, help="begin at the random cases of an earlier run")
     parser.add_argument("-k", dest="keyword", help="only tests that match, as pytest's -k")
     arguments = parser.parse_args()
+    names.sweep()
     known = ("check", *FOLDERS)
     for layer in arguments.layers:
         if layer not in known:

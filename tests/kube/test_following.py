@@ -2,18 +2,13 @@
 
 import asyncio
 
+from tests.patience import eventually, within
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import ApiError
 from towpath.controller.store import Store
 from towpath.lab.kubernetes import RealKubernetes
 from towpath.model.reason import Reason
-
-
-async def _until(probe, *, deadline=20.0):
-    async with asyncio.timeout(deadline):
-        while not probe():  # noqa: ASYNC110  # the probe is any condition
-            await asyncio.sleep(0.02)
 
 
 async def test_away_and_back():
@@ -26,28 +21,30 @@ async def test_away_and_back():
             following(api, store, retry=Retry(longest=0.5)),
         ):
             await api.create("IPPool", {"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/16"}})
-            await _until(lambda: store.complete and "a" in store.cluster().pools)
+            await eventually(lambda: store.complete and "a" in store.cluster().pools)
             kubernetes.apiserver.kill()
-            await _until(lambda: store.unreachable_for() > 0.2)
+            await eventually(lambda: store.unreachable_for() > 0.2)
             assert store.complete
             assert list(store.cluster().pools) == ["a"]
             kubernetes.apiserver.start()
-            await _until(lambda: store.unreachable_for() == 0, deadline=60)
-            async with asyncio.timeout(20):
+            await eventually(lambda: store.unreachable_for() == 0, deadline=60)
+            async with within(20):
                 while True:
                     try:
                         await api.patch("IPPool", "a", {"spec": {"disabled": True}})
                         break
                     except ApiError:
                         await asyncio.sleep(0.1)
-            await _until(lambda: store.cluster().pools["a"].spec.disabled)
+            await eventually(lambda: store.cluster().pools["a"].spec.disabled)
             await api.delete("CustomResourceDefinition", "ippools.towpath.io")
-            await _until(lambda: any(one.reason is Reason.KIND_MISSING for one in store.problems()), deadline=40)
+            await eventually(lambda: any(one.reason is Reason.KIND_MISSING for one in store.problems()), deadline=40)
             assert list(store.cluster().pools) == ["a"]
             kubernetes.request(
                 "POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body=_definition("IPPool")
             )
-            await _until(lambda: not any(one.reason is Reason.KIND_MISSING for one in store.problems()), deadline=40)
+            await eventually(
+                lambda: not any(one.reason is Reason.KIND_MISSING for one in store.problems()), deadline=40
+            )
 
 
 def _definition(kind):

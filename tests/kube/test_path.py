@@ -6,6 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from tests.names import own
 from tests.netns.path.cluster import cluster, watched
 from towpath.lab import facts
 from towpath.lab.api import custom
@@ -13,7 +14,7 @@ from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 from towpath.model.net import Family, family_of
 
-PREFIX = "tpq"
+PREFIX = own("tpq")
 USER_KINDS = ("BGPConfiguration", "IPAMConfiguration", "IPPool", "BGPPeer")
 
 

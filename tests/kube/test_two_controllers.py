@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
+from tests.patience import within
 from towpath.controller import cluster
 from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
@@ -103,7 +104,7 @@ async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
 
             async def settled(wanted: list[str]) -> None:
                 goal = sorted(itertools.product(wanted, (4, 6)))
-                async with asyncio.timeout(20):
+                async with within(20):
                     while history.active() != goal:  # the watch changes it
                         assert not watching.done(), watching
                         await asyncio.sleep(0.02)

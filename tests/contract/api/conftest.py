@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from towpath.controller.kube.client import KubeApi, Timeouts
+from tests.patience import eventually
+from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
 from towpath.lab.apiserver.server import ApiServer
 from towpath.lab.fake_api import FakeApi
@@ -58,23 +59,12 @@ def block() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture
 async def embedded(tmp_path: Path) -> AsyncIterator[tuple[ApiServer, KubeApi]]:
-    """The embedded server on a file, and a client with short timeouts."""
-    limits = Timeouts(request=3, watch_silence=2)
-    async with (
-        ApiServer(tmp_path / "data", bookmarks=0.2) as server,
-        await connect(server=server.url, timeouts=limits) as client,
-    ):
+    """The embedded server on a file, with many bookmarks, and a client."""
+    async with ApiServer(tmp_path / "data", bookmarks=0.2) as server, await connect(server=server.url) as client:
         yield server, client
 
 
 @pytest.fixture
 def settled() -> Callable[..., Awaitable[None]]:
     """Wait in the event loop until a probe is true."""
-    import asyncio
-
-    async def wait(probe: Callable[[], Any], *, deadline: float = 5.0) -> None:
-        async with asyncio.timeout(deadline):
-            while not probe():  # noqa: ASYNC110  # the probe is any condition
-                await asyncio.sleep(0.01)
-
-    return wait
+    return eventually

@@ -2,16 +2,17 @@
 
 import asyncio
 import base64
+import socket
 import time
 
 import pytest
 from aiohttp import web
 
+from tests.patience import within
 from towpath.controller.kube.client import KubeApi, Timeouts
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.credentials import Credentials
 from towpath.controller.ports import ApiError, ForbiddenError, UnreachableError
-from towpath.lab.kubernetes import free_ports
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ async def test_deadlines(answering):
         return web.Response()
 
     async with await connect(server=await answering(handler), timeouts=Timeouts(request=0.3, watch_silence=0.3)) as api:
-        async with asyncio.timeout(3):
+        async with within(3):
             with pytest.raises(UnreachableError, match="get Node n: no answer"):
                 await api.get("Node", "n")
             with pytest.raises(UnreachableError, match="watch Node"):
@@ -119,10 +120,11 @@ async def test_strange_lines(answering, line):
 
 async def test_nobody_there():
     """A refused connection is UnreachableError at once; so is a kubeconfig that is not there."""
-    (port,) = free_ports(1)
-    async with await connect(server=f"http://127.0.0.1:{port}") as api:
-        with pytest.raises(UnreachableError, match="get Node n"):
-            await api.get("Node", "n")
+    with socket.socket() as taken:  # a port that nobody else can begin to listen on
+        taken.bind(("127.0.0.1", 0))
+        async with await connect(server=f"http://127.0.0.1:{taken.getsockname()[1]}") as api:
+            with pytest.raises(UnreachableError, match="get Node n"):
+                await api.get("Node", "n")
 
 
 async def test_bad_kubeconfig(tmp_path):

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests.patience import longer, within
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import GoneError, UnreachableError
@@ -26,7 +27,7 @@ async def test_bookmarks(embedded):
     """A silent watch moves on by bookmarks, so that it never becomes too old."""
     _, api = embedded
     start = (await api.list("IPPool")).resource_version
-    async with asyncio.timeout(5), contextlib.aclosing(api.watch("IPPool", start)) as watch:
+    async with within(5), contextlib.aclosing(api.watch("IPPool", start)) as watch:
         assert (await anext(watch)).type == "BOOKMARK"
         await api.create("Node", {"metadata": {"name": "n"}})
         event = await anext(watch)
@@ -131,7 +132,7 @@ async def test_kubectl(embedded, tmp_path, settled):
         command = [str(tools.kubectl()), "--server", server.url, "--cache-dir", str(tmp_path / "cache"), *arguments]
         environment = {**os.environ, "KUBECONFIG": "/dev/null"}
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=True, check=check, env=environment, timeout=30
+            command, input=stdin, capture_output=True, text=True, check=check, env=environment, timeout=longer(30)
         )
 
     async def run(*arguments, **options):

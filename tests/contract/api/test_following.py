@@ -1,10 +1,10 @@
 """Lists, watches and reflectors: what holds on the fake, on the embedded server and on the real one alike."""
 
-import asyncio
 import contextlib
 
 import pytest
 
+from tests.patience import within
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import ApiError
 from towpath.controller.store import Store
@@ -84,7 +84,7 @@ async def test_watch_with_a_selector(api):
 async def _events(api, start, *, count, label_selector=""):
     seen = []
     async with (
-        asyncio.timeout(10),
+        within(10),
         contextlib.aclosing(api.watch("IPPool", start, label_selector=label_selector)) as watch,
     ):
         async for event in watch:

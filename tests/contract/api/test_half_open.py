@@ -3,10 +3,10 @@
 import asyncio
 import sys
 import threading
-import time
 
 import pytest
 
+from tests.names import own
 from towpath.controller.kube.client import Timeouts
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
@@ -21,7 +21,7 @@ BACK = "chain back { type filter hook output priority 0; tcp sport 8001 drop; }"
 
 @pytest.fixture
 def network():
-    with Network("tpk-half") as made:
+    with Network(own("tpk")) as made:
         yield made
 
 
@@ -88,17 +88,14 @@ def test_half_open(served, settled, timeouts, drop):
             await api.create("Node", {"metadata": {"name": "before"}})
             await settled(lambda: "before" in store.cluster().nodes and store.unreachable_for() == 0)
             server.run("nft", f"table inet cut {{ {'; '.join(drop)}; }}")
-            cut = time.monotonic()
             await settled(lambda: store.unreachable_for() > 0, deadline=10)
-            noticed = time.monotonic() - cut
             assert list(store.cluster().nodes) == ["before"]
             server.run("nft", "delete table inet cut")
             await settled(lambda: store.unreachable_for() == 0, deadline=12)
             await api.create("Node", {"metadata": {"name": "after"}})
             await settled(lambda: "after" in store.cluster().nodes)
-            return noticed
 
-    assert _in_thread(client, main) < 8
+    _in_thread(client, main)
 
 
 def test_a_request_that_was_given_up_never_arrives(served):

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
+from tests.names import own
 from towpath.lab.fake_kernel import FakeKernel
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Family, from_wire, to_wire
@@ -81,7 +82,7 @@ async def world(request) -> AsyncIterator[World]:
     if request.param == "fake":
         yield FakeWorld()
         return
-    with Network("tpr") as network:
+    with Network(own("tpr")) as network:
         node, router = network.host("node"), network.host("router")
         network.link(node, "eth0", router, "node")
         node.address(*(example[0] for example in EXAMPLES.values()), dev="eth0")
@@ -267,7 +268,7 @@ async def test_watching(example: Example, world: World) -> None:
 
 async def test_lost_events_are_said() -> None:
     """A socket that is too small for what happens says so, and hears again what comes after."""
-    with Network("tpr") as network:
+    with Network(own("tpr")) as network:
         node = network.host("node")
         with node.entered():
             kernel = NetlinkKernel(event_buffer=4096)
@@ -283,7 +284,7 @@ async def test_lost_events_are_said() -> None:
 
 async def test_small_buffer_loses_no_error() -> None:
     """Without the right to a large receive buffer every refusal is still told."""
-    with Network("tpr") as network:
+    with Network(own("tpr")) as network:
         node = network.host("node")
         with node.entered():
             kernel = NetlinkKernel(receive_buffer=100_000)
@@ -296,7 +297,7 @@ async def test_small_buffer_loses_no_error() -> None:
 
 async def test_stays_in_its_namespace() -> None:
     """A kernel works on the namespace that it was opened in, whatever the thread enters later."""
-    with Network("tpr") as network:
+    with Network(own("tpr")) as network:
         node = network.host("node")
         with node.entered():
             kernel = NetlinkKernel()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import towpath
+from tests.patience import longer
 from tests.tree import ROOMS, ROOT, files
 
 
@@ -96,7 +97,7 @@ def test_the_wheel_runs_where_no_checkout_is(wheel: Path, tmp_path: Path) -> Non
         "--no-index",
         str(wheel),
     ]
-    subprocess.run(install, check=True, timeout=120)
+    subprocess.run(install, check=True, timeout=longer(120))
     # its dependencies are those of the environment that runs the tests, without the editable install there
     (site / "dependencies.pth").write_text(f"import sys; sys.path.append({site_packages()!r})\n")
     ask = f"import {', '.join(f'towpath.{room}' for room in ROOMS)}; print(towpath.__file__)"
@@ -110,7 +111,9 @@ def test_the_wheel_runs_where_no_checkout_is(wheel: Path, tmp_path: Path) -> Non
 
 def run(*command: Path | str) -> str:
     """What a program prints, far from the checkout."""
-    done = subprocess.run([*map(str, command)], cwd="/", capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*map(str, command)], cwd="/", capture_output=True, text=True, timeout=longer(60), check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,12 +2,13 @@
 
 import pytest
 
+from tests.names import own
 from towpath.lab.netns import Network
 
 
 @pytest.fixture
 def network():
-    with Network("tpe") as network:
+    with Network(own("tpe")) as network:
         yield network
 
 

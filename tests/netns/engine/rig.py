@@ -8,8 +8,10 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
+from tests.patience import longer
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.ports import Loss, Negotiated, SessionError
+from towpath.lab.bird import state_changes
 from towpath.lab.blaster import Blast, end_of_rib, stream
 from towpath.lab.netns import Host
 from towpath.lab.process import Process, run, wait_for
@@ -78,7 +80,7 @@ class EngineHost:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._main, daemon=True)
         self._thread.start()
-        assert self._ready.wait(5)
+        assert self._ready.wait(longer(5))
         self.call(self.engine.start())
 
     def _main(self) -> None:
@@ -89,7 +91,7 @@ class EngineHost:
             self.loop.run_forever()
 
     def call(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(longer(10))
 
     def do(self, function: Callable[[], T]) -> T:
         async def inner() -> T:
@@ -125,7 +127,7 @@ class EngineHost:
         if self._thread.is_alive():
             self.call(self.engine.stop(graceful=graceful))
             self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join(5)
+            self._thread.join(longer(5))
 
 
 @contextlib.contextmanager
@@ -202,11 +204,13 @@ class Bird:
         return run("birdc", "-s", str(self.control), command, check=False)
 
     def changes(self, name: str) -> int:
-        """How often the protocol has changed its state: equal twice means that nothing touched it in between.
+        """How often the protocol has changed its state."""
+        return state_changes(self.log, name)
 
-        Counted in the log: the time that ``show protocols`` gives is computed anew at every call and jitters.
-        """
-        return self.log.count(f"> {name}: State changed to ")
+    def settled(self, name: str) -> int:
+        """The same, once the session is up here too: the other end may have seen that a moment before."""
+        wait_for(lambda: "Established" in self.ask(f"show protocols {name}"), deadline=15, what=f"{name} is up")
+        return self.changes(name)
 
     @property
     def log(self) -> str:

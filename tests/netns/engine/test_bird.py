@@ -92,7 +92,7 @@ def test_one_changed_session_leaves_the_others_up(segment, tmp_path):
     with engine_in(node) as engine:
         engine.apply(make_session("a", "10.9.0.2"), make_session("b", "10.9.0.3"))
         engine.up("a", "b")
-        changes = [bird.changes("p") for bird in birds]
+        changes = [bird.settled("p") for bird in birds]
         engine.apply(
             make_session("a", "10.9.0.2", import_policy="None", allow_local_as=2, peer_node="x"),
             make_session("b", "10.9.0.3", keepalive_time=5, connect_retry_time=9),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.names import own
 from tests.unit.ipam.world import block, pool
 from towpath.ipam.cni import Places, conflist, write
 from towpath.ipam.hostlocal import HostLocal
@@ -15,7 +16,7 @@ POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64
 @pytest.fixture
 def network():
     """A network of namespaces that leaves nothing behind."""
-    with Network("tpi") as network:
+    with Network(own("tpi")) as network:
         yield network
 
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.names import own
 from towpath.lab.topology import Lab, Shape
 from towpath.model.net import Family
 
-PREFIX = "tpl"
+PREFIX = own("tpl")
 RANGES = {
     Family.IPV4: ("10.244.0.0/16", "10.244.{}.0/26", "10.244.{}.0", "10.244.{}.3", "10.244.0.1"),
     Family.IPV6: (

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-PREFIX = "tplc"
+from tests.names import own
+from tests.patience import longer
+
+PREFIX = own("tplc")
 
 
 def lab(*words: str) -> subprocess.CompletedProcess[str]:
     """One command."""
     command = [sys.executable, "-m", "towpath.lab.cli", "--prefix", PREFIX, *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=longer(90), check=False)
 
 
 @pytest.fixture(scope="module")

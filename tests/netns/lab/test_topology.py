@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.names import own
 from towpath.lab import facts
 from towpath.lab.process import run, wait_for
 from towpath.lab.topology import ROOT, Lab, Shape
 
-PREFIX = "tplt"
+PREFIX = own("tplt")
 
 
 def _namespaces() -> list[str]:

@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+from tests.names import own
 from towpath.lab import facts
 from towpath.lab.events import RouteEvent, RouteEvents
 from towpath.lab.probe import Flow, Probe, Result
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 
-PREFIX = "tpl"
+PREFIX = own("tpl")
 
 
 @contextlib.contextmanager

@@ -12,14 +12,14 @@ from towpath.lab.api import custom
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 
-RESTART_TIME = 8
+RESTART_TIME = 20
 AWAY = 62
 """A minute: beyond every timeout of a request or watch, and well beyond where paths become provisional."""
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Three nodes whose routes are kept by their peers for a few seconds only."""
+    """Three nodes whose routes are kept by their peers for some seconds only."""
     shape = Shape(nodes=3, configuration={"gracefulRestart": {"restartTime": f"{RESTART_TIME}s"}})
     with cluster(shape) as made:
         yield made

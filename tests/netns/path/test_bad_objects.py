@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from tests.names import own
 from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection, custom
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 
-PREFIX = "tpq"
+PREFIX = own("tpq")
 MISSING = {"secretKeyRef": {"name": "nowhere", "key": "password"}}
 CHANGES: tuple[tuple[str, str, dict[str, Any], str, dict[str, Any]], ...] = (
     # kind, name, the mistake, the field that is named, the correction

@@ -67,7 +67,7 @@ def test_sigterm_means_restart_and_not_goodbye(lab: Lab) -> None:
 def test_a_speaker_that_dies_without_a_word_is_replaced_within_seconds(lab: Lab) -> None:
     """Nobody hears that it is gone; its new session takes the old one's place and no route moves."""
     node = lab.host("node1")
-    before = lab.tor.protocols()["node1_v4"]
+    before = lab.tor.changes("node1_v4")
 
     def deed() -> None:
         node.run("nft", "-f", "-", stdin=SILENCE)
@@ -75,7 +75,7 @@ def test_a_speaker_that_dies_without_a_word_is_replaced_within_seconds(lab: Lab)
         assert not facts.sessions_down(lab)
         node.run("nft", "delete", "table", "inet", "silence")
         lab.start("node1/speaker", "node1/agent")
-        wait_for(lambda: lab.tor.protocols()["node1_v4"] != before, deadline=20, what="the router saw a new session")
+        wait_for(lambda: lab.tor.changes("node1_v4") != before, deadline=20, what="the router saw a new session")
         facts.wait_sessions(lab, deadline=20)
         facts.wait_healthy(lab, deadline=20)
 

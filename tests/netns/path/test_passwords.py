@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.names import own
 from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection, custom
@@ -15,7 +16,7 @@ from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 from towpath.model.kinds.registry import KINDS
 
-PREFIX = "tpq"
+PREFIX = own("tpq")
 NAMESPACE = "towpath-system"
 MESH, TOR, CHANGED = "canary-mesh-4711", "canary-tor-0815", "canary-new-1234"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from typing import Self
 
+from tests.names import own
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Address, Family, to_wire
 from towpath.model.speaker import Routes, Withdrawn
@@ -158,7 +159,7 @@ async def ours(node: Host, family: Family, names: list[str]) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with Network("tpr") as network:
+    with Network(own("tpr")) as network:
         node, router = network.host("node"), network.host("router")
         network.link(node, "eth0", router, "node")
         node.address("10.0.0.1/24", "fd00::1/64", dev="eth0")

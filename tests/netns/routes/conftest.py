@@ -1,11 +1,12 @@
 """A node on one segment with two routers, and a programmer in it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from ipaddress import ip_address, ip_network
 
 import pytest
 
+from tests import patience
+from tests.names import own
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Family, to_wire
 from towpath.model.speaker import Routes, Withdrawn
@@ -18,7 +19,7 @@ SETTINGS = Settings()
 
 @pytest.fixture
 def network() -> Iterator[Network]:
-    with Network("tpr") as made:
+    with Network(own("tpr")) as made:
         yield made
 
 
@@ -95,11 +96,4 @@ async def world(node: Host) -> AsyncIterator[World]:
 @pytest.fixture
 def eventually() -> Callable[..., Awaitable[None]]:
     """Wait, the loop running, until something is true; fails after the deadline."""
-
-    async def wait(probe: Callable[[], object], *, deadline: float = 5.0) -> None:
-        end = asyncio.get_running_loop().time() + deadline
-        while not (last := probe()):
-            assert asyncio.get_running_loop().time() < end, f"still {last!r}"
-            await asyncio.sleep(0.01)
-
-    return wait
+    return patience.eventually

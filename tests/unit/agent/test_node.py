@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.agent.worlds import FakeApi, block, cluster
+from tests.virtual import run
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.agent import NodeAgent, Patience
 from towpath.controller.node.gate import Addressing
@@ -191,16 +192,23 @@ async def test_a_block_is_withdrawn_before_its_blackhole_goes() -> None:
     assert parts.said[:2] == [("speaker", {V4}), ("kernel", {V4})]
 
 
-async def test_a_speaker_hears_nothing_while_a_blackhole_is_awaited() -> None:
+def test_a_speaker_hears_nothing_while_a_blackhole_is_awaited() -> None:
     """A speaker that runs already would withdraw what the first words lack; after a while they are said anyway."""
     parts = Parts()
     parts.refuses, parts.standing = True, {V4}
-    node, pods = await agent(parts, patience=Patience(first_words_after=0.05))
-    assert not await node.step()
-    assert parts.told == []
-    assert pods.written == []
-    await asyncio.sleep(0.06)
-    assert not await node.step()
+
+    async def scenario() -> None:
+        await asyncio.sleep(1)
+        node, pods = await agent(parts, patience=Patience(first_words_after=3))
+        assert not await node.step()
+        await asyncio.sleep(2)
+        assert not await node.step()
+        assert parts.told == []
+        assert pods.written == []
+        await asyncio.sleep(2)
+        assert not await node.step()
+
+    run(scenario)
     assert set(parts.told[-1].announcements) == {V4}
 
 

@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 import pytest
 
 from tests.netns.engine.rig import make_session, make_settings
+from tests.patience import eventually
 from towpath.bgp import link
 from towpath.bgp.link import LinkClient, LinkServer
 from towpath.model.codec import packer
@@ -31,12 +32,6 @@ def state(number=0, **changes):
     block = ip_network(f"10.{number}.0.0/26")
     announcements = {block: Announcement(prefix=block, source="Block", local_preference=100)}
     return SpeakerState(settings=make_settings(), announcements=announcements, **changes)
-
-
-async def eventually(probe):
-    async with asyncio.timeout(5):
-        while not probe():  # noqa: ASYNC110  # any condition
-            await asyncio.sleep(0.005)
 
 
 class Speaker:

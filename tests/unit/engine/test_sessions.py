@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from tests import effort
 from tests.netns.engine.rig import RecordingTable, make_session, make_settings
+from tests.patience import eventually, longer
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.ports import LossKind, SessionError
 from towpath.lab.blaster import message, open_message
@@ -61,13 +62,6 @@ class RawPeer:
 
 def peer_open(*, local_as=65000, router_id="10.9.0.2", hold_time=90, restart_time=None):
     return open_message(local_as, IPv4Address(router_id), hold_time=hold_time, restart_time=restart_time)
-
-
-async def eventually(probe, *, deadline=5):
-    end = time.monotonic() + deadline
-    while not probe():
-        assert time.monotonic() < end, "deadline"
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -257,8 +251,8 @@ async def test_a_busy_loop_costs_no_session(engine, table):
 
 async def test_keepalives_are_sent_while_routes_are_waiting(engine, table):
     """A peer that reads slowly still gets KEEPALIVEs, and what is unsent stays where it was."""
-    apply(engine, listening(hold_time=3, keepalive_time=1))
-    peer = await (await RawPeer.dial()).establish(hold_time=3)
+    apply(engine, listening(hold_time=9, keepalive_time=1))
+    peer = await (await RawPeer.dial()).establish(hold_time=9)
     await eventually(lambda: "a" in table.negotiated)
     table.to_send["a"] = message(UPDATE, b"\0\0\0\0" + b"\x18\x0a\x00\x00" * 1000) * 20000
     engine.kick("a")
@@ -267,7 +261,7 @@ async def test_keepalives_are_sent_while_routes_are_waiting(engine, table):
     started = time.monotonic()
     while time.monotonic() - started < 4:
         peer.send(message(KEEPALIVE))
-        if await asyncio.wait_for(peer.until(KEEPALIVE), 3) is not None:
+        if await asyncio.wait_for(peer.until(KEEPALIVE), longer(3)) is not None:
             break
     assert table.lost_sessions == []
 

@@ -1,17 +1,13 @@
 """Shared by the tests of the store and what feeds it."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.patience import eventually
+
 
 @pytest.fixture
-def settled():
+def settled() -> Callable[..., Awaitable[None]]:
     """Wait in the event loop until a probe is true."""
-
-    async def wait(probe, *, deadline=5.0):
-        async with asyncio.timeout(deadline):
-            while not probe():  # noqa: ASYNC110  # the probe is any condition
-                await asyncio.sleep(0.01)
-
-    return wait
+    return eventually

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from tests.patience import within
 from towpath.controller.kube.lease import Lease, Terms
 from towpath.lab.fake_api import Call, FakeApi, Fault
 
@@ -90,7 +91,7 @@ async def test_a_leader_that_leaves_frees_it():
     told = []
     one, two = _lease(api, clock, "one"), _lease(FakeApi(api.objects), clock, "two")
     task = asyncio.create_task(one.run(told.append))
-    async with asyncio.timeout(5):
+    async with within(5):
         while not told:  # noqa: ASYNC110  # one turn of the loop at a time
             await asyncio.sleep(0)
     task.cancel()

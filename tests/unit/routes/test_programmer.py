@@ -4,8 +4,6 @@ Time is virtual: the loop's clock jumps to the next timer, so minutes of audits 
 """
 
 import asyncio
-import selectors
-from collections.abc import Awaitable, Callable
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -13,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
+from tests.virtual import run
 from towpath.lab.fake_kernel import FakeKernel
 from towpath.model.net import Family, WirePrefix, to_wire
 from towpath.model.reason import Reason
@@ -30,34 +29,6 @@ GATEWAYS = {
     Family.IPV6: [ip_address("fd00::1"), ip_address("fd01::1"), ip_address("2001:db8::1")],
 }
 OWN = {2: ("10.0.0.9/24", "fd00::9/64"), 3: ("10.0.1.9/24", "fd01::9/64")}
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps over every wait."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        super().__init__(Jumping(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class Jumping(selectors.SelectSelector):
-    """Does not wait: the time it should have waited is over at once."""
-
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self.loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.loop.now += timeout or 0
-        return super().select(0)
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(scenario())
 
 
 class World:

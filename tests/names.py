@@ -1,0 +1,54 @@
+"""Names for what tests make on the machine: none that two runs at the same time would share."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from towpath.lab.netns import remove
+from towpath.lab.topology import ROOT
+
+os.environ.setdefault("TOWPATH_RUN", str(os.getpid()))  # what a test starts belongs to the same run
+
+_NAMESPACE = re.compile(r"(tp[a-z]+)([0-9]+)-")
+_NETNS = Path("/run/netns")
+
+
+def own(stem: str) -> str:
+    """A prefix for the namespaces of one test: ``tpe`` becomes ``tpe4711``, with the number of this run."""
+    assert _NAMESPACE.fullmatch(f"{stem}0-"), stem
+    return f"{stem}{os.environ['TOWPATH_RUN']}"
+
+
+def namespaces() -> set[str]:
+    """The network namespaces of this run."""
+    return {name for name, run in _namespaces() if run == os.environ["TOWPATH_RUN"]}
+
+
+def processes() -> dict[int, str]:
+    """The command lines, by process id, of what tests of this run have started."""
+    mark, found = f"TOWPATH_RUN={os.environ['TOWPATH_RUN']}".encode(), {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if mark in (entry / "environ").read_bytes().split(b"\0"):
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+                found[int(entry.name)] = line.decode(errors="replace").strip()
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return found
+
+
+def sweep() -> None:
+    """Remove what runs that were killed have left: namespaces, the processes in them, files in memory."""
+    for name, run in _namespaces():
+        if not Path(f"/proc/{run}").exists():
+            prefix = name.partition("-")[0]
+            remove(prefix)
+            shutil.rmtree(ROOT / prefix, ignore_errors=True)
+
+
+def _namespaces() -> list[tuple[str, str]]:
+    names = (entry.name for entry in _NETNS.iterdir()) if _NETNS.is_dir() else ()
+    return [(name, match[2]) for name in names if (match := _NAMESPACE.match(name))]

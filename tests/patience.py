@@ -1,0 +1,35 @@
+"""How long is waited for what must come.
+
+A deadline is written for a machine that has nothing else to do; here a busy one gets several times as long. It only says
+when something counts as hung: what is waited for ends the wait, so patience costs nothing where all is well. Nothing
+that a test asserts may depend on how soon something came.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from towpath.lab.process import patience
+
+os.environ.setdefault("TOWPATH_PATIENCE", "8")  # what a test starts inherits it
+
+
+def longer(seconds: float) -> float:
+    """So many seconds as a busy machine needs."""
+    return seconds * patience()
+
+
+def within(seconds: float) -> asyncio.Timeout:
+    """``asyncio.timeout`` for something that takes so long on a machine with nothing else to do."""
+    return asyncio.timeout(longer(seconds))
+
+
+async def eventually(
+    probe: Callable[[], object], *, deadline: float = 5, what: str = "", interval: float = 0.01
+) -> None:
+    """Wait, the loop running, until a probe is true."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + longer(deadline)
+    while not (last := probe()):
+        assert clock() < end, f"still {last!r}: {what}"
+        await asyncio.sleep(interval)
