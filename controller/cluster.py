@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from towpath.controller import node_conditions
 from towpath.controller.block_writes import BlockWrites
 from towpath.controller.kindstore import Problem
 from towpath.controller.loop import LevelLoop, Pace
@@ -100,7 +101,9 @@ class ClusterController:
         self._memory, self._store.went_back = wished.memory, False
         nodes = self._routing_nodes.look(cluster)
         done = await self._writer.all(
-            *self._nodes.writes(cluster, nodes, statuses=wished.statuses), *self._blocks.writes(wished)
+            *self._nodes.writes(cluster, nodes, statuses=wished.statuses),
+            *self._blocks.writes(wished),
+            *node_conditions.writes(self._writer, cluster),
         )
         refusals = (*wished.refusals, *nodes.refusals)
         return await self._telling.tell(cluster, refusals, problems=self._store.problems()) and done

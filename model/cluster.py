@@ -35,6 +35,8 @@ class Node(Struct, frozen=True):
     operating_system: str = ""
     ready: bool = False
     unschedulable: bool = False
+    network_unavailable: bool = False
+    """Somebody, a cloud as a rule, says that it has no network yet."""
 
 
 class Cluster(Struct, frozen=True):

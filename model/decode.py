@@ -65,6 +65,7 @@ def decode_node(obj: Mapping[str, Any]) -> Node:
     spec = obj.get("spec") or {}
     status = obj.get("status") or {}
     info = status.get("nodeInfo") or {}
+    conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or ()}
     cidrs = spec.get("podCIDRs") or [cidr for cidr in (spec.get("podCIDR"),) if cidr]
     return Node(
         meta=_meta("Node", obj),
@@ -73,8 +74,9 @@ def decode_node(obj: Mapping[str, Any]) -> Node:
         machine_id=info.get("machineID", ""),
         system_uuid=info.get("systemUUID", ""),
         operating_system=info.get("operatingSystem", ""),
-        ready=any(one.get("type") == "Ready" and one.get("status") == "True" for one in status.get("conditions") or ()),
+        ready=conditions.get("Ready") == "True",
         unschedulable=bool(spec.get("unschedulable")),
+        network_unavailable=conditions.get("NetworkUnavailable", "False") != "False",
     )
 
 
