@@ -121,6 +121,8 @@ class AgentProcess:
             alone=settings.source.folder is not None,
         )
         self._source.store.subscribe(self._changed)
+        if settings.health_port is not None:
+            await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
         async with asyncio.TaskGroup() as tasks:
             for follow in self._source.followers:
                 tasks.create_task(_forever(follow))
@@ -128,8 +130,6 @@ class AgentProcess:
                 tasks.create_task(loop.run())
             tasks.create_task(self._keep_time())
             tasks.create_task(self._write_events())
-            if settings.health_port is not None:
-                await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
 
     def _load(self) -> Cluster | None:
         try:

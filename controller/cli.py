@@ -11,7 +11,7 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     controller.option(
         "--manage-crds", kind=true_or_false, default=True, help="create CRDs, and make older ones newer, at start"
     )
+    controller.option("--health-socket", kind=Path, help="serve them on this Unix socket")
 
     agent = commands.add_parser("agent", help="program this node and drive its speaker (DaemonSet)")
     _source(agent)
@@ -87,10 +88,33 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     _logs(speaker)
     speaker.option("--run-dir", kind=Path, default=RUN_DIR, help="folder on tmpfs for what lives until the next boot")
     speaker.option("--socket", kind=Path, help="socket to the agent (default RUN_DIR/speaker.sock)")
+    speaker.option("--health-port", kind=int, help="serve /healthz and /readyz on this port of localhost")
 
     cleanup = commands.add_parser("cleanup", help="take everything of ours off this node")
     _logs(cleanup)
     _machine(cleanup)
+    cleanup.option(
+        "--health-port", kind=int, help="when it is done, stay and serve /readyz on this port of localhost until ended"
+    )
+
+    health = commands.add_parser("health", help="ask a process for its health (for probes)")
+    health.add_argument("path", choices=("/healthz", "/readyz"), metavar="PATH", help="/healthz or /readyz")
+    health.option("--health-socket", kind=Path, help="Unix socket that the process serves")
+
+    connectivity = commands.add_parser(
+        "connectivity", help="check that all nodes, pods and peers are reached (helm test)"
+    )
+    connectivity.add_argument("part", choices=("serve", "check"), help="in a pod on each node, or once beside them")
+    _source(connectivity)
+    _logs(connectivity)
+    connectivity.option("--node", default=socket.gethostname(), help="serve: the node that this pod runs on")
+    connectivity.option("--port", kind=int, default=9180, help="TCP port in the pods")
+    connectivity.option("--namespace", default=SECRET_NAMESPACE, help="check: namespace of the pods")
+    connectivity.option("--selector", default="app.kubernetes.io/component=test-path", help="check: label of the pods")
+    connectivity.option("--timeout", kind=int, default=120, help="check: seconds until it gives up")
+    connectivity.option(
+        "--peers", kind=true_or_false, default=True, help="check: true or false: pods have to reach BGP peers"
+    )
 
     commands.add_parser("version", help="print the version")
     return top
@@ -173,6 +197,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(version("towpath"))
         return 0
+    if arguments.command == "health":
+        return _ask_health(arguments)
     with _importing():
         from towpath.controller.logging import configure, set_level
     if arguments.log_format not in {"console", "json"}:
@@ -194,8 +220,10 @@ def run(arguments: argparse.Namespace) -> int:
 
         path = arguments.socket or arguments.run_dir / "speaker.sock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        asyncio.run(speaker.run(path, severity=set_level))
+        asyncio.run(_speak(speaker.run(path, severity=set_level), health_port=arguments.health_port))
         return 0
+    if arguments.command == "connectivity":
+        return _connectivity(arguments)
     with _importing():
         from towpath.controller import replica
 
@@ -205,8 +233,46 @@ def run(arguments: argparse.Namespace) -> int:
         namespace=arguments.namespace,
         health_port=arguments.health_port,
         manage_crds=arguments.manage_crds,
+        health_socket=arguments.health_socket,
     )
     return replica.main(settings)
+
+
+async def _speak(speaking: Coroutine[Any, Any, None], *, health_port: int | None) -> None:
+    """The speaker, with its health beside it: a loop that does not turn any more does not answer."""
+    if health_port is not None:
+        from towpath.controller.health import Health
+
+        await Health(dead=lambda: None, unready=lambda: None).serve(health_port)
+    await speaking
+
+
+def _connectivity(arguments: argparse.Namespace) -> int:
+    from towpath.controller.connectivity import check
+
+    if arguments.part == "serve":
+        check.serve(arguments.node, port=arguments.port)
+        return 0
+    return check.check(
+        check.CheckSettings(
+            source=_source_settings(arguments),
+            namespace=arguments.namespace,
+            selector=arguments.selector,
+            port=arguments.port,
+            timeout=arguments.timeout,
+            peers=arguments.peers,
+        )
+    )
+
+
+def _ask_health(arguments: argparse.Namespace) -> int:
+    from towpath.controller.health import ask
+
+    if arguments.health_socket is None:
+        raise CannotRunError("--health-socket says which process is asked")
+    well, said = asyncio.run(ask(arguments.health_socket, arguments.path, within=5))
+    print(said)
+    return 0 if well else 1
 
 
 @contextlib.contextmanager

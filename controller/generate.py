@@ -1,9 +1,10 @@
-"""Writes the files that are made from the kinds: the chart's CRDs and the reference page.
+"""Writes the files that are made from definitions: the chart's CRDs and values, and the reference pages.
 
 ``python -m towpath.controller.generate`` writes them below the current folder, ``--check`` only says which are stale.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +12,19 @@ from typing import Any
 
 import yaml
 
+from towpath.controller.chart.access import access
+from towpath.controller.chart.page import values_page, values_yaml
+from towpath.controller.chart.schema import values_schema
 from towpath.controller.definitions import release, stamped
 from towpath.model.crd import crds
 from towpath.model.reference import reference
 
 CRD_FOLDER = Path("charts/towpath/crds")
 REFERENCE_PAGE = Path("docs/reference/kinds.md")
+ACCESS = Path("charts/towpath/files/access.yaml")
+VALUES = Path("charts/towpath/values.yaml")
+VALUES_SCHEMA = Path("charts/towpath/values.schema.json")
+VALUES_PAGE = Path("docs/reference/values.md")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -34,7 +42,14 @@ def files() -> dict[Path, str]:
         )
         for crd in crds()
     }
-    return made | {REFERENCE_PAGE: reference()}
+    return made | {
+        REFERENCE_PAGE: reference(),
+        ACCESS: "# Made by ./dev generate from what the processes follow.\n"
+        + yaml.safe_dump(access(), sort_keys=False),
+        VALUES: values_yaml(),
+        VALUES_SCHEMA: json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
+        VALUES_PAGE: values_page(),
+    }
 
 
 def stale(root: Path) -> list[Path]:

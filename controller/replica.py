@@ -66,9 +66,11 @@ async def _run(settings: ControllerSettings) -> None:
             dead=lambda: "the API server does not answer" if store.unreachable_for() > SILENT_AFTER else None,
             unready=lambda: None if store.complete else _incomplete(store, definitions),
         )
+        if settings.health_port is not None:
+            await health.serve(settings.health_port)
+        if settings.health_socket is not None:
+            await health.serve_at(settings.health_socket)
         async with asyncio.TaskGroup() as tasks:
-            if settings.health_port is not None:
-                await health.serve(settings.health_port)
             if definitions is not None:
                 tasks.create_task(_bring(definitions))
             for kind in store.kinds:

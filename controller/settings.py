@@ -73,3 +73,5 @@ class ControllerSettings(Struct, frozen=True):
     health_port: int | None = None
     manage_crds: bool = True
     """Create the CustomResourceDefinitions, and make older ones newer, at start."""
+    health_socket: Path | None = None
+    """Where ``/healthz`` and ``/readyz`` are served besides: two replicas may share one host's ports."""

@@ -6,10 +6,12 @@ sysctls by the record of what they were. Running it twice does nothing the secon
 
 import asyncio
 import shutil
+import signal
 
 import structlog
 
 from towpath.controller.agent import only_one
+from towpath.controller.health import Health
 from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove
@@ -19,7 +21,7 @@ log = structlog.get_logger()
 
 
 def main(settings: AgentSettings) -> int:
-    """Take everything off; ``CannotRunError`` while an agent runs."""
+    """Take everything off; ``CannotRunError`` while an agent runs. With a health port: then stay until somebody ends it."""
     with only_one(settings.run_dir):
         if settings.cni_conf_dir is not None:
             remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
@@ -28,7 +30,18 @@ def main(settings: AgentSettings) -> int:
         settings.snapshot.unlink(missing_ok=True)
         shutil.rmtree(settings.run_dir, ignore_errors=True)
     log.info("cleanup.done", run_dir=str(settings.run_dir))
+    if settings.health_port is not None:
+        asyncio.run(_stay(settings.health_port))
     return 0
+
+
+async def _stay(port: int) -> None:
+    """Be there for a DaemonSet, which counts nodes whose pod is ready: nobody answers before it is done."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    async with await Health(dead=lambda: None, unready=lambda: None).serve(port):
+        await ended.wait()
 
 
 async def _remove_routes() -> None:

@@ -326,3 +326,21 @@ def test_cleanup_leaves_nothing(one: OneNode) -> None:
     assert list(one.cni.iterdir()) == []
     assert not one.run_dir.exists()
     assert not (one.root / "state" / "snapshot").exists()
+
+
+def test_cleanup_stays_for_a_daemonset(one: OneNode) -> None:
+    """With a health port it answers once it is done, and not before; SIGTERM ends it."""
+    folders = ("--run-dir", str(one.run_dir), "--state-dir", str(one.root / "state"), "--cni-conf-dir", str(one.cni))
+    cleanup = one.process("cleanup", *folders, "--health-port", "9179")
+    ask = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9179/readyz', timeout=5).status)"
+    cleanup.start()
+    try:
+        answer = wait_for(
+            lambda: one.node.run(sys.executable, "-c", ask, check=False).strip(), deadline=30, what="it is done"
+        )
+        assert answer == "200"
+        assert "cleanup.done" in cleanup.log
+        cleanup.stop()
+        assert "Traceback" not in cleanup.log
+    finally:
+        cleanup.kill()

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +13,9 @@ import structlog
 
 from towpath.controller import logging as ours
 from towpath.controller.cli import agent_settings, main, parser
-from towpath.controller.health import Health
+from towpath.controller.health import Health, ask
 from towpath.controller.node.events import EventFilter, event
+from towpath.controller.settings import CannotRunError
 from towpath.model.secret import Secret
 
 
@@ -91,6 +93,50 @@ def test_not_ready_is_not_dead() -> None:
     assert health.response(b"GET /etc/passwd HTTP/1.1\r\n")[0].startswith("404")
     assert health.response(b"POST /healthz HTTP/1.1\r\n")[0].startswith("405")
     assert health.response(b"\xff\xfe\r\n")[0].startswith("405")
+
+
+async def test_a_probe_asks_by_a_socket(tmp_path: Path) -> None:
+    """Where ports are shared, a socket tells the same; what an earlier process left under its name is no obstacle."""
+    path = tmp_path / "health.sock"
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(str(path))
+    left.close()
+    health = Health(dead=lambda: None, unready=lambda: "the cluster is not listed yet")
+    async with await health.serve_at(path):
+        assert await ask(path, "/healthz", within=10) == (True, "ok")
+        assert await ask(path, "/readyz", within=10) == (False, "the cluster is not listed yet")
+    assert await ask(tmp_path / "none.sock", "/healthz", within=10) == (
+        False,
+        f"{tmp_path}/none.sock: No such file or directory",
+    )
+
+
+async def test_a_process_that_hangs_fails_its_probe(tmp_path: Path) -> None:
+    """A loop that does not turn accepts connections and does not answer."""
+    path = tmp_path / "health.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        assert await ask(path, "/healthz", within=0.2) == (False, "no answer within 0.2 s")
+
+
+async def test_a_port_that_is_taken_is_told() -> None:
+    """On the host's network somebody else may have it: the message names the flag."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(CannotRunError, match=rf"--health-port {port} of 127.0.0.1: .*in use"):
+            await Health(dead=lambda: None, unready=lambda: None).serve(port)
+
+
+def test_the_probe_is_a_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``towpath health`` fails with a sentence; without a socket it says what is missing."""
+    assert main(["health", "/readyz"]) == 1
+    assert "--health-socket says which process is asked" in capsys.readouterr().err
+    monkeypatch.setenv("TOWPATH_HEALTH_SOCKET", str(tmp_path / "none"))
+    assert main(["health", "/readyz"]) == 1
+    assert "No such file" in capsys.readouterr().out
 
 
 def test_flags_win_over_the_environment() -> None:

@@ -1,0 +1,93 @@
+"""Values that goldens are made of, and values that are wrong in the ways in which people get them wrong."""
+
+from typing import Any
+
+GOLDEN: dict[str, dict[str, Any]] = {
+    "default": {},
+    "everything": {
+        "pools": [
+            {"cidr": "10.20.0.0/16", "blockSize": 26},
+            {"cidr": "fd00:20::/56", "blockSize": 122},
+            {"name": "rack-b", "cidr": "10.21.0.0/16", "nodeSelector": "rack == 'b'", "disabled": True},
+        ],
+        "bgpConfiguration": {"asNumber": 4200000001, "nodeToNodeMeshEnabled": False, "timers": {"holdTime": "9s"}},
+        "bgpPeers": [
+            {"name": "tor-a", "peerIP": "192.0.2.1", "asNumber": 4200000000, "nodeSelector": "rack == 'a'"},
+            {
+                "name": "tor-b",
+                "peerIP": "[2001:db8::1]:1179",
+                "asNumber": "64086.59904",
+                "password": {"secretKeyRef": {"name": "tor", "key": "password"}},
+            },
+        ],
+        "ipamConfiguration": {"growAtPercent": 60, "quarantine": "10m"},
+        "keepObjects": False,
+        "crds": {"manage": False},
+        "image": {"repository": "registry.example/towpath", "digest": "sha256:" + "0f" * 32, "pullPolicy": "Never"},
+        "imagePullSecrets": [{"name": "registry"}],
+        "kubernetesServiceHost": "192.0.2.10",
+        "kubernetesServicePort": 16443,
+        "cniConfDir": "/var/lib/cni/net.d",
+        "cniBinDir": "/usr/libexec/cni",
+        "logFormat": "console",
+        "unnumbered": {"enabled": True},
+        "controller": {
+            "replicas": 1,
+            "nodeSelector": {"role": "infra"},
+            "affinity": {"nodeAffinity": {}},
+            "tolerations": [{"operator": "Exists"}],
+            "podAnnotations": {"example.com/a": "b"},
+            "disruptionBudget": {"enabled": False},
+        },
+        "node": {
+            "nodeSelector": {"role": "worker"},
+            "maxUnavailable": 1,
+            "podAnnotations": {"example.com/a": "b"},
+            "agent": {"healthPort": 19179},
+            "speaker": {"healthPort": 19178, "resources": {"limits": {"memory": "1Gi"}}},
+        },
+        "test": {"port": 19180, "timeoutSeconds": 60, "peers": False},
+    },
+    "cleanup": {"cleanup": {"enabled": True}},
+}
+"""Values by the name of the golden file."""
+
+WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    # what was meant, the values, words that the message must have
+    ("a key that is misspelt", {"pool": []}, ("additional properties 'pool' not allowed",)),
+    ("a key below another one", {"image": {"name": "x"}}, ("/image", "additional properties 'name' not allowed")),
+    ("a field of a pool in another spelling", {"pools": [{"cidr": "10.1.0.0/16", "blocksize": 26}]}, ("/pools/0", "'blocksize' not allowed")),
+    ("a pool without its range", {"pools": [{"name": "a"}]}, ("/pools/0", "missing property 'cidr'")),
+    ("a pool as a text", {"pools": ["10.1.0.0/16"]}, ("/pools/0", "got string, want object")),
+    ("pools as a text", {"pools": "10.1.0.0/16"}, ("/pools", "got string, want array")),
+    ("an address for a range", {"pools": [{"cidr": "10.1.0.0"}]}, ('pools[0].cidr: "10.1.0.0" is no CIDR',)),
+    ("a byte too large", {"pools": [{"cidr": "10.256.0.0/16"}]}, ('pools[0].cidr: "10.256.0.0/16" is no CIDR',)),
+    ("a range too long", {"pools": [{"cidr": "10.1.0.0/33"}]}, ('pools[0].cidr: "10.1.0.0/33" is no CIDR',)),
+    ("a host in a range", {"pools": [{"cidr": "10.1.0.1/16"}]}, ('pools[0].cidr: "10.1.0.1/16" has host bits', "10.1.0.0/16")),
+    ("an IPv6 range without length", {"pools": [{"cidr": "10.1.0.0/16"}, {"cidr": "fd00::"}]}, ('pools[1].cidr: "fd00::" is no CIDR',)),
+    ("a block size of the other family", {"pools": [{"cidr": "fd00::/48", "blockSize": 26}]}, ("pools[0].blockSize: 26", "116 to 128")),
+    ("a block larger than its pool", {"pools": [{"cidr": "10.1.0.0/24", "blockSize": 22}]}, ("pools[0].blockSize: 22", "24 to 32")),
+    ("two pools of one family without names", {"pools": [{"cidr": "10.1.0.0/16"}, {"cidr": "10.2.0.0/16"}]}, ('pools: two of them have the name "default-ipv4"',)),
+    ("a name with capitals", {"pools": [{"name": "Rack_A", "cidr": "10.1.0.0/16"}]}, ("/pools/0/name", "does not match pattern")),
+    ("a peer without a name", {"bgpPeers": [{"peerIP": "192.0.2.1", "asNumber": 65000}]}, ("/bgpPeers/0", "missing property 'name'")),
+    ("two peers of one name", {"bgpPeers": [{"name": "a", "peerIP": "192.0.2.1", "asNumber": 65000}] * 2}, ('bgpPeers: two of them have the name "a"',)),
+    ("a peer's AS as a float", {"bgpPeers": [{"name": "a", "peerIP": "192.0.2.1", "asNumber": 1.5}]}, ("/bgpPeers/0/asNumber", "got number, want integer or string")),
+    ("a peer's spec in a spec", {"bgpPeers": [{"name": "a", "spec": {"peerIP": "192.0.2.1"}}]}, ("'spec' not allowed",)),
+    ("a password in the values", {"bgpPeers": [{"name": "a", "peerIP": "192.0.2.1", "asNumber": 1, "password": "x"}]}, ("/bgpPeers/0/password", "got string, want object")),
+    ("a number as text", {"controller": {"replicas": "two"}}, ("/controller/replicas", "got string, want integer")),
+    ("no replica", {"controller": {"replicas": 0}}, ("/controller/replicas", "minimum: got 0, want 1")),
+    ("a truth as text", {"cleanup": {"enabled": "yes please"}}, ("/cleanup/enabled", "got string, want boolean")),
+    ("a port out of range", {"node": {"agent": {"healthPort": 70000}}}, ("/node/agent/healthPort", "maximum: got 70,000, want 65,535")),
+    ("one port for two containers", {"node": {"agent": {"healthPort": 9178}}}, ("node.agent.healthPort and node.speaker.healthPort are both 9178",)),
+    ("a part of more than all in words", {"node": {"maxUnavailable": "a tenth"}}, ("/node/maxUnavailable", "does not match pattern")),
+    ("a folder that is relative", {"cniConfDir": "etc/cni/net.d"}, ("/cniConfDir", "does not match pattern")),
+    ("the root as a folder", {"cniBinDir": "/"}, ("/cniBinDir", "does not match pattern")),
+    ("a folder that climbs", {"cniBinDir": "/opt/../etc"}, ("cniBinDir: /opt/../etc", "'..'")),
+    ("a URL for a host", {"kubernetesServiceHost": "https://10.0.0.1:6443"}, ("/kubernetesServiceHost", "does not match pattern")),
+    ("a digest cut short", {"image": {"digest": "sha256:0f0f"}}, ("/image/digest", "does not match pattern")),
+    ("a log format that there is not", {"logFormat": "text"}, ("/logFormat", "value must be one of 'console', 'json'")),
+    ("a pull policy in small letters", {"image": {"pullPolicy": "never"}}, ("/image/pullPolicy", "value must be one of")),
+    ("BGP settings that there are not", {"bgpConfiguration": {"as": 65000}}, ("/bgpConfiguration", "'as' not allowed")),
+    ("a hold time as a number", {"bgpConfiguration": {"timers": {"holdTime": 90}}}, ("/bgpConfiguration/timers/holdTime", "got number, want string")),
+    ("tolerations as an object", {"node": {"tolerations": {"operator": "Exists"}}}, ("/node/tolerations", "got object, want array")),
+]  # fmt: skip
