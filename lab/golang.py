@@ -65,11 +65,14 @@ def locked(*targets: Path) -> Iterator[None]:
         yield
 
 
-def ask_go(folder: Path, *arguments: str) -> str:
+def ask_go(folder: Path, *arguments: str, architecture: str = "") -> str:
     """Run ``go`` in a module's folder, without cgo and without fetching another Go; what it printed."""
-    environment = {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    target = {"GOARCH": architecture} if architecture else {}
+    settings = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOTOOLCHAIN": "local", "GOWORK": "off"}
     command = [str(go()), *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env={**os.environ, **settings, **target}, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise ToolError(f"go {' '.join(arguments)} failed:\n{done.stderr[-4000:]}")
     return done.stdout
@@ -82,11 +85,13 @@ def build(
     require: Sequence[str],
     replace: Sequence[str] = (),
     stamps: Sequence[str] = (),
+    architecture: str = "",
 ) -> None:
     """Build main packages in one run of the compiler, which shares what they have in common.
 
     ``require`` are modules as ``PATH VERSION``, ``replace`` lines as in go.mod, ``stamps`` are ``VARIABLE=VALUE`` that
-    the linker sets. Each program appears under ``into`` by rename, named after its package.
+    the linker sets, ``architecture`` is Go's word for one that is not this machine's. Each program appears under ``into``
+    by rename, named after its package.
     """
     into.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=into) as scratch:
@@ -103,6 +108,6 @@ def build(
         (folder / "tools.go").write_text(f"//go:build tools\n\npackage tools\n\n{imports}\n")
         ask_go(folder, "mod", "tidy")
         flags = " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
-        ask_go(folder, "build", "-trimpath", "-ldflags", flags, "-o", f"{built}/", *packages)
+        ask_go(folder, "build", "-trimpath", "-ldflags", flags, "-o", f"{built}/", *packages, architecture=architecture)
         for program in built.iterdir():
             program.rename(into / program.name)

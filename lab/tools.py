@@ -67,9 +67,9 @@ def helm(version: str = HELM) -> Path:
     return target
 
 
-def cni_plugins(version: str = CNI_PLUGINS) -> Path:
-    """The folder of the CNI project's plugins, static programs."""
-    folder = cache() / "cni-plugins" / version
+def cni_plugins(version: str = CNI_PLUGINS, *, architecture: str = "") -> Path:
+    """The folder of the CNI project's plugins, static programs; for this machine, or another architecture of Go's."""
+    folder = cache() / "cni-plugins" / "-".join(filter(None, (version, architecture)))
     module = "github.com/containernetworking/plugins"
     packages = {folder / name: f"{module}/plugins/{kind}/{name}" for kind, names in _PLUGINS.items() for name in names}
     _made(
@@ -79,6 +79,7 @@ def cni_plugins(version: str = CNI_PLUGINS) -> Path:
             folder,
             require=(f"{module} {version}",),
             stamps=(f"{module}/pkg/utils/buildversion.BuildVersion={version}",),
+            architecture=architecture,
         ),
     )
     return folder
