@@ -17,12 +17,12 @@ import structlog
 
 from towpath.bgp.nodes import log_severity
 from towpath.controller.health import Health
+from towpath.controller.kube.events import Events, Subject
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node import forwarding
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bridge import Bridge
-from towpath.controller.node.events import EventFilter, event
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
@@ -74,8 +74,7 @@ class AgentProcess:
             log.warning("secrets.not_kept", file=str(settings.secrets), remedy="put the run dir on tmpfs")
         self._passwords = Passwords(source.api, namespace=settings.source.secret_namespace, file=tmpfs)
         self._writer = StatusWriter(source.api, node=settings.node, alone=settings.source.folder is not None)
-        self._events = EventFilter()
-        self._notices: asyncio.Queue[Notice] = asyncio.Queue(maxsize=100)
+        self._events = Events(source.api, component="towpath-agent", host=settings.node)
         self._node_loop = LevelLoop(self._step)
         self._secret_loop = LevelLoop(self._read_secrets, pace=Pace(debounce=0.2, backoff=1.0))
         self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
@@ -129,7 +128,7 @@ class AgentProcess:
             for loop in (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop):
                 tasks.create_task(loop.run())
             tasks.create_task(self._keep_time())
-            tasks.create_task(self._write_events())
+            tasks.create_task(self._events.run())
 
     def _load(self) -> Cluster | None:
         try:
@@ -240,19 +239,11 @@ class AgentProcess:
                 self._changed()
 
     def _noticed(self, notice: Notice) -> None:
-        if self._events.passes(notice.reason.value, notice.message, now=asyncio.get_running_loop().time()):
+        node = self._settings.node
+        # as the kubelet's, which has no uid either before it has seen its Node
+        subject = Subject("Node", node, self._node.uid or node, api_version="v1")
+        if self._events.emit(subject, reason=notice.reason.value, message=notice.message):
             log.warning("node.notice", reason=notice.reason.value, message=notice.message, session=notice.session)
-            with contextlib.suppress(asyncio.QueueFull):
-                self._notices.put_nowait(notice)
-
-    async def _write_events(self) -> None:
-        while True:
-            notice = await self._notices.get()
-            body = event(self._settings.node, uid=self._node.uid, reason=notice.reason.value, note=notice.message)
-            try:
-                await self._source.api.create("Event", body, namespace="default")
-            except ApiError as error:
-                log.info("event.not_written", reason=notice.reason.value, error=str(error))
 
     def _dead(self) -> str | None:
         began = self._step_began

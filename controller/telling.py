@@ -1,20 +1,24 @@
 """What people are told by the controller: conditions on the objects that users write, and an event for each refusal."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
 from towpath.controller.conditions import Key, Wanted, conditions
 from towpath.controller.kindstore import Problem
 from towpath.controller.kube.conditions import set_conditions
-from towpath.controller.node.events import EventFilter
+from towpath.controller.kube.events import Events, Subject
 from towpath.controller.ports import ApiError, InvalidObjectError, NotFoundError
+from towpath.controller.store import FIELDS
 from towpath.controller.writes import Writer
 from towpath.model.cluster import Cluster
 from towpath.model.reason import Refusal, Why
 
 log = structlog.get_logger(__name__)
+REMIND_AFTER = 1800.0
+"""Seconds after which an event is counted again while its cause lasts: the API server forgets it after an hour."""
 
 
 class Telling:
@@ -22,15 +26,16 @@ class Telling:
 
     def __init__(self, writer: Writer, *, identity: str, clock: Callable[[], float]) -> None:
         self._writer = writer
-        self._identity = identity
         self._clock = clock
         self._conditions: dict[Key, Wanted] = {}
         """What was written, or found, last."""
-        self._events = EventFilter()
+        self._events = Events(_WhileLeading(writer), component="towpath-controller", host=identity, clock=clock)
+        self._said: dict[Refusal, float] = {}
+        """When an event was last asked for, of each refusal that lasts."""
 
     def forget(self) -> None:
         """Another one may have written since: everything is looked at again."""
-        self._conditions = {}
+        self._conditions, self._said = {}, {}
 
     async def tell(self, cluster: Cluster, refusals: Iterable[Refusal], *, problems: Iterable[Problem]) -> bool:
         """Conditions on the objects that users write, and an event for each refusal; whether all conditions are there."""
@@ -44,7 +49,8 @@ class Telling:
         self._conditions = {key: one for key, one in self._conditions.items() if key in wanted}
         todo = [(key, one) for key, one in wanted.items() if self._conditions.get(key) != one]
         done = await self._writer.all(*(self._set_conditions(key, one) for key, one in todo))
-        await self._writer.all(*(self._emit(cluster, refusal) for refusal in sorted(set(found))))
+        self._emit(cluster, set(found), {(one.kind, one.name): one.uid for one in named})
+        await self._events.flush()
         return done
 
     async def _set_conditions(self, key: Key, wanted: Wanted) -> bool:
@@ -67,42 +73,49 @@ class Telling:
         self._conditions[key] = wanted
         return True
 
-    async def _emit(self, cluster: Cluster, refusal: Refusal) -> bool:
-        """An event, if the limits let it pass; one that cannot be written is not worth another try."""
-        about, note = refusal.object, f"{refusal.object.field} {refusal.message}".strip()
-        if not self._events.passes(refusal.reason, f"{about} {note}", now=self._clock()):
-            return True
-        log.warning("object.refused", object=str(about), reason=refusal.reason, message=refusal.message)
-        node = cluster.nodes.get(about.name) if about.kind in ("Node", "NodeStatus") else None
-        moment = datetime.now(UTC)
-        stamp = _rfc3339(moment)
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{about.name}.{moment.timestamp():.6f}", "namespace": "default"},
-            "involvedObject": {
-                "apiVersion": "v1" if node else "towpath.io/v1alpha1",
-                "kind": "Node" if node else about.kind,
-                "name": about.name,
-                "uid": node.meta.uid if node else "",
-            },
-            "reason": str(refusal.reason),
-            "message": note[:1024],
-            "type": "Warning",
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
-            "source": {"component": "towpath-controller"},
-            "reportingComponent": "towpath.io/controller",
-            "reportingInstance": self._identity,
-        }
-        try:
-            await self._writer.write(
-                "event", about.name, lambda: self._writer.api.create("Event", body, namespace="default")
-            )
-        except ApiError as error:
-            log.debug("event.failed", object=str(about), error=str(error))
-        return True
+    def _emit(self, cluster: Cluster, refusals: set[Refusal], uids: Mapping[Key, str]) -> None:
+        """An event for each refusal that is new, or was told long ago. ``uids``: of objects that are not in force."""
+        now = self._clock()
+        self._said = {refusal: at for refusal, at in self._said.items() if refusal in refusals}
+        for refusal in sorted(refusals):
+            if now < self._said.get(refusal, -REMIND_AFTER) + REMIND_AFTER:
+                continue
+            self._said[refusal] = now
+            about, note = refusal.object, f"{refusal.object.field} {refusal.message}".strip()
+            if self._events.emit(_subject(cluster, about, uids), reason=refusal.reason, message=note):
+                log.warning("object.refused", object=str(about), reason=refusal.reason, message=refusal.message)
+
+
+class _WhileLeading:
+    """Events are writes too: none is sent by a process that does not lead."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def create(self, kind: str, body: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Create, if we lead."""
+        api, name = self._writer.api, str(body["metadata"]["name"])
+        made: dict[str, Any] = await self._writer.write(
+            "event", name, lambda: api.create(kind, body, namespace=namespace)
+        )
+        return made
+
+    async def patch(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
+        """Merge-patch, if we lead."""
+        api = self._writer.api
+        made: dict[str, Any] = await self._writer.write(
+            "event", name, lambda: api.patch(kind, name, patch, namespace=namespace)
+        )
+        return made
+
+
+def _subject(cluster: Cluster, about: Why, uids: Mapping[Key, str]) -> Subject:
+    """What an event is about: the object with its uid, a Node for what its agent reports."""
+    if about.kind in ("Node", "NodeStatus"):
+        node = cluster.nodes.get(about.name)
+        return Subject("Node", about.name, node.meta.uid if node else "", api_version="v1")
+    found = getattr(cluster, FIELDS[about.kind], {}).get(about.name) if about.kind in FIELDS else None
+    return Subject(about.kind, about.name, uids.get((about.kind, about.name)) or (found.meta.uid if found else ""))
 
 
 def _rfc3339(moment: datetime) -> str:

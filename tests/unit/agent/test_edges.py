@@ -5,7 +5,6 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import structlog
 from towpath.controller import logging as ours
 from towpath.controller.cli import agent_settings, main, parser
 from towpath.controller.health import Health, ask
-from towpath.controller.node.events import EventFilter, event
 from towpath.controller.settings import CannotRunError
 from towpath.model.secret import Secret
 
@@ -66,23 +64,6 @@ def test_messages_of_libraries_are_events(lines: io.StringIO) -> None:
     logging.getLogger("aiohttp").warning("slow %s", "thing")
     found = json.loads(lines.getvalue())
     assert (found["event"], found["logger"], found["message"]) == ("library.message", "aiohttp", "slow thing")
-
-
-def test_the_same_event_is_written_once_in_five_minutes() -> None:
-    """Repeats are silent, others pass until the burst is used up."""
-    one = EventFilter()
-    assert one.passes("MaxPrefix", "peer tor", now=1000)
-    assert not one.passes("MaxPrefix", "peer tor", now=1299)
-    assert one.passes("MaxPrefix", "peer tor", now=1301)
-    assert sum(one.passes("MaxPrefix", f"peer {n}", now=1302) for n in range(100)) < 21
-
-
-def test_an_event_concerns_the_node() -> None:
-    """An event has the shape that the API wants, and its note has an end."""
-    made = event("a", uid="u", reason="OriginInvalid", note="x" * 2000, now=lambda: datetime(2026, 1, 2, tzinfo=UTC))
-    assert made["involvedObject"] == {"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "u"}
-    assert made["firstTimestamp"] == "2026-01-02T00:00:00Z"
-    assert len(made["message"]) == 1024
 
 
 def test_not_ready_is_not_dead() -> None:

@@ -173,7 +173,12 @@ def test_a_full_pool_says_so(world):
     assert condition(world, "IPPool", "small", "Accepted")["status"] == "True"
     available = condition(world, "IPPool", "small", "Available")
     assert (available["status"], available["reason"]) == ("False", "PoolExhausted")
-    assert [event["reason"] for event in world.items("Event").values()] == ["PoolExhausted"]
+    (event,) = world.items("Event").values()
+    assert event["reason"] == "PoolExhausted"
+    # without the uid kubectl describe would not show it
+    pool = world.items("IPPool")["small"]["metadata"]
+    assert (event["involvedObject"]["name"], event["involvedObject"]["uid"]) == ("small", pool["uid"])
+    assert event["count"] == 1
 
 
 def test_a_conflict_changes_nothing_and_is_tried_again(world):

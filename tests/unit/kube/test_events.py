@@ -3,7 +3,7 @@
 from towpath.controller.kube.events import EventLimits, Events, Subject
 from towpath.lab.fake_api import FakeApi, Fault
 
-TOR = Subject("BGPPeer", "tor")
+TOR = Subject("BGPPeer", "tor", "u")
 
 
 class Clock:
@@ -19,13 +19,13 @@ async def _items(api):
 
 
 async def test_the_same_words_are_one_event():
-    """Repeated within a minute it is written once; after that its count grows."""
+    """Repeated within a minute it is written once, and is no news; after that its count grows."""
     clock, api = Clock(), FakeApi()
     events = Events(api, component="towpath-controller", clock=clock)
-    for _ in range(5):
-        events.emit(TOR, reason="Lost", message="gone")
+    assert events.emit(TOR, reason="Lost", message="gone")
+    assert not any(events.emit(TOR, reason="Lost", message="gone") for _ in range(4))
     await events.flush()
-    events.emit(TOR, reason="Lost", message="gone")
+    assert not events.emit(TOR, reason="Lost", message="gone")
     await events.flush()
     (item,) = await _items(api)
     assert item["count"] == 5
@@ -33,13 +33,61 @@ async def test_the_same_words_are_one_event():
     await events.flush()
     (item,) = await _items(api)
     assert item["count"] == 6
-    assert item["involvedObject"]["name"] == "tor"
+    assert item["involvedObject"] == {
+        "apiVersion": "towpath.io/v1alpha1",
+        "kind": "BGPPeer",
+        "name": "tor",
+        "uid": "u",
+    }
+    clock.now = 122.0
+    assert events.emit(TOR, reason="Lost", message="gone")
+
+
+async def test_an_event_that_the_server_forgot_is_written_anew():
+    """The count goes on in a new Event."""
+    clock, api = Clock(), FakeApi()
+    events = Events(api, component="c", clock=clock)
+    events.emit(TOR, reason="Lost", message="gone")
+    await events.flush()
+    (item,) = await _items(api)
+    await api.delete("Event", item["metadata"]["name"], namespace="default")
+    clock.now = 61.0
+    events.emit(TOR, reason="Lost", message="gone")
+    await events.flush()
+    assert [item["count"] for item in await _items(api)] == [1]
+
+
+async def test_words_have_an_end():
+    """A message of any length and an object with the longest name make an Event that the API takes."""
+    api = FakeApi()
+    events = Events(api, component="c")
+    events.emit(Subject("BGPPeer", "x" * 253), reason="Lost", message="y" * 5000)
+    await events.flush()
+    (item,) = await _items(api)
+    assert len(item["message"]) == 1024
+    assert len(item["metadata"]["name"]) <= 253
+
+
+async def test_one_object_does_not_use_up_what_others_have():
+    """A flood with one reason about one object leaves room for the next object, and for another reason."""
+    clock, api = Clock(), FakeApi()
+    events = Events(api, component="c", clock=clock)
+    news = [events.emit(TOR, reason="Lost", message=f"{index}") for index in range(100)]
+    assert news == [True] * 10 + [False] * 90
+    assert events.emit(TOR, reason="Found", message="here")
+    assert events.emit(Subject("BGPPeer", "other"), reason="Lost", message="gone")
+    assert events.dropped == 90
+    await events.flush()
+    assert len(await _items(api)) == 12
+    clock.now = 60.0
+    assert events.emit(TOR, reason="Lost", message="100")
 
 
 async def test_a_flood_is_limited():
     """Of many different ones a burst is written, then one at a time; what is beyond all memory is counted."""
     clock, api = Clock(), FakeApi()
-    events = Events(api, component="c", clock=clock, limits=EventLimits(burst=3, refill=10.0, remembered=20))
+    limits = EventLimits(burst=3, refill=10.0, burst_each=100, remembered=20)
+    events = Events(api, component="c", clock=clock, limits=limits)
     for index in range(100):
         events.emit(TOR, reason="Lost", message=f"{index}")
     await events.flush()
