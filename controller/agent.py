@@ -9,7 +9,7 @@ import fcntl
 import gc
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
+from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.secrets import Passwords, file_on_tmpfs, references
 from towpath.controller.settings import AgentSettings, CannotRunError
 from towpath.controller.snapshot import SnapshotError, SnapshotFile
@@ -72,11 +73,14 @@ class AgentProcess:
         tmpfs = file_on_tmpfs(settings.secrets)
         if tmpfs is None:
             log.warning("secrets.not_kept", file=str(settings.secrets), remedy="put the run dir on tmpfs")
-        self._passwords = Passwords(source.api, namespace=settings.source.secret_namespace, file=tmpfs)
+        self._secret_loop = LevelLoop(self._read_secrets, pace=Pace(debounce=0.2, backoff=1.0))
+        self._watched = WatchedSecrets(changed=self._secret_loop.dirty)
+        self._passwords = Passwords(
+            source.api, namespace=settings.source.secret_namespace, file=tmpfs, watched=self._watched
+        )
         self._writer = StatusWriter(source.api, node=settings.node, alone=settings.source.folder is not None)
         self._events = Events(source.api, component="towpath-agent", host=settings.node)
         self._node_loop = LevelLoop(self._step)
-        self._secret_loop = LevelLoop(self._read_secrets, pace=Pace(debounce=0.2, backoff=1.0))
         self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
         self._snapshot_loop = LevelLoop(self._save, pace=Pace(debounce=1.0, backoff=5.0))
         self._bridge = Bridge(
@@ -90,6 +94,8 @@ class AgentProcess:
         self._pods: CNIPods | None = None
         self._named: frozenset[SecretKey] | None = None
         """The passwords that the objects name; None before there was a picture: then none is forgotten."""
+        self._secrets_read = False
+        """Somebody was asked for the passwords in this process: before that no report can say which are missing."""
         self._pictured: Cluster | None = None
         """The last picture from the API that was acted on: what the disk is to have."""
         self._warned: frozenset[tuple[Reason, Why]] = frozenset()
@@ -124,7 +130,9 @@ class AgentProcess:
             await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
         async with asyncio.TaskGroup() as tasks:
             for follow in self._source.followers:
-                tasks.create_task(_forever(follow))
+                tasks.create_task(_follow(follow()))
+            if self._source.follow_secrets is not None:
+                tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
             for loop in (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop):
                 tasks.create_task(loop.run())
             tasks.create_task(self._keep_time())
@@ -184,7 +192,8 @@ class AgentProcess:
             return True
         before = (self._passwords.held, self._passwords.missing)
         answered = await self._passwords.refresh(self._named)
-        if before != (self._passwords.held, self._passwords.missing):
+        first, self._secrets_read = not self._secrets_read, True
+        if first or before != (self._passwords.held, self._passwords.missing):
             self._node_loop.dirty()
         return answered
 
@@ -200,8 +209,8 @@ class AgentProcess:
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = self._node.status(before=self._writer.written, now=stamp)
         self._unready_because = unready(status)
-        if status is None or not live:
-            return True  # nobody is there to read it
+        if status is None or not live or not self._secrets_read:
+            return True  # nobody is there to read it, or what is missing is not known yet
         found = self._bridge.found(self._source.store.cluster())
         try:
             wait = await self._writer.offer(status, found, now=now, watched=self._node.inactive_in_use(status))
@@ -254,8 +263,8 @@ class AgentProcess:
         return self._unready_because
 
 
-async def _forever(follow: Callable[[], Awaitable[None]]) -> None:
-    await follow()
+async def _follow(follower: Awaitable[None]) -> None:
+    await follower
 
 
 def unready(status: NodeStatusStatus | None) -> str | None:

@@ -31,6 +31,15 @@ class Problem(Struct, frozen=True, order=True):
     generation: int = 0
 
 
+class Seen(Struct, frozen=True):
+    """What an object said: a value, or what is wrong with it. Neither: the same as the last time."""
+
+    identity: tuple[str, str]
+    """uid and resourceVersion."""
+    value: Value | None = None
+    problem: Problem | None = None
+
+
 class KindStore:
     """One kind. Every feeding method returns whether something changed that a reader would care for."""
 
@@ -46,6 +55,8 @@ class KindStore:
         self.listed_once = False
         self.missing = False
         """The API server does not know the kind."""
+        self.forbidden = ""
+        """What the API server said when it did not let us list or watch the kind."""
         self.version = 0
 
     def seed(self, values: Iterable[Value]) -> None:
@@ -64,22 +75,45 @@ class KindStore:
         if self.missing:
             text = "the API server does not serve this kind; what was read last stays in force"
             found.append(Problem(self.kind, "", Reason.KIND_MISSING, text))
+        if self.forbidden:
+            text = f"{self.forbidden}; what was read last stays in force"
+            found.append(Problem(self.kind, "", Reason.FORBIDDEN, text))
         if self.breaker and self.breaker.held:
             text = f"{len(self.breaker.held)} objects vanished at once and stay in force until a second listing agrees"
             found.append(Problem(self.kind, "", Reason.MASS_WITHDRAW, text))
         return found
 
-    def listed(self, objects: Iterable[Mapping[str, Any]], *, version: str) -> bool:
-        """A complete listing. Returns whether something changed."""
+    def read(self, body: Mapping[str, Any]) -> Seen:
+        """What an object says; nothing is changed by that."""
+        metadata = body["metadata"]
+        name = str(metadata["name"])
+        identity = (str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
+        if identity[1] and self._seen.get(name) == identity:
+            return Seen(identity)
+        try:
+            return Seen(identity, value=self._decode(self.kind, body))
+        except InvalidSpecError as error:
+            problem = Problem(
+                kind=self.kind,
+                name=name,
+                reason=Reason.INVALID_SPEC,
+                message=error.message,
+                field=error.where.field,
+                uid=identity[0],
+                generation=int(metadata.get("generation", 0)),
+            )
+            return Seen(identity, problem=problem)
+
+    def listed(self, found: Mapping[str, Seen], *, version: str) -> bool:
+        """A complete listing, by name. Returns whether something changed."""
         before = self._summary()
-        bodies = {str(body["metadata"]["name"]): body for body in objects}
         if self.breaker:
-            self.breaker.listed(bodies.keys(), now=self._clock())
-        changed = [self._take(name, body) for name, body in bodies.items()]
-        for name in self._seen.keys() - bodies.keys():
+            self.breaker.listed(found.keys(), now=self._clock())
+        changed = [self._take(name, seen) for name, seen in found.items()]
+        for name in self._seen.keys() - found.keys():
             self._drop(name)
         self._good = {name: value for name, value in self._good.items() if name in self._seen or self._recalls(name)}
-        self.listed_once, self.missing = True, False
+        self.listed_once, self.missing, self.forbidden = True, False, ""
         self.version = number(version)
         return any(changed) or self._summary() != before
 
@@ -89,7 +123,7 @@ class KindStore:
         before = self._standing(name)
         if self.breaker:
             self.breaker.added(name)
-        changed = self._take(name, body)
+        changed = self._take(name, self.read(body))
         self.version = max(self.version, number(body["metadata"].get("resourceVersion", "")))
         return changed or self._standing(name) != before
 
@@ -109,6 +143,11 @@ class KindStore:
             self.breaker.doubt(now=self._clock())
         return self._summary() != before
 
+    def refused(self, message: str) -> bool:
+        """The API server does not let us list or watch the kind (empty: it does again)."""
+        before, self.forbidden = self.forbidden, message
+        return message != before
+
     def _standing(self, name: str) -> tuple[object, ...]:
         """What a change of one object may change for a reader, beside its value."""
         counts = name in (self.breaker or self._seen)
@@ -116,35 +155,24 @@ class KindStore:
 
     def _summary(self) -> tuple[object, ...]:
         names = self.breaker.in_force if self.breaker else frozenset(self._seen)
-        return names, dict(self.rejected), self.missing, self.listed_once
+        return names, dict(self.rejected), self.missing, self.forbidden, self.listed_once
 
-    def _take(self, name: str, body: Mapping[str, Any]) -> bool:
-        """Decode one object; True if its good version now reads differently."""
-        metadata = body["metadata"]
-        identity = (str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
-        if identity[1] and self._seen.get(name) == identity:
+    def _take(self, name: str, seen: Seen) -> bool:
+        """Keep what an object says; True if its good version now reads differently."""
+        if seen.value is None and seen.problem is None:
             return False
-        self._seen[name] = identity
+        self._seen[name] = seen.identity
         before = self._good.get(name)
-        try:
-            value = self._decode(self.kind, body)
-        except InvalidSpecError as error:
-            self.rejected[name] = Problem(
-                kind=self.kind,
-                name=name,
-                reason=Reason.INVALID_SPEC,
-                message=error.message,
-                field=error.where.field,
-                uid=identity[0],
-                generation=int(metadata.get("generation", 0)),
-            )
-            if before is not None and identity[0] and before.meta.uid != identity[0]:
+        if seen.problem is not None:
+            self.rejected[name] = seen.problem
+            if before is not None and seen.identity[0] and before.meta.uid != seen.identity[0]:
                 del self._good[name]  # another object of the same name: nothing of it was ever good
                 return True
             return False
+        assert seen.value is not None
         self.rejected.pop(name, None)
-        self._good[name] = value
-        return before is None or _without_version(before) != _without_version(value)
+        self._good[name] = seen.value
+        return before is None or _without_version(before) != _without_version(seen.value)
 
     def _drop(self, name: str) -> None:
         self._seen.pop(name, None)

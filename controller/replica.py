@@ -23,7 +23,7 @@ from towpath.model.reason import Reason
 log = structlog.get_logger()
 LEASE = "towpath-controller"
 SILENT_AFTER = 300.0
-"""Seconds without any answer of the API server after which a replica counts as dead."""
+"""Seconds without any answer of the API server, be it a refusal, after which a replica counts as dead."""
 
 
 def main(settings: ControllerSettings) -> int:
@@ -63,7 +63,7 @@ async def _run(settings: ControllerSettings) -> None:
 
         definitions = Definitions(api) if settings.manage_crds else None
         health = Health(
-            dead=lambda: "the API server does not answer" if store.unreachable_for() > SILENT_AFTER else None,
+            dead=lambda: "the API server does not answer" if store.unanswered_for() > SILENT_AFTER else None,
             unready=lambda: None if store.complete else _incomplete(store, definitions),
         )
         if settings.health_port is not None:
@@ -90,6 +90,9 @@ async def _bring(definitions: Definitions) -> None:
 
 def _incomplete(store: Store, definitions: Definitions | None) -> str:
     """What is waited for at start."""
+    refused = next((one.message for one in store.problems() if one.reason is Reason.FORBIDDEN), None)
+    if refused is not None:
+        return refused
     missing = sorted(one.kind for one in store.problems() if one.reason is Reason.KIND_MISSING)
     if not missing:
         return "the cluster is not listed yet"

@@ -1,7 +1,8 @@
-"""Passwords of the sessions: read by name from one namespace, kept through anything that only hides them from us.
+"""Passwords of the sessions: from one namespace, followed by a watch, kept through anything that only hides them from us.
 
 What was read once is held: an API server that does not answer changes nothing, and a Secret that was deleted stays
 usable for the session that is up with it. The held ones survive a restart in a 0600 file, on tmpfs or not at all.
+A watch makes a change known at once; where there is none (not allowed, not open) each Secret is asked for by its name.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from towpath.controller.ports import Api, ApiError, ForbiddenError, NotFoundError
+from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.snapshot import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
@@ -35,10 +37,13 @@ class _Held(Struct, frozen=True):
 class Passwords:
     """The passwords that this node holds, and why some that are named are not to be had."""
 
-    def __init__(self, api: Api | None, *, namespace: str, file: Path | None) -> None:
+    def __init__(
+        self, api: Api | None, *, namespace: str, file: Path | None, watched: WatchedSecrets | None = None
+    ) -> None:
         self._api = api
         self._namespace = namespace
         self._file = file
+        self._watched = watched
         self.held: dict[SecretKey, Secret] = {}
         self.missing: dict[SecretKey, str] = {}
         """A sentence for each one that is named and is not there (any more)."""
@@ -57,12 +62,14 @@ class Passwords:
         """Read all that are wanted, forget the others; returns whether all could be asked for. Never raises."""
         keys = sorted(set(wanted), key=lambda key: (key.name, key.key))
         held, missing, answered = {}, {}, True
-        objects: dict[str, dict[str, Any] | str | None] = {}
+        if self._watched is not None:
+            self._watched.name(frozenset(key.name for key in keys))
+        objects: dict[str, Mapping[str, Any] | str | None] = {}
         for key in keys:
             if key.name not in objects:
                 objects[key.name] = await self._read(key.name)
             found = objects[key.name]
-            if isinstance(found, dict):
+            if isinstance(found, Mapping):
                 value = _value(found, key.key)
                 if isinstance(value, Secret):
                     held[key] = value
@@ -86,19 +93,27 @@ class Passwords:
         """Passwords to run sessions with: those that exist, and vanished ones that a session still runs with."""
         return {key: value for key, value in self.held.items() if key not in self.missing or in_use(key)}
 
-    async def _read(self, name: str) -> dict[str, Any] | str | None:
+    async def _read(self, name: str) -> Mapping[str, Any] | str | None:
         """The Secret, a sentence that says why there is none, or None where nobody could be asked."""
-        if self._api is None:
+        known = self._watched.get(name) if self._watched is not None else None
+        found: Mapping[str, Any] | None
+        if known is not None:
+            found = known.body
+        elif self._api is None:
             return None
-        try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                return await self._api.get("Secret", name, namespace=self._namespace)
-        except NotFoundError:
-            return f"Secret {name} does not exist in namespace {self._namespace}"
-        except ForbiddenError:
-            return f"Secret {name} may not be read: RBAC of namespace {self._namespace} does not allow it"
-        except (ApiError, TimeoutError):
-            return None
+        else:
+            try:
+                async with asyncio.timeout(ANSWER_WITHIN):
+                    found = await self._api.get("Secret", name, namespace=self._namespace)
+            except NotFoundError:
+                found = None
+            except ForbiddenError:
+                return f"Secret {name} may not be read: RBAC of namespace {self._namespace} does not allow it"
+            except (ApiError, TimeoutError):
+                return None
+            if self._watched is not None:
+                self._watched.asked(name, found)
+        return f"Secret {name} does not exist in namespace {self._namespace}" if found is None else found
 
     def _remember(self) -> None:
         if self._file is None:

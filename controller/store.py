@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from towpath.controller.kindstore import Decode, KindStore, Problem, Value, number
+from towpath.controller.kindstore import Decode, KindStore, Problem, Seen, Value, number
 from towpath.model.cluster import Cluster, Node
 from towpath.model.decode import decode, decode_node
 from towpath.model.overlap import pools_in_force
@@ -86,7 +86,8 @@ class Store:
         self._stale = set(kinds)
         self._connected: set[str] = set()
         self.last_contact = clock()
-        """When the API server last answered; the start of this process at first."""
+        """When a watch was last open; the start of this process at first."""
+        self._last_answer = clock()
         self.went_back = False
         """A listing had an older resourceVersion than one before: the API server's store was restored from a backup."""
 
@@ -131,17 +132,30 @@ class Store:
         """Seconds without any answer of the API server; 0 while a watch is open."""
         return 0.0 if self._connected else self._clock() - self.last_contact
 
+    def unanswered_for(self) -> float:
+        """Seconds without any answer of the API server, be it a refusal; 0 while a watch is open."""
+        return 0.0 if self._connected else self._clock() - max(self._last_answer, self.last_contact)
+
     def seed(self, cluster: Cluster) -> None:
         """Remember the good versions of an earlier life: in force for objects that exist and are bad by now."""
         for kind, one in self._kinds.items():
             one.seed(getattr(cluster, FIELDS[kind]).values())
 
+    def listing(self, kind: str) -> "Listing":
+        """Take in a listing page by page; nothing counts before it is complete."""
+        return Listing(self._kinds[kind], self._listed)
+
     def listed(self, kind: str, objects: Iterable[Mapping[str, Any]], *, version: str = "") -> None:
-        """A complete listing of a kind."""
+        """A complete listing of a kind in one piece."""
+        listing = self.listing(kind)
+        listing.page(objects)
+        listing.done(version=version)
+
+    def _listed(self, kind: str, found: Mapping[str, Seen], version: str) -> None:
         one, was_complete = self._kinds[kind], self.complete
         if one.version and number(version) < one.version:
             self.went_back = True
-        self._note(kind, changed=one.listed(objects, version=version) or self.complete != was_complete)
+        self._note(kind, changed=one.listed(found, version=version) or self.complete != was_complete)
 
     def upserted(self, kind: str, body: Mapping[str, Any]) -> None:
         """An object was added or changed."""
@@ -154,6 +168,15 @@ class Store:
     def kind_missing(self, kind: str) -> None:
         """The API server does not know the kind: what there was stays in force."""
         self._note(kind, changed=self._kinds[kind].gone())
+
+    def refused(self, kind: str, message: str) -> None:
+        """The API server does not let us list or watch the kind: what there was stays in force. Empty: it does again."""
+        if self._kinds[kind].refused(message):
+            self._tell()
+
+    def answered(self) -> None:
+        """The API server gave an answer, whatever it was."""
+        self._last_answer = self._clock()
 
     def report(self, source: str, problems: Iterable[Problem]) -> None:
         """Problems of something else that feeds this store (files that cannot be read), replacing those before."""
@@ -173,6 +196,7 @@ class Store:
         if connected:
             self._connected.add(kind)
             self.last_contact = self._clock()
+            self.refused(kind, "")
         elif kind in self._connected:
             self._connected.discard(kind)
             self.last_contact = self._clock()
@@ -185,6 +209,24 @@ class Store:
     def _tell(self) -> None:
         for callback in self._listeners:
             callback()
+
+
+class Listing:
+    """A listing on its way: of each page only what its objects mean is kept, so that memory is bounded by one page."""
+
+    def __init__(self, kind: KindStore, done: Callable[[str, Mapping[str, Seen], str], None]) -> None:
+        self._kind = kind
+        self._done = done
+        self._found: dict[str, Seen] = {}
+
+    def page(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Some of the objects."""
+        for body in objects:
+            self._found[str(body["metadata"]["name"])] = self._kind.read(body)
+
+    def done(self, *, version: str) -> None:
+        """That was all, as of ``version``."""
+        self._done(self._kind.kind, self._found, version)
 
 
 def _overlap(cluster: Cluster, name: str, winner: str) -> Problem:

@@ -27,6 +27,7 @@ class Reason(enum.StrEnum):
     NO_POOL = "NoPool"
     MASS_WITHDRAW = "MassWithdraw"
     KIND_MISSING = "KindMissing"
+    FORBIDDEN = "Forbidden"
     UNREADABLE = "Unreadable"
     # sessions that are in the plan and not run
     SECRET_MISSING = "SecretMissing"  # noqa: S105  # the name of a reason, not a secret

@@ -1,7 +1,11 @@
 """Requests to a Kubernetes API server: plain JSON in and out, every one with a deadline.
 
-A connection whose other end has vanished is noticed by TCP keepalive within ``dead_after`` seconds; a watch that also
-misses the server's bookmarks (one a minute) for ``watch_silence`` seconds ends as well, whatever proxy keeps it open.
+How long an other end that has vanished goes unnoticed, by what vanished:
+
+- the server, or the way to it or from it: ``ask_after`` plus ``connect`` seconds. A watch that was silent for so long asks
+  the server for its version, unless it has just answered something else.
+- one connection alone, both ways: ``dead_after`` seconds, by the kernel's keepalive.
+- one connection alone, one way only: ``watch_silence`` seconds, by the server's bookmarks (one a minute) that do not come.
 """
 
 import asyncio
@@ -9,6 +13,7 @@ import contextlib
 import random
 import socket
 import struct
+import time
 import types
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Self
@@ -18,7 +23,7 @@ import msgspec
 from msgspec import Struct
 
 from towpath.controller.kube.credentials import Credentials
-from towpath.controller.kube.errors import error_of, seconds
+from towpath.controller.kube.errors import error_of
 from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.ports import ApiError, GoneError, Page, UnreachableError, WatchEvent
 
@@ -31,6 +36,7 @@ class Timeouts(Struct, frozen=True):
 
     connect: float = 5.0
     request: float = 15.0
+    ask_after: float = 20.0
     watch_silence: float = 75.0
     dead_after: int = 24
     longest_retry_after: float = 10.0
@@ -43,6 +49,9 @@ class KubeApi:
         self._credentials = credentials
         self._timeouts = timeouts or Timeouts()
         self._session: aiohttp.ClientSession | None = None
+        self._answered_at = time.monotonic()
+        """When a request was answered last: the way there and the way back were open."""
+        self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -119,10 +128,12 @@ class KubeApi:
         """One page of at most ``limit`` objects (0: all); ``GoneError`` where the token is too old."""
         query = _query(labelSelector=label_selector, fieldSelector=field_selector, limit=limit)
         query |= _query(**{"continue": continue_token})
-        found = await self._object("GET", RESOURCES[kind].path(namespace=namespace), what=f"list {kind}", query=query)
-        metadata = found.get("metadata", {})
-        items = tuple(found.get("items") or ())
-        return Page(items, metadata.get("resourceVersion", ""), metadata.get("continue", ""))
+        what = f"list {kind}"
+        found = await self._object("GET", RESOURCES[kind].path(namespace=namespace), what=what, query=query)
+        metadata, items = found.get("metadata"), tuple(found.get("items") or ())
+        if not isinstance(metadata, dict) or not all(map(_is_object, items)):
+            raise UnreachableError(f"{what}: the answer is no list of objects")
+        return Page(items, str(metadata.get("resourceVersion", "")), str(metadata.get("continue") or ""))
 
     async def watch(
         self,
@@ -146,16 +157,44 @@ class KubeApi:
         limits = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeouts.connect, sock_read=self._timeouts.watch_silence
         )
-        async with self._answer("GET", path, what=what, query=query, limits=limits) as response:
-            if response.status != 200:
-                raise await self._refusal(response, what)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(self._timeouts.request):
+                    answer = self._answer("GET", path, what=what, query=query, limits=limits)
+                    response = await stack.enter_async_context(answer)
+                    if response.status == 401:
+                        await self._credentials.renew()  # for the next try
+                    if response.status != 200:
+                        raise await self._refusal(response, what)
+            except TimeoutError as error:
+                raise UnreachableError(f"{what}: no answer from {self._credentials.server} in time") from error
             yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": resource_version}})
             rest = b""
-            async for chunk in response.content.iter_any():
+            while chunk := await self._chunk(response, what):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     if line:
                         yield _event(line, what)
+
+    async def _chunk(self, response: aiohttp.ClientResponse, what: str) -> bytes:
+        """The next bytes of a watch, empty at its end; now and then of a silent one, whether anybody is there."""
+        while True:
+            try:
+                async with asyncio.timeout(self._timeouts.ask_after):
+                    return await response.content.readany()
+            except TimeoutError as error:
+                if isinstance(error, aiohttp.ServerTimeoutError):
+                    raise
+            await self._ask(what)
+
+    async def _ask(self, what: str) -> None:
+        """Any answer will do. The watches share it."""
+        async with self._asking:
+            if time.monotonic() - self._answered_at < self._timeouts.ask_after:
+                return
+            limits = aiohttp.ClientTimeout(total=self._timeouts.connect)
+            async with self._answer("GET", "/version", what=f"{what}: silent, and get version", limits=limits):
+                self._answered_at = time.monotonic()
 
     async def _replace(
         self, kind: str, body: dict[str, Any], *, namespace: str = "", subresource: str = ""
@@ -176,18 +215,27 @@ class KubeApi:
         return found
 
     async def _request(self, method: str, path: str, *, what: str, **request: Any) -> bytes:
-        """The body of a good answer. 429 is waited for twice: it was refused before anything was done."""
+        """The body of a good answer.
+
+        Refused before anything was done, and so tried again: 429, twice and after the time that the server asks for; 401
+        once, if there are newer credentials by now.
+        """
         limits = aiohttp.ClientTimeout(total=self._timeouts.request, sock_connect=self._timeouts.connect)
-        for attempt in range(3):
+        patience, renewed = 2, False
+        while True:
             async with self._answer(method, path, what=what, limits=limits, **request) as response:
+                self._answered_at = time.monotonic()
                 if response.status < 300:
                     return await response.read()
                 refusal = await self._refusal(response, what)
+            if refusal.status == 401 and not renewed and await self._credentials.renew():
+                renewed = True
+                continue
             pause = refusal.retry_after
-            if refusal.status != 429 or attempt == 2 or pause is None or pause > self._timeouts.longest_retry_after:
+            if refusal.status != 429 or not patience or pause is None or pause > self._timeouts.longest_retry_after:
                 raise refusal
+            patience -= 1
             await asyncio.sleep(pause)
-        raise AssertionError("unreachable")
 
     @contextlib.asynccontextmanager
     async def _answer(
@@ -201,7 +249,10 @@ class KubeApi:
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Accept": "application/json", **await self._credentials.headers()}
+        try:
+            headers = {"Accept": "application/json", "User-Agent": "towpath", **await self._credentials.headers()}
+        except UnreachableError as error:
+            raise UnreachableError(f"{what}: {error}") from error
         data = None
         if body is not None:
             headers["Content-Type"] = content_type
@@ -220,12 +271,15 @@ class KubeApi:
         except (aiohttp.ClientError, OSError) as error:
             raise UnreachableError(f"{what}: {error or type(error).__name__}") from error
 
-    @staticmethod
-    async def _refusal(response: aiohttp.ClientResponse, what: str) -> ApiError:
-        retry_after = response.headers.get("Retry-After")
-        error = error_of(what, status=response.status, body=await response.read(), retry_after=retry_after)
-        error.retry_after = seconds(retry_after)
-        return error
+    async def _refusal(self, response: aiohttp.ClientResponse, what: str) -> ApiError:
+        if response.status == 401:
+            what = f"{what}: the API server does not accept {self._credentials.named}"
+        return error_of(
+            what,
+            status=response.status,
+            body=await response.read(),
+            retry_after=response.headers.get("Retry-After"),
+        )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -263,9 +317,25 @@ def _event(line: bytes, what: str) -> WatchEvent:
         kind, body = found["type"], found["object"]
     except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
         raise UnreachableError(f"{what}: a line that is no event") from error
-    if kind in _EVENTS and isinstance(body, dict):
+    if kind in _EVENTS and _has_version(body) and (kind == "BOOKMARK" or _is_object(body)):
         return WatchEvent(kind, body)
-    message, status = str(body.get("message", "")), int(body.get("code", 0))
+    if kind != "ERROR" or not isinstance(body, dict):
+        raise UnreachableError(f"{what}: an event without an object")
+    message, code = str(body.get("message", "")), body.get("code")
+    status = code if isinstance(code, int) else 0
     if status == 410:
         raise GoneError(f"{what}: {message}", status=410, reason="Expired")
     raise ApiError(f"{what}: {message}", status=status, reason=str(body.get("reason", "")))
+
+
+def _is_object(body: Any) -> bool:
+    """Whether this is something with a name."""
+    return isinstance(body, dict) and isinstance(body.get("metadata"), dict) and bool(body["metadata"].get("name"))
+
+
+def _has_version(body: Any) -> bool:
+    return (
+        isinstance(body, dict)
+        and isinstance(body.get("metadata"), dict)
+        and bool(body["metadata"].get("resourceVersion"))
+    )

@@ -1,105 +1,187 @@
 """Reflectors: each keeps one kind of a store equal to the API server's, by a list and a watch from there on.
 
-A watch that ends goes on where it ended; only 410, or what the store's breaker wants to see again, makes a new list.
+A watch that ends goes on where it ended; only 410, or what the store's breaker wants to see again, makes a new list. A
+list is taken page by page and counts when it is complete.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Protocol
 
 import structlog
 from msgspec import Struct
 
-from towpath.controller.ports import ApiError, GoneError, NotFoundError, Reader
+from towpath.controller.ports import (
+    ApiError,
+    ForbiddenError,
+    GoneError,
+    InvalidObjectError,
+    NotFoundError,
+    Reader,
+)
 from towpath.controller.store import Store
 
 log = structlog.get_logger(__name__)
-PAGE = 500
+PAGE = 250
+"""Objects asked for at once: of Nodes, the largest that we read, some megabytes."""
+_REFUSALS = (ForbiddenError, NotFoundError, InvalidObjectError)
+"""What asking again will not change soon."""
 
 
 class Retry(Struct, frozen=True):
-    """Seconds between attempts: doubled from ``first`` up to ``longest``, each with jitter."""
+    """Seconds between attempts, doubled from ``first`` up to a limit, each with jitter.
+
+    ``longest`` is the limit where nobody answers, something is overloaded, or a version is too old: it will be back soon.
+    ``longest_refused`` where the answer was no: rights, a definition or we ourselves have to change first.
+    ``longest_asked`` is as long as a server's ``Retry-After`` is believed.
+    """
 
     first: float = 0.1
     longest: float = 3.0
+    longest_refused: float = 15.0
+    longest_asked: float = 60.0
 
-    def pause(self, failures: int) -> float:
-        """How long to wait after so many failures in a row."""
-        return min(self.first * 2.0 ** min(failures, 16), self.longest) * random.uniform(0.5, 1.0)
+    def pause(self, failures: int, error: ApiError | None = None) -> float:
+        """How long to wait after so many failures in a row, the last one ``error`` (None: it ended in order)."""
+        longest = self.longest_refused if isinstance(error, _REFUSALS) else self.longest
+        pause = min(self.first * 2.0 ** min(failures, 16), longest) * random.uniform(0.5, 1.0)
+        if error is not None and error.retry_after:
+            pause = max(pause, min(error.retry_after, self.longest_asked) * random.uniform(1.0, 1.2))
+        return pause
+
+
+class Listing(Protocol):
+    """A list on its way into a sink."""
+
+    def page(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Some of the objects."""
+
+    def done(self, *, version: str) -> None:
+        """That was all, as of ``version``."""
+
+
+class Sink(Protocol):
+    """Where a reflector puts what it reads: a ``Store``, or whatever else follows a kind."""
+
+    def listing(self, kind: str) -> Listing:
+        """A list begins."""
+
+    def upserted(self, kind: str, body: Mapping[str, Any]) -> None:
+        """An object was added or changed."""
+
+    def deleted(self, kind: str, name: str) -> None:
+        """An object is gone."""
+
+    def kind_missing(self, kind: str) -> None:
+        """The API server does not know the kind."""
+
+    def refused(self, kind: str, message: str) -> None:
+        """The API server does not let us read the kind."""
+
+    def answered(self) -> None:
+        """The API server gave an answer."""
+
+    def contact(self, kind: str, *, connected: bool) -> None:
+        """A watch is open, or has ended."""
+
+    def look_again_in(self, kind: str) -> float | None:
+        """Seconds until a new list is wanted; None: it is not."""
 
 
 class Reflector:
     """Follows one kind until cancelled."""
 
     def __init__(
-        self, reader: Reader, store: Store, *, kind: str, field_selector: str = "", retry: Retry | None = None
+        self,
+        reader: Reader,
+        sink: Sink,
+        *,
+        kind: str,
+        namespace: str = "",
+        field_selector: str = "",
+        retry: Retry | None = None,
     ) -> None:
         self._reader = reader
-        self._store = store
+        self._sink = sink
         self._kind = kind
+        self._namespace = namespace
         self._selector = field_selector
         self._retry = retry or Retry()
         self._version = ""
+        self._said = ""
 
     async def run(self) -> None:
-        """Keep the store up to date; whatever the API server says, this goes on."""
+        """Keep the sink up to date; whatever the API server says, this goes on."""
         failures = 0
         while True:
-            seen = self._version
+            seen, error = self._version, None
             try:
                 if not self._version:
                     self._version = await self._list()
                 await self._watch()
-                if self._version != seen:
-                    failures = 0
-            except GoneError as error:
-                log.info("watch.expired", kind=self._kind, error=str(error))
-                self._version = ""
-            except NotFoundError as error:
-                self._version = ""
-                self._store.kind_missing(self._kind)
-                log.warning("kind.missing", kind=self._kind, error=str(error))
-                failures = await self._wait(failures, error)
-                continue
-            except ApiError as error:
-                log.info("watch.lost", kind=self._kind, error=str(error))
-                if self._version != seen:
-                    failures = 0
-                failures = await self._wait(failures, error)
-                continue
+            except ApiError as caught:
+                error = caught
             finally:
-                self._store.contact(self._kind, connected=False)
-            # ended in order: at once, unless that goes on and on
-            failures = await self._wait(failures, None)
+                self._sink.contact(self._kind, connected=False)
+            if error is not None:
+                self._failed(error)
+            if self._version not in ("", seen):
+                failures = 0
+            # one that ended in order is opened again at once, unless that goes on and on
+            await asyncio.sleep(self._retry.pause(failures, error))
+            failures += 1
 
-    async def _wait(self, failures: int, error: ApiError | None) -> int:
-        pause = self._retry.pause(failures)
-        if error is not None and error.retry_after:
-            pause = max(pause, error.retry_after)
-        await asyncio.sleep(pause)
-        return failures + 1
+    def _failed(self, error: ApiError) -> None:
+        """Tell of an error, loudly once where somebody has to do something, and forget the version where it is worth nothing."""
+        said, self._said = self._said, str(error)
+        if error.status:
+            self._sink.answered()
+        match error:
+            case GoneError():
+                self._version = ""
+                log.info("watch.expired", kind=self._kind, error=str(error))
+            case NotFoundError():
+                self._version = ""
+                self._sink.kind_missing(self._kind)
+                if str(error) != said:
+                    log.warning("kind.missing", kind=self._kind, error=str(error), remedy="install the CRDs")
+            case ForbiddenError():
+                self._sink.refused(self._kind, str(error))
+                if str(error) != said:
+                    log.warning(
+                        "kind.forbidden", kind=self._kind, error=str(error), remedy="give the account this right"
+                    )
+            case _:
+                log.info("watch.lost", kind=self._kind, error=str(error))
 
     async def _list(self) -> str:
-        """List all pages into the store; returns the version to watch from."""
-        items: list[dict[str, Any]] = []
-        token, version = "", ""
+        """List all pages into the sink; returns the version to watch from."""
+        listing = self._sink.listing(self._kind)
+        token = ""
         while True:
-            page = await self._reader.list(self._kind, field_selector=self._selector, limit=PAGE, continue_token=token)
-            items += page.items
+            page = await self._reader.list(
+                self._kind,
+                namespace=self._namespace,
+                field_selector=self._selector,
+                limit=PAGE,
+                continue_token=token,
+            )
+            listing.page(page.items)
             token, version = page.continue_token, page.resource_version
             if not token:
                 break
-        self._store.listed(self._kind, items, version=version)
+            del page  # not two of them at a time
+        listing.done(version=version)
         return version
 
     async def _watch(self) -> None:
         """Watch until the server ends it, or until the breaker wants a new list."""
-        events = self._reader.watch(self._kind, self._version, field_selector=self._selector)
+        events = self._reader.watch(self._kind, self._version, namespace=self._namespace, field_selector=self._selector)
         async with contextlib.aclosing(events) as stream:
             while True:
-                look_again = self._store.look_again_in(self._kind)
+                look_again = self._sink.look_again_in(self._kind)
                 try:
                     async with asyncio.timeout(look_again):
                         event = await anext(stream, None)
@@ -109,11 +191,12 @@ class Reflector:
                 if event is None:
                     return
                 self._version = str(event.object["metadata"]["resourceVersion"])
-                self._store.contact(self._kind, connected=True)
+                self._sink.contact(self._kind, connected=True)
+                self._said = ""
                 if event.type == "DELETED":
-                    self._store.deleted(self._kind, str(event.object["metadata"]["name"]))
+                    self._sink.deleted(self._kind, str(event.object["metadata"]["name"]))
                 elif event.type != "BOOKMARK":
-                    self._store.upserted(self._kind, event.object)
+                    self._sink.upserted(self._kind, event.object)
 
 
 @contextlib.asynccontextmanager

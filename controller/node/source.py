@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from msgspec import Struct
 
 from towpath.controller.ports import Api
+from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
 from towpath.controller.settings import Source
 from towpath.controller.store import Store
 
@@ -22,6 +23,8 @@ class Opened(Struct, frozen=True):
     store: Store
     api: Api
     followers: tuple[Callable[[], Awaitable[None]], ...]
+    follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
+    """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
 
 
 @contextlib.asynccontextmanager
@@ -35,11 +38,20 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         yield Opened(store=store, api=folder, followers=(folder.run,))
         return
     from towpath.controller.kube.connect import connect
-    from towpath.controller.kube.watch import Reflector
+    from towpath.controller.kube.watch import Reflector, Retry
 
     async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
         reflectors = [
             Reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")
             for kind in KINDS
         ]
-        yield Opened(store=store, api=api, followers=tuple(one.run for one in reflectors))
+
+        def follow_secrets(sink: WatchedSecrets) -> Awaitable[None]:
+            patient = Retry(longest_refused=60.0)  # where the watch is not allowed they are asked for once a minute
+            reflector = Reflector(
+                api, sink, kind="Secret", namespace=source.secret_namespace, field_selector=OF_INTEREST, retry=patient
+            )
+            return reflector.run()
+
+        followers = tuple(one.run for one in reflectors)
+        yield Opened(store=store, api=api, followers=followers, follow_secrets=follow_secrets)

@@ -18,7 +18,7 @@ async def test_away_and_back():
         store = Store(("IPPool", "Node"))
         async with (
             await connect(kubeconfig=kubernetes.kubeconfig) as api,
-            following(api, store, retry=Retry(longest=0.5)),
+            following(api, store, retry=Retry(longest=0.5, longest_refused=0.5)),
         ):
             await api.create("IPPool", {"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/16"}})
             await eventually(lambda: store.complete and "a" in store.cluster().pools)

@@ -87,6 +87,9 @@ async def test_deadlines(answering):
         (b"", 401, ForbiddenError),
         (b"no json", 200, UnreachableError),
         (b"[1]", 200, UnreachableError),
+        (b"{}", 200, UnreachableError),
+        (b'{"metadata": {}, "items": [{}]}', 200, UnreachableError),
+        (b'{"metadata": {}, "items": [{"metadata": {"name": ""}}]}', 200, UnreachableError),
         (b"", 302, ApiError),
         (b'{"message": 5}', 500, UnreachableError),
     ],
@@ -104,7 +107,18 @@ async def test_strange_answers(answering, body, status, error):
 
 @pytest.mark.parametrize(
     "line",
-    [b"nonsense\n", b'{"type": "ADDED"}\n', b"[]\n", b'{"type": "ERROR", "object": {"message": "x", "code": 500}}\n'],
+    [
+        b"nonsense\n",
+        b'{"type": "ADDED"}\n',
+        b"[]\n",
+        b'{"type": "ERROR", "object": {"message": "x", "code": 500}}\n',
+        b'{"type": "ERROR", "object": {"message": "x", "code": "many"}}\n',
+        b'{"type": "ERROR", "object": 7}\n',
+        b'{"type": "ADDED", "object": {"metadata": {"name": "n"}}}\n',
+        b'{"type": "MODIFIED", "object": {"metadata": {"resourceVersion": "2"}}}\n',
+        b'{"type": "BOOKMARK", "object": {"metadata": null}}\n',
+        b'{"type": "LATER", "object": {"metadata": {"name": "n", "resourceVersion": "2"}}}\n',
+    ],
 )
 async def test_strange_lines(answering, line):
     """Whatever a watch says is an ApiError if it is no event."""
@@ -116,6 +130,41 @@ async def test_strange_lines(answering, line):
         with pytest.raises(ApiError, match="watch Node"):
             async for _ in api.watch("Node", "1"):
                 pass
+
+
+async def test_a_silent_watch_asks_whether_anybody_is_there(answering, settled):
+    """It goes on while the server answers, anything at all, and ends soon after the server does not; one question for all."""
+    asked, answers, ended = [], [True], asyncio.Event()
+
+    async def handler(request):
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            await ended.wait()
+            return response
+        asked.append(request.path)
+        if not answers[0]:
+            await ended.wait()
+        return web.Response(status=500)
+
+    timeouts = Timeouts(ask_after=0.2, connect=0.3)
+    async with await connect(server=await answering(handler), timeouts=timeouts) as api:
+
+        async def follow():
+            async for _ in api.watch("Node", "1"):
+                pass
+
+        watches = [asyncio.create_task(follow()) for _ in range(5)]
+        async with asyncio.timeout(10):
+            await settled(lambda: len(asked) == 3)
+            assert not any(watch.done() for watch in watches)
+            answers[0] = False
+            found = await asyncio.gather(*watches, return_exceptions=True)
+        assert {str(error).partition(":")[0] for error in found} == {"watch Node"}
+        assert all(isinstance(error, UnreachableError) for error in found)
+        assert set(asked) == {"/version"}
+        assert len(asked) <= 3 + 5
+        ended.set()
 
 
 async def test_nobody_there():
@@ -137,35 +186,69 @@ async def test_bad_kubeconfig(tmp_path):
             await connect(kubeconfig=path)
 
 
-async def test_service_account_token_is_read_again(tmp_path, monkeypatch, answering):
-    """In a pod the token file is read again when a minute has passed, so that a rotated token is used."""
-    from kubernetes.aio.config import incluster_config
-
+async def test_a_service_account_is_read_whenever_it_is_used(tmp_path, monkeypatch, answering):
+    """In a pod a token that the kubelet replaced is presented at once; one that is missing is an error that names it."""
     seen = []
 
     async def handler(request):
-        seen.append(request.headers.get("Authorization"))
+        seen.append((request.headers.get("Authorization"), request.headers["User-Agent"]))
         return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
 
-    url = await answering(handler)
-    token, authority = tmp_path / "token", tmp_path / "ca.crt"
-    token.write_text("first")
-    authority.write_text("unused")
-    loader = incluster_config.InClusterConfigLoader(
-        str(token), str(authority), environ={"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "1"}
-    )
-    monkeypatch.setattr(incluster_config, "InClusterConfigLoader", lambda **_: loader)
-    credentials = Credentials.in_cluster()
-    assert credentials.server == "https://127.0.0.1:1"
-    credentials.server = url
-    credentials.tls = lambda: None
+    with pytest.raises(UnreachableError, match="KUBERNETES_SERVICE_HOST"):
+        Credentials.in_cluster(tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "2001:db8::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    credentials = Credentials.in_cluster(tmp_path)
+    assert credentials.server == "https://[2001:db8::1]:443"
+    credentials.server, credentials.tls = await answering(handler), lambda: None
     async with KubeApi(credentials) as api:
+        for word in ("first", "second\n"):
+            (tmp_path / "token").write_text(word)
+            await api.list("Node")
+        for break_it in ((tmp_path / "token").unlink, lambda: (tmp_path / "token").write_text("")):
+            break_it()
+            with pytest.raises(UnreachableError, match=f"list Node: the token cannot be read: .*{tmp_path / 'token'}"):
+                await api.list("Node")
+    assert seen == [("Bearer first", "towpath"), ("Bearer second", "towpath")]
+
+
+async def test_a_kubeconfig_is_read_again_after_401(tmp_path, answering):
+    """A token file that was replaced is used at the next try, of a request as of a watch; the same one is not tried twice."""
+    seen = []
+
+    async def handler(request):
+        token = request.headers.get("Authorization")
+        seen.append(token)
+        if token != "Bearer new":
+            return web.json_response({"message": "Unauthorized", "code": 401}, status=401)
+        return web.json_response({"items": [], "metadata": {"resourceVersion": "1"}})
+
+    token = tmp_path / "token"
+    token.write_text("old")
+    async with await connect(kubeconfig=_kubeconfig(tmp_path, await answering(handler), "tokenFile: token")) as api:
+        with pytest.raises(ForbiddenError, match=f"list Node: .*does not accept .*{tmp_path / 'config'}: Unauthorized"):
+            await api.list("Node")
+        assert len(seen) == 1
+        token.write_text("new")
         await api.list("Node")
-        token.write_text("second")
-        await api.list("Node")
-        loader.token_expires_at = loader.token_expires_at.replace(year=2000)
-        await api.list("Node")
-    assert [value.lower() for value in seen] == ["bearer first", "bearer first", "bearer second"]
+        assert seen == ["Bearer old"] * 2 + ["Bearer new"]
+        token.write_text("older")
+        async with await connect(kubeconfig=tmp_path / "config") as second:
+            with pytest.raises(ForbiddenError, match="watch Node"):
+                await anext(second.watch("Node", "1"))
+            token.write_text("new")
+            with pytest.raises(ForbiddenError, match="watch Node"):
+                await anext(second.watch("Node", "1"))
+            await anext(second.watch("Node", "1"))
+
+
+def _kubeconfig(folder, url, user):
+    path = folder / "config"
+    path.write_text(
+        f"apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster:\n    server: {url}\n"
+        f"users:\n- name: u\n  user:\n    {user}\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n"
+    )
+    return path
 
 
 async def test_kubeconfig_credentials(tmp_path, answering):
@@ -181,12 +264,7 @@ async def test_kubeconfig_credentials(tmp_path, answering):
         ("token: canary", "Bearer canary"),
         ("username: me\n    password: canary", f"Basic {base64.b64encode(b'me:canary').decode()}"),
     ):
-        path = tmp_path / "config"
-        path.write_text(
-            f"apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters:\n- name: c\n  cluster:\n    server: {url}\n"
-            f"users:\n- name: u\n  user:\n    {user}\ncontexts:\n- name: c\n  context: {{cluster: c, user: u}}\n"
-        )
-        async with await connect(kubeconfig=path) as api:
+        async with await connect(kubeconfig=_kubeconfig(tmp_path, url, user)) as api:
             with pytest.raises(ForbiddenError) as caught:
                 await api.list("Node")
             assert "canary" not in f"{caught.value!r} {api!r}"

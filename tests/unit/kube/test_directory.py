@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from towpath.controller.directory import Directory
-from towpath.controller.ports import AlreadyExistsError, NotFoundError
+from towpath.controller.ports import AlreadyExistsError, NotFoundError, UnreachableError
 from towpath.controller.store import Store
 from towpath.model.reason import Reason
 
@@ -110,6 +110,8 @@ async def test_changes_are_picked_up(tmp_path, settled):
         tmp_path.rename(away)
         await settled(lambda: any(problem.reason is Reason.UNREADABLE for problem in store.problems()))
         assert list(store.cluster().nodes) == ["a"]
+        with pytest.raises(UnreachableError):  # and not that there is none
+            await directory.get("Secret", "tor", namespace="ns")
         away.rename(tmp_path)
         await settled(lambda: store.problems() == ())
     finally:
