@@ -234,7 +234,8 @@ FORBIDDEN_TO_AGENTS: list[tuple[str, str, Any]] = [
     ("PATCH", "/api/v1/nodes/node1/status", {"status": {}}),
     ("GET", "/api/v1/namespaces/elsewhere/secrets/x", None),
     ("GET", "/api/v1/namespaces/kube-system/secrets/x", None),
-    ("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets", None),
+    ("GET", "/api/v1/namespaces/elsewhere/secrets", None),
+    ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/secrets/x", {"data": {}}),
     ("GET", "/api/v1/secrets", None),
     ("GET", "/api/v1/pods", None),
     ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps", None),
@@ -254,11 +255,13 @@ def test_an_agent_may_no_more_than_it_needs(method: str, path: str, body: Any, a
     assert "cannot" in said["message"]
 
 
-def test_an_agent_reads_passwords_by_name(agent: Caller, admin: Caller) -> None:
-    """Secrets of its own namespace, one by one."""
+def test_an_agent_follows_passwords(agent: Caller, admin: Caller) -> None:
+    """Secrets of its own namespace, by name and all together: a watch tells of a rotated one."""
     secret = {"metadata": {"name": "tor"}, "stringData": {"password": "x"}}
     good(admin.call("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", secret))
     good(agent.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/tor"))
+    good(agent.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets"))
+    good(agent.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets?watch=true&resourceVersion=0&timeoutSeconds=1"))
 
 
 FORBIDDEN_TO_CONTROLLERS: list[tuple[str, str, Any]] = [
