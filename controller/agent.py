@@ -32,6 +32,7 @@ from towpath.controller.settings import AgentSettings, CannotRunError
 from towpath.controller.snapshot import SnapshotError, SnapshotFile
 from towpath.controller.status import StatusWriter
 from towpath.ipam.cni import Places
+from towpath.ipam.plugins import Folders
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
@@ -82,6 +83,7 @@ class AgentProcess:
         self._events = Events(source.api, component="towpath-agent", host=settings.node)
         self._node_loop = LevelLoop(self._step)
         self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
+        self._plugin_loop = LevelLoop(self._look_at_plugins, pace=Pace(debounce=1.0, backoff=5.0))
         self._snapshot_loop = LevelLoop(self._save, pace=Pace(debounce=1.0, backoff=5.0))
         self._bridge = Bridge(
             settings.node,
@@ -99,6 +101,8 @@ class AgentProcess:
         self._pictured: Cluster | None = None
         """The last picture from the API that was acted on: what the disk is to have."""
         self._warned: frozenset[tuple[Reason, Why]] = frozenset()
+        self._refusals: dict[str, Refusal] = {}
+        """What the machine refuses at present, by what it is."""
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
 
@@ -114,7 +118,13 @@ class AgentProcess:
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
         if settings.cni_conf_dir is not None:
-            self._pods = CNIPods(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
+            self._pods = CNIPods(
+                settings.node,
+                places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
+                plugins=Folders(
+                    target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source
+                ),
+            )
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,
@@ -133,7 +143,8 @@ class AgentProcess:
                 tasks.create_task(_follow(follow()))
             if self._source.follow_secrets is not None:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
-            for loop in (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop):
+            loops = (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop, self._plugin_loop)
+            for loop in loops:
                 tasks.create_task(loop.run())
             tasks.create_task(self._keep_time())
             tasks.create_task(self._events.run())
@@ -195,7 +206,8 @@ class AgentProcess:
         first, self._secrets_read = not self._secrets_read, True
         if first or before != (self._passwords.held, self._passwords.missing):
             self._node_loop.dirty()
-        return answered
+        self._refused("secrets", self._passwords.unkept)
+        return answered and not self._passwords.unkept
 
     async def _report(self) -> bool:
         live = self._node.picture is not None and self._node.picture.live
@@ -221,6 +233,23 @@ class AgentProcess:
             asyncio.get_running_loop().call_later(wait, self._status_loop.dirty)
         return True
 
+    async def _look_at_plugins(self) -> bool:
+        if self._pods is None:
+            return True
+        fine = await self._pods.look_at_plugins()
+        self._node_loop.dirty()
+        return fine
+
+    def _refused(self, what: str, message: str) -> None:
+        """What the machine refuses, as a condition for as long as it does; ``message`` empty: it does not any more."""
+        before = dict(self._refusals)
+        self._refusals.pop(what, None)
+        if message:
+            self._refusals[what] = Refusal(Reason.DISK_REFUSED, message, Why("Node", self._settings.node))
+        if self._refusals != before:
+            self._node.machine = tuple(self._refusals.values())
+            self._node_loop.dirty()
+
     async def _save(self) -> bool:
         if self._pictured is None:
             return True
@@ -228,7 +257,11 @@ class AgentProcess:
             await asyncio.to_thread(self._file.save, self._pictured)
         except OSError as error:
             log.warning("snapshot.not_saved", error=str(error), remedy="make room or mount the state dir")
+            self._refused(
+                "snapshot", f"the picture of the cluster cannot be kept in {self._file.path}: {error.strerror}"
+            )
             return False
+        self._refused("snapshot", "")
         return True
 
     async def _keep_time(self) -> None:
@@ -242,6 +275,9 @@ class AgentProcess:
                 self._status_loop.dirty()
                 if self._node.retaining:
                     self._node_loop.dirty()
+            if self._pods is not None and self._pods.disturbed():
+                self._plugin_loop.dirty()
+                self._node_loop.dirty()
             if self._node.provisional != provisional:
                 provisional = self._node.provisional
                 log.warning("api.away" if provisional else "api.back", remedy="paths of unknown origin are provisional")
@@ -279,8 +315,11 @@ def unready(status: NodeStatusStatus | None) -> str | None:
 @contextlib.contextmanager
 def only_one(run_dir: Path) -> Iterator[None]:
     """Hold the lock of this run dir: two agents that program one node would undo each other's work."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(run_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(run_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotRunError(f"--run-dir {run_dir} cannot be used: {error.strerror}") from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -139,6 +139,11 @@ def _machine(command: Any) -> None:
         "--cni-conf-dir", kind=Path, help="folder of CNI configurations, such as /etc/cni/net.d; none: no CNI"
     )
     command.option("--cni-bin-dir", kind=Path, default=Path("/opt/cni/bin"), help="folder of the CNI plugins")
+    command.option(
+        "--cni-plugin-source",
+        kind=Path,
+        help="folder of static CNI plugins to put into --cni-bin-dir where it lacks them; none: it is left as it is",
+    )
     command.option("--proc-sys", kind=Path, default=Path("/proc/sys"), help="where sysctls are written")
 
 
@@ -164,6 +169,7 @@ def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         state_dir=arguments.state_dir,
         cni_conf_dir=arguments.cni_conf_dir,
         cni_bin_dir=arguments.cni_bin_dir,
+        cni_plugin_source=arguments.cni_plugin_source,
         proc_sys=arguments.proc_sys,
         health_port=getattr(arguments, "health_port", None),
     )

@@ -18,8 +18,8 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.manifests import ManifestError, documents, dump
 from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError, UnreachableError
 from towpath.controller.routing_nodes import routing_nodes
-from towpath.controller.snapshot import write_atomically
 from towpath.controller.store import Store, read_node
+from towpath.ipam.files import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.decode import encode
 from towpath.model.kinds.kind import API_VERSION

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from towpath.controller.ports import Api, ApiError, ForbiddenError, NotFoundError
 from towpath.controller.secret_watch import WatchedSecrets
-from towpath.controller.snapshot import write_atomically
+from towpath.ipam.files import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
 from towpath.model.kinds.bgp import SecretKey, SecretReference
@@ -47,6 +47,8 @@ class Passwords:
         self.held: dict[SecretKey, Secret] = {}
         self.missing: dict[SecretKey, str] = {}
         """A sentence for each one that is named and is not there (any more)."""
+        self.unkept = ""
+        """Why the file does not hold them; empty where it does."""
 
     def recall(self) -> None:
         """Read the file of an earlier process; one that does not decode counts as none."""
@@ -85,8 +87,12 @@ class Passwords:
                 missing[key] = f"Secret {key.name} was not read yet: the API server does not answer"
         changed = held != self.held
         self.held, self.missing = held, missing
-        if changed:
-            self._remember()
+        if changed or self.unkept:
+            try:
+                self._remember()
+                self.unkept = ""
+            except OSError as error:
+                self.unkept = f"passwords cannot be kept for the next start in {self._file}: {error.strerror}"
         return answered
 
     def usable(self, *, in_use: Callable[[SecretKey], bool]) -> dict[SecretKey, Secret]:

@@ -44,6 +44,8 @@ class AgentSettings(Struct, frozen=True):
     cni_conf_dir: Path | None
     """None: no CNI configuration is written."""
     cni_bin_dir: Path
+    cni_plugin_source: Path | None
+    """Static plugins to put into ``cni_bin_dir`` where it lacks them; None: the host has its own."""
     proc_sys: Path
     health_port: int | None = None
     """Port on localhost for ``/healthz`` and ``/readyz``; None: neither is served."""
@@ -57,6 +59,11 @@ class AgentSettings(Struct, frozen=True):
     def secrets(self) -> Path:
         """The passwords that this node holds, on tmpfs only."""
         return self.run_dir / "secrets"
+
+    @property
+    def plugins(self) -> Path:
+        """Which CNI plugins of the host are ours."""
+        return self.state_dir / "cni-plugins"
 
     @property
     def sysctls(self) -> Path:

@@ -4,14 +4,13 @@ The file is a first line that says what it is, a SHA-256 of the rest, and the re
 used: written beside, synced and renamed. It holds no secret, because a ``Cluster`` holds none.
 """
 
-import contextlib
 import hashlib
-import os
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
+from towpath.ipam.files import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
 
@@ -79,23 +78,3 @@ class SnapshotFile:
         write_atomically(self.path, _MAGIC + digest + body)
         self._digest = digest
         return True
-
-
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Write a file so that any reader, after any crash, finds the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()  # from a crash; never opened again, so that nobody's link is followed
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, mode)
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    beside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -7,7 +7,7 @@ address that somebody else owns by now. Runtimes notice a link that is renamed i
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from towpath.ipam.blocks import gateway, usable
+from towpath.ipam.files import link_atomically, temporary, write_atomically
 from towpath.model.cluster import IPPool
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
@@ -22,7 +23,8 @@ from towpath.model.net import Address, Family, Prefix, contains, family_of
 NETWORK = "towpath"
 """Name of the CNI network. host-local releases addresses by it, so it never changes."""
 FILE = "10-towpath.conflist"
-CNI_VERSION = "1.0.0"
+NEWEST = "1.0.0"
+"""The CNI version that every runtime in use reads; newer ones are offered beside it."""
 _DEFAULT_ROUTE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 _LONGEST_SUBNET = {Family.IPV4: 30, Family.IPV6: 126}
 
@@ -55,14 +57,15 @@ def conflist(
     pools: Mapping[str, IPPool],
     *,
     data_dir: Path,
+    versions: Sequence[str] = (NEWEST,),
     mtu: int | None = None,
-    cni_version: str = CNI_VERSION,
-    network: str = NETWORK,
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
     One range set a family and one range a block: a pod gets one address per family. ``mtu`` None leaves it to the
-    kernel. Without a usable block the list has no ranges, and ``is_usable`` is false.
+    kernel. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
+    plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
+    look that know it; to the others it would be a version whose answers they cannot read.
     """
     ranges: dict[Family, list[dict[str, str]]] = {}
     for block in sorted(blocks, key=lambda one: (family_of(one.cidr), int(one.cidr.network_address))):
@@ -82,7 +85,9 @@ def conflist(
     if mtu is not None:
         ptp["mtu"] = mtu
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
-    return {"cniVersion": cni_version, "name": network, "plugins": [ptp, portmap]}
+    common = [version for version in versions if version <= NEWEST]
+    made = {"cniVersion": common[-1] if common else NEWEST, "name": NETWORK, "plugins": [ptp, portmap]}
+    return {**made, "cniVersions": list(versions)} if len(common) < len(versions) else made
 
 
 def is_usable(configuration: Mapping[str, Any]) -> bool:
@@ -103,17 +108,8 @@ def write(configuration: Mapping[str, Any], places: Places) -> bool:
     """
     if is_current(configuration, places):
         return False
-    places.file.parent.mkdir(parents=True, exist_ok=True)
-    places.conf_dir.mkdir(parents=True, exist_ok=True)
-    beside = places.file.with_name(f".{FILE}.new")
-    beside.write_text(_text(configuration))
-    beside.chmod(0o644)
-    beside.rename(places.file)
-    new_link = places.conf_dir / f".{FILE}.new"
-    with contextlib.suppress(FileNotFoundError):
-        new_link.unlink()
-    new_link.symlink_to(places.file)
-    new_link.rename(places.link)
+    write_atomically(places.file, _text(configuration).encode(), mode=0o644)
+    link_atomically(places.link, places.file)
     return True
 
 
@@ -122,6 +118,14 @@ def is_current(configuration: Mapping[str, Any], places: Places) -> bool:
     try:
         return places.link.readlink() == places.file and places.file.read_text() == _text(configuration)
     except (OSError, UnicodeDecodeError):
+        return False
+
+
+def stands(places: Places) -> bool:
+    """Whether a runtime finds a configuration of ours, of this boot."""
+    try:
+        return places.link.readlink() == places.file and places.file.is_file()
+    except OSError:
         return False
 
 
@@ -139,9 +143,8 @@ def remove(places: Places) -> None:
     with contextlib.suppress(OSError):
         if places.link.readlink() == places.file:
             places.link.unlink()
-    (places.conf_dir / f".{FILE}.new").unlink(missing_ok=True)
-    places.file.unlink(missing_ok=True)
-    places.file.with_name(f".{FILE}.new").unlink(missing_ok=True)
+    for path in (temporary(places.link), places.file, temporary(places.file)):
+        path.unlink(missing_ok=True)
 
 
 def _range(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> dict[str, str] | None:

@@ -69,6 +69,10 @@ class Reason(enum.StrEnum):
     MIXED_ROUTE = "MixedRoute"
     UNRESOLVED_NEXT_HOP = "UnresolvedNextHop"
     KERNEL_REFUSED = "KernelRefused"
+    # the machine
+    DISK_REFUSED = "DiskRefused"
+    PLUGIN_MISSING = "PluginMissing"
+    OTHER_NETWORK_PLUGIN = "OtherNetworkPlugin"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"

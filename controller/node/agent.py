@@ -82,8 +82,10 @@ class NodeAgent:
         """What the speaker was told last."""
         self.picture: Picture | None = None
         """What the last step was made from."""
-        self.warnings: tuple[Refusal, ...] = ()
+        self._asked_wrong: tuple[Refusal, ...] = ()
         """What is wrong with what the objects ask of this node, as of the last step."""
+        self.machine: tuple[Refusal, ...] = ()
+        """What is wrong with the machine itself; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
         """This node's blocks as of the last complete picture, those included that are gone and in use."""
         self._retained = Retained(Cluster())
@@ -100,7 +102,7 @@ class NodeAgent:
         self.picture = picture
         plan = self._plan(picture.cluster)
         state = plan.state
-        self.warnings = (*plan.warnings, *self._secret_problems(state), *self._retained.refusals)
+        self._asked_wrong = (*plan.warnings, *self._secret_problems(state), *self._retained.refusals)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
@@ -108,6 +110,11 @@ class NodeAgent:
             return False  # a speaker that runs already would withdraw what it is not told
         self._tell(state)
         return self._serve(picture, state)
+
+    @property
+    def warnings(self) -> tuple[Refusal, ...]:
+        """What is wrong with what the objects ask of this node, with its files, or with the machine."""
+        return (*self._asked_wrong, *(self._pods.problems if self._pods else ()), *self.machine)
 
     @property
     def provisional(self) -> bool:
@@ -194,9 +201,8 @@ class NodeAgent:
             served=self._pods.served(prefixes) if self._pods else (),
         )
         self.addressing = addressing(picture.cluster, self.node, blocks=blocks, standing=standing)
-        if picture.live and self._pods is not None:
-            self._pods.desire(picture.cluster, self.addressing)
-        return self._announced == frozenset(state.announcements)
+        written = not picture.live or self._pods is None or self._pods.desire(picture.cluster, self.addressing)
+        return written and self._announced == frozenset(state.announcements)
 
     def _knows_passwords(self, picture: Picture) -> bool:
         """Whether each password was found or is known to be missing: a session must not lose one that was not read yet.
@@ -250,7 +256,7 @@ class NodeAgent:
             report=self._speaker.report,
             blocks=blocks,
             routes=kernel.routes,
-            lacking=self.addressing.lacking,
+            lacking=(*self.addressing.lacking, *(self._pods.lacking if self._pods else ())),
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
@@ -280,4 +286,6 @@ class NodeAgent:
 
 def _named(refusal: Refusal) -> Refusal:
     """The refusal with its object in the sentence, as a condition of another object shows it."""
+    if refusal.object.kind == "Node":
+        return refusal
     return Refusal(refusal.reason, f"{refusal.object}: {refusal.message}", refusal.object)

@@ -7,7 +7,7 @@ changed: an agent that dies between leaves a record of a change that was not mad
 import json
 from pathlib import Path
 
-from towpath.controller.snapshot import write_atomically
+from towpath.ipam.files import write_atomically
 from towpath.routes import sysctl
 
 

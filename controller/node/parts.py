@@ -92,8 +92,16 @@ class Pods(Protocol):
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
 
-    def desire(self, cluster: Cluster, addressing: Addressing) -> None:
-        """Write the configuration where it differs. ``OSError``: try again."""
+    def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
+        """Write the configuration where it differs; whether the disk took all that is wanted."""
+
+    @property
+    def problems(self) -> tuple[Refusal, ...]:
+        """What people have to see to: disks, plugins, other networks."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What keeps pods from starting although the blocks are there."""
 
     def usage(
         self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]

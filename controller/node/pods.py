@@ -1,32 +1,53 @@
 """What lets pods have addresses: the CNI configuration of this boot, host-local's reserve on blocks that drain, and usage.
 
-The configuration appears when every family with a pool for this node has a block, and stays: also when blocks run out
-or go, because a runtime without one cannot even delete pods.
+The configuration appears when every family with a pool for this node has a block and the plugins that it calls are there,
+and stays: also when blocks run out or go, because a runtime without one cannot even delete pods. Where another network is
+configured already it does not appear: who serves pods is for people to decide.
 """
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 
 import structlog
+from msgspec import Struct
 
 from towpath.controller.node.gate import Addressing
-from towpath.ipam.cni import Places, conflist, served, write
+from towpath.ipam.cni import Places, conflist, served, stands, write
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
+from towpath.ipam.neighbours import OtherNetwork, others
+from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Prefix, block_name
+from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger()
 OBSERVE_EVERY = 5.0
 """Seconds between two observations of a draining block: longer than a runtime takes from address to pod."""
 
 
-class CNIPods:
-    """The files of one node."""
+class _Looked(Struct, frozen=True):
+    plugins: tuple[Plugin, ...]
+    refused: str = ""
 
-    def __init__(self, places: Places) -> None:
+
+class CNIPods:
+    """The files of one node. ``mtu``: what pods are to have, as the machine is now; None leaves it to the kernel."""
+
+    def __init__(
+        self, node: str, *, places: Places, plugins: Folders, mtu: Callable[[], int | None] = lambda: None
+    ) -> None:
+        self._why = Why("Node", node)
         self._places = places
+        self._folders = plugins
+        self._mtu = mtu
+        self._plugins: tuple[Plugin, ...] | None = None
+        """What the plugins said; None before they were asked."""
+        self._refused: dict[str, str] = {}
+        """What the disk refused last: a sentence for each thing that was to be written."""
+        self._others: tuple[OtherNetwork, ...] = ()
         self._local = HostLocal(places.data_dir)
         self._watch = DrainWatch()
         self._observed = -OBSERVE_EVERY
@@ -35,11 +56,30 @@ class CNIPods:
         self._released: frozenset[Prefix] = frozenset()
         """Blocks in which no reservation of ours is left."""
         self._version = 0
+        self._marks: tuple[int, ...] = ()
+
+    async def look_at_plugins(self) -> bool:
+        """Put missing plugins in place and ask all what they understand; whether it all went well.
+
+        Programs are run, and that takes its time: in a thread.
+        """
+        looked = await asyncio.to_thread(_look, self._folders)
+        self._plugins = looked.plugins
+        self._refused.pop("plugins", None)
+        if looked.refused:
+            self._refused["plugins"] = looked.refused
+        return not looked.refused and not any(one.trouble for one in looked.plugins)
 
     def changed(self) -> bool:
         """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
         before, self._version = self._version, self._local.version()
         return self._version != before
+
+    def disturbed(self) -> bool:
+        """Whether somebody has changed the folders of configurations or plugins since this was asked last."""
+        before = self._marks
+        self._marks = tuple(map(_mark, (self._places.conf_dir, self._folders.target)))
+        return self._marks != before
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that the configuration of this boot has, whichever process wrote it."""
@@ -52,8 +92,51 @@ class CNIPods:
         addresses = self._local.in_use() if wanted else ()
         return frozenset(block for block in wanted if any(address in block for address in addresses))
 
-    def desire(self, cluster: Cluster, addressing: Addressing) -> None:
-        """Bring the files to what the confirmed blocks say; ``OSError`` where the disk refuses."""
+    def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
+        """Bring the files to what the confirmed blocks say; whether all that is wanted was written."""
+        try:
+            self._reserve(cluster, addressing)
+            self._refused.pop("records", None)
+        except OSError as error:
+            self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {_said(error)}"
+        self._others = others(self._places)
+        try:
+            self._configure(cluster, addressing)
+            self._refused.pop("configuration", None)
+        except OSError as error:
+            self._refused["configuration"] = f"the CNI configuration cannot be written: {_said(error)}"
+        return not self._refused
+
+    @property
+    def problems(self) -> tuple[Refusal, ...]:
+        """What people have to see to: full or read-only disks, plugins that are not there, other networks."""
+        missing = (one.trouble for one in self._plugins or () if one.trouble)
+        return (
+            *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
+            *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
+            *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
+        )
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What keeps pods from starting although the blocks are there."""
+        found = [one.trouble for one in self._plugins or () if one.trouble]
+        if not stands(self._places):
+            found.append(self._refused.get("configuration", "the CNI configuration is not written yet"))
+        elif any(one.first for one in self._others):
+            found.append("another network's CNI configuration comes before ours")
+        return tuple(found)
+
+    def _besides(self, other: OtherNetwork) -> str:
+        name = f"{other.file} configures the network {other.name or 'without a name'}"
+        if not stands(self._places):
+            return f"{name}: ours is not written while it is there"
+        if other.first:
+            return f"{name}, and comes before ours: new pods are attached by it"
+        return f"{name}, and comes after ours: new pods are not attached by it"
+
+    def _reserve(self, cluster: Cluster, addressing: Addressing) -> None:
+        """Keep draining blocks from giving out addresses; take that back where a block is in use again."""
         draining = frozenset(addressing.draining)
         for cidr in draining - self._reserved:
             log.info("block.draining", block=str(cidr))
@@ -63,13 +146,27 @@ class CNIPods:
             if cidr not in self._released:
                 self._local.release_reserved(cidr)
         self._reserved, self._released = draining, frozenset(addressing.usable)
+
+    def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
+        if self._plugins is None:
+            return  # which version they understand is not known yet
+        if not stands(self._places) and (self._others or any(one.trouble for one in self._plugins)):
+            return  # pods would not work, or work otherwise than people have them now
         starts = served(self._places)
         lost = any(not any(start in cidr for cidr in addressing.usable) for start in starts)
         # while a family lacks its block, what stands is changed only to take away what is no longer ours
-        if addressing.complete or (addressing.usable and lost):
-            specs = [_spec(cluster, cidr) for cidr in addressing.usable]
-            if write(conflist(specs, cluster.pools, data_dir=self._places.data_dir), self._places):
-                log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
+        if not (addressing.complete or (addressing.usable and lost)):
+            return
+        specs = [_spec(cluster, cidr) for cidr in addressing.usable]
+        wanted = conflist(
+            specs,
+            cluster.pools,
+            data_dir=self._places.data_dir,
+            versions=agreed(self._plugins),
+            mtu=self._mtu(),
+        )
+        if write(wanted, self._places):
+            log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
 
     def usage(
         self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
@@ -94,3 +191,24 @@ def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:
 def _pool(cluster: Cluster, cidr: Prefix) -> Prefix | None:
     pool = cluster.pools.get(_spec(cluster, cidr).pool)
     return pool.spec.cidr if pool else None
+
+
+def _look(folders: Folders) -> _Looked:
+    refused = ""
+    try:
+        for name in install(folders):
+            log.info("plugin.installed", plugin=name, folder=str(folders.target))
+    except OSError as error:
+        refused = f"CNI plugins cannot be put into {folders.target}: {_said(error)}"
+    return _Looked(ask(folders.target), refused)
+
+
+def _said(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+
+
+def _mark(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0

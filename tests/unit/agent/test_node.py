@@ -18,7 +18,7 @@ from towpath.controller.secrets import Passwords, references
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus, SessionReport
 from towpath.model.net import Address, Prefix
-from towpath.model.reason import Reason
+from towpath.model.reason import Reason, Refusal
 from towpath.model.resource import Meta
 from towpath.model.speaker import Report, SpeakerState
 from towpath.routes.plan import static_routes
@@ -89,6 +89,8 @@ class Pods:
         """Blocks that pods get addresses of already."""
         self.used: frozenset[Prefix] = frozenset()
         """Blocks that pods have addresses of."""
+        self.problems: tuple[Refusal, ...] = ()
+        self.lacking: tuple[str, ...] = ()
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.used.intersection(blocks)
@@ -96,9 +98,10 @@ class Pods:
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.stands.intersection(blocks)
 
-    def desire(self, world: Cluster, addressing: Addressing) -> None:
+    def desire(self, world: Cluster, addressing: Addressing) -> bool:
         assert world.blocks is not None
         self.written.append(addressing)
+        return not self.problems
 
     def usage(
         self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.ipam.world import block, pool
 from towpath.ipam.cni import Places, conflist, is_usable, remove, write
 
@@ -75,3 +77,30 @@ def test_the_link_is_new_at_every_change_and_dangles_without_the_file(tmp_path):
     assert not places.link.exists()
     assert places.link.is_symlink()
     assert write(grown, places)
+
+
+@pytest.mark.parametrize(
+    ("versions", "version", "offered"),
+    [
+        (("0.3.1",), "0.3.1", None),
+        (("0.4.0", "1.0.0"), "1.0.0", None),
+        (("0.4.0", "1.0.0", "1.1.0"), "1.0.0", ["0.4.0", "1.0.0", "1.1.0"]),
+        (("1.1.0",), "1.0.0", ["1.1.0"]),
+    ],
+)
+def test_a_version_that_old_runtimes_cannot_read_is_only_offered(versions, version, offered):
+    """``cniVersion`` is never above 1.0.0; ``cniVersions`` is there where there is more to choose from."""
+    made = conflist([block("10.99.0.8/29", "n").spec], POOLS, data_dir=Path("/run/x"), versions=versions)
+    assert (made["cniVersion"], made.get("cniVersions")) == (version, offered)
+
+
+def test_several_pools_of_a_family_share_its_range_set():
+    """A pod gets one address a family, from the first pool that has one left; each range has its own gateway."""
+    pools = {**POOLS, "c": pool("c", "172.16.0.0/24", blockSize=29)}
+    blocks = [block("172.16.0.8/29", "n", pool="c"), block("10.99.0.8/29", "n"), block("fd99::8/125", "n", pool="b")]
+    found = conflist([one.spec for one in blocks], pools, data_dir=Path("/run/x"))["plugins"][0]
+    assert [[(one["subnet"], one["gateway"]) for one in each] for each in found["ipam"]["ranges"]] == [
+        [("10.99.0.0/24", "10.99.0.1"), ("172.16.0.0/24", "172.16.0.1")],
+        [("fd99::/64", "fd99::1")],
+    ]
+    assert found["ipam"]["routes"] == [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
