@@ -66,7 +66,7 @@ class Agreement:
             return False
         if spec.peer_ip is not None:
             return spec.peer_ip.address == own and spec.peer_ip.port in (None, self._me.listen_port)
-        return spec.peer_selector is not None and spec.peer_selector.matches(self._me.labels)
+        return spec.peer_selector is not None and spec.peer_selector.selects(self._me.name, self._me.labels)
 
     def _other_side(self, session: Session, peer: BGPPeer, node: NodeView) -> _Side | None:
         """What the other node runs towards us: the first explicit peer, else the reverse of ours, else the mesh."""
@@ -79,7 +79,9 @@ class Agreement:
         if back is not None:
             spec = back.spec
             both = (
-                applies(spec, self._me) and spec.peer_selector is not None and spec.peer_selector.matches(node.labels)
+                applies(spec, self._me)
+                and spec.peer_selector is not None
+                and spec.peer_selector.selects(node.name, node.labels)
             )
             ours = spec.as_number or ((spec.local_as_number if both else None) or self._me.as_number)
             return _Side(

@@ -89,13 +89,13 @@ def applies(spec: BGPPeerSpec, node: NodeView) -> bool:
     """Whether ``node`` has the session or sessions that this peer asks for."""
     if spec.node is not None:
         return spec.node == node.name
-    return spec.node_selector is None or spec.node_selector.matches(node.labels)
+    return spec.node_selector is None or spec.node_selector.selects(node.name, node.labels)
 
 
 def means(spec: BGPPeerSpec, node: NodeView, family: Family) -> bool:
     """Whether the peer is ``node``'s speaker: selected, or its address with its AS and its port."""
     if spec.peer_selector is not None:
-        return spec.peer_selector.matches(node.labels)
+        return spec.peer_selector.selects(node.name, node.labels)
     peer = spec.peer_ip
     if peer is None or peer.address != node.addresses.get(family):
         return False

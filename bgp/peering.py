@@ -160,11 +160,17 @@ class _Plan:
     def _selected(self, spec: BGPPeerSpec) -> Iterator[NodeView]:
         selector = spec.peer_selector
         if selector is not None:
-            yield from (other for other in self._nodes if other is not self._me and selector.matches(other.labels))
+            yield from (
+                other for other in self._nodes if other is not self._me and selector.selects(other.name, other.labels)
+            )
 
     def _as_by_selector(self, spec: BGPPeerSpec, other: NodeView) -> int:
         """The AS that a selected node has on this session: where the rule holds on both nodes, so does its localASNumber."""
-        both = spec.peer_selector is not None and spec.peer_selector.matches(self._me.labels) and applies(spec, other)
+        both = (
+            spec.peer_selector is not None
+            and spec.peer_selector.selects(self._me.name, self._me.labels)
+            and applies(spec, other)
+        )
         return int(spec.local_as_number or other.as_number) if both else other.as_number
 
     def _by_address(self, scope: Scope, peer: BGPPeer) -> Session | None:

@@ -110,7 +110,7 @@ class AgentProcess:
         """Everything at once, for ever; a bug in any part ends them all."""
         saved = self._load()
         if saved is not None:
-            self._source.store.seed(saved)
+            self._source.store.seed(saved, node=self._settings.node)
         self._passwords.recall()
         settings = self._settings
         try:

@@ -20,6 +20,8 @@ class Breaker:
     def __init__(self) -> None:
         self._present: set[str] = set()
         self._recent: dict[str, float] = {}
+        self._expected: frozenset[str] = frozenset()
+        self._listed = False
         self.held: dict[str, float] = {}
         """Objects that vanished and are not believed to be gone, with the time of the first sight of that."""
 
@@ -35,6 +37,13 @@ class Breaker:
     def look_again_at(self) -> float | None:
         """When a listing can settle what is held; None while nothing is."""
         return max(self.held.values()) + CONFIRM_AFTER if self.held else None
+
+    def expect(self, names: Collection[str], *, now: float) -> None:
+        """Objects that existed before this process began: one that is not there has vanished, now or by the first listing."""
+        if self._listed:
+            self._vanish(set(names) - self._present - self.held.keys(), now=now)
+        else:
+            self._expected |= frozenset(names)
 
     def added(self, name: str) -> None:
         """The object exists."""
@@ -55,9 +64,9 @@ class Breaker:
         for name, since in list(self.held.items()):
             if now >= since + CONFIRM_AFTER:
                 del self.held[name]
-        missing = self._present.difference(names)
-        if missing:
-            self._vanish(missing, now=now)
+        missing = (self._present | self._expected).difference(names)
+        self._listed, self._expected = True, frozenset()
+        self._vanish(missing, now=now)
 
     def doubt(self, *, now: float) -> None:
         """The kind itself is in doubt: what vanished within the window comes back until a listing agrees."""
@@ -73,6 +82,8 @@ class Breaker:
         self._recent = {name: when for name, when in self._recent.items() if now < when + WINDOW}
 
     def _vanish(self, names: set[str], *, now: float) -> None:
+        if not names:
+            return
         self._forget(now)
         lost = names | self._recent.keys() | self.held.keys()
         before = len(self._present | lost)

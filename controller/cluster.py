@@ -5,7 +5,7 @@ Only the leader does, and looks at its lease before each write. A refused write 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -51,6 +51,12 @@ class Picture(Protocol):
     def problems(self) -> tuple[Problem, ...]:
         """What is wrong with objects."""
 
+    def expect(self, kind: str, names: Collection[str]) -> None:
+        """Objects of these names were there not long ago."""
+
+    def unsure(self, kind: str) -> frozenset[str]:
+        """Names of objects that may exist although the listing lacks them."""
+
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Call back after every change."""
 
@@ -76,6 +82,7 @@ class ClusterController:
         self._routing_nodes = RoutingNodeCache()
         self._memory = Memory()
         self._was_leading = False
+        self._owners_told = False
 
     async def step(self) -> bool:
         """One pass; whether nothing is left to do that could be done now."""
@@ -87,9 +94,13 @@ class ClusterController:
             self._telling.forget()
         if not self._store.complete:
             return True
+        if not self._owners_told:
+            # who owned blocks when the last controller ended, and has no Node now, vanished while nobody looked
+            self._store.expect("Node", _owners(self._store.cluster()))
+            self._owners_told = True
         if not await self._settle():
             return False
-        cluster = self._cluster()
+        cluster, unsure = self._cluster(), self._store.unsure("Node")
         wished = plan(
             cluster,
             memory=self._memory,
@@ -97,11 +108,12 @@ class ClusterController:
             uncertain={name: claim.spec for name, claim in self._blocks.uncertain.items()},
             barred=self._blocks.barred.values(),
             restored=self._store.went_back,
+            unsure=unsure,
         )
         self._memory, self._store.went_back = wished.memory, False
         nodes = self._routing_nodes.look(cluster)
         done = await self._writer.all(
-            *self._nodes.writes(cluster, nodes, statuses=wished.statuses),
+            *self._nodes.writes(cluster, nodes, statuses=wished.statuses, unsure=unsure),
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
@@ -120,6 +132,11 @@ class ClusterController:
         """Ask the API server about every write that the cache should show by now, and every claim without an answer."""
         self._cluster()
         return await self._writer.all(*self._blocks.lookups(), *self._nodes.lookups())
+
+
+def _owners(cluster: Cluster) -> frozenset[str]:
+    blocks = (block.spec for block in cluster.blocks.values())
+    return frozenset(spec.node for spec in blocks if spec.pool and spec.state != "Quarantined")
 
 
 async def run(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.model.cluster import Cluster
 from towpath.model.reason import Reason, Refusal
@@ -81,7 +82,10 @@ def merged(existing: Iterable[Condition], wanted: Iterable[Condition], *, now: s
 
 def _conditions(kind: str, refusals: list[Refusal], generation: int) -> Iterable[Condition]:
     rejected = [refusal for refusal in refusals if refusal.reason in NOT_ACCEPTED]
-    yield _condition(ACCEPTED, rejected, generation, good="Accepted")
+    held = [refusal for refusal in refusals if refusal.reason is Reason.SELECTION_HELD]
+    accepted = _condition(ACCEPTED, rejected or held, generation, good="Accepted")
+    # what selects nothing more is in force: with what it selected last
+    yield replace(accepted, status="True") if held and not rejected else accepted
     if kind == "IPPool":
         full = [refusal for refusal in refusals if refusal.reason is Reason.POOL_EXHAUSTED]
         yield _condition(AVAILABLE, full, generation, good="BlocksFree")

@@ -48,7 +48,7 @@ class Directory:
         self._node = node
         self._interval = interval
         self._files: dict[Path, _File] = {}
-        self._is_away = False
+        self._is_away = True  # until it was read
         self._objects: dict[tuple[str, str, str], Body] = {}
         self._statuses: dict[tuple[str, str], Body] = {}
         for path in sorted((folder / STATUS).glob("*.yaml")):
@@ -181,6 +181,8 @@ class Directory:
         found = self._objects.get((kind, namespace, name)) or self._objects.get((kind, "", name))
         if found is None and (kind, name) in self._statuses:
             found = self._completed(self._statuses[kind, name])
+        if found is None and (self._is_away or any(file.objects is None for file in self._files.values())):
+            raise UnreachableError(f"get {kind} {name}: {self._folder} cannot be read whole")
         if found is None:
             raise NotFoundError(f"get {kind} {name}: not in {self._folder}", status=404, reason="NotFound")
         return found

@@ -4,7 +4,7 @@ An object that does not decode leaves its last good version in force. One that v
 the breaker holds it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -60,9 +60,22 @@ class KindStore:
         self.version = 0
 
     def seed(self, values: Iterable[Value]) -> None:
-        """Good versions from an earlier life, in force only for objects that exist and do not decode now."""
+        """Good versions from an earlier life, in force for objects that exist and do not decode now.
+
+        If too many of them are gone by now, that is not believed before a second listing agrees.
+        """
         for value in values:
             self._good.setdefault(value.meta.name, value)
+            self.expect((value.meta.name,))
+
+    def expect(self, names: Collection[str]) -> None:
+        """Objects of these names were there not long ago."""
+        if self.breaker:
+            self.breaker.expect(names, now=self._clock())
+
+    def unsure(self) -> frozenset[str]:
+        """Objects that may exist: a listing lacks them, which is not believed yet, and what they say is not known."""
+        return frozenset(self.breaker.held.keys() - self._good.keys()) if self.breaker else frozenset()
 
     def in_force(self) -> dict[str, Value]:
         """What counts, by name."""

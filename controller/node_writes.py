@@ -1,6 +1,6 @@
 """What the controller writes of nodes: their RoutingNodes, and the end of a NodeStatus whose node is gone."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 from msgspec.structs import replace
@@ -30,11 +30,13 @@ class NodeWrites:
         """Questions to the API server about every write that the cache should show by now."""
         return (self._writer.look_up(self._own, "RoutingNode", name) for name in self._own.doubtful())
 
-    def writes(self, cluster: Cluster, nodes: RoutingNodes, *, statuses: Iterable[str]) -> Iterable[Awaitable[bool]]:
-        """RoutingNodes that are not as they should be; ``statuses`` are those to delete."""
+    def writes(
+        self, cluster: Cluster, nodes: RoutingNodes, *, statuses: Iterable[str], unsure: Collection[str]
+    ) -> Iterable[Awaitable[bool]]:
+        """RoutingNodes that are not as they should be; ``statuses`` are those to delete. Of ``unsure`` nodes nothing goes."""
         for name in nodes.outdated:
             yield self._put(nodes.desired[name], cluster.routing_nodes.get(name))
-        for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys()):
+        for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys() - set(unsure)):
             yield self._delete(cluster.routing_nodes[name], left_out=name in cluster.nodes)
         for name in statuses:
             yield self._delete_status(cluster, name)

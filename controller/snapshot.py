@@ -13,6 +13,7 @@ from msgspec import Struct
 from towpath.ipam.files import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
+from towpath.model.selection import select
 
 SNAPSHOT_VERSION = 1
 _MAGIC = b"towpath snapshot\n"
@@ -67,7 +68,7 @@ class SnapshotFile:
         except (msgspec.MsgspecError, ValueError) as error:
             raise SnapshotError(f"{self.path} does not decode: {error}") from error
         self._digest = digest
-        return cluster
+        return select(cluster, memory={}, now=0.0)[0]
 
     def save(self, cluster: Cluster) -> bool:
         """Save if it differs from what was saved or loaded last; returns whether it did. ``OSError`` where the disk refuses."""

@@ -16,6 +16,9 @@ from towpath.model.cluster import Cluster, Node
 from towpath.model.decode import decode, decode_node
 from towpath.model.overlap import pools_in_force
 from towpath.model.reason import InvalidSpecError, Reason, Why
+from towpath.model.resource import Meta
+from towpath.model.selection import ACKNOWLEDGE, remember, select
+from towpath.model.selection import Memory as Selections
 
 FIELDS: Mapping[str, str] = {
     "BGPConfiguration": "configurations",
@@ -28,6 +31,10 @@ FIELDS: Mapping[str, str] = {
     "NodeStatus": "statuses",
 }
 """The kinds that a snapshot can hold, and where it holds them."""
+
+
+SELECTING = frozenset({"BGPPeer", "IPPool", "IPAMConfiguration", "RoutingNode", "Node"})
+"""Kinds that say which nodes are selected."""
 
 
 class _Entry(Struct):
@@ -82,6 +89,7 @@ class Store:
         self._listeners: list[Callable[[], None]] = []
         self._cluster = Cluster()
         self._losers: tuple[Problem, ...] = ()
+        self._selections: Selections = {}
         self._outside: dict[str, tuple[Problem, ...]] = {}
         self._stale = set(kinds)
         self._connected: set[str] = set()
@@ -116,6 +124,8 @@ class Store:
                 pools, losers = pools_in_force(cluster.pools, cluster.blocks.values())
                 self._losers = tuple(_overlap(cluster, name, winner) for name, winner in losers.items())
                 cluster = msgspec.structs.replace(cluster, pools=pools)
+            if self.complete and self._stale & SELECTING:
+                cluster, self._selections = select(cluster, memory=self._selections, now=self._clock())
             self._cluster = cluster
             self._stale = set()
         return self._cluster
@@ -126,7 +136,13 @@ class Store:
         found = [problem for one in self._kinds.values() for problem in one.problems()]
         for others in self._outside.values():
             found += others
-        return tuple(sorted([*found, *self._losers]))
+        return tuple(sorted([*found, *self._losers, *map(_held, self._held_selections())]))
+
+    def _held_selections(self) -> Iterable[tuple[Why, Meta, tuple[str, ...]]]:
+        for where in self._selections:
+            nodes = self._cluster.held.get(str(where))
+            if nodes is not None:
+                yield where, getattr(self._cluster, FIELDS[where.kind])[where.name].meta, nodes
 
     def unreachable_for(self) -> float:
         """Seconds without any answer of the API server; 0 while a watch is open."""
@@ -136,10 +152,26 @@ class Store:
         """Seconds without any answer of the API server, be it a refusal; 0 while a watch is open."""
         return 0.0 if self._connected else self._clock() - max(self._last_answer, self.last_contact)
 
-    def seed(self, cluster: Cluster) -> None:
-        """Remember the good versions of an earlier life: in force for objects that exist and are bad by now."""
+    def seed(self, cluster: Cluster, *, node: str) -> None:
+        """Remember an earlier life: last good versions, what was there, what selectors selected.
+
+        The blocks of ``node`` are its agent's own affair: they are its own only if the API server says so.
+        """
         for kind, one in self._kinds.items():
-            one.seed(getattr(cluster, FIELDS[kind]).values())
+            values: Mapping[str, Value] = getattr(cluster, FIELDS[kind])
+            one.seed(value for value in values.values() if not (kind == "IPAMBlock" and _owner(value) == node))
+        self._selections = remember(cluster)
+
+    def expect(self, kind: str, names: Collection[str]) -> None:
+        """Objects of these names were there not long ago: too many of them gone at once is not believed at once."""
+        one = self._kinds[kind]
+        before = one.unsure()
+        one.expect(names)
+        self._note(kind, changed=one.unsure() != before)
+
+    def unsure(self, kind: str) -> frozenset[str]:
+        """Names of objects that may exist although the listing lacks them, and of which nothing else is known."""
+        return self._kinds[kind].unsure()
 
     def listing(self, kind: str) -> "Listing":
         """Take in a listing page by page; nothing counts before it is complete."""
@@ -227,6 +259,26 @@ class Listing:
     def done(self, *, version: str) -> None:
         """That was all, as of ``version``."""
         self._done(self._kind.kind, self._found, version)
+
+
+def _owner(block: Value) -> str:
+    return "" if isinstance(block, Node) else str(block.spec.node)
+
+
+def _held(found: tuple[Why, Meta, tuple[str, ...]]) -> Problem:
+    where, meta, nodes = found
+    return Problem(
+        kind=where.kind,
+        name=where.name,
+        reason=Reason.SELECTION_HELD,
+        message=(
+            f"selects nothing since labels changed, and keeps {', '.join(nodes[:3])}{' and others' if nodes[3:] else ''}: "
+            f"mend the labels or the selector, or give the annotation {ACKNOWLEDGE} a new value"
+        ),
+        field=where.field,
+        uid=meta.uid,
+        generation=meta.generation,
+    )
 
 
 def _overlap(cluster: Cluster, name: str, winner: str) -> Problem:

@@ -63,12 +63,14 @@ def plan(
     uncertain: Mapping[str, IPAMBlockSpec] | None = None,
     barred: Collection[Prefix] = (),
     restored: bool = False,
+    unsure: Collection[str] = (),
 ) -> IpamPlan:
     """The plan for a complete snapshot in which all our own confirmed writes are seen.
 
     ``now`` is the monotonic clock in seconds. ``uncertain`` are claims whose answer was lost, by block name: taken, and
     counted as their node's, until it is known. ``barred``: places that are taken
     by objects nobody can read. ``restored``: a list of the API server's went back to an older version.
+    ``unsure``: nodes that may exist although nothing is known of them: what is theirs stays theirs.
     """
     seen = observe(cluster, memory=memory, now=now, restored=restored)
     pools = pools_by_family(cluster)
@@ -80,7 +82,7 @@ def plan(
         block = cluster.blocks[name]
         node = cluster.nodes.get(block.spec.node)
         entry = seen.memory.quarantined.get((block.meta.uid, block.meta.resource_version))
-        change = _transition(block, node, reports)
+        change = None if node is None and block.spec.node in unsure else _transition(block, node, reports)
         if change is not None:
             changes.append(change)
         elif entry is not None and block.spec.pool and now - entry.since >= quarantine:
@@ -97,7 +99,7 @@ def plan(
         claims=tuple(claims.made),
         changes=tuple(changes),
         deletions=tuple(deletions),
-        statuses=_orphaned_statuses(cluster),
+        statuses=_orphaned_statuses(cluster, unsure),
         refusals=(*pools.refusals, *claims.refusals),
         memory=replace(
             seen.memory,
@@ -345,8 +347,8 @@ def _spare(cluster: Cluster, blocks: Sequence[IPAMBlock], *, reports: Mapping[Pr
     return None
 
 
-def _orphaned_statuses(cluster: Cluster) -> tuple[str, ...]:
-    gone = cluster.statuses.keys() - cluster.nodes.keys()
+def _orphaned_statuses(cluster: Cluster, unsure: Collection[str]) -> tuple[str, ...]:
+    gone = cluster.statuses.keys() - cluster.nodes.keys() - set(unsure)
     return tuple(sorted(gone - {block.spec.node for block in cluster.blocks.values()})) if gone else ()
 
 

@@ -25,7 +25,7 @@ class Pools(Struct, frozen=True):
         return [
             pool
             for pool in self.families[family]
-            if pool.spec.node_selector is None or pool.spec.node_selector.matches(node.meta.labels)
+            if pool.spec.node_selector is None or pool.spec.node_selector.selects(node.meta.name, node.meta.labels)
         ]
 
 
@@ -58,7 +58,7 @@ def takes_part(node: Node, configuration: IPAMConfigurationSpec) -> bool:
     if is_excluded(node) or node.meta.deletion_timestamp:
         return False
     selector = configuration.node_selector
-    return selector is None or selector.matches(node.meta.labels)
+    return selector is None or selector.selects(node.meta.name, node.meta.labels)
 
 
 def pool_of(block: Prefix, pools: Mapping[str, IPPool], name: str) -> Prefix | None:

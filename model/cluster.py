@@ -53,6 +53,8 @@ class Cluster(Struct, frozen=True):
     routing_nodes: Mapping[str, RoutingNode] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+    held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes that a selector still selects although no label says so any more, by ``selection.key`` (``model.selection``)."""
 
     @property
     def bgp(self) -> BGPConfigurationSpec:

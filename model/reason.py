@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     MASS_WITHDRAW = "MassWithdraw"
     KIND_MISSING = "KindMissing"
     FORBIDDEN = "Forbidden"
+    SELECTION_HELD = "SelectionHeld"
     UNREADABLE = "Unreadable"
     # sessions that are in the plan and not run
     SECRET_MISSING = "SecretMissing"  # noqa: S105  # the name of a reason, not a secret

@@ -17,20 +17,32 @@ MAX_DEPTH = 32
 
 
 class Selector:
-    """A parsed selector; the empty text selects everything, as ``all()`` does."""
+    """A parsed selector; the empty text selects everything, as ``all()`` does.
 
-    __slots__ = ("_test", "text")
+    ``held`` names objects that it selects whatever their labels are by now (``model.selection`` says when that is so).
+    """
 
-    def __init__(self, text: str, test: _Test) -> None:
+    __slots__ = ("_test", "held", "text")
+
+    def __init__(self, text: str, test: _Test, *, held: frozenset[str] = frozenset()) -> None:
         self.text = text
+        self.held = held
         self._test = test
 
     def matches(self, labels: Labels) -> bool:
-        """Whether an object with these labels is selected."""
+        """Whether labels are selected."""
         return self._test(labels)
 
+    def selects(self, name: str, labels: Labels) -> bool:
+        """Whether an object of this name with these labels is selected, or held."""
+        return self._test(labels) or name in self.held
+
+    def holding(self, names: frozenset[str]) -> "Selector":
+        """The same selector, which selects these objects besides."""
+        return self if names == self.held else Selector(self.text, self._test, held=names)
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Selector) and self.text == other.text
+        return isinstance(other, Selector) and (self.text, self.held) == (other.text, other.held)
 
     def __hash__(self) -> int:
         return hash(self.text)

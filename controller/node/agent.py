@@ -262,11 +262,14 @@ class NodeAgent:
         return compose(facts, before=before.conditions if before else (), now=now)
 
     def _object_problems(self) -> list[Refusal]:
-        """What is wrong with objects, but for those that a controller marks themselves: once there, not once a node."""
+        """What is wrong with objects, but for those that a controller marks themselves: once there, not once a node.
+
+        What a selector holds is every reader's own memory.
+        """
         return [
             _named(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)))
             for one in self._source.problems()
-            if self._alone or not one.name or one.kind not in USER_KINDS
+            if self._alone or not one.name or one.kind not in USER_KINDS or one.reason is Reason.SELECTION_HELD
         ]
 
     def _secret_problems(self, state: SpeakerState) -> list[Refusal]:

@@ -108,11 +108,11 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
     own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
     if not takes_part(own, cluster.ipam):
         return frozenset()
-    labels = own.meta.labels
     return frozenset(
         family_of(pool.spec.cidr)
         for pool in cluster.pools.values()
-        if not pool.spec.disabled and (pool.spec.node_selector is None or pool.spec.node_selector.matches(labels))
+        if not pool.spec.disabled
+        and (pool.spec.node_selector is None or pool.spec.node_selector.selects(node, own.meta.labels))
     )
 
 

@@ -112,7 +112,7 @@ def test_a_link_without_carrier(one: OneNode) -> None:
     one.router.ip("link", "set", "dev", "eth0", "down")
     wait_for(lambda: not set(LEARNED) & ours(one.node), deadline=10, what="the routes go", interval=0.01)
     wait_for(lambda: one.speaker.log.count("session.lost") == 2, deadline=10, what=f"sessions end\n{one.speaker.log}")
-    assert one.speaker.log.count(LossKind.CARRIER.value) == 2, one.speaker.log
+    assert one.speaker.log.count(f"why='{LossKind.CARRIER.value}'") == 2, one.speaker.log
     assert set(BLOCKS) <= ours(one.node)
     one.router.ip("link", "set", "dev", "eth0", "up")
     one.converged(deadline=20)

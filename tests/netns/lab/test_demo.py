@@ -13,7 +13,8 @@ from towpath.lab.process import Process, run, wait_for
 from towpath.lab.topology import ROOT
 
 PREFIX = own("tpld")
-DEMO = [sys.executable, "-m", "towpath.lab.demo", "--prefix", PREFIX]
+# in a network of its own: the demo also looks at the machine's devices and routes, which others change meanwhile
+DEMO = ["unshare", "--net", sys.executable, "-m", "towpath.lab.demo", "--prefix", PREFIX]
 
 
 def left() -> list[str]:

@@ -181,6 +181,49 @@ def test_a_full_pool_says_so(world):
     assert event["count"] == 1
 
 
+def test_nodes_that_vanish_while_no_controller_runs_keep_their_blocks_until_it_is_sure(world):
+    """Half of the nodes at once, and their RoutingNodes with them: blocks and reports stay for 30 s and a second listing."""
+    for number in range(10):
+        world.add_node(f"n{number}", "m")
+        world.report(f"n{number}")
+    settled(world)
+    for number in range(5):
+        world.delete("Node", f"n{number}")
+        world.delete("RoutingNode", f"n{number}")
+    replica = Replica(world, Network())
+    for _ in range(3):
+        replica.refresh(*KINDS)
+        replica.step()
+    assert {block.spec.state for block in world.blocks().values()} == {"Active"}
+    assert len(world.items("NodeStatus")) == 10
+    world.time += 31
+    for _ in range(3):
+        replica.refresh(*KINDS)
+        replica.step()
+    gone = {block.spec.node for block in world.blocks().values() if block.spec.state == "Quarantined"}
+    assert gone == {f"n{number}" for number in range(5)}
+
+
+def test_a_selector_that_labels_leave_with_nothing_says_so(world):
+    """Its object is accepted, with what it holds and the way out; corrected, it is as before."""
+    world.add_node("a", "m")
+    world.run(world.server.patch("Node", "a", {"metadata": {"labels": {"rack": "a"}}}))
+    world.put("IPPool", "four", spec={"nodeSelector": "rack == 'a'"})
+    replica = settled(world)
+    world.run(world.server.patch("Node", "a", {"metadata": {"labels": None}}))
+    for _ in range(2):
+        replica.refresh(*KINDS)
+        replica.step()
+    said = condition(world, "IPPool", "four", "Accepted")
+    assert (said["status"], said["reason"]) == ("True", "SelectionHeld")
+    assert "spec.nodeSelector: selects nothing since labels changed, and keeps a: " in said["message"]
+    world.run(world.server.patch("IPPool", "four", {"metadata": {"annotations": {"towpath.io/acknowledge": "1"}}}))
+    for _ in range(2):
+        replica.refresh(*KINDS)
+        replica.step()
+    assert condition(world, "IPPool", "four", "Accepted")["reason"] == "Accepted"
+
+
 def test_a_conflict_changes_nothing_and_is_tried_again(world):
     """409 for every change: nothing is decided until the server takes one."""
     world.add_node("n1", "m")

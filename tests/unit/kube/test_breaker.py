@@ -131,3 +131,32 @@ def test_properties(steps):
     breaker.listed(exists, now=now + 30)
     breaker.listed(exists, now=now + 60)
     assert breaker.in_force == exists
+
+
+def test_what_was_there_before_the_start_counts():
+    """Of eight that an earlier life knew five are gone by the first listing: not believed before a second one."""
+    breaker = Breaker()
+    breaker.expect(NAMES, now=0.0)
+    assert breaker.in_force == frozenset()
+    breaker.listed(NAMES[:3], now=1.0)
+    assert breaker.in_force == set(NAMES)
+    breaker.listed(NAMES[:3], now=31.0)
+    assert breaker.in_force == set(NAMES[:3])
+
+
+def test_a_few_that_went_while_nobody_looked_are_gone():
+    """Three may always go, between two lives too."""
+    breaker = Breaker()
+    breaker.expect(NAMES, now=0.0)
+    breaker.listed(NAMES[3:], now=1.0)
+    assert breaker.in_force == set(NAMES[3:])
+
+
+def test_what_was_there_can_be_told_after_the_listing():
+    """The same, in the other order; what is there is not touched."""
+    breaker = _full(NAMES[:3])
+    breaker.expect(NAMES, now=5.0)
+    assert breaker.in_force == set(NAMES)
+    assert breaker.look_again_at == 35.0
+    breaker.listed(NAMES[:3], now=35.0)
+    assert breaker.in_force == set(NAMES[:3])

@@ -144,3 +144,20 @@ async def test_secrets(tmp_path):
     assert (await directory.get("Secret", "s", namespace="towpath-system"))["stringData"] == {"key": "word"}
     with pytest.raises(NotFoundError):
         await directory.get("Secret", "other", namespace="towpath-system")
+
+
+async def test_what_cannot_be_read_is_not_missing(tmp_path):
+    """A Secret of a folder that is away, not read yet, or read in part is unreachable: only a whole folder lacks it."""
+    _, directory = _folder(tmp_path / "absent")
+    for _ in range(2):
+        with pytest.raises(UnreachableError, match="get Secret s"):
+            await directory.get("Secret", "s", namespace="towpath-system")
+        directory.scan()
+    _, directory = _folder(tmp_path, peer=PEER, broken="[")
+    directory.scan()
+    with pytest.raises(UnreachableError, match="get Secret s"):
+        await directory.get("Secret", "s", namespace="towpath-system")
+    (tmp_path / "broken.yaml").unlink()
+    directory.scan()
+    with pytest.raises(NotFoundError, match="get Secret s"):
+        await directory.get("Secret", "s", namespace="towpath-system")

@@ -34,8 +34,8 @@ def _peer(name="tor", **rest):
     return _body("BGPPeer", name, **{"peerIP": "10.0.0.9", "asNumber": 65000, **rest})
 
 
-def _block(cidr, *, pool="", **rest):
-    return _body("IPAMBlock", cidr.replace(".", "-").replace("/", "-"), cidr=cidr, node="a", pool=pool, **rest)
+def _block(cidr, *, pool="", node="a", **rest):
+    return _body("IPAMBlock", cidr.replace(".", "-").replace("/", "-"), cidr=cidr, node=node, pool=pool, **rest)
 
 
 def test_complete_when_all_kinds_were_listed():
@@ -81,7 +81,7 @@ def test_good_versions_of_an_earlier_life():
     first = Store(("BGPPeer",))
     first.listed("BGPPeer", [_peer(), _peer("gone")])
     second = Store(("BGPPeer",))
-    second.seed(first.cluster())
+    second.seed(first.cluster(), node="a")
     second.listed("BGPPeer", [_peer(version=7, asNumber=0)])
     assert list(second.cluster().peers) == ["tor"]
     assert second.cluster().peers["tor"].spec.as_number == 65000
@@ -167,6 +167,72 @@ def test_a_kind_that_is_gone_keeps_its_objects():
     store.kind_missing("BGPPeer")
     assert list(store.cluster().peers) == ["a", "b"]
     assert Reason.KIND_MISSING in {problem.reason for problem in store.problems()}
+
+
+def test_a_mass_that_vanished_while_nobody_looked_is_held():
+    """Blocks of the picture on disk that the first listing lacks stay in force; those of the node itself do not."""
+    clock = Clock()
+    blocks = [_block(f"10.0.{index}.0/26", node="me" if index < 2 else "other") for index in range(8)]
+    first, second = Store(("IPAMBlock",)), Store(("IPAMBlock",), clock=clock)
+    first.listed("IPAMBlock", blocks)
+    second.seed(first.cluster(), node="me")
+    second.listed("IPAMBlock", [])
+    assert {block.spec.node for block in second.cluster().blocks.values()} == {"other"}
+    assert len(second.cluster().blocks) == 6
+    assert [problem.reason for problem in second.problems()] == [Reason.MASS_WITHDRAW]
+    clock.now = 30.0
+    second.listed("IPAMBlock", [])
+    assert second.cluster().blocks == {}
+
+
+def test_names_alone_are_unsure():
+    """Nodes that owned blocks and that a complete listing lacks may exist, a mass of them, until it is listed again."""
+    clock = Clock()
+    store = Store(("Node",), clock=clock)
+    store.listed("Node", [{"metadata": {"name": "n0", "uid": "u"}}])
+    store.expect("Node", [f"n{index}" for index in range(3)])
+    assert store.unsure("Node") == frozenset()
+    store.expect("Node", [f"n{index}" for index in range(9)])
+    assert store.unsure("Node") == {f"n{index}" for index in range(1, 9)}
+    assert list(store.cluster().nodes) == ["n0"]
+    clock.now = 30.0
+    store.listed("Node", [{"metadata": {"name": "n0", "uid": "u"}}])
+    assert store.unsure("Node") == frozenset()
+
+
+def test_a_selector_that_labels_leave_with_nothing_is_a_problem_of_its_object():
+    """What is held is told with the field, the nodes and the way out; with the annotation it is over."""
+    kinds = ("BGPPeer", "RoutingNode")
+    rule = {"nodeSelector": "rack == 'a'"}
+    store, told = Store(kinds), []
+    store.listed("BGPPeer", [_peer(**rule)])
+    store.listed("RoutingNode", [_routing_node("n", rack="a")])
+    assert store.problems() == ()
+    store.subscribe(lambda: told.append(store.cluster().held))
+    store.upserted("RoutingNode", _routing_node("n", version=2))
+    (problem,) = store.problems()
+    assert (problem.kind, problem.name, problem.field) == ("BGPPeer", "tor", "spec.nodeSelector")
+    assert problem.reason is Reason.SELECTION_HELD
+    assert "keeps n: " in problem.message
+    assert "towpath.io/acknowledge" in problem.message
+    another = Store(kinds)
+    another.seed(store.cluster(), node="x")
+    another.listed("BGPPeer", [_peer(**rule)])
+    another.listed("RoutingNode", [_routing_node("n", version=2)])
+    assert another.problems() == (problem,)
+    body = _peer(version=3, **rule)
+    body["metadata"]["annotations"] = {"towpath.io/acknowledge": "yes"}
+    store.upserted("BGPPeer", body)
+    assert store.problems() == ()
+    assert told == [{"BGPPeer/tor spec.nodeSelector": ("n",)}, {}]
+
+
+def _routing_node(name, *, version=1, **labels):
+    return {
+        "kind": "RoutingNode",
+        "metadata": {"name": name, "uid": "u", "resourceVersion": str(version), "labels": labels},
+        "spec": {},
+    }
 
 
 def test_unreachable_for():

@@ -1,0 +1,65 @@
+"""Labels that leave a selector with nothing, on a running cluster: no session ends before somebody says that it is meant."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.path.cluster import cluster, connections, restarted, watched
+from towpath.lab import facts
+from towpath.lab.api import collection
+from towpath.lab.process import wait_for
+from towpath.lab.topology import Lab, Shape
+from towpath.model.selection import ACKNOWLEDGE
+
+PEERS = {"tor-a-ipv4", "tor-a-ipv6", "tor-b-ipv4", "tor-b-ipv6"}
+RACKS = {"node1": "a", "node2": "b"}
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Two nodes in two racks, whose sessions with the router are asked for by their labels."""
+    with cluster(Shape(nodes=2, rack_b=1)) as made:
+        yield made
+
+
+def label(lab: Lab, racks: dict[str, str | None]) -> None:
+    """Give nodes this value of the label that the peers select, or none; returns when it has arrived."""
+    for node, rack in racks.items():
+        lab.api.patch(f"{collection('Node')}/{node}", {"metadata": {"labels": {"rack": rack}}})
+
+    def arrived() -> bool:
+        found = lab.api.items("RoutingNode").items()
+        return {name: one["metadata"].get("labels", {}).get("rack") for name, one in found} == racks
+
+    wait_for(arrived, deadline=10, what="the RoutingNodes have the labels")
+
+
+def held(lab: Lab) -> dict[str, bool]:
+    """Which nodes say that they hold a selection."""
+    return {
+        node: any(one["type"] == "SelectionHeld" for one in report["conditions"] if one["status"] == "True")
+        for node, report in facts.reports(lab).items()
+    }
+
+
+def test_labels_that_are_lost_move_nothing_until_it_is_acknowledged(lab: Lab) -> None:
+    """Every agent holds and says so, also a new process; acknowledged the sessions go; labelled again they come back."""
+    before = connections(lab)
+    with watched(lab, *lab.nodes, "tor") as moved:
+        label(lab, dict.fromkeys(lab.nodes))
+        wait_for(lambda: all(held(lab).values()), deadline=20, what="all nodes say what they hold")
+        restarted(lab, "node1/agent")
+        assert all(held(lab).values())
+        assert connections(lab) == before
+        assert moved() == {}
+    for peer in PEERS:
+        item = lab.api.get("BGPPeer", peer)
+        assert item is not None
+        said = {one["type"]: one for one in item["status"]["conditions"]}["Accepted"]
+        assert (said["status"], said["reason"]) == ("True", "SelectionHeld")
+        lab.api.patch(f"{collection('BGPPeer')}/{peer}", {"metadata": {"annotations": {ACKNOWLEDGE: "1"}}})
+    wait_for(lambda: len(facts.sessions_down(lab)) == 4, deadline=20, what="the sessions with the router are gone")
+    wait_for(lambda: not any(held(lab).values()), deadline=20, what="nobody holds anything")
+    label(lab, {**RACKS})
+    facts.wait_sessions(lab)
+    facts.wait_reachable(lab)
