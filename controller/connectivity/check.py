@@ -70,6 +70,7 @@ async def _check(settings: CheckSettings) -> int:
     except ApiError as error:
         raise CannotRunError(str(error)) from error
     until = time.monotonic() + settings.timeout
+    told: tuple[str, ...] = ()
     async with client as api:
         while True:
             try:
@@ -84,7 +85,9 @@ async def _check(settings: CheckSettings) -> int:
                 return 0
             if time.monotonic() > until:
                 break
-            log.info("connectivity.not_yet", wrong=len(result.wrong), first=result.wrong[0])
+            if result.wrong != told:
+                told = result.wrong
+                log.info("connectivity.not_yet", wrong=len(told), first=told[0])
             await asyncio.sleep(PAUSE)
     print(f"{len(result.wrong)} things are wrong after {settings.timeout:g} s:")
     for sentence in result.wrong[:SHOWN]:
@@ -121,7 +124,7 @@ async def look(api: Reader, settings: CheckSettings) -> Result:
 
 async def _from(node: str, address: str, asked: Asked, *, port: int) -> list[str]:
     try:
-        failed = await ask(address, asked, node=node, port=port, within=30)
+        failed = await ask(address, asked, node=node, port=port, within=15)
     except OSError as error:
         return [f"the pod on {node} ({address}) cannot be asked: {error}"]
     return [
