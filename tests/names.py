@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.shape import ROOT as CLUSTERS
 from towpath.lab.netns import remove
 from towpath.lab.topology import ROOT
 
@@ -45,6 +47,8 @@ def sweep() -> None:
     for name, run in _namespaces():
         if not Path(f"/proc/{run}").exists():
             prefix = name.partition("-")[0]
+            if (CLUSTERS / prefix).exists():
+                Cluster(prefix).down()
             remove(prefix)
             shutil.rmtree(ROOT / prefix, ignore_errors=True)
 

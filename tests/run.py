@@ -22,7 +22,7 @@ from tests import effort, names
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOAK_TIMEOUT = 4 * 3600
-FOLDERS = ("unit", "image", "sim", "contract", "netns", "kube", "chart")
+FOLDERS = ("unit", "image", "sim", "contract", "netns", "kube", "chart", "cluster")
 CHECKS: dict[str, Sequence[str]] = {
     "format": ("ruff", "format", "--check", "."),
     "lint": ("ruff", "check", "."),

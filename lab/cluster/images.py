@@ -1,0 +1,100 @@
+"""The lab's own container images, made without an engine: a static program or two in a docker-archive."""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from towpath.lab.process import run
+
+PAUSE = "lab.towpath.io/pause:1"
+BUSYBOX = "lab.towpath.io/busybox:1"
+_BUSYBOX = Path("/bin/busybox")
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+# The first process of a pod and of a node: what has ended is taken away, SIGTERM ends it where it may.
+_PAUSE = """
+#include <errno.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void end(int number) { (void)number; _exit(0); }
+
+int main(void) {
+  signal(SIGTERM, end);
+  signal(SIGINT, end);
+  for (;;) {
+    while (waitpid(-1, 0, 0) > 0) { }
+    if (errno == ECHILD) usleep(100000);
+  }
+}
+"""
+
+
+def make_pause(target: Path) -> Path:
+    """Compile a program that waits and takes away what has ended; static."""
+    run("gcc", "-O2", "-static", "-o", str(target), "-x", "c", "-", stdin=_PAUSE)
+    return target
+
+
+def pause_image(program: Path, target: Path) -> Path:
+    """The image of a pod's sandbox."""
+    return archive(PAUSE, {"pause": program}, links={}, command=("/pause",), target=target)
+
+
+def busybox_image(target: Path) -> Path:
+    """A shell and its tools, from the distribution's static busybox; by itself it sleeps."""
+    applets = run(str(_BUSYBOX), "--list").split()
+    links = {f"bin/{name}": "busybox" for name in applets if name != "busybox"}
+    command = ("/bin/sleep", "1000000")
+    return archive(BUSYBOX, {"bin/busybox": _BUSYBOX}, links=links, command=command, target=target)
+
+
+def archive(
+    name: str, files: Mapping[str, Path], *, links: Mapping[str, str], command: tuple[str, ...], target: Path
+) -> Path:
+    """Write a docker-archive with one layer: ``files`` by their path in it, symbolic ``links``, what it runs."""
+    layer = io.BytesIO()
+    with tarfile.open(fileobj=layer, mode="w") as tar:
+        for folder in ("bin", "tmp", "etc", "var", "run"):
+            tar.addfile(_entry(folder, tarfile.DIRTYPE, 0o1777 if folder == "tmp" else 0o755))
+        for path, source in files.items():
+            content = source.read_bytes()
+            entry = _entry(path, tarfile.REGTYPE, 0o755)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        for path, to in links.items():
+            entry = _entry(path, tarfile.SYMTYPE, 0o777)
+            entry.linkname = to
+            tar.addfile(entry)
+    content = layer.getvalue()
+    digest = hashlib.sha256(content).hexdigest()
+    machine = platform.machine()
+    config = {
+        "architecture": _ARCHITECTURES.get(machine, machine),
+        "os": "linux",
+        "config": {"Cmd": list(command), "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+        "history": [{"created_by": "towpath lab"}],
+    }
+    described = json.dumps(config).encode()
+    parts = {f"{hashlib.sha256(described).hexdigest()}.json": described, f"{digest}.tar": content}
+    manifest = [{"Config": next(iter(parts)), "RepoTags": [name], "Layers": [f"{digest}.tar"]}]
+    new = target.with_name(f".{target.name}.{os.getpid()}")
+    with tarfile.open(new, "w") as tar:
+        for path, data in (*parts.items(), ("manifest.json", json.dumps(manifest).encode())):
+            entry = _entry(path, tarfile.REGTYPE, 0o644)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+    new.rename(target)
+    return target
+
+
+def _entry(path: str, kind: bytes, mode: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(path)
+    entry.type, entry.mode = kind, mode
+    return entry
