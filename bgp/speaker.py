@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from msgspec.structs import replace
 
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
@@ -185,7 +186,7 @@ class Speaker:
             self._report = None
         if not self._link.writable:
             return  # a new agent asks, and a slow one makes room: both poke
-        report = self._table.report(self._engine.states())
+        report = replace(self._table.report(self._engine.states()), deaf=self._engine.deaf())
         if report != self._report_sent:
             self._report_sent = report
             self._link.send(report)

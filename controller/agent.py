@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from towpath.bgp.nodes import log_severity
 from towpath.controller.health import Health
@@ -24,6 +25,7 @@ from towpath.controller.node import forwarding
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.pods import CNIPods
+from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
@@ -92,6 +94,13 @@ class AgentProcess:
             reported=self._status_loop.dirty,
             noticed=self._noticed,
         )
+        self._preflight = Preflight(
+            settings.node,
+            proc_sys=settings.proc_sys,
+            host_root=settings.host_root,
+            addresses=self._bridge.link_addresses,
+        )
+        self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._node: NodeAgent
         self._pods: CNIPods | None = None
         self._named: frozenset[SecretKey] | None = None
@@ -124,6 +133,7 @@ class AgentProcess:
                 plugins=Folders(
                     target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source
                 ),
+                mtu=self._mtu,
             )
         self._node = NodeAgent(
             settings.node,
@@ -136,6 +146,7 @@ class AgentProcess:
             alone=settings.source.folder is not None,
         )
         self._source.store.subscribe(self._changed)
+        await self._preflight.look()
         if settings.health_port is not None:
             await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
         async with asyncio.TaskGroup() as tasks:
@@ -143,8 +154,8 @@ class AgentProcess:
                 tasks.create_task(_follow(follow()))
             if self._source.follow_secrets is not None:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
-            loops = (self._node_loop, self._secret_loop, self._status_loop, self._snapshot_loop, self._plugin_loop)
-            for loop in loops:
+            slow = (self._snapshot_loop, self._plugin_loop, self._preflight_loop)
+            for loop in (self._node_loop, self._secret_loop, self._status_loop, *slow):
                 tasks.create_task(loop.run())
             tasks.create_task(self._keep_time())
             tasks.create_task(self._events.run())
@@ -169,8 +180,10 @@ class AgentProcess:
             log.warning("node.step_failed", error=str(error), remedy="tried again")
             settled = False
         self._step_began = 0.0
-        self._tell_of(self._node.warnings)
         picture = self._node.picture
+        if picture is not None:
+            self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster))
+        self._tell_of(self._node.warnings)
         store = self._source.store
         # not of the picture alone: the node takes no new one before its passwords were read
         cluster = store.cluster() if store.complete or picture is None else picture.cluster
@@ -195,7 +208,7 @@ class AgentProcess:
         before = self._warned
         self._warned = frozenset((one.reason, one.object) for one in warnings)
         for one in warnings:
-            if (one.reason, one.object) not in before:
+            if (one.reason, one.object) not in before and one.reason is not Reason.LISTEN_REFUSED:  # the speaker tells
                 self._noticed(Notice(one.reason, f"{one.object}: {one.message}"))
 
     async def _read_secrets(self) -> bool:
@@ -224,6 +237,8 @@ class AgentProcess:
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
         found = self._bridge.found(self._source.store.cluster())
+        if found is not None:
+            found = replace(found, mtu=self._mtu())
         try:
             wait = await self._writer.offer(status, found, now=now, watched=self._node.inactive_in_use(status))
         except ApiError as error:
@@ -240,6 +255,16 @@ class AgentProcess:
         self._node_loop.dirty()
         return fine
 
+    async def _look_at_machine(self) -> bool:
+        if await self._preflight.look():
+            self._changed()
+        return True
+
+    def _mtu(self) -> int | None:
+        """What new pods get."""
+        picture = self._node.picture
+        return self._preflight.mtu(picture.cluster) if picture is not None else None
+
     def _refused(self, what: str, message: str) -> None:
         """What the machine refuses, as a condition for as long as it does; ``message`` empty: it does not any more."""
         before = dict(self._refusals)
@@ -247,7 +272,6 @@ class AgentProcess:
         if message:
             self._refusals[what] = Refusal(Reason.DISK_REFUSED, message, Why("Node", self._settings.node))
         if self._refusals != before:
-            self._node.machine = tuple(self._refusals.values())
             self._node_loop.dirty()
 
     async def _save(self) -> bool:

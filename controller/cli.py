@@ -145,6 +145,12 @@ def _machine(command: Any) -> None:
         help="folder of static CNI plugins to put into --cni-bin-dir where it lacks them; none: it is left as it is",
     )
     command.option("--proc-sys", kind=Path, default=Path("/proc/sys"), help="where sysctls are written")
+    command.option(
+        "--host-root",
+        kind=Path,
+        default=Path("/"),
+        help="where etc/systemd, run/systemd/netif and run/NetworkManager are",
+    )
 
 
 def true_or_false(text: str) -> bool:
@@ -171,6 +177,7 @@ def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         cni_bin_dir=arguments.cni_bin_dir,
         cni_plugin_source=arguments.cni_plugin_source,
         proc_sys=arguments.proc_sys,
+        host_root=arguments.host_root,
         health_port=getattr(arguments, "health_port", None),
     )
 

@@ -47,6 +47,8 @@ class AgentSettings(Struct, frozen=True):
     cni_plugin_source: Path | None
     """Static plugins to put into ``cni_bin_dir`` where it lacks them; None: the host has its own."""
     proc_sys: Path
+    host_root: Path
+    """Below it lie those folders of the host that are only looked at: ``etc/systemd``, ``run/systemd/netif`` and the like."""
     health_port: int | None = None
     """Port on localhost for ``/healthz`` and ``/readyz``; None: neither is served."""
 

@@ -74,6 +74,10 @@ class Reason(enum.StrEnum):
     DISK_REFUSED = "DiskRefused"
     PLUGIN_MISSING = "PluginMissing"
     OTHER_NETWORK_PLUGIN = "OtherNetworkPlugin"
+    FORWARD_DROPPED = "ForwardDropped"
+    ROUTES_MANAGED = "RoutesManaged"
+    KERNEL_LACKS = "KernelLacks"
+    MTU_MISMATCH = "MTUMismatch"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"

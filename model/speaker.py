@@ -235,6 +235,8 @@ class Report(Struct, frozen=True, tag="report"):
     foreign_paths: tuple[Prefix, ...] = ()
     own_blocks: tuple[Prefix, ...] = ()
     """The own blocks that were looked at for it: of others it says nothing."""
+    deaf: tuple[str, ...] = ()
+    """Where it should listen and cannot: a sentence each, with address, port and what the kernel says."""
 
 
 class Notice(Struct, frozen=True, tag="notice"):

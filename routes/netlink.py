@@ -155,11 +155,11 @@ class NetlinkKernel:
         try:
             while not finished:
                 data = self._asking.recv(_RECEIVE)
-                finished = _ends(data)
+                finished = ends(data)
                 yield data
         finally:
             while not finished:  # given up half-way: the socket takes no other dump before this one is read
-                finished = _ends(self._asking.recv(_RECEIVE))
+                finished = ends(self._asking.recv(_RECEIVE))
 
     def watch(self, readable: Callable[[], None]) -> None:
         """See ``kernel.Kernel``."""
@@ -210,7 +210,7 @@ def open_kernel() -> NetlinkKernel:
     return NetlinkKernel()
 
 
-def _ends(data: bytes) -> bool:
+def ends(data: bytes) -> bool:
     """Whether a dump ends with this datagram; ``OSError`` where the kernel refused it."""
     for start, length, kind, _ in messages(data):
         if kind not in (NLMSG_ERROR, NLMSG_DONE):

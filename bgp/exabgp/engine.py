@@ -37,7 +37,7 @@ class Engine:
 
     async def start(self) -> None:
         """Make ready; to be called in the event loop that runs the sessions."""
-        self._listener = Listener(arrived=self._arrived, notice=self._notice)
+        self._listener = Listener(arrived=self._arrived, notice=self._notice, changed=self._changed)
 
     async def stop(self, *, graceful: bool) -> None:
         """End. ``graceful``: a restart, sockets close without a NOTIFICATION and peers keep our routes."""
@@ -97,6 +97,10 @@ class Engine:
     def states(self) -> dict[str, tuple[str, str]]:
         """State (of RFC 4271, or ``Withheld``) and the last reason of every session."""
         return {name: _standing(peer) for name, peer in self._peers.items()}
+
+    def deaf(self) -> tuple[str, ...]:
+        """Where nobody can be listened to, as it stands: a sentence each."""
+        return tuple(sorted(set(self._listener.refused.values()))) if self._listener is not None else ()
 
     def notices(self) -> list[Notice]:
         """What an operator should see, since the last call."""

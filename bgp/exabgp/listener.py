@@ -50,17 +50,29 @@ class _Door:
 
 
 class Listener:
-    """All listening sockets. ``arrived`` takes every accepted connection and owns its socket."""
+    """All listening sockets. ``arrived`` takes every accepted connection and owns its socket.
 
-    def __init__(self, *, arrived: Callable[[Arrival], None], notice: Callable[[Notice], None]) -> None:
+    ``changed``: what was refused before was tried again.
+    """
+
+    def __init__(
+        self,
+        *,
+        arrived: Callable[[Arrival], None],
+        notice: Callable[[Notice], None],
+        changed: Callable[[], None],
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._arrived = arrived
+        self._changed = changed
         self._notice = notice
         self._doors: dict[tuple[Listen, Family], _Door] = {}
         self._listens: tuple[Listen, ...] = ()
         self._keys: Mapping[Address, Key] = {}
         self._retry: asyncio.TimerHandle | None = None
         self._told: set[tuple[str, str]] = set()
+        self.refused: dict[tuple[Listen, Family], str] = {}
+        """Where the kernel lets nobody listen, or not us, and what it says."""
 
     def apply(self, listens: tuple[Listen, ...], keys: Mapping[Address, Key]) -> None:
         """Open, close and key the sockets so that they are as desired; what fails is tried again."""
@@ -71,6 +83,7 @@ class Listener:
         wanted = {(listen, family) for listen in listens for family in _families(listen)}
         for place in [place for place in self._doors if place not in wanted]:
             self._close(self._doors.pop(place))
+        self.refused = {place: said for place, said in self.refused.items() if place in wanted}
         for listen, family in sorted(wanted - self._doors.keys(), key=str):
             self._open(listen, family)
         for door in self._doors.values():
@@ -89,9 +102,11 @@ class Listener:
             if error.errno == errno.EAFNOSUPPORT:
                 return  # a kernel without IPv6
             where = f"{listen.address if listen.address is not None else '*'} port {listen.port}"
-            self._tell(Reason.LISTEN_REFUSED, f"cannot listen on {where}: {error.strerror}", session="")
+            said = self.refused[listen, family] = f"cannot listen on {where}: {error.strerror}"
+            self._tell(Reason.LISTEN_REFUSED, said, session="")
             self._later()
             return
+        self.refused.pop((listen, family), None)
         door = _Door(sock, family, listen.address)
         self._doors[listen, family] = door
         self._key(door)
@@ -149,6 +164,7 @@ class Listener:
     def _again(self) -> None:
         self._retry = None
         self.apply(self._listens, self._keys)
+        self._changed()
 
     def _tell(self, reason: Reason, message: str, *, session: str) -> None:
         if (session, message) not in self._told:

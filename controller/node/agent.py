@@ -114,7 +114,14 @@ class NodeAgent:
     @property
     def warnings(self) -> tuple[Refusal, ...]:
         """What is wrong with what the objects ask of this node, with its files, or with the machine."""
-        return (*self._asked_wrong, *(self._pods.problems if self._pods else ()), *self.machine)
+        report = self._speaker.report
+        deaf = report.deaf if report is not None else ()
+        return (
+            *self._asked_wrong,
+            *(self._pods.problems if self._pods else ()),
+            *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
+            *self.machine,
+        )
 
     @property
     def provisional(self) -> bool:

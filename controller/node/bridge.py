@@ -32,6 +32,7 @@ from towpath.model.speaker import (
     Whole,
     Withdrawn,
 )
+from towpath.routes.kernel import LinkAddress
 from towpath.routes.plan import static_routes
 from towpath.routes.programmer import Programmer, Settings
 from towpath.routes.route import StaticRoute
@@ -208,6 +209,10 @@ class Bridge:
         return tuple(
             sorted({one.local for one in self._programmer.addresses()}, key=lambda one: (one.version, one.packed))
         )
+
+    def link_addresses(self) -> Iterable[LinkAddress]:
+        """The same with their devices and subnets."""
+        return self._programmer.addresses()
 
     def severed(self) -> tuple[str, ...]:
         """Sessions whose interface has no carrier."""

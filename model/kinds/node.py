@@ -43,6 +43,7 @@ class RoutingNodeStatus(Struct, frozen=True, rename=json_name):
 
     ipv4_address: Annotated[Interface | None, Field(description="IPv4 address as the kernel has it.")] = None
     ipv6_address: Annotated[Interface | None, Field(description="IPv6 address as the kernel has it.")] = None
+    mtu: Annotated[int | None, Field(description="MTU that new pods of the node get.")] = None
 
 
 ROUTING_NODE = Kind(

@@ -1,0 +1,75 @@
+"""The machine under the agent, looked at now and then, and judged by what the objects ask of this node."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from towpath.controller.node.gate import families
+from towpath.controller.secrets import references
+from towpath.model.blocks import node_addresses
+from towpath.model.cluster import Cluster
+from towpath.model.net import Address
+from towpath.model.reason import Refusal
+from towpath.routes.kernel import LinkAddress
+from towpath.routes.machine import look
+from towpath.routes.preflight import Machine, Wanted, devices_with, pod_mtu, problems
+
+EVERY = 30.0
+"""Seconds between two looks: what is looked at, people change."""
+
+
+class Preflight:
+    """``addresses``: those of this node's devices, as the programmer has them."""
+
+    def __init__(
+        self, node: str, *, proc_sys: Path, host_root: Path, addresses: Callable[[], Iterable[LinkAddress]]
+    ) -> None:
+        self._node = node
+        self._proc_sys = proc_sys
+        self._host_root = host_root
+        self._addresses = addresses
+        self._machine = Machine()
+
+    async def look(self) -> bool:
+        """Look at the machine, in a thread; whether it is other than before."""
+        before = self._machine
+        self._machine = await asyncio.to_thread(look, proc_sys=self._proc_sys, host=self._host_root)
+        return self._machine != before
+
+    def mtu(self, cluster: Cluster) -> int | None:
+        """The MTU that pods get; None: no device of this node's addresses is known."""
+        return pod_mtu(self._devices(cluster))
+
+    def problems(self, cluster: Cluster) -> tuple[Refusal, ...]:
+        """What people have to see to."""
+        wanted = Wanted(
+            node=self._node,
+            families=families(cluster, self._node),
+            passwords=bool(references(cluster)),
+            device_mtus=self._devices(cluster),
+            neighbours=self._neighbours(cluster),
+        )
+        return problems(self._machine, wanted)
+
+    def _own(self, cluster: Cluster) -> list[Address]:
+        own = cluster.routing_nodes.get(self._node)
+        return [interface.ip for interface in node_addresses(own).values()] if own is not None else []
+
+    def _devices(self, cluster: Cluster) -> dict[str, int]:
+        names = dict(socket.if_nameindex())
+        on = {one.local: names[one.index] for one in self._addresses() if one.index in names}
+        return devices_with(self._own(cluster), on=on, mtus=self._machine.mtus)
+
+    def _neighbours(self, cluster: Cluster) -> dict[str, int]:
+        """Nodes with an address in the subnet of one of ours, and what their agents say that their pods get."""
+        own = set(self._own(cluster))
+        subnets = [one.subnet.network for one in self._addresses() if one.local in own]
+        found: dict[str, int] = {}
+        for name, node in cluster.routing_nodes.items():
+            mtu = node.status.mtu if node.status is not None else None
+            if name == self._node or mtu is None:
+                continue
+            if any(one.ip in subnet for one in node_addresses(node).values() for subnet in subnets):
+                found[name] = mtu
+        return found

@@ -1,0 +1,143 @@
+"""What is wrong with a machine before any packet is lost: facts in, refusals out.
+
+Each is about something that towpath does not change because it is somebody else's: the message says whose, and what to set.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from towpath.model.net import Address, Family
+from towpath.model.reason import Reason, Refusal, Why
+
+
+class DroppingChain(Struct, frozen=True, order=True):
+    """A packet filter's base chain that drops forwarded packets unless a rule takes them."""
+
+    where: str
+    families: tuple[Family, ...]
+
+
+class Machine(Struct, frozen=True):
+    """What is to be seen of a machine; what could not be looked at is as if all were well."""
+
+    dropping: tuple[DroppingChain, ...] = ()
+    networkd: tuple[str, ...] = ()
+    """Settings of a systemd-networkd that runs by which it removes routes or rules that are not its own."""
+    managed_devices: tuple[str, ...] = ()
+    """Devices of pods, or ours, that NetworkManager manages."""
+    lacking_kinds: tuple[str, ...] = ()
+    """Kinds of devices that the kernel does not know."""
+    has_md5: bool = True
+    """The kernel can sign TCP segments (RFC 2385)."""
+    families: frozenset[Family] = frozenset(Family)
+    """Those that the kernel has switched on."""
+    forwards: frozenset[Family] = frozenset(Family)
+    """Those in which the kernel forwards packets."""
+    mtus: Mapping[str, int] = {}
+    """MTU of each device, by name."""
+
+
+class Wanted(Struct, frozen=True):
+    """What this node is to do."""
+
+    node: str
+    families: frozenset[Family] = frozenset()
+    """Those in which it has pods."""
+    passwords: bool = False
+    """Some session has a password."""
+    device_mtus: Mapping[str, int] = {}
+    """The devices that carry this node's addresses, and their MTU."""
+    neighbours: Mapping[str, int] = {}
+    """Nodes that share a link with this one, and the MTU that their pods have."""
+
+
+def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
+    """What people have to see to, one sentence each."""
+    why = Why("Node", wanted.node)
+    found = (*_filters(machine, wanted), *_managers(machine), *_kernel(machine, wanted), *_mtus(wanted))
+    return tuple(Refusal(reason, message, why) for reason, message in found)
+
+
+def pod_mtu(device_mtus: Mapping[str, int]) -> int | None:
+    """The MTU for pods: the smallest of the devices that reach the peers; None where none is known."""
+    return min(device_mtus.values(), default=None)
+
+
+def devices_with(addresses: Iterable[Address], *, on: Mapping[Address, str], mtus: Mapping[str, int]) -> dict[str, int]:
+    """The devices that carry these addresses, and their MTU; an address on a loopback device says nothing of the way."""
+    names = {on[address] for address in addresses if address in on}
+    return {name: mtus[name] for name in sorted(names) if name in mtus and name != "lo"}
+
+
+def _filters(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
+    for chain in machine.dropping:
+        hit = [family for family in chain.families if family in wanted.families]
+        if hit:
+            yield (
+                Reason.FORWARD_DROPPED,
+                (
+                    f"{chain.where} drops forwarded {_listed(hit)} packets by its policy:"
+                    " accept those from and to the pools there, or set the policy to accept"
+                ),
+            )
+    for family in sorted(wanted.families & machine.families - machine.forwards):
+        name = "net.ipv4.ip_forward" if family is Family.IPV4 else "net.ipv6.conf.all.forwarding"
+        yield Reason.FORWARD_DROPPED, f"sysctl {name} is 0 and cannot be set: {family.key} packets are not forwarded"
+
+
+def _managers(machine: Machine) -> Iterable[tuple[Reason, str]]:
+    for setting in machine.networkd:
+        yield (
+            Reason.ROUTES_MANAGED,
+            (
+                f"systemd-networkd runs with {setting}=yes and removes what is not its own whenever it restarts:"
+                f" set {setting}=no under [Network] in /etc/systemd/networkd.conf.d"
+            ),
+        )
+    if machine.managed_devices:
+        yield (
+            Reason.ROUTES_MANAGED,
+            (
+                f"NetworkManager manages {_listed(machine.managed_devices)}:"
+                " set unmanaged-devices=interface-name:veth*;interface-name:tp-* under [keyfile] in /etc/NetworkManager/conf.d"
+            ),
+        )
+
+
+def _kernel(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
+    for kind in machine.lacking_kinds:
+        yield Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {kind}"
+    if wanted.passwords and not machine.has_md5:
+        yield Reason.KERNEL_LACKS, "the kernel cannot sign TCP (CONFIG_TCP_MD5SIG): sessions with a password stay down"
+    for family in sorted(wanted.families - machine.families):
+        yield (
+            Reason.KERNEL_LACKS,
+            f"{family.key} is switched off on this node, and a pool gives it {family.key} addresses",
+        )
+
+
+def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
+    own = pod_mtu(wanted.device_mtus)
+    if own is None:
+        return
+    if len(set(wanted.device_mtus.values())) > 1:
+        devices = ", ".join(f"{name} {mtu}" for name, mtu in sorted(wanted.device_mtus.items()))
+        yield Reason.MTU_MISMATCH, f"the devices of this node's addresses differ ({devices}): pods have the smallest"
+    others = [f"{name} {mtu}" for name, mtu in sorted(wanted.neighbours.items()) if mtu != own]
+    if others:
+        yield (
+            Reason.MTU_MISMATCH,
+            (
+                f"pods of this node have MTU {own}, and on the same link others have another, so that large packets"
+                f" are lost without a word: {_listed(others)}"
+            ),
+        )
+    if Family.IPV6 in wanted.families and own < 1280:
+        yield Reason.MTU_MISMATCH, f"MTU {own} is below the 1280 that IPv6 needs (RFC 8200 section 5)"
+
+
+def _listed(names: Iterable[object], most: int = 8) -> str:
+    known = [str(getattr(name, "key", name)) for name in names]
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more

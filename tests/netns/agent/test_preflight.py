@@ -1,0 +1,98 @@
+"""What is wrong with a machine, provoked for real and seen in the conditions of its node."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.netns.agent.node import OneNode, manifests
+from towpath.lab.process import wait_for
+
+DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
+TAKES_PORT = "import socket,time; s=socket.create_server(('{}', 179)); print('taken', flush=True); time.sleep(3600)"
+
+
+def wait(one: OneNode, probe: Callable[[], object], what: str) -> None:
+    """Wait, and show what the agent said if it does not come true."""
+    try:
+        wait_for(probe, deadline=60, what=what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{one.conditions()}\n{one.agent.log}\n{one.speaker.log}") from None
+
+
+def says(one: OneNode, reason: str, *words: str) -> bool:
+    found = one.conditions().get(reason, {})
+    return found.get("status") == "True" and all(word in found["message"] for word in words)
+
+
+def neighbour(mtu: int) -> list[dict[str, Any]]:
+    """Node b on the same link, whose pods have this MTU."""
+    body = {"apiVersion": "towpath.io/v1alpha1", "kind": "RoutingNode", "metadata": {"name": "b"}}
+    return [{**body, "spec": {"bgp": {"ipv4Address": "10.0.0.2/24"}}, "status": {"mtu": mtu}}]
+
+
+def managers(host: Path, index: int) -> tuple[Path, Path]:
+    """The files by which networkd and NetworkManager are seen to run, and to manage a pod's device."""
+    state, device = host / "run/systemd/netif/state", host / f"run/NetworkManager/devices/{index}"
+    for path in (state, device):
+        path.parent.mkdir(parents=True)
+    state.write_text("OPER_STATE=routable\n")
+    device.write_text("[device]\nmanaged=true\n")
+    return state, device
+
+
+def test_filters_managers_and_neighbours(one: OneNode) -> None:
+    """Each is a condition and an event that say whose it is and what to set; each goes when it is mended."""
+    one.options["--host-root"] = host = one.root / "host"
+    one.node.ip("link", "add", "vethpod", "index", "99", "type", "bridge")
+    _, device = managers(host, 99)
+    one.node.run("nft", "-f", "-", stdin=DROPS)
+    one.write([*manifests(), *neighbour(9000)])
+    one.start()
+    wait(one, lambda: says(one, "ForwardDropped", "chain forward of table inet strict", "ipv4, ipv6"), "ForwardDropped")
+    wait(one, lambda: says(one, "RoutesManaged", "ManageForeignRoutes=no", "NetworkManager manages vethpod"), "managed")
+    wait(one, lambda: says(one, "MTUMismatch", "have MTU 1500", "b 9000"), "MTUMismatch")
+    one.converged()
+    wait(one, lambda: one.conditions()["Ready"]["status"] == "True", "Ready")
+    assert {"ForwardDropped", "RoutesManaged", "MTUMismatch"} <= {
+        reason for reason in one.conditions() if f"reason={reason}" in one.agent.log
+    }
+    configuration = host / "etc/systemd/networkd.conf.d/towpath.conf"
+    configuration.parent.mkdir(parents=True)
+    configuration.write_text("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")
+    device.unlink()
+    one.node.run("nft", "delete", "table", "inet", "strict")
+    one.write([*manifests(), *neighbour(1500)])
+    gone = {"ForwardDropped", "RoutesManaged", "MTUMismatch"}
+    wait(one, lambda: not gone & one.conditions().keys(), "no condition")
+
+
+def test_pods_get_the_mtu_of_the_way_to_the_peers(one: OneNode) -> None:
+    """It is in the CNI configuration, and follows the device."""
+    one.node.ip("link", "set", "dev", "eth0", "mtu", "1400")
+    one.start()
+    link = one.cni / "10-towpath.conflist"
+    wait(one, lambda: link.exists() and '"mtu": 1400' in link.read_text(), "the MTU of the device")
+    one.node.ip("link", "set", "dev", "eth0", "mtu", "1450")
+    wait(one, lambda: '"mtu": 1450' in link.read_text(), "the new MTU of the device")
+
+
+def test_a_family_that_is_off(one: OneNode) -> None:
+    """The kernel's IPv6 is switched off while a pool gives the node IPv6 addresses."""
+    one.node.sysctl(net__ipv6__conf__all__disable_ipv6=1)
+    one.start()
+    wait(one, lambda: says(one, "KernelLacks", "ipv6 is switched off"), "KernelLacks")
+
+
+def test_another_speaker_on_the_port(one: OneNode) -> None:
+    """The condition names address and port; sessions that we dial work; when it is gone we listen there."""
+    taker = one.node.process(sys.executable, "-c", TAKES_PORT.format("0.0.0.0"), log=one.root / "taker.log")
+    wait_for(lambda: "taken" in taker.log, deadline=30, what="the port is taken")
+    one.start()
+    one.converged()
+    wait(
+        one, lambda: says(one, "ListenRefused", "cannot listen on * port 179: Address already in use"), "ListenRefused"
+    )
+    taker.stop()
+    wait(one, lambda: "ListenRefused" not in one.conditions(), "no condition")
+    assert "0.0.0.0:179" in one.node.run("ss", "-Hltn")
