@@ -22,6 +22,12 @@ def own(stem: str) -> str:
     return f"{stem}{os.environ['TOWPATH_RUN']}"
 
 
+def loopback(last: int) -> str:
+    """An IPv4 address of loopback that no other run uses; those of one run are ordered by ``last``."""
+    run = int(os.environ["TOWPATH_RUN"])
+    return f"127.{100 + run // 100 % 100}.{100 + run % 100}.{last}"
+
+
 def namespaces() -> set[str]:
     """The network namespaces of this run."""
     return {name for name, run in _namespaces() if run == os.environ["TOWPATH_RUN"]}

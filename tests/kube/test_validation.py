@@ -10,6 +10,7 @@ import pytest
 from tests.unit.model.cases import BAD, GOOD, Case
 from towpath.lab.kubernetes import RealKubernetes
 from towpath.lab.process import run
+from towpath.lab.tools import kubectl
 from towpath.model.decode import decode, encode
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.registry import KINDS
@@ -105,7 +106,7 @@ def test_kubectl_get_prints_our_columns(server: RealKubernetes) -> None:
         body = {"apiVersion": API_VERSION, "kind": "BGPPeer", "metadata": {"name": name}, "spec": spec}
         code, made = answer(server, "POST", "bgppeers", body)
         assert code == 200, made
-    printed = run("kubectl", "--kubeconfig", str(server.kubeconfig), "get", "bgpp")
+    printed = run(str(kubectl()), "--kubeconfig", str(server.kubeconfig), "get", "bgpp")
     head, *rows = (line.split() for line in printed.splitlines())
     assert head == ["NAME", "PEER", "AS", "NODE", "ACCEPTED", "AGE"]
     assert [row[:3] for row in rows] == [["p1", "10.0.0.254", "65000"], ["p2", "10.0.0.254", "65000.1"]]

@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 import pytest
 
 from towpath.controller.connectivity.paths import Asked, Paths, ask, host, try_all
+from towpath.lab.kubernetes import free_ports
 
 
 @asynccontextmanager
 async def pods(*nodes: str) -> AsyncIterator[int]:
     """One server a node, each on a loopback address of its own; gives their port."""
-    first = await asyncio.start_server(Paths("a", port=0)._serve, "127.0.0.1", 0)
-    port = first.sockets[0].getsockname()[1]
-    first.close()
-    await first.wait_closed()
+    (port,) = free_ports(1)
     servers = []
     for index, node in enumerate(nodes, 1):
         paths = Paths(node, port=port, within=1)

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests import effort
+from tests.names import loopback
 from tests.netns.engine.rig import AS_OURS, AS_PEER, SECRET, RecordingTable, make_session, make_settings
 from tests.patience import within
 from towpath.bgp.exabgp.engine import Engine
@@ -18,7 +19,7 @@ from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import Announcement, Listen, SpeakerState
 
-HERE, THERE = ip_address("127.9.1.1"), ip_address("127.9.1.2")
+HERE, THERE = ip_address(loopback(5)), ip_address(loopback(6))
 PORT = 11791
 KEY = Secret(b"right")
 LEARNED = Blast(next_hop=THERE, local_as=AS_PEER, remote_as=AS_OURS, count=1, first=ip_address("20.0.0.0"), length=24)

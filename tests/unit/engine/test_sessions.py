@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests import effort
+from tests.names import loopback
 from tests.netns.engine.rig import RecordingTable, make_session, make_settings
 from tests.patience import eventually, longer
 from towpath.bgp.exabgp.engine import Engine
@@ -17,7 +18,7 @@ from towpath.lab.blaster import message, open_message
 from towpath.model.reason import Reason
 from towpath.model.speaker import Listen, MaxPrefix
 
-HERE, THERE, ELSEWHERE = "127.9.0.1", "127.9.0.2", "127.9.0.3"
+HERE, THERE, ELSEWHERE = loopback(1), loopback(2), loopback(3)
 PORT = 11790
 OPEN, UPDATE, NOTIFICATION, KEEPALIVE, REFRESH = 1, 2, 3, 4, 5
 SETTINGS = make_settings(router_id=IPv4Address("10.9.0.1"), listen=(Listen(ip_address(HERE), PORT),))
