@@ -5,7 +5,7 @@ Only the leader does, and looks at its lease before each write. A refused write 
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import plan
 from towpath.model.cluster import Cluster
+from towpath.model.reason import Reason
 
 KINDS = (
     "BGPConfiguration",
@@ -100,7 +101,7 @@ class ClusterController:
             self._owners_told = True
         if not await self._settle():
             return False
-        cluster, unsure = self._cluster(), self._store.unsure("Node")
+        cluster, unsure, problems = self._cluster(), self._store.unsure("Node"), self._store.problems()
         wished = plan(
             cluster,
             memory=self._memory,
@@ -113,12 +114,12 @@ class ClusterController:
         self._memory, self._store.went_back = wished.memory, False
         nodes = self._routing_nodes.look(cluster)
         done = await self._writer.all(
-            *self._nodes.writes(cluster, nodes, statuses=wished.statuses, unsure=unsure),
+            *self._nodes.writes(cluster, nodes, statuses=wished.statuses, unsure=unsure, spoiled=_spoiled(problems)),
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
         refusals = (*wished.refusals, *nodes.refusals)
-        return await self._telling.tell(cluster, refusals, problems=self._store.problems()) and done
+        return await self._telling.tell(cluster, refusals, problems=problems) and done
 
     def _cluster(self) -> Cluster:
         cluster = self._store.cluster()
@@ -132,6 +133,15 @@ class ClusterController:
         """Ask the API server about every write that the cache should show by now, and every claim without an answer."""
         self._cluster()
         return await self._writer.all(*self._blocks.lookups(), *self._nodes.lookups())
+
+
+def _spoiled(problems: Iterable[Problem]) -> frozenset[str]:
+    """RoutingNodes whose spec, which is ours to write, somebody has made unreadable."""
+    return frozenset(
+        one.name
+        for one in problems
+        if one.kind == "RoutingNode" and one.reason is Reason.INVALID_SPEC and one.field.startswith("spec")
+    )
 
 
 def _owners(cluster: Cluster) -> frozenset[str]:

@@ -31,10 +31,21 @@ class NodeWrites:
         return (self._writer.look_up(self._own, "RoutingNode", name) for name in self._own.doubtful())
 
     def writes(
-        self, cluster: Cluster, nodes: RoutingNodes, *, statuses: Iterable[str], unsure: Collection[str]
+        self,
+        cluster: Cluster,
+        nodes: RoutingNodes,
+        *,
+        statuses: Iterable[str],
+        unsure: Collection[str],
+        spoiled: Collection[str],
     ) -> Iterable[Awaitable[bool]]:
-        """RoutingNodes that are not as they should be; ``statuses`` are those to delete. Of ``unsure`` nodes nothing goes."""
-        for name in nodes.outdated:
+        """RoutingNodes that are not as they should be; ``statuses`` are those to delete. Of ``unsure`` nodes nothing goes.
+
+        ``spoiled`` are there and cannot be read: what is known of them is older than what the API server has.
+        """
+        for name in sorted(nodes.desired.keys() & set(spoiled)):
+            yield self._repair(nodes.desired[name])
+        for name in sorted(set(nodes.outdated) - set(spoiled)):
             yield self._put(nodes.desired[name], cluster.routing_nodes.get(name))
         for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys() - set(unsure)):
             yield self._delete(cluster.routing_nodes[name], left_out=name in cluster.nodes)
@@ -61,6 +72,20 @@ class NodeWrites:
             return self._writer.failed("put", name, error)
         self._own.wrote(body)
         log.info("node.written", node=name)
+        return True
+
+    async def _repair(self, wanted: RoutingNode) -> bool:
+        """Give an object its spec again that somebody has made unreadable; its status and annotations stay."""
+        name, ours = wanted.name, encode(wanted)
+        try:
+            body = await self._writer.api.get("RoutingNode", name)
+            metadata = {**body["metadata"], **{key: ours["metadata"].get(key) for key in ("labels", "ownerReferences")}}
+            whole = {**body, "metadata": metadata, "spec": ours["spec"]}
+            written = await self._writer.write("repair", name, lambda: self._writer.api.replace("RoutingNode", whole))
+        except ApiError as error:
+            return self._writer.failed("repair", name, error)
+        self._own.wrote(written)
+        log.warning("node.repaired", node=name, remedy="annotations of the Node are the way to change it")
         return True
 
     async def _delete(self, node: RoutingNode, *, left_out: bool) -> bool:

@@ -100,6 +100,13 @@ def node_conditions(lab: Lab, node: str) -> dict[str, str]:
     }
 
 
+def routing_address(lab: Lab, node: str) -> str:
+    """The IPv4 address in the spec of a RoutingNode."""
+    item = lab.api.get("RoutingNode", node)
+    assert item is not None
+    return str(item["spec"]["bgp"].get("ipv4Address"))
+
+
 def spoil(lab: Lab) -> None:
     """A mistake in an object of every kind."""
     for kind, name, mistake, _, _ in CHANGES:
@@ -124,6 +131,9 @@ def test_each_says_what_is_wrong_and_nothing_moves(lab: Lab) -> None:
             assert reason == ("OverlappingPool" if name == "second" else "InvalidSpec")
         wait_told(lab, "metadata.name", about="block-1")
         wait_told(lab, "spec.bgp.ipv4Address", about="node2")
+        wait_for(
+            lambda: routing_address(lab, "node2").startswith("192.0.2.12/"), deadline=10, what="its spec is repaired"
+        )
         wait_told(lab, "spec.sessions", about="node1")
         wait_told(lab, "metadata.annotations[towpath.io/as-number]", "23456", about="node2")
         for node in lab.nodes:
@@ -159,7 +169,6 @@ def test_corrected_they_are_in_force(lab: Lab) -> None:
     patch(lab, "BGPPeer", "tor-a-ipv6", {"spec": {"password": None}})
     lab.api.delete("IPAMBlock", "block-1")
     lab.api.apply(custom("IPAMBlock", "10-244-200-0-26", {"cidr": "10.244.200.0/26", "node": "node1"}))
-    patch(lab, "RoutingNode", "node2", {"spec": {"bgp": {"ipv4Address": "192.0.2.12"}}})
     patch(lab, "NodeStatus", "node1", {"spec": {"sessions": None}})
     patch(lab, "Node", "node2", {"metadata": {"annotations": None}})
     for kind, name, _, _, _ in (*CHANGES, *ADDED):

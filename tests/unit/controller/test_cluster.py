@@ -8,6 +8,7 @@ from tests.sim.ipam.world import Lease, Network, Replica, World
 from towpath.controller.cluster import KINDS, ClusterController
 from towpath.controller.kube.lease import Lease as KubeLease
 from towpath.controller.store import Store
+from towpath.lab.apiserver.objects import Objects
 from towpath.lab.fake_api import FakeApi, Fault
 
 
@@ -222,6 +223,33 @@ def test_a_selector_that_labels_leave_with_nothing_says_so(world):
         replica.refresh(*KINDS)
         replica.step()
     assert condition(world, "IPPool", "four", "Accepted")["reason"] == "Accepted"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_spoiled_routing_node_is_repaired_and_told(world, restarted):
+    """Its spec is the controller's: it is written anew, also by one that never saw it good; the status stays the agent's."""
+    world.add_node("a", "m")
+    replica = settled(world)
+    good = world.items("RoutingNode")["a"]
+    world.run(world.server.patch_status("RoutingNode", "a", {"status": {"ipv4Address": "192.0.2.7"}}))
+    careless = FakeApi(Objects(world.objects.storage, checked=False))
+    world.run(careless.patch("RoutingNode", "a", {"spec": {"bgp": {"ipv4Address": "node.example"}, "more": 1}}))
+    replica = Replica(world, Network()) if restarted else replica
+    replica.refresh(*KINDS)
+    replica.step()
+    assert any(
+        "spec.bgp.ipv4Address" in one["message"] or "spec.more" in one["message"]
+        for one in world.items("Event").values()
+    )
+    repaired = world.items("RoutingNode")["a"]
+    assert repaired["spec"] == good["spec"]
+    assert repaired["metadata"]["ownerReferences"] == good["metadata"]["ownerReferences"]
+    assert repaired["status"] == {"ipv4Address": "192.0.2.7"}
+    writes(world)
+    for _ in range(2):
+        replica.refresh(*KINDS)
+        replica.step()
+    assert "RoutingNode" not in {kind for _, kind in writes(world)}
 
 
 def test_a_conflict_changes_nothing_and_is_tried_again(world):
