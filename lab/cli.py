@@ -11,8 +11,9 @@ from towpath.lab import facts, views
 from towpath.lab.api import AnswerError
 from towpath.lab.pods import NotReadyError, PluginError
 from towpath.lab.process import WaitError
+from towpath.lab.shape import ROOT, Shape
 from towpath.lab.table import paint
-from towpath.lab.topology import ROOT, Lab, Shape
+from towpath.lab.topology import Lab
 from towpath.model.kinds.registry import KINDS
 
 PREFIX = "towpath"

@@ -17,8 +17,9 @@ from towpath.lab import cli, facts, pods, views
 from towpath.lab.events import RouteEvents
 from towpath.lab.probe import Probe, Result, unreached
 from towpath.lab.process import run, wait_for
+from towpath.lab.shape import Shape
 from towpath.lab.table import paint, table
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.topology import Lab
 from towpath.model.net import family_of
 
 PREFIX = "tpdemo"

@@ -10,7 +10,7 @@ from towpath.lab.api import custom
 from towpath.model.net import Address
 
 if TYPE_CHECKING:
-    from towpath.lab.topology import Shape
+    from towpath.lab.shape import Shape
 
 _TIMERS = {"connectRetryTime": "1s"}
 """Nobody watches a lab for the default five seconds."""

@@ -15,16 +15,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
-from msgspec import Struct, field
 
 from towpath.lab import objects, pods
 from towpath.lab.addressing import (
     API,
     API_PORT,
-    BOTH,
     CLIENT,
     CLIENT_HOST,
     CLUSTER_AS,
@@ -44,48 +42,8 @@ from towpath.lab.netns import remove as remove_namespaces
 from towpath.lab.pods import Pod
 from towpath.lab.process import Process, wait_for
 from towpath.lab.programs import Programs
+from towpath.lab.shape import PARTS, ROOT, NodePlace, Shape, State
 from towpath.model.net import Address, Family
-
-Part = Literal["agent", "speaker"]
-PARTS: tuple[Part, ...] = ("speaker", "agent")
-ROOT = Path("/dev/shm/towpath-lab")
-"""In memory, as a node's ``/run`` is; on some machines ``/run`` itself is not."""
-
-
-class Shape(Struct, frozen=True):
-    """What a lab looks like: ``rack_b`` of the nodes are behind the router."""
-
-    nodes: int = 3
-    rack_b: int = 0
-    families: tuple[Family, ...] = BOTH
-    controllers: int = 2
-    mode: Literal["api", "none"] = "api"
-    """``none``: only the network and the router; no API server, no processes."""
-    api: Literal["embedded", "kubernetes"] = "embedded"
-    """``kubernetes``: etcd and kube-apiserver in place of the lab's own server."""
-    checked: bool = True
-    """False: the lab's own server keeps bad objects too, as one has them that are older than the checks."""
-    configuration: dict[str, Any] = field(default_factory=dict)
-    """Fields of BGPConfiguration, beside those of the lab."""
-    ipam: dict[str, Any] = field(default_factory=dict)
-    """Fields of IPAMConfiguration."""
-
-
-class NodePlace(Struct, frozen=True):
-    """Where a node is."""
-
-    name: str
-    index: int
-    rack: str
-
-
-class State(Struct):
-    """What is kept in ``lab.json``."""
-
-    shape: Shape
-    nodes: dict[str, NodePlace] = field(default_factory=dict)
-    pods: dict[str, Pod] = field(default_factory=dict)
-    processes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class Lab:

@@ -8,7 +8,7 @@ from pathlib import Path
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.shape import ROOT as CLUSTERS
 from towpath.lab.netns import remove
-from towpath.lab.topology import ROOT
+from towpath.lab.shape import ROOT
 
 os.environ.setdefault("TOWPATH_RUN", str(os.getpid()))  # what a test starts belongs to the same run
 

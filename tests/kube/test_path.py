@@ -11,7 +11,8 @@ from tests.netns.path.cluster import cluster, watched
 from towpath.lab import facts
 from towpath.lab.api import custom
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
 
 PREFIX = own("tpq")

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.names import own
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.net import Family
 
 PREFIX = own("tpl")

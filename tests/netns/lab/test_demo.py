@@ -10,7 +10,7 @@ import pytest
 from tests.names import own
 from tests.patience import longer
 from towpath.lab.process import Process, run, wait_for
-from towpath.lab.topology import ROOT
+from towpath.lab.shape import ROOT
 
 PREFIX = own("tpld")
 # in a network of its own: the demo also looks at the machine's devices and routes, which others change meanwhile

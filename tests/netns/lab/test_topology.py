@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.names import own
 from towpath.lab import facts
 from towpath.lab.process import run, wait_for
-from towpath.lab.topology import ROOT, Lab, Shape
+from towpath.lab.shape import ROOT, Shape
+from towpath.lab.topology import Lab
 
 PREFIX = own("tplt")
 

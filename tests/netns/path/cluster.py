@@ -8,7 +8,8 @@ from towpath.lab import facts
 from towpath.lab.events import RouteEvent, RouteEvents
 from towpath.lab.probe import Flow, Probe, Result
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 
 PREFIX = own("tpl")
 

@@ -10,7 +10,8 @@ from tests.netns.path.cluster import cluster, under_probe
 from towpath.lab import facts
 from towpath.lab.api import custom
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 
 RESTART_TIME = 20
 AWAY = 62

@@ -14,7 +14,8 @@ from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection, custom
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 
 PREFIX = own("tpq")
 MISSING = {"secretKeyRef": {"name": "nowhere", "key": "password"}}

@@ -7,7 +7,8 @@ import pytest
 from tests.netns.path.cluster import cluster, restarted, under_probe
 from towpath.lab import facts
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 
 SILENCE = "table inet silence {\n chain out {\n type filter hook output priority 0\n tcp dport 179 drop\n tcp sport 179 drop\n }\n}\n"
 

@@ -13,7 +13,8 @@ from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.kinds.registry import KINDS
 
 PREFIX = own("tpq")

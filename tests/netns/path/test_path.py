@@ -7,7 +7,8 @@ import pytest
 from tests.netns.path.cluster import cluster
 from towpath.lab import facts
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
 
 

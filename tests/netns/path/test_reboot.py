@@ -9,7 +9,8 @@ from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.pods import NotReadyError
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ from tests.netns.path.cluster import cluster, connections, restarted, watched
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
-from towpath.lab.topology import Lab, Shape
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.selection import ACKNOWLEDGE
 
 PEERS = {"tor-a-ipv4", "tor-a-ipv6", "tor-b-ipv4", "tor-b-ipv6"}

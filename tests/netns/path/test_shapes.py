@@ -4,7 +4,7 @@ import pytest
 
 from tests.netns.path.cluster import cluster
 from towpath.lab import facts
-from towpath.lab.topology import Shape
+from towpath.lab.shape import Shape
 from towpath.model.net import Family, family_of
 
 

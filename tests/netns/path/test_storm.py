@@ -9,7 +9,8 @@ from tests import effort
 from tests.netns.path.cluster import cluster, under_probe
 from towpath.lab import facts
 from towpath.lab.process import wait_for
-from towpath.lab.topology import PARTS, Lab, Shape
+from towpath.lab.shape import PARTS, Shape
+from towpath.lab.topology import Lab
 
 ROUNDS = effort.examples(2, soak=300)
 
