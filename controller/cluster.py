@@ -19,9 +19,9 @@ from towpath.controller.ports import Api
 from towpath.controller.routing_nodes import RoutingNodeCache
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
-from towpath.ipam.memory import Memory
-from towpath.ipam.plan import plan
+from towpath.ipam.plan import Planner
 from towpath.model.cluster import Cluster
+from towpath.model.net import Prefix
 from towpath.model.reason import Reason
 
 KINDS = (
@@ -73,15 +73,18 @@ class ClusterController:
         lease: Leadership,
         identity: str = "towpath-controller",
         clock: Callable[[], float] = time.monotonic,
+        services: Callable[[], tuple[Prefix, ...]] = tuple,
     ) -> None:
+        """``services``: the ranges of services, as far as they are known."""
         self._store = store
+        self._services = services
         self._clock = clock
         self._writer = Writer(api, lease=lease)
         self._blocks = BlockWrites(self._writer, clock=clock)
         self._nodes = NodeWrites(self._writer, clock=clock)
         self._telling = Telling(self._writer, identity=identity, clock=clock)
         self._routing_nodes = RoutingNodeCache()
-        self._memory = Memory()
+        self._planner = Planner()
         self._was_leading = False
         self._owners_told = False
 
@@ -91,7 +94,7 @@ class ClusterController:
             self._was_leading = False
             return True
         if not self._was_leading:
-            self._memory, self._was_leading = Memory(), True
+            self._planner, self._was_leading = Planner(), True
             self._telling.forget()
         if not self._store.complete:
             return True
@@ -102,19 +105,19 @@ class ClusterController:
         if not await self._settle():
             return False
         cluster, unsure, problems = self._cluster(), self._store.unsure("Node"), self._store.problems()
-        wished = plan(
+        wished = self._planner.plan(
             cluster,
-            memory=self._memory,
             now=self._clock(),
             uncertain={name: claim.spec for name, claim in self._blocks.uncertain.items()},
             barred=self._blocks.barred.values(),
+            services=self._services(),
             restored=self._store.went_back,
             unsure=unsure,
         )
-        self._memory, self._store.went_back = wished.memory, False
-        nodes = self._routing_nodes.look(cluster)
+        self._store.went_back = False
+        nodes = self._routing_nodes.look(cluster, keeps=self._planner.ledger.keeps)
         done = await self._writer.all(
-            *self._nodes.writes(cluster, nodes, statuses=wished.statuses, unsure=unsure, spoiled=_spoiled(problems)),
+            *self._nodes.writes(cluster, nodes, wished, unsure=unsure, spoiled=_spoiled(problems)),
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
@@ -155,6 +158,7 @@ async def run(
     *,
     lease: Leadership,
     identity: str = "towpath-controller",
+    services: Callable[[], tuple[Prefix, ...]] = tuple,
     pace: Pace | None = None,
     on_loop: Callable[[LevelLoop], None] | None = None,
 ) -> None:
@@ -163,7 +167,7 @@ async def run(
     The store is fed and the lease is run by the caller, who calls ``dirty`` of the loop (handed to ``on_loop``) when the
     lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``.
     """
-    controller = ClusterController(api, store, lease=lease, identity=identity)
+    controller = ClusterController(api, store, lease=lease, identity=identity, services=services)
     loop = LevelLoop(controller.step, pace=pace)
     store.subscribe(loop.dirty)
     if on_loop is not None:

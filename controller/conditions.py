@@ -16,6 +16,19 @@ from towpath.model.resource import Condition, Resource
 ACCEPTED = "Accepted"
 AVAILABLE = "Available"
 USER_KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "IPAMConfiguration")
+DISJOINT = "Disjoint"
+BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
+    "IPPool": (
+        (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED}), "BlocksFree"),
+        (
+            DISJOINT,
+            frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT}),
+            "NoConflict",
+        ),
+    ),
+    "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
+}
+"""Conditions beside ``Accepted``: of each kind the type, the reasons for which it is False, and the reason while it is True."""
 NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.UNKNOWN_NAME, Reason.OVERLAPPING_POOL})
 """Reasons for which an object is not in force; the others are about something that it asks for."""
 
@@ -86,9 +99,8 @@ def _conditions(kind: str, refusals: list[Refusal], generation: int) -> Iterable
     accepted = _condition(ACCEPTED, rejected or held, generation, good="Accepted")
     # what selects nothing more is in force: with what it selected last
     yield replace(accepted, status="True") if held and not rejected else accepted
-    if kind == "IPPool":
-        full = [refusal for refusal in refusals if refusal.reason is Reason.POOL_EXHAUSTED]
-        yield _condition(AVAILABLE, full, generation, good="BlocksFree")
+    for name, reasons, good in BESIDE.get(kind, ()):
+        yield _condition(name, [one for one in refusals if one.reason in reasons], generation, good=good)
 
 
 def _condition(name: str, refusals: list[Refusal], generation: int, *, good: str) -> Condition:

@@ -30,7 +30,9 @@ def writes(writer: Writer, cluster: Cluster) -> Iterator[Awaitable[bool]]:
 def to_clear(cluster: Cluster) -> tuple[Node, ...]:
     """Nodes that are marked as without network and whose agent says that pods can start there, in name order."""
     return tuple(
-        node for name, node in sorted(cluster.nodes.items()) if node.network_unavailable and _is_up(cluster, name)
+        cluster.nodes[name]
+        for name in sorted(name for name, node in cluster.nodes.items() if node.network_unavailable)
+        if _is_up(cluster, name)
     )
 
 

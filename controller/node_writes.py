@@ -1,14 +1,15 @@
-"""What the controller writes of nodes: their RoutingNodes, and the end of a NodeStatus whose node is gone."""
+"""What the controller writes of nodes: RoutingNodes, podCIDRs where it is to assign them, the end of reports of nodes gone."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import structlog
 from msgspec.structs import replace
 
-from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, InvalidObjectError, NotFoundError
 from towpath.controller.routing_nodes import RoutingNodes
 from towpath.controller.writes import Writer
 from towpath.controller.written import OwnWrites
+from towpath.ipam.plan import Assignment, IpamPlan
 from towpath.model.cluster import Cluster, RoutingNode
 from towpath.model.decode import encode
 
@@ -21,6 +22,8 @@ class NodeWrites:
     def __init__(self, writer: Writer, *, clock: Callable[[], float]) -> None:
         self._writer = writer
         self._own: OwnWrites[RoutingNode] = OwnWrites("RoutingNode", clock=clock)
+        self._assigned: dict[str, str] = {}
+        """UIDs of the Nodes whose podCIDRs were written, by name: they never change after that."""
 
     def over(self, cached: Mapping[str, RoutingNode]) -> Mapping[str, RoutingNode]:
         """What the cache shows, with our writes laid over."""
@@ -34,13 +37,14 @@ class NodeWrites:
         self,
         cluster: Cluster,
         nodes: RoutingNodes,
+        wished: IpamPlan,
         *,
-        statuses: Iterable[str],
         unsure: Collection[str],
         spoiled: Collection[str],
     ) -> Iterable[Awaitable[bool]]:
-        """RoutingNodes that are not as they should be; ``statuses`` are those to delete. Of ``unsure`` nodes nothing goes.
+        """RoutingNodes that are not as they should be, podCIDRs to fill in, reports of nodes gone.
 
+        Of ``unsure`` nodes nothing goes.
         ``spoiled`` are there and cannot be read: what is known of them is older than what the API server has.
         """
         for name in sorted(nodes.desired.keys() & set(spoiled)):
@@ -49,7 +53,10 @@ class NodeWrites:
             yield self._put(nodes.desired[name], cluster.routing_nodes.get(name))
         for name in sorted(cluster.routing_nodes.keys() - nodes.desired.keys() - set(unsure)):
             yield self._delete(cluster.routing_nodes[name], left_out=name in cluster.nodes)
-        for name in statuses:
+        for assignment in wished.assignments:
+            if self._assigned.get(assignment.node.meta.name) != assignment.node.meta.uid:
+                yield self._assign(assignment)
+        for name in wished.statuses:
             yield self._delete_status(cluster, name)
 
     async def _put(self, wanted: RoutingNode, actual: RoutingNode | None) -> bool:
@@ -104,6 +111,22 @@ class NodeWrites:
             return self._writer.failed("delete", name, error)
         self._own.gone(name, uid=uid)
         log.info("node.removed", node=name)
+        return True
+
+    async def _assign(self, assignment: Assignment) -> bool:
+        meta, cidrs = assignment.node.meta, [str(one) for one in assignment.pod_cidrs]
+        patch = {"metadata": {"uid": meta.uid}, "spec": {"podCIDR": cidrs[0], "podCIDRs": cidrs}}
+        try:
+            await self._writer.write(
+                "assign podCIDRs of", meta.name, lambda: self._writer.api.patch("Node", meta.name, patch)
+            )
+        except InvalidObjectError as error:
+            # somebody was faster: what stands there shows in the cache
+            self._writer.failed("assign podCIDRs of", meta.name, error)
+        except ApiError as error:
+            return self._writer.failed("assign podCIDRs of", meta.name, error)
+        self._assigned[meta.name] = meta.uid
+        log.info("node.assigned", node=meta.name, pod_cidrs=cidrs)
         return True
 
     async def _delete_status(self, cluster: Cluster, name: str) -> bool:

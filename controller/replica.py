@@ -16,6 +16,7 @@ from towpath.controller.kube.lease import Lease
 from towpath.controller.kube.watch import Reflector
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.ports import ApiError
+from towpath.controller.service_ranges import ServiceRanges
 from towpath.controller.settings import CannotRunError, ControllerSettings
 from towpath.controller.store import Store
 from towpath.model.reason import Reason
@@ -56,10 +57,13 @@ async def _run(settings: ControllerSettings) -> None:
         lease = Lease(api, namespace=settings.namespace, name=LEASE, identity=identity)
         loops: list[LevelLoop] = []
 
-        def elected(leading: bool) -> None:
-            log.info("lease.taken" if leading else "lease.lost", identity=identity, holder=lease.holder)
+        def dirty() -> None:
             for one in loops:
                 one.dirty()
+
+        def elected(leading: bool) -> None:
+            log.info("lease.taken" if leading else "lease.lost", identity=identity, holder=lease.holder)
+            dirty()
 
         definitions = Definitions(api) if settings.manage_crds else None
         health = Health(
@@ -76,7 +80,18 @@ async def _run(settings: ControllerSettings) -> None:
             for kind in store.kinds:
                 tasks.create_task(Reflector(api, store, kind=kind).run())
             tasks.create_task(lease.run(elected))
-            tasks.create_task(cluster.run(api, store, lease=lease, identity=identity, on_loop=loops.append))
+            services = ServiceRanges(api, changed=dirty)
+            tasks.create_task(services.run())
+            tasks.create_task(
+                cluster.run(
+                    api,
+                    store,
+                    lease=lease,
+                    identity=identity,
+                    services=lambda: services.ranges,
+                    on_loop=loops.append,
+                )
+            )
             gc.freeze()
 
 

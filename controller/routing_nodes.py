@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from towpath.ipam.pools import is_excluded
 from towpath.model.cluster import Cluster, Node, RoutingNode
+from towpath.model.delta import exchanged
 from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec
 from towpath.model.kinds.values import ASNumber
 from towpath.model.net import Family, Interface, parse_interface
@@ -25,7 +26,10 @@ U = TypeVar("U")
 
 
 class RoutingNodes(Struct, frozen=True):
-    """The RoutingNodes that should be, by name, those that are not as they should be, and refused annotations."""
+    """The RoutingNodes that should be, by name, those that are not as they should be, and refused annotations.
+
+    ``desired`` is the cache's own and good until its next look.
+    """
 
     desired: Mapping[str, RoutingNode]
     outdated: tuple[str, ...]
@@ -37,41 +41,51 @@ def routing_nodes(cluster: Cluster) -> RoutingNodes:
     return RoutingNodeCache().look(cluster)
 
 
-class _Entry(Struct, frozen=True):
-    node: Node
-    before: RoutingNode | None
-    desired: RoutingNode
-    refusals: tuple[Refusal, ...]
-    outdated: bool
-
-
 class RoutingNodeCache:
     """What was made of a Node is good as long as neither it nor its RoutingNode is another value: told by identity."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, _Entry] = {}
+        self._seen = Cluster()
+        self._desired: dict[str, RoutingNode] = {}
+        self._refusals: dict[str, tuple[Refusal, ...]] = {}
+        self._outdated: set[str] = set()
+        self._left_out: set[str] = set()
 
-    def look(self, cluster: Cluster) -> RoutingNodes:
-        """The RoutingNodes that this snapshot should have."""
-        self._entries = {
-            name: self._entry(name, node, cluster.routing_nodes.get(name))
-            for name, node in cluster.nodes.items()
-            if not is_excluded(node) and not node.meta.deletion_timestamp
-        }
-        ordered = sorted(self._entries.items())
+    def look(self, cluster: Cluster, *, keeps: Callable[[str], bool] = lambda _name: False) -> RoutingNodes:
+        """The RoutingNodes that this snapshot should have.
+
+        ``keeps``: whether a node has blocks that are in use. One that is left out by now keeps its RoutingNode until
+        they are empty: others must find the way to its pods.
+        """
+        before, self._seen = self._seen, cluster
+        touched = {name for name, _, _ in exchanged(before.nodes, cluster.nodes)}
+        touched |= {name for name, _, _ in exchanged(before.routing_nodes, cluster.routing_nodes)}
+        for name in touched | self._left_out:
+            self._judge(name, cluster, keeps)
         return RoutingNodes(
-            desired={name: entry.desired for name, entry in ordered},
-            outdated=tuple(name for name, entry in ordered if entry.outdated),
-            refusals=tuple(refusal for _, entry in ordered for refusal in entry.refusals),
+            desired=self._desired,
+            outdated=tuple(sorted(self._outdated)),
+            refusals=tuple(refusal for name in sorted(self._refusals) for refusal in self._refusals[name]),
         )
 
-    def _entry(self, name: str, node: Node, before: RoutingNode | None) -> _Entry:
-        known = self._entries.get(name)
-        if known is not None and known.node is node and known.before is before:
-            return known
+    def _judge(self, name: str, cluster: Cluster, keeps: Callable[[str], bool]) -> None:
+        node, there = cluster.nodes.get(name), cluster.routing_nodes.get(name)
+        self._desired.pop(name, None)
+        self._refusals.pop(name, None)
+        self._outdated.discard(name)
+        self._left_out.discard(name)
+        if node is None or node.meta.deletion_timestamp:
+            return
+        if is_excluded(node):
+            self._left_out.add(name)
+            if not keeps(name):
+                return
         refusals: list[Refusal] = []
-        desired = routing_node(node, before=before, refusals=refusals)
-        return _Entry(node, before, desired, tuple(refusals), before is None or not is_current(before, desired))
+        self._desired[name] = routing_node(node, before=there, refusals=refusals)
+        if refusals:
+            self._refusals[name] = tuple(refusals)
+        if there is None or not is_current(there, self._desired[name]):
+            self._outdated.add(name)
 
 
 def routing_node(node: Node, *, before: RoutingNode | None, refusals: list[Refusal]) -> RoutingNode:

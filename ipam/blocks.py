@@ -5,26 +5,12 @@ sizes included, so a search looks at whole numbers only and never at a list of n
 """
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Container, Iterable
-from typing import NamedTuple
 
+from towpath.ipam.spans import Span, span
 from towpath.model.net import Address, Family, Prefix, family_of
-
-
-class Span(NamedTuple):
-    """A prefix as whole numbers: its family and its first and last address."""
-
-    family: Family
-    first: int
-    last: int
-
-
-def span(prefix: Prefix) -> Span:
-    """The first and last address of a prefix, as numbers."""
-    family = Family.IPV4 if prefix.version == 4 else Family.IPV6
-    first = int(prefix.network_address)
-    return Span(family, first, first + (1 << (family.bits - prefix.prefixlen)) - 1)
 
 
 def carve(pool: Prefix, *, length: int, place: int) -> Prefix:
@@ -65,7 +51,7 @@ def start_of(node: str, *, places: int) -> int:
 
 
 class Space:
-    """The places of one pool, and which are taken."""
+    """The places of one pool, and which are taken: by how many, so that each can go again."""
 
     def __init__(self, cidr: Prefix, *, length: int, taken: Iterable[Span] = ()) -> None:
         family = family_of(cidr)
@@ -74,53 +60,87 @@ class Space:
         self.places = 1 << (length - cidr.prefixlen)
         self._span = span(cidr)
         self._shift = family.bits - length
-        self._taken: set[int] = set()
-        ranges: list[tuple[int, int]] = []
+        self._holders: Counter[int] = Counter()
+        self._taken: list[int] = []
+        """Single places, in order."""
+        self._wide: Counter[tuple[int, int]] = Counter()
+        """What takes several places at once: first and last."""
+        self._stale = False
+        self._ranges: list[tuple[int, int]] = []
+        self._firsts: list[int] = []
         for place in {0, min(1, self.places - 1), self.places - 1}:
             if not capacity(self.carve(place), pool=cidr):
-                self._taken.add(place)
+                self._hold_place(place)
         for other in taken:
-            first, last = self._range(other)
-            if first == last:
-                self._taken.add(first)
-            elif first < last:
-                ranges.append((first, last))
-        self._ranges = _merged(ranges)
-        self._firsts = [first for first, _ in self._ranges]
-        self._taken = {place for place in self._taken if self._last_of_range(place) is None}
-        self._covered = sum(last - first + 1 for first, last in self._ranges)
+            self.hold(other)
 
     def carve(self, place: int) -> Prefix:
         """The block at a place."""
         return carve(self.cidr, length=self.length, place=place)
 
-    @property
-    def exhausted(self) -> bool:
-        """Whether every place is taken."""
-        return len(self._taken) + self._covered >= self.places
+    def hold(self, other: Span) -> None:
+        """Take all places that something overlaps."""
+        first, last = self._range(other)
+        if first == last:
+            self._hold_place(first)
+        elif first < last:
+            self._wide[first, last] += 1
+            self._stale = True
+
+    def drop(self, other: Span) -> None:
+        """Undo one ``hold`` of the same."""
+        first, last = self._range(other)
+        if first == last:
+            self._holders[first] -= 1
+            if not self._holders[first]:
+                del self._holders[first]
+                del self._taken[bisect_left(self._taken, first)]
+        elif first < last:
+            self._wide[first, last] -= 1
+            if not self._wide[first, last]:
+                del self._wide[first, last]
+            self._stale = True
 
     def find(self, start: int, *, last_of_all: Container[Prefix] = ()) -> Prefix | None:
         """Take the first free block at or after place ``start``, going round; those in ``last_of_all`` only if no other is free."""
+        if self._stale:
+            self._ranges, self._stale = _merged(list(self._wide)), False
+            self._firsts = [first for first, _ in self._ranges]
         spare: int | None = None
-        place, walked = start, 0
-        while walked < self.places and not self.exhausted:
-            end = self._last_of_range(place)
-            if end is not None:
-                walked += end - place + 1
-                place = (end + 1) % self.places
-                continue
-            if place not in self._taken:
+        for low, high in ((start, self.places), (0, start)):
+            place = self._free(low)
+            while place < high:
                 block = self.carve(place)
                 if block not in last_of_all:
-                    self._taken.add(place)
+                    self._hold_place(place)
                     return block
                 spare = place if spare is None else spare
-            walked += 1
-            place = (place + 1) % self.places
+                place = self._free(place + 1)
         if spare is None:
             return None
-        self._taken.add(spare)
+        self._hold_place(spare)
         return self.carve(spare)
+
+    def _free(self, place: int) -> int:
+        """The first free place at or after one; the number of places, or more, if there is none."""
+        while True:
+            at = bisect_right(self._firsts, place) - 1
+            if at >= 0 and self._ranges[at][1] >= place:
+                place = self._ranges[at][1] + 1
+                continue
+            taken = self._taken
+            at = bisect_left(taken, place)
+            if at == len(taken) or taken[at] != place:
+                return place
+            # in a run of taken places each one's number is as far from the first as its index is
+            offset = place - at
+            run = range(at, len(taken))
+            place = offset + at + bisect_left(run, True, key=lambda index: taken[index] - index > offset)
+
+    def _hold_place(self, place: int) -> None:
+        self._holders[place] += 1
+        if self._holders[place] == 1:
+            insort(self._taken, place)
 
     def _range(self, other: Span) -> tuple[int, int]:
         """First and last place that something overlaps; an empty range (1, 0) if none."""
@@ -129,10 +149,6 @@ class Space:
             return 1, 0
         low = (max(other.first, mine.first) - mine.first) >> self._shift
         return low, (min(other.last, mine.last) - mine.first) >> self._shift
-
-    def _last_of_range(self, place: int) -> int | None:
-        at = bisect_right(self._firsts, place) - 1
-        return self._ranges[at][1] if at >= 0 and self._ranges[at][1] >= place else None
 
 
 def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -12,6 +12,8 @@ from towpath.model.reason import Reason, Refusal, Why
 
 EXCLUDE = "towpath.io/exclude"
 OPERATING_SYSTEM = "kubernetes.io/os"
+ADDRESS = "towpath.io/"
+"""What the annotations that name a node's address begin with; the family and ``-address`` follow."""
 
 
 class Pools(Struct, frozen=True):
@@ -24,7 +26,7 @@ class Pools(Struct, frozen=True):
         """The pools of a family that a node's labels match, disabled ones included."""
         return [
             pool
-            for pool in self.families[family]
+            for pool in self.families.get(family, ())
             if pool.spec.node_selector is None or pool.spec.node_selector.selects(node.meta.name, node.meta.labels)
         ]
 
@@ -59,6 +61,13 @@ def takes_part(node: Node, configuration: IPAMConfigurationSpec) -> bool:
         return False
     selector = configuration.node_selector
     return selector is None or selector.selects(node.meta.name, node.meta.labels)
+
+
+def has_address(node: Node, family: Family) -> bool:
+    """Whether a node can be reached by a family: a block of another would be one that nobody finds the way to."""
+    return f"{ADDRESS}{family.key}-address" in node.meta.annotations or any(
+        family_of(address) is family for address in node.addresses
+    )
 
 
 def pool_of(block: Prefix, pools: Mapping[str, IPPool], name: str) -> Prefix | None:

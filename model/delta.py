@@ -4,7 +4,7 @@ A writer is given the whole desired mapping and applies what differs from the ac
 change anything, so a restart and an event take the same path.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 from msgspec import Struct
@@ -36,3 +36,19 @@ def apply(actual: Mapping[K, V], delta: Delta[K, V]) -> dict[K, V]:
     result = {key: value for key, value in actual.items() if key not in delta.removed}
     result.update(delta.changed)
     return result
+
+
+def exchanged(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[tuple[K, V | None, V | None]]:
+    """Every key whose value is another object than before, with both values (None: not there).
+
+    Snapshots share what did not change: objects are told apart by identity, which costs next to nothing.
+    """
+    if before is after:
+        return
+    for key, new in after.items():
+        old = before.get(key)
+        if old is not new:
+            yield key, old, new
+    if not before.keys() <= after.keys():
+        for key in before.keys() - after.keys():
+            yield key, before[key], None

@@ -82,6 +82,12 @@ class Reason(enum.StrEnum):
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"
     BLOCK_MISSING = "BlockMissing"
+    NO_POD_CIDRS = "NoPodCIDRs"
+    PODS_WAITING = "PodsWaiting"
+    # pools in which others have addresses
+    NODE_ADDRESS = "NodeAddress"
+    SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"
+    POD_CIDR_CONFLICT = "PodCIDRConflict"
     QUARANTINED = "Quarantined"
 
 

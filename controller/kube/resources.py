@@ -44,6 +44,7 @@ _BUILT_IN = (
     ResourceType("ConfigMap", "configmaps", namespaced=True, short_names=("cm",)),
     ResourceType("Pod", "pods", namespaced=True, has_status=True, short_names=("po",)),
     ResourceType("Event", "events", namespaced=True, short_names=("ev",)),
+    ResourceType("ServiceCIDR", "servicecidrs", group="networking.k8s.io", has_status=True),
     ResourceType("Lease", "leases", group="coordination.k8s.io", namespaced=True),
     ResourceType(
         "CustomResourceDefinition",

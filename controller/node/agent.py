@@ -20,6 +20,7 @@ from towpath.controller.node.gate import (
     announceable,
     clear_of_others,
     needs_blackhole,
+    waits_for,
 )
 from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
 from towpath.controller.node.report import Facts, compose
@@ -263,10 +264,17 @@ class NodeAgent:
             report=self._speaker.report,
             blocks=blocks,
             routes=kernel.routes,
-            lacking=(*self.addressing.lacking, *(self._pods.lacking if self._pods else ())),
+            lacking=self._lacking(cluster),
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
+
+    def _lacking(self, cluster: Cluster) -> tuple[str, ...]:
+        """What keeps pods from getting addresses; nothing where no pods are served."""
+        if self._pods is None:
+            return self.addressing.lacking
+        nothing = None if self.addressing.usable else waits_for(cluster, self.node)
+        return (*self.addressing.lacking, *self._pods.lacking, *((nothing,) if nothing else ()))
 
     def _object_problems(self) -> list[Refusal]:
         """What is wrong with objects, but for those that a controller marks themselves: once there, not once a node.

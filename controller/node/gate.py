@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from towpath.ipam.pools import takes_part
+from towpath.ipam.pools import has_address, takes_part
+from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
@@ -103,17 +104,34 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
 
 
 def families(cluster: Cluster, node: str) -> frozenset[Family]:
-    """The families in which this node is to have addresses: those with a pool for it, none if it takes no part."""
+    """The families in which this node is to have addresses; none if it takes no part.
+
+    Where the cluster assigns: those of its podCIDRs. Else those with a pool for it and in which it can be reached.
+    """
     found = cluster.routing_nodes.get(node)
     own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
     if not takes_part(own, cluster.ipam):
         return frozenset()
+    if cluster.ipam.block_source == "PodCIDRs":
+        return frozenset(map(family_of, own.pod_cidrs))
+    known = node_addresses(found) if found else {}
     return frozenset(
-        family_of(pool.spec.cidr)
+        family
         for pool in cluster.pools.values()
         if not pool.spec.disabled
         and (pool.spec.node_selector is None or pool.spec.node_selector.selects(node, own.meta.labels))
+        if (family := family_of(pool.spec.cidr)) in known or has_address(own, family)
     )
+
+
+def waits_for(cluster: Cluster, node: str) -> str | None:
+    """What a node that takes part lacks before it can have any block: something to cut one from."""
+    own = cluster.nodes.get(node)
+    if own is None or not takes_part(own, cluster.ipam) or families(cluster, node):
+        return None
+    if cluster.ipam.block_source == "PodCIDRs":
+        return "the cluster has assigned no podCIDRs to this node yet"
+    return "no pool has addresses of a family in which this node can be reached"
 
 
 def _order(prefix: Prefix) -> tuple[int, bytes, int]:

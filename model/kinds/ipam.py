@@ -73,7 +73,22 @@ IP_POOL = Kind(
 class IPAMConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """How blocks are dealt out (object ``default``)."""
 
+    block_source: Annotated[
+        Literal["Towpath", "PodCIDRs"],
+        Field(
+            description="Who assigns blocks: Towpath, from the pools, or the cluster itself, through Node.spec.podCIDRs."
+        ),
+    ] = "Towpath"
+    assign_pod_cidrs: Annotated[
+        bool,
+        Field(
+            description="Write a node's first block of each family into Node.spec.podCIDRs where that is empty; such a block is never given back."
+        ),
+    ] = False
     auto_allocate_blocks: Annotated[bool, Field(description="Claim blocks for nodes that need them.")] = True
+    strict_affinity: Annotated[
+        bool, Field(description="Accepted for manifests that have it: no address is ever borrowed, whatever it says.")
+    ] = True
     max_blocks_per_host: Annotated[
         int, Field(ge=0, le=65535, description="Blocks of one node and family, at most; 0 is no limit.")
     ] = 0
@@ -104,9 +119,16 @@ IPAM_CONFIGURATION = Kind(
             at="",
             check=lambda meta, _spec: meta.name == "default",
         ),
+        Rule(
+            cel="!(self.assignPodCIDRs && self.blockSource == 'PodCIDRs')",
+            message="assignPodCIDRs needs blockSource Towpath: with PodCIDRs the cluster assigns them",
+            field="spec.assignPodCIDRs",
+            check=lambda _meta, spec: not (spec.assign_pod_cidrs and spec.block_source == "PodCIDRs"),
+        ),
         duration_rule("quarantine", lowest=0, highest=604800),
     ),
     columns=(
+        Column("Source", ".spec.blockSource"),
         Column("Grow-At", ".spec.growAtPercent", "integer"),
         Column("Min-Free", ".spec.minFreeAddresses", "integer"),
         Column("Quarantine", ".spec.quarantine"),
@@ -125,12 +147,21 @@ class IPAMBlockSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields
     machine_id: Annotated[str, Field(max_length=253, description="machineID of the machine behind it.")] = ""
     system_uuid: Annotated[str, Field(max_length=253, description="systemUUID of the machine behind it.")] = ""
     pool: Annotated[
-        str, Field(max_length=253, description="Pool that it was cut from; empty for blocks made by hand.")
+        str,
+        Field(max_length=253, description="Pool that it lies in; empty for blocks made by hand and outside all pools."),
     ] = ""
+    mirrored: Annotated[
+        bool, Field(description="Made from Node.spec.podCIDRs: it goes with its node, and is never given back.")
+    ] = False
     state: Annotated[
         Literal["Active", "Draining", "Quarantined"],
         Field(description="Active: in use. Draining: no new addresses. Quarantined: withdrawn, given to nobody yet."),
     ] = "Active"
+
+    @property
+    def managed(self) -> bool:
+        """Whether the controller made it; one made by hand is its maker's."""
+        return bool(self.pool) or self.mirrored
 
 
 IPAM_BLOCK = Kind(

@@ -110,6 +110,10 @@ class NodeStatusStatus(Struct, frozen=True, rename=json_name):
     in_sync: Annotated[bool, Field(description="Everything wanted is in place.")] = False
     sessions: Annotated[tuple[SessionReport, ...], Field(description="BGP sessions.")] = ()
     blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()
+    wanted_addresses: Annotated[
+        int,
+        Field(description="Pods bound to this node that need an address of each family, those that have one included."),
+    ] = 0
     routes: Annotated[RouteReport, Field(description="Routes in the kernel.")] = RouteReport()
     foreign_paths: Annotated[
         tuple[Prefix, ...],

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 from towpath.controller.cluster import KINDS, ClusterController
@@ -20,6 +20,7 @@ from towpath.model.net import overlaps
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 QUARANTINE = 300
+ADDRESSES = [{"type": "InternalIP", "address": address} for address in ("192.0.2.1", "2001:db8::1")]
 
 
 class Network:
@@ -156,11 +157,12 @@ class World:
         with contextlib.suppress(ApiError):
             self.run(self.server.delete(kind, name))
 
-    def add_node(self, name: str, machine: str) -> None:
-        """A Node registers."""
+    def add_node(self, name: str, machine: str, *, pod_cidrs: Iterable[str] = ()) -> None:
+        """A Node registers; the cluster may have assigned it podCIDRs."""
         info = {"machineID": f"m-{machine}", "systemUUID": f"s-{machine}", "operatingSystem": "linux"}
         ready = [{"type": "Ready", "status": "True"}]
-        self.put("Node", name, status={"nodeInfo": info, "conditions": ready, "addresses": []})
+        spec = {"podCIDRs": list(pod_cidrs)} if pod_cidrs else None
+        self.put("Node", name, spec=spec, status={"nodeInfo": info, "conditions": ready, "addresses": ADDRESSES})
         self.machines[self.items("Node")[name]["metadata"]["uid"]] = info["machineID"], info["systemUUID"]
 
     def report(self, name: str) -> None:

@@ -1,13 +1,13 @@
 """What a node may announce, and which blocks pods may have addresses from."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import msgspec
 import pytest
 
 from tests.unit.agent.worlds import block, cluster, pool
-from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families
+from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families, waits_for
 from towpath.model.cluster import Node
 from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.net import Family
@@ -17,6 +17,7 @@ from towpath.model.speaker import Announcement, Report
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
 BLOCKS = [block(str(V4), "a"), block(str(V6), "a")]
+ADDRESSES = (ip_address("10.0.0.1"), ip_address("fd00::1"))
 
 
 def standing(**changes: Any) -> Standing:
@@ -131,8 +132,33 @@ def test_a_node_that_takes_no_part_lacks_nothing(
     """Who is left out by the configuration or a label waits for no block, and is ready without."""
     spec = IPAMConfigurationSpec(node_selector=parse_selector(selector))
     world = cluster(
-        nodes={"a": Node(meta=Meta(name="a", uid="uid-a", labels=labels))},
+        nodes={"a": Node(meta=Meta(name="a", uid="uid-a", labels=labels), addresses=ADDRESSES)},
         ipam_configurations={"default": Resource(kind="IPAMConfiguration", meta=Meta(name="default"), spec=spec)},
     )
     assert families(world, "a") == expected
     assert bool(addressing(world, "a", blocks=[], standing=FINE).lacking) is bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "source", "pod_cidrs", "expected"),
+    [
+        (ADDRESSES, "Towpath", (), {Family.IPV4, Family.IPV6}),
+        (ADDRESSES[:1], "Towpath", (), {Family.IPV4}),
+        ((), "Towpath", (), set()),
+        (ADDRESSES[:1], "PodCIDRs", ("fd00:9::/64",), {Family.IPV6}),
+        (ADDRESSES, "PodCIDRs", (), set()),
+    ],
+)
+def test_a_family_counts_where_the_node_can_be_reached_by_it(addresses, source, pod_cidrs, expected) -> None:
+    """By its addresses; where the cluster assigns, by its podCIDRs. A node with nothing to cut a block from says so."""
+    spec = IPAMConfigurationSpec(block_source=source)
+    own = Node(
+        meta=Meta(name="a", uid="uid-a"), addresses=addresses, pod_cidrs=tuple(ip_network(one) for one in pod_cidrs)
+    )
+    world = cluster(
+        nodes={"a": own},
+        routing_nodes={},
+        ipam_configurations={"default": Resource(kind="IPAMConfiguration", meta=Meta(name="default"), spec=spec)},
+    )
+    assert families(world, "a") == expected
+    assert bool(waits_for(world, "a")) is not bool(expected)

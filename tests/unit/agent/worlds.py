@@ -54,7 +54,7 @@ def cluster(**others: Any) -> Cluster:
         "nodes": {
             "a": Node(
                 meta=Meta(name="a", uid="uid-a", labels={"rack": "one"}),
-                addresses=(ip_address("10.0.0.1"),),
+                addresses=(ip_address("10.0.0.1"), ip_address("fd00::1")),
                 ready=True,
             )
         },

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from towpath.ipam.blocks import Space, capacity, carve, span, start_of, usable
+from towpath.ipam.blocks import Space, capacity, carve, start_of, usable
+from towpath.ipam.spans import span
 from towpath.model.net import overlaps, parse_prefix
 
 
@@ -75,7 +76,7 @@ def test_what_is_found_is_free_and_everything_free_is_found(taken, length, start
     assert found == [
         block for block in candidates if usable(block, pool=pool) and not any(overlaps(block, one) for one in taken)
     ]
-    assert space.exhausted
+    assert space.find(0) is None
 
 
 def test_nodes_start_at_different_places():
@@ -83,3 +84,38 @@ def test_nodes_start_at_different_places():
     starts = [start_of(f"node-{number}", places=1 << 14) for number in range(50)]
     assert len(set(starts)) > 45
     assert starts == [start_of(f"node-{number}", places=1 << 14) for number in range(50)]
+
+
+@given(st.lists(st.tuples(st.booleans(), PREFIXES), max_size=30), st.integers(25, 32), st.integers(0, 255))
+def test_what_was_dropped_is_free_again(steps, length, start):
+    """A space that things came to and went from finds what a new one with the same things finds."""
+    pool = parse_prefix("10.0.0.0/24")
+    space, held = Space(pool, length=length), []
+    for comes, prefix in steps:
+        if comes or prefix not in held:
+            space.hold(span(prefix))
+            held.append(prefix)
+        else:
+            space.drop(span(prefix))
+            held.remove(prefix)
+    fresh = Space(pool, length=length, taken=map(span, held))
+    start %= space.places
+    assert [space.find(start) for _ in range(3)] == [fresh.find(start) for _ in range(3)]
+
+
+def test_a_search_steps_over_what_is_taken_at_once():
+    """However full a pool is, a search looks at a handful of places."""
+    pool = parse_prefix("10.0.0.0/8")
+    space = Space(pool, length=26)
+    for place in range(50_000):
+        space.hold(span(carve(pool, length=26, place=place)))
+    looked = []
+
+    class Counting(list):
+        def __getitem__(self, index):
+            looked.append(index)
+            return super().__getitem__(index)
+
+    space._taken = Counting(space._taken)
+    assert space.find(5) == carve(pool, length=26, place=50_000)
+    assert len(looked) < 100

@@ -6,8 +6,11 @@ from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node, NodeStatus
 from towpath.model.decode import decode
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport, NodeStatusSpec, NodeStatusStatus
-from towpath.model.net import block_name, parse_prefix
+from towpath.model.net import block_name, parse_address, parse_prefix
 from towpath.model.resource import Meta, Resource
+
+ADDRESSES = (parse_address("192.0.2.1"), parse_address("2001:db8::1"))
+"""Of every node, unless it is given others: nobody asks whether they are its own."""
 
 
 def node(name: str, *, uid: str = "", labels: dict | None = None, annotations: dict | None = None, **fields) -> Node:
@@ -24,6 +27,7 @@ def node(name: str, *, uid: str = "", labels: dict | None = None, annotations: d
         "system_uuid": f"system-{name}",
         "operating_system": "linux",
         "ready": True,
+        "addresses": ADDRESSES,
         **fields,
     }
     return Node(meta=meta, **fields)
@@ -59,9 +63,11 @@ def block(cidr: str, owner: str, *, state: str = "Active", version: str = "1", *
     return Resource("IPAMBlock", meta, IPAMBlockSpec(cidr=prefix, node=owner, state=state, **values))
 
 
-def status(owner: str, *reports: BlockReport, version: str = "1", uid: str = "") -> NodeStatus:
+def status(
+    owner: str, *reports: BlockReport, version: str = "1", uid: str = "", wanted_addresses: int = 0
+) -> NodeStatus:
     """A node's report."""
-    body = NodeStatusStatus(node_uid=uid or f"uid-{owner}", blocks=reports)
+    body = NodeStatusStatus(node_uid=uid or f"uid-{owner}", blocks=reports, wanted_addresses=wanted_addresses)
     return Resource(
         "NodeStatus", Meta(name=owner, uid=f"status-{owner}", resource_version=version), NodeStatusSpec(), body
     )

@@ -1,0 +1,235 @@
+"""What one node asks for: which of its blocks change, how many more it needs, which it could do without.
+
+A pure function of the node's page in the books and of the rules that hold for all: asked again only where one of the two
+is another than before.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from towpath.ipam.ledger import Account
+from towpath.ipam.pools import Pools, has_address, takes_part
+from towpath.model.cluster import IPAMBlock, IPPool, Node
+from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
+from towpath.model.net import Family, Prefix, family_of, overlaps
+from towpath.model.reason import Why
+
+
+class Rules(Struct, frozen=True):
+    """What holds for every node."""
+
+    ipam: IPAMConfigurationSpec
+    pools: Pools
+
+
+class Change(Struct, frozen=True):
+    """A block to write anew, from the version that is in ``block``."""
+
+    block: IPAMBlock
+    spec: IPAMBlockSpec
+    why: Why
+
+
+class Work(Struct, frozen=True):
+    """What is to be done for a node, or could be."""
+
+    changes: tuple[Change, ...] = ()
+    needs: tuple[tuple[Family, int], ...] = ()
+    """How many blocks of each family it needs beyond its own."""
+    mirrors: tuple[Prefix, ...] = ()
+    """Its podCIDRs that are no blocks yet."""
+    unassigned: bool = False
+    """It waits for podCIDRs."""
+    assignment: tuple[Prefix, ...] = ()
+    """What its podCIDRs are to be."""
+    spare: tuple[IPAMBlock, ...] = ()
+    """Blocks, one a family at most, that could go."""
+    unknown: tuple[Prefix, ...] = ()
+    """Blocks that it reports and that do not exist."""
+
+
+NOTHING = Work()
+
+
+def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
+    """The work for one node; ``exists``: those of the blocks that it reports which do exist, whoever has them."""
+    changes = tuple(change for block in account.blocks if (change := _transition(block, account, rules)) is not None)
+    changed = {change.block.name: change.spec for change in changes}
+    own = {
+        block.name: changed.get(block.name, block.spec)
+        for block in account.blocks
+        if block.name not in account.out_of_force
+    }
+    node, ipam = account.node, rules.ipam
+    needs: tuple[tuple[Family, int], ...] = ()
+    mirrors: tuple[Prefix, ...] = ()
+    assignment: tuple[Prefix, ...] = ()
+    part = node is not None and takes_part(node, ipam)
+    if node is not None and part and ipam.block_source == "Towpath":
+        specs = [spec for spec in (*own.values(), *account.uncertain) if spec.state != "Quarantined"]
+        needs = tuple((family, count) for family in Family if (count := _needed(node, family, specs, account, rules)))
+        if ipam.assign_pod_cidrs and not node.pod_cidrs and not needs:
+            assignment = _first_of_each_family(node, own, account.blocks)
+    elif node is not None and part:
+        known = {block.spec.cidr for block in account.blocks} | {spec.cidr for spec in account.uncertain}
+        mirrors = tuple(prefix for prefix in node.pod_cidrs if prefix not in known)
+    return Work(
+        changes=changes,
+        needs=needs,
+        mirrors=mirrors,
+        unassigned=node is not None and part and ipam.block_source == "PodCIDRs" and not node.pod_cidrs,
+        assignment=assignment,
+        spare=_spare(account, own, rules) if part and ipam.block_source == "Towpath" else (),
+        unknown=tuple(sorted(account.reports.keys() - set(exists), key=str)),
+    )
+
+
+def same_machine(block: IPAMBlockSpec, node: Node) -> bool:
+    """Whether a node is surely the machine that a block was bound to."""
+    recorded, present = (block.machine_id, block.system_uuid), (node.machine_id, node.system_uuid)
+    return all(recorded) and recorded == present
+
+
+def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | None:
+    """The change that a block's owner or its own state asks for; blocks made by hand are their maker's."""
+    spec, node = block.spec, account.node
+    if not spec.managed or block.meta.deletion_timestamp:
+        return None
+    if node is None or node.meta.uid != spec.node_uid:
+        if node is not None and same_machine(spec, node) and _may_have(spec, node, rules):
+            return Change(block, replace(spec, node_uid=node.meta.uid, state="Active"), Why("Node", node.meta.name))
+        if spec.state != "Quarantined":
+            return Change(block, replace(spec, state="Quarantined"), Why("Node", spec.node))
+        return None
+    if not (spec.machine_id or spec.system_uuid) and (node.machine_id or node.system_uuid):
+        known = replace(spec, machine_id=node.machine_id, system_uuid=node.system_uuid)
+        return Change(block, known, Why("Node", node.meta.name, "status.nodeInfo"))
+    if spec.state != "Active" and spec.cidr in node.pod_cidrs and _mirrors(rules) and takes_part(node, rules.ipam):
+        return Change(block, replace(spec, state="Active"), Why("Node", node.meta.name, "spec.podCIDRs"))
+    if spec.state == "Draining":
+        report = account.reports.get(spec.cidr)
+        if report is not None and report.drained and not report.in_use:
+            return Change(block, replace(spec, state="Quarantined"), Why("NodeStatus", spec.node, "status.blocks"))
+    if spec.state == "Active":
+        why = _leaves(block, node, account, rules)
+        return Change(block, replace(spec, state="Draining"), why) if why else None
+    return None
+
+
+def _mirrors(rules: Rules) -> bool:
+    return rules.ipam.block_source == "PodCIDRs"
+
+
+def _may_have(spec: IPAMBlockSpec, node: Node, rules: Rules) -> bool:
+    """Whether a node that came back may have its block again: what the cluster assigns, it may have given to another."""
+    if not takes_part(node, rules.ipam):
+        return False
+    return spec.cidr in node.pod_cidrs or not (spec.mirrored or _mirrors(rules))
+
+
+def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why | None:
+    """What makes a block of a node that is there leave it, without taking an address from any pod."""
+    if not takes_part(node, rules.ipam):
+        return Why("Node", node.meta.name, "metadata.labels")
+    cidr = block.spec.cidr
+    if not _mirrors(rules) or cidr in node.pod_cidrs or not node.pod_cidrs:
+        return None
+    served = {one.spec.cidr for one in account.blocks if one.spec.state == "Active"}
+    if served.issuperset(node.pod_cidrs):
+        return Why("Node", node.meta.name, "spec.podCIDRs")
+    # it lies where the node's own podCIDR is to be a block: new pods need it until then, unless nobody asks for new ones
+    report = account.reports.get(cidr)
+    empty = report is not None and not report.in_use
+    if any(overlaps(cidr, prefix) for prefix in node.pod_cidrs) and (empty or node.unschedulable):
+        return Why("Node", node.meta.name, "spec.podCIDRs")
+    return None
+
+
+def _needed(node: Node, family: Family, specs: Sequence[IPAMBlockSpec], account: Account, rules: Rules) -> int:
+    """How many blocks a node needs beyond its own: one at least, and room for all its pods before the last is full."""
+    candidates = rules.pools.of(node, family) if has_address(node, family) else ()
+    if not candidates:
+        return 0
+    own = [spec for spec in specs if family_of(spec.cidr) is family]
+    active = [spec for spec in own if spec.state == "Active"]
+    if not all(spec.cidr in account.reports for spec in active):
+        return 0  # it has not even used what it got last
+    total = sum(account.reports[spec.cidr].capacity for spec in active)
+    in_use = sum(account.reports[spec.cidr].in_use for spec in active)
+    demand = max(in_use, account.wanted - _in_use_elsewhere(active, family, account))
+    ipam = rules.ipam
+    shortfall = ipam.min_free_addresses - (total - demand)
+    beyond = demand * 100 - ipam.grow_at_percent * total
+    if shortfall <= 0 and beyond < 0:
+        return 0
+    size = 1 << (family.bits - candidates[0].spec.block_length)
+    count = max(1, -(-shortfall // size), beyond // (ipam.grow_at_percent * size) + 1)
+    if not active and not demand:
+        count = 1  # what is free beyond it is seen when the node reports
+    limit = ipam.max_blocks_per_host
+    return max(0, min(count, limit - len(own))) if limit else count
+
+
+def _in_use_elsewhere(active: Sequence[IPAMBlockSpec], family: Family, account: Account) -> int:
+    """Addresses that the node's pods have of blocks that give out no more."""
+    serving = {spec.cidr for spec in active}
+    return sum(
+        report.in_use for cidr, report in account.reports.items() if family_of(cidr) is family and cidr not in serving
+    )
+
+
+def _first_of_each_family(node: Node, own: dict[str, IPAMBlockSpec], blocks: Sequence[IPAMBlock]) -> tuple[Prefix, ...]:
+    """The oldest block of each family that pods use, the node's own first family first."""
+    first: dict[Family, Prefix] = {}
+    for block in sorted(blocks, key=lambda one: (one.meta.creation_timestamp, one.name)):
+        spec = own.get(block.name)
+        if spec is not None and spec.state == "Active" and spec.managed and spec.node_uid == node.meta.uid:
+            first.setdefault(family_of(spec.cidr), spec.cidr)
+    order = [family_of(address) for address in node.addresses]
+    return tuple(first[family] for family in sorted(first, key=lambda one: order.index(one) if one in order else one))
+
+
+def _spare(account: Account, own: dict[str, IPAMBlockSpec], rules: Rules) -> tuple[IPAMBlock, ...]:
+    """The one block of each family that could go: empty, and its pool is gone, or enough stays free without it."""
+    found: list[IPAMBlock] = []
+    for family in Family:
+        specs = {name: spec for name, spec in own.items() if family_of(spec.cidr) is family}
+        active = [block for block in account.blocks if block.name in specs and specs[block.name].state == "Active"]
+        known = {pool.name for pool in rules.pools.families.get(family, ())}
+        if not active or any(spec.state == "Draining" for spec in specs.values()):
+            continue
+        if not all(block.spec.cidr in account.reports for block in active):
+            continue
+        if len(active) == 1 and active[0].spec.pool in known:
+            continue
+        spare = _one_spare(active, account, rules, known=known)
+        if spare is not None:
+            found.append(spare)
+    return tuple(found)
+
+
+def _one_spare(active: Sequence[IPAMBlock], account: Account, rules: Rules, *, known: set[str]) -> IPAMBlock | None:
+    ipam, reports = rules.ipam, account.reports
+    family = family_of(active[0].spec.cidr)
+    in_use = sum(reports[block.spec.cidr].in_use for block in active)
+    elsewhere = _in_use_elsewhere([block.spec for block in active], family, account)
+    demand = max(in_use, account.wanted - elsewhere)
+    total = sum(reports[block.spec.cidr].capacity for block in active)
+    assigned = account.node.pod_cidrs if account.node else ()
+    for block in reversed(active):
+        report = reports[block.spec.cidr]
+        if report.in_use or not block.spec.managed or block.spec.mirrored or block.spec.cidr in assigned:
+            continue
+        if block.spec.pool not in known:
+            return block
+        rest = total - report.capacity
+        if rest - demand > 2 * ipam.min_free_addresses and demand * 100 < ipam.grow_at_percent * rest:
+            return block
+    return None
+
+
+def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
+    """The pools that a node's blocks of a family are cut from, in order."""
+    return [pool for pool in pools.of(node, family) if not pool.spec.disabled]
