@@ -250,10 +250,12 @@ class NodeAgent:
         cluster, kernel = self.picture.cluster, self._kernel.state()
         blocks: tuple[BlockReport, ...] = ()
         if self._pods is not None:
-            known = {*self.addressing.usable, *self.addressing.draining}
-            others = {one.spec.cidr for one in cluster.blocks.values() if one.spec.node == self.node} - known
-            withdrawn = sorted(self._pods.in_use(others), key=str)  # nobody's by now, and somebody lives there
-            blocks = self._pods.usage(cluster, (*self.addressing.usable, *withdrawn), draining=self.addressing.draining)
+            own = {one.spec.cidr for one in cluster.blocks.values() if one.spec.node == self.node}
+            # of a step that is under way: its picture may lack blocks of the last one's addressing
+            usable = [cidr for cidr in self.addressing.usable if cidr in own]
+            draining = [cidr for cidr in self.addressing.draining if cidr in own]
+            withdrawn = sorted(self._pods.in_use(own.difference(usable, draining)), key=str)  # somebody lives there
+            blocks = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining)
         facts = Facts(
             node=self.node,
             node_uid=self.uid,

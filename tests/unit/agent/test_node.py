@@ -2,7 +2,7 @@
 
 import asyncio
 import base64
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_network
 
 import msgspec
@@ -39,6 +39,8 @@ class Parts:
         """The kernel installs nothing."""
         self.connected = True
         self.report: Report | None = Report(sessions=(), own_blocks=(V4, V6))
+        self.meanwhile: Callable[[], object] = lambda: None
+        """What else happens while the kernel is programmed."""
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
 
@@ -55,6 +57,7 @@ class Parts:
         self.started = True
 
     async def desire_routes(self, world: Cluster, *, live: bool) -> None:
+        self.meanwhile()
         wanted = {prefix for prefix, route in static_routes(world, "a").items() if route.type == "blackhole"}
         self.said.append(("kernel", frozenset(wanted)))
         if live and not self.refuses:
@@ -106,7 +109,7 @@ class Pods:
     def usage(
         self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
-        assert world.blocks is not None
+        assert {*blocks, *draining} <= {one.spec.cidr for one in world.blocks.values()}, "usage of what is not there"
         return tuple(BlockReport(cidr=one, in_use=int(one in self.used), capacity=62) for one in (*blocks, *draining))
 
 
@@ -149,6 +152,24 @@ async def agent(
         patience=patience,
     )
     return made, pods
+
+
+async def test_a_report_in_the_middle_of_a_step_is_of_blocks_that_are_there() -> None:
+    """A block is gone and the kernel is still being programmed: the status has the other one, and nothing fails."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    await node.step()
+    parts.present = cluster(blocks={one.name: one for one in (block("fd00:244::/122", "a"),)})
+    found: list[list[Prefix]] = []
+
+    def report() -> None:
+        status = node.status(before=None, now="now")
+        assert status is not None
+        found.append([one.cidr for one in status.blocks])
+
+    parts.meanwhile = report
+    await node.step()
+    assert found == [[V6]]
 
 
 async def test_nothing_is_told_before_the_picture_is_complete() -> None:
