@@ -23,6 +23,7 @@ from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node import forwarding
 from towpath.controller.node.agent import NodeAgent
+from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
@@ -103,6 +104,7 @@ class AgentProcess:
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._node: NodeAgent
         self._pods: CNIPods | None = None
+        self._bound = BoundPods(changed=self._status_loop.dirty)
         self._named: frozenset[SecretKey] | None = None
         """The passwords that the objects name; None before there was a picture: then none is forgotten."""
         self._secrets_read = False
@@ -152,6 +154,8 @@ class AgentProcess:
         async with asyncio.TaskGroup() as tasks:
             for follow in self._source.followers:
                 tasks.create_task(_follow(follow()))
+            if self._source.follow_pods is not None and self._pods is not None:
+                tasks.create_task(_follow(self._source.follow_pods(self._bound)))
             if self._source.follow_secrets is not None:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
             slow = (self._snapshot_loop, self._plugin_loop, self._preflight_loop)
@@ -232,7 +236,7 @@ class AgentProcess:
                 return False
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = self._node.status(before=self._writer.written, now=stamp)
+        status = self._node.status(before=self._writer.written, now=stamp, wanted=self._bound.wanted)
         self._unready_because = unready(status)
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet

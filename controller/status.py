@@ -16,6 +16,7 @@ from towpath.model.codec import to_builtins
 from towpath.model.decode import decode
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.node import NodeStatusStatus, RoutingNodeStatus
+from towpath.model.net import Family, family_of
 from towpath.model.reason import InvalidSpecError, Reason
 from towpath.model.resource import Condition
 
@@ -86,7 +87,16 @@ def _gist(status: NodeStatusStatus) -> object:
         {one.cidr: one.drained for one in status.blocks},
         status.foreign_paths,
         {(one.type, one.status, one.reason) for one in status.conditions},
+        _lack(status).bit_length(),  # when pods come by the dozen: each time that twice as many wait
     )
+
+
+def _lack(status: NodeStatusStatus) -> int:
+    """How many addresses the node's blocks are short of, in the family that has fewest."""
+    room: dict[Family, int] = {}
+    for one in status.blocks:
+        room[family_of(one.cidr)] = room.get(family_of(one.cidr), 0) + one.capacity
+    return max(0, status.wanted_addresses - min(room.values(), default=0))
 
 
 class Schedule:

@@ -14,10 +14,10 @@ from towpath.model.kinds.registry import KINDS
 
 
 def access() -> dict[str, Any]:
-    """Resources by API group that controller and agent follow, those that get conditions, and all our definitions."""
+    """Resources by API group that controller and agent follow (with ranges of services and a node's own pods), those that get conditions, and all our definitions."""
     return {
-        "controller": {"follows": _by_group(cluster.KINDS)},
-        "agent": {"follows": _by_group(source.KINDS)},
+        "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR"))},
+        "agent": {"follows": _by_group((*source.KINDS, "Pod"))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),
     }

@@ -243,8 +243,8 @@ class NodeAgent:
         """Whether pods have addresses of a block that is not Active: the controller waits for each word on it."""
         return any(block.in_use and block.cidr not in self.addressing.usable for block in status.blocks)
 
-    def status(self, *, before: NodeStatusStatus | None, now: str) -> NodeStatusStatus | None:
-        """What to report of this node; None before the first step."""
+    def status(self, *, before: NodeStatusStatus | None, now: str, wanted: int = 0) -> NodeStatusStatus | None:
+        """What to report of this node, whose pods need ``wanted`` addresses of each family; None before the first step."""
         if self.picture is None:
             return None
         cluster, kernel = self.picture.cluster, self._kernel.state()
@@ -265,6 +265,7 @@ class NodeAgent:
             in_sync=kernel.in_sync and self._speaker.report is not None,
             report=self._speaker.report,
             blocks=blocks,
+            wanted=wanted,
             routes=kernel.routes,
             lacking=self._lacking(cluster),
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),

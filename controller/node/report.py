@@ -28,6 +28,8 @@ class Facts(Struct, frozen=True):
     report: Report | None
     blocks: tuple[BlockReport, ...]
     routes: RouteReport
+    wanted: int = 0
+    """Addresses of each family that the pods of this node need."""
     lacking: tuple[str, ...] = ()
     """What keeps pods from getting addresses."""
     problems: tuple[Refusal, ...] = ()
@@ -41,6 +43,7 @@ def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatu
         in_sync=facts.in_sync,
         sessions=facts.report.sessions if facts.report else (),
         blocks=facts.blocks,
+        wanted_addresses=facts.wanted,
         routes=facts.routes,
         foreign_paths=facts.report.foreign_paths if facts.report else (),
         conditions=with_times(conditions(facts), before=before, now=now),
@@ -61,7 +64,7 @@ def conditions(facts: Facts) -> list[Condition]:
         _reachable(facts),
     ]
     sentences: dict[Reason, set[str]] = defaultdict(set)
-    for one in (*facts.problems, *_exhausted(facts)):
+    for one in (*facts.problems, *_exhausted(facts), *_waiting_pods(facts)):
         sentences[one.reason].add(one.message)
     made += [
         condition(reason.value, holds=True, reason=reason.value, message=listed(sorted(messages)))
@@ -109,6 +112,20 @@ def _reachable(facts: Facts) -> Condition:
     if facts.provisional:
         return condition("APIReachable", holds=False, reason="NoAnswer", message="no answer for more than 30 s")
     return condition("APIReachable", holds=True, reason="Reachable")
+
+
+def _waiting_pods(facts: Facts) -> list[Refusal]:
+    """Pods for which the node's blocks have no room: the controller is to see that at once."""
+    room: dict[str, int] = defaultdict(int)
+    for block in facts.blocks:
+        room[family_of(block.cidr).key] += block.capacity
+    return [
+        Refusal(
+            Reason.PODS_WAITING, f"{facts.wanted - count} pods wait for an {family} address", Why("Node", facts.node)
+        )
+        for family, count in room.items()
+        if facts.wanted > count
+    ]
 
 
 def _exhausted(facts: Facts) -> list[Refusal]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
 
+from towpath.controller.node.bound import BoundPods, QualifiedNames
 from towpath.controller.ports import Api
 from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
 from towpath.controller.settings import Source
@@ -25,6 +26,8 @@ class Opened(Struct, frozen=True):
     followers: tuple[Callable[[], Awaitable[None]], ...]
     follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
     """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
+    follow_pods: Callable[[BoundPods], Awaitable[None]] | None = None
+    """Keeps the pods of this node up to date until cancelled; None: nobody knows of pods."""
 
 
 @contextlib.asynccontextmanager
@@ -53,5 +56,10 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
             )
             return reflector.run()
 
+        def follow_pods(sink: BoundPods) -> Awaitable[None]:
+            patient = Retry(longest_refused=60.0)  # where it is not allowed, growth does without
+            own = f"spec.nodeName={node}"
+            return Reflector(QualifiedNames(api), sink, kind="Pod", field_selector=own, retry=patient).run()
+
         followers = tuple(one.run for one in reflectors)
-        yield Opened(store=store, api=api, followers=followers, follow_secrets=follow_secrets)
+        yield Opened(store=store, api=api, followers=followers, follow_secrets=follow_secrets, follow_pods=follow_pods)

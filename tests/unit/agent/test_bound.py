@@ -1,0 +1,95 @@
+"""Which pods need an address, and when the controller hears of it."""
+
+import asyncio
+
+import pytest
+
+from towpath.controller.kube.watch import Reflector
+from towpath.controller.node.bound import BoundPods, QualifiedNames, needs_address
+from towpath.controller.node.report import Facts, compose
+from towpath.controller.status import urgent
+from towpath.lab.fake_api import FakeApi
+from towpath.model.kinds.node import BlockReport, RouteReport
+from towpath.model.net import parse_prefix
+
+
+def pod(name="p", namespace="a", *, metadata=None, spec=None, status=None):
+    """A pod on this node."""
+    return {
+        "metadata": {"name": name, "namespace": namespace, **(metadata or {})},
+        "spec": {"nodeName": "n1", "containers": [], **(spec or {})},
+        "status": status or {},
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "needs"),
+    [
+        ({}, True),
+        ({"status": {"phase": "Running", "podIP": "10.0.0.5"}}, True),
+        ({"spec": {"hostNetwork": True}}, False),
+        ({"status": {"phase": "Succeeded"}}, False),
+        ({"status": {"phase": "Failed", "podIP": "10.0.0.5"}}, False),
+        ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, False),
+        ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"podIP": "10.0.0.5"}}, True),
+        ({"metadata": {"annotations": {"v1.multus-cni.io/default-network": "other"}}}, False),
+    ],
+)
+def test_who_needs_an_address(changes, needs):
+    """Not who shares the host's network, has ended, or lives in another one; one that ends keeps what it has."""
+    assert needs_address(pod(**changes)) is needs
+
+
+async def test_pods_are_counted_as_they_come_and_go():
+    """Those of this node alone; of two with one name in two namespaces one may go."""
+    api, changes = FakeApi(), []
+    await api.create("Pod", pod(), namespace="a")
+    await api.create("Pod", pod("elsewhere", spec={"nodeName": "n2"}), namespace="a")
+    bound = BoundPods(changed=lambda: changes.append(bound.wanted))
+    reflector = Reflector(QualifiedNames(api), bound, kind="Pod", field_selector="spec.nodeName=n1")
+    task = asyncio.create_task(reflector.run())
+
+    async def until(wanted):
+        async with asyncio.timeout(20):
+            while bound.wanted != wanted:  # noqa: ASYNC110  # any condition
+                await asyncio.sleep(0.01)
+
+    try:
+        await until(1)
+        await api.create("Pod", pod(namespace="b"), namespace="b")
+        await until(2)
+        await api.delete("Pod", "p", namespace="b")
+        await until(1)
+        await api.patch("Pod", "p", {"spec": {"hostNetwork": True}}, namespace="a")
+        await until(0)
+    finally:
+        task.cancel()
+    assert changes == [1, 2, 1, 0]
+
+
+def status(wanted):
+    """A node with one block of eight."""
+    facts = Facts(
+        node="n1",
+        node_uid="u",
+        live=True,
+        provisional=False,
+        connected=True,
+        in_sync=True,
+        report=None,
+        blocks=(BlockReport(parse_prefix("10.0.0.8/29"), 1, 8),),
+        routes=RouteReport(),
+        wanted=wanted,
+    )
+    return compose(facts, before=(), now="2026-01-01T00:00:00Z")
+
+
+def test_a_jump_is_written_at_once_and_drifting_numbers_are_not():
+    """A condition from the first pod that has no room; then each time that twice as many wait."""
+    assert not urgent(status(2), status(7))
+    assert urgent(status(7), status(9))
+    assert not urgent(status(10), status(11))
+    assert urgent(status(9), status(100))
+    assert not urgent(status(100), status(110))
+    waiting = [one for one in status(100).conditions if one.type == "PodsWaiting"]
+    assert [one.message for one in waiting] == ["92 pods wait for an ipv4 address"]
