@@ -120,7 +120,7 @@ IPAM_CONFIGURATION = Kind(
             check=lambda meta, _spec: meta.name == "default",
         ),
         Rule(
-            cel="!(self.assignPodCIDRs && self.blockSource == 'PodCIDRs')",
+            cel="!(has(self.assignPodCIDRs) && self.assignPodCIDRs && has(self.blockSource) && self.blockSource == 'PodCIDRs')",
             message="assignPodCIDRs needs blockSource Towpath: with PodCIDRs the cluster assigns them",
             field="spec.assignPodCIDRs",
             check=lambda _meta, spec: not (spec.assign_pod_cidrs and spec.block_source == "PodCIDRs"),
