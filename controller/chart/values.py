@@ -162,6 +162,18 @@ class Unnumbered(_Values, frozen=True):
     ] = False
 
 
+class HostChecks(_Values, frozen=True):
+    """What is looked at on the hosts beyond what the kernel tells."""
+
+    enabled: Annotated[
+        bool,
+        _said(
+            "Mounts /etc/systemd, /run/systemd and /run/NetworkManager read-only (made where they are missing), to read what"
+            " both are told to manage. Off: neither is looked for."
+        ),
+    ] = False
+
+
 class Cleanup(_Values, frozen=True):
     """Taking everything of ours off the nodes."""
 
@@ -247,6 +259,10 @@ class Values(_Values, frozen=True):
         Literal["json", "console"], _said("How processes log. How much is said by BGPConfiguration logSeverityScreen.")
     ] = "json"
     unnumbered: Annotated[Unnumbered, _said("BGP over interfaces without addresses.")] = Unnumbered()
+    host_checks: Annotated[
+        HostChecks,
+        _said("Looking for systemd-networkd and NetworkManager, which may remove what is not their own from a node."),
+    ] = HostChecks()
     controller: Annotated[
         Controller, _said("The Deployment towpath-controller: gives blocks of addresses to nodes.")
     ] = Controller()

@@ -31,6 +31,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "cniBinDir": "/usr/libexec/cni",
         "logFormat": "console",
         "unnumbered": {"enabled": True},
+        "hostChecks": {"enabled": True},
         "controller": {
             "replicas": 1,
             "nodeSelector": {"role": "infra"},
