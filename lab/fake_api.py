@@ -189,7 +189,7 @@ class FakeApi:
     ) -> AsyncGenerator[WatchEvent, None]:
         """Changes as they happen, until the caller leaves."""
         resource = RESOURCES[kind]
-        await self._do(Call("watch", kind, ""), lambda: None)
+        await self._do(Call("watch", kind, ""), lambda: self.objects.check_served(resource))
         wanted = Wanted(resource, labels=label_selector, fields=field_selector)
         changed = asyncio.Event()
 
@@ -210,6 +210,8 @@ class FakeApi:
                     event = wanted.event(change) if not namespace or change.namespace == namespace else None
                     if event is not None:
                         yield WatchEvent(event[0], event[1])  # type: ignore[arg-type]  # the log's three words
+                if not self.objects.serves(resource):
+                    return
                 await changed.wait()
         finally:
             self.objects.on_change.remove(tell)

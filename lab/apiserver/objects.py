@@ -57,6 +57,8 @@ class Objects:
             kind: crd["spec"]["versions"][0].get("additionalPrinterColumns", []) for kind, crd in definitions.items()
         }
         self.on_change: list[Callable[[ResourceType], None]] = []
+        self._unserved: set[str] = set()
+        """Kinds whose definition was deleted."""
         for crd in definitions.values():
             self._seed("CustomResourceDefinition", crd)
         for name in ("default", "kube-system"):
@@ -67,8 +69,18 @@ class Objects:
         if self.storage.get((resource.qualified, "", body["metadata"]["name"])) is None:
             self.create(resource, {"apiVersion": resource.api_version, "kind": kind, **body})
 
+    def serves(self, resource: ResourceType) -> bool:
+        """Whether the kind has a definition."""
+        return resource.kind not in self._unserved
+
+    def check_served(self, resource: ResourceType) -> None:
+        """404 as for any path that means nothing, unless the kind has a definition."""
+        if not self.serves(resource):
+            raise RefusedError(404, "the server could not find the requested resource")
+
     def get(self, resource: ResourceType, name: str, *, namespace: str = "") -> Body:
         """One object."""
+        self.check_served(resource)
         found = self.storage.get((resource.qualified, namespace, name))
         if found is None:
             details = {"name": name, "group": resource.group, "kind": resource.plural}
@@ -80,6 +92,7 @@ class Objects:
         self, resource: ResourceType, body: Body, *, namespace: str = "", strict: bool = False, dry_run: bool = False
     ) -> Body:
         """Create an object."""
+        self.check_served(resource)
         body = self._received(resource, body, namespace=namespace)
         metadata = body["metadata"]
         if not metadata.get("name") and metadata.get("generateName"):
@@ -103,6 +116,8 @@ class Objects:
             metadata["generation"] = 1
         if resource.kind == "CustomResourceDefinition":
             body["status"] = _established(body)
+            if not dry_run:
+                self._unserved.discard(body.get("spec", {}).get("names", {}).get("kind", ""))
         return body if dry_run else self._write(resource, key, body)
 
     def update(
@@ -175,6 +190,8 @@ class Objects:
                     f"Precondition failed: {field} in precondition: {asked}, in object meta: {old['metadata'][field]}",
                 )
         key = (resource.qualified, namespace, name)
+        if resource.kind == "CustomResourceDefinition":
+            self._undefine(old.get("spec", {}).get("names", {}).get("kind", ""))
         if not old["metadata"].get("finalizers"):
             return self._remove(resource, key, old)
         if "deletionTimestamp" in old["metadata"]:
@@ -188,6 +205,7 @@ class Objects:
         self, resource: ResourceType, wanted: Wanted, *, namespace: str = "", limit: int = 0, token: str = ""
     ) -> ListPage:
         """A page of objects; all pages of one list show the same version."""
+        self.check_served(resource)
         version, start = self._parse_token(token) if token else (self.storage.latest, ("", ""))
         if version < self.storage.compacted:
             raise RefusedError(410, "The provided continue parameter is too old to display a consistent list result.")
@@ -256,6 +274,16 @@ class Objects:
         return RefusedError(
             409, f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}', details=details
         )
+
+    def _undefine(self, kind: str) -> None:
+        """The definition goes: first all objects, then the kind itself, and its watches end."""
+        if kind not in self.columns:
+            return
+        resource = RESOURCES[kind]
+        for namespace, name, raw in self.storage.list(resource.qualified, "", version=self.storage.latest):
+            self._remove(resource, (resource.qualified, namespace, name), json.loads(raw))
+        self._unserved.add(kind)
+        self._tell(resource)
 
     def _write(self, resource: ResourceType, key: Key, body: Body) -> Body:
         body["metadata"]["resourceVersion"] = str(self.storage.latest + 1)

@@ -142,6 +142,7 @@ class ApiServer:
     async def _watch(
         self, resource: ResourceType, request: web.Request, wanted: Wanted, namespace: str
     ) -> web.StreamResponse:
+        self.objects.check_served(resource)
         query = request.query
         version = query.get("resourceVersion", "")
         first: tuple[dict[str, Any], ...] = ()

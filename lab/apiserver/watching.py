@@ -19,7 +19,7 @@ async def watch(
 ) -> AsyncGenerator[Line, None]:
     """Events after version ``start``, for ever; a bookmark whenever nothing else was said for ``bookmarks`` seconds (0: none).
 
-    A start that is too old gives one ``ERROR`` with a 410, as the API server does.
+    A start that is too old gives one ``ERROR`` with a 410, as the API server does; a kind that is not served any more ends it.
     """
     storage, seen = objects.storage, start
     changed = asyncio.Event()
@@ -41,6 +41,8 @@ async def watch(
                 if event is not None:
                     yield event
             seen = latest
+            if not objects.serves(resource):
+                return
             try:
                 async with asyncio.timeout(bookmarks or None):
                     await changed.wait()

@@ -1,5 +1,6 @@
 """The servers that the contract holds for: the fake in memory, the embedded one over HTTP, and the real one."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from tests.patience import eventually
 from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
+from towpath.lab.apiserver.objects import Objects
 from towpath.lab.apiserver.server import ApiServer
 from towpath.lab.fake_api import FakeApi
 from towpath.lab.kubernetes import RealKubernetes
@@ -24,26 +26,51 @@ def real_kubernetes() -> Iterator[RealKubernetes]:
 
 async def _empty(api: KubeApi) -> None:
     for kind in (*KINDS, "Node"):
-        for item in (await api.list(kind)).items:
-            if item["metadata"].get("finalizers"):
-                await api.patch(kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
-            await api.delete(kind, item["metadata"]["name"])
+        await asyncio.gather(*(_delete(api, kind, item["metadata"]) for item in (await api.list(kind)).items))
+
+
+async def _delete(api: KubeApi, kind: str, metadata: dict[str, Any]) -> None:
+    if metadata.get("finalizers"):
+        await api.patch(kind, metadata["name"], {"metadata": {"finalizers": None}})
+    await api.delete(kind, metadata["name"])
+
+
+Forget = Callable[[], Awaitable[None]]
+_FORGET = pytest.StashKey[Forget]()
 
 
 @pytest.fixture(params=["fake", "embedded", "real"])
 async def api(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
     """An ``Api`` and ``Reader`` on an empty server."""
     if request.param == "fake":
-        yield FakeApi()
+        fake = FakeApi()
+        request.node.stash[_FORGET] = _compacting(fake.objects)
+        yield fake
         return
     if request.param == "embedded":
         async with ApiServer() as server, await connect(server=server.url) as client:
+            request.node.stash[_FORGET] = _compacting(server.objects)
             yield client
         return
     kubernetes: RealKubernetes = request.getfixturevalue("real_kubernetes")
+    request.node.stash[_FORGET] = lambda: asyncio.to_thread(kubernetes.forget)
     async with await connect(kubeconfig=kubernetes.kubeconfig) as client:
         await _empty(client)
         yield client
+
+
+@pytest.fixture
+def forget(request: pytest.FixtureRequest, api: Any) -> Forget:
+    """Makes the server of ``api`` forget all states but the present one: older versions are answered 410 from then on."""
+    del api
+    return request.node.stash[_FORGET]
+
+
+def _compacting(objects: Objects) -> Forget:
+    async def forget() -> None:
+        objects.storage.compact(objects.storage.latest)
+
+    return forget
 
 
 @pytest.fixture

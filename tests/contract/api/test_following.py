@@ -1,13 +1,17 @@
 """Lists, watches and reflectors: what holds on the fake, on the embedded server and on the real one alike."""
 
+import asyncio
 import contextlib
 
 import pytest
 
 from tests.patience import within
+from towpath.controller.kube import watch
 from towpath.controller.kube.watch import Retry, following
-from towpath.controller.ports import ApiError
+from towpath.controller.ports import ApiError, GoneError, NotFoundError
 from towpath.controller.store import Store
+from towpath.model.crd import crds
+from towpath.model.reason import Reason
 
 POOLS = tuple(f"10.{index}.0.0/16" for index in range(7))
 
@@ -123,3 +127,113 @@ async def test_only_one_node(api, settled):
         await api.patch("Node", "n2", {"spec": {"unschedulable": True}})
         await settled(lambda: store.cluster().nodes["n2"].unschedulable)
         assert list(store.cluster().nodes) == ["n2"]
+
+
+class Interrupted:
+    """A reader that does something before it asks for the second page, once."""
+
+    def __init__(self, api, interrupt):
+        self.api, self.interrupt, self.gone = api, interrupt, 0
+
+    async def list(self, kind, **options):
+        if options["continue_token"] and self.interrupt is not None:
+            interrupt, self.interrupt = self.interrupt, None
+            await interrupt()
+        try:
+            return await self.api.list(kind, **options)
+        except GoneError:
+            self.gone += 1
+            raise
+
+    def watch(self, *arguments, **options):
+        return self.api.watch(*arguments, **options)
+
+
+async def test_410_in_the_middle_of_a_list(api, forget, settled, monkeypatch):
+    """A continue token that is too old begins the list anew; the half list has changed nothing, and nothing is lost."""
+    monkeypatch.setattr(watch, "PAGE", 3)
+    await _pools(api)
+    store, halves = Store(("IPPool",)), []
+
+    async def interrupt():
+        await api.delete("IPPool", "p0")
+        await api.create("IPPool", {"metadata": {"name": "p9"}, "spec": {"cidr": "10.9.0.0/16"}})
+        halves.append((store.complete, len(store.cluster().pools)))
+        await forget()
+
+    reader = Interrupted(api, interrupt)
+    async with following(reader, store, retry=Retry(first=0.02)):
+        await settled(lambda: store.complete, deadline=60)
+        assert sorted(store.cluster().pools) == ["p1", "p2", "p3", "p4", "p5", "p6", "p9"]
+        await api.create("IPPool", {"metadata": {"name": "p8"}, "spec": {"cidr": "10.8.0.0/16"}})
+        await settled(lambda: "p8" in store.cluster().pools)
+    assert reader.gone == 1
+    assert halves == [(False, 0)]
+
+
+@pytest.fixture
+async def peers_undefined(api, settled):
+    """The server without the definition of BGPPeer; it has it again afterwards. Gives what brings it back."""
+    crd = next(crd for crd in crds() if crd["spec"]["names"]["kind"] == "BGPPeer")
+
+    async def define():
+        with contextlib.suppress(ApiError):
+            await api.create("CustomResourceDefinition", crd)
+
+    async def served():
+        try:
+            await api.list("BGPPeer")
+        except NotFoundError:
+            return False
+        return True
+
+    await api.delete("CustomResourceDefinition", crd["metadata"]["name"])
+    async with within(30):
+        while await served():  # noqa: ASYNC110  # the probe is a request
+            await asyncio.sleep(0.05)
+    yield define
+    async with within(30):
+        while not await served():
+            await define()
+            await asyncio.sleep(0.05)
+
+
+def _missing(store):
+    return [one.kind for one in store.problems() if one.reason is Reason.KIND_MISSING]
+
+
+async def test_a_kind_that_is_not_there_yet(api, peers_undefined, settled):
+    """It is a problem that names the kind; others go on; once it is defined the store becomes complete by itself."""
+    store = Store(("BGPPeer", "IPPool"))
+    async with following(api, store, retry=Retry(first=0.02, longest_refused=0.3)):
+        await settled(lambda: _missing(store) == ["BGPPeer"])
+        await api.create("IPPool", {"metadata": {"name": "a"}, "spec": {"cidr": "10.0.0.0/16"}})
+        await settled(lambda: "a" in store.cluster().pools)
+        assert not store.complete
+        await peers_undefined()
+        await settled(lambda: store.complete and not _missing(store), deadline=30)
+
+
+async def test_a_kind_that_is_taken_away(api, settled):
+    """Its objects go with the definition, on the server; here they stay in force until the kind is back and lists without them twice."""
+    names = [f"tor{index}" for index in range(8)]
+    for index, name in enumerate(names):
+        await api.create(
+            "BGPPeer", {"metadata": {"name": name}, "spec": {"peerIP": f"10.0.0.{index}", "asNumber": 65000}}
+        )
+    store = Store(("BGPPeer", "IPPool"))
+    async with following(api, store, retry=Retry(first=0.02, longest_refused=0.3)):
+        await settled(lambda: store.complete and len(store.cluster().peers) == 8)
+        crd = next(crd for crd in crds() if crd["spec"]["names"]["kind"] == "BGPPeer")
+        await api.delete("CustomResourceDefinition", crd["metadata"]["name"])
+        await settled(lambda: _missing(store) == ["BGPPeer"], deadline=40)
+        assert sorted(store.cluster().peers) == names
+        async with within(30):
+            while True:
+                with contextlib.suppress(ApiError):
+                    await api.create("CustomResourceDefinition", crd)
+                    break
+                await asyncio.sleep(0.05)
+        await settled(lambda: not _missing(store), deadline=40)
+        assert sorted(store.cluster().peers) == names
+        assert [one.reason for one in store.problems()] == [Reason.MASS_WITHDRAW]
