@@ -4,8 +4,10 @@ How long an other end that has vanished goes unnoticed, by what vanished:
 
 - the server, or the way to it or from it: ``ask_after`` plus ``connect`` seconds. A watch that was silent for so long asks
   the server for its version, unless it has just answered something else.
-- one connection alone, both ways: ``dead_after`` seconds, by the kernel's keepalive.
-- one connection alone, one way only: ``watch_silence`` seconds, by the server's bookmarks (one a minute) that do not come.
+- one connection alone: ``dead_after`` seconds of silence, by the kernel's keepalive.
+- one connection behind a proxy that keeps our half of it: the server would have ended the watch by then, ten minutes.
+
+Bookmarks are no sign of life: the server sends none for a kind of which it has seen no change since it started.
 """
 
 import asyncio
@@ -29,6 +31,8 @@ from towpath.controller.ports import ApiError, GoneError, Page, UnreachableError
 
 _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
+LONGEST_WATCH = 600
+"""Seconds after which we ask the server to end a watch at the latest."""
 
 
 class Timeouts(Struct, frozen=True):
@@ -37,7 +41,7 @@ class Timeouts(Struct, frozen=True):
     connect: float = 5.0
     request: float = 15.0
     ask_after: float = 20.0
-    watch_silence: float = 75.0
+    watch_silence: float = LONGEST_WATCH + 60.0
     dead_after: int = 24
     longest_retry_after: float = 10.0
 
@@ -149,7 +153,7 @@ class KubeApi:
             watch="true",
             allowWatchBookmarks="true",
             resourceVersion=resource_version,
-            timeoutSeconds=random.randint(300, 600),
+            timeoutSeconds=random.randint(LONGEST_WATCH // 2, LONGEST_WATCH),
             labelSelector=label_selector,
             fieldSelector=field_selector,
         )
@@ -235,7 +239,7 @@ class KubeApi:
             if refusal.status != 429 or not patience or pause is None or pause > self._timeouts.longest_retry_after:
                 raise refusal
             patience -= 1
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause * random.uniform(1.0, 1.2))
 
     @contextlib.asynccontextmanager
     async def _answer(

@@ -138,9 +138,10 @@ IPAM_CONFIGURATION = Kind(
 )
 
 
-class IPAMBlockSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+class IPAMBlockSpec(Struct, frozen=True, rename=json_name):
     """A block of addresses and the node that owns it. The object's name is the CIDR: creating it is the claim."""
 
+    # a controller writes it: a field that is not known is one of a newer release
     cidr: Annotated[Prefix, Field(description="The block; the object's name is this with dashes.")]
     node: Annotated[str, Field(min_length=1, max_length=253, description="Name of the node that owns it.")]
     node_uid: Annotated[str, Field(max_length=253, description="UID of that Node object.")] = ""

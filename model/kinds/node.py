@@ -1,4 +1,7 @@
-"""RoutingNode and NodeStatus: what other nodes need to know of a node, and what people want to know of it."""
+"""RoutingNode and NodeStatus: what other nodes need to know of a node, and what people want to know of it.
+
+Controllers and agents write them, so a field that is not known is one of a newer release, and no mistake of anybody's.
+"""
 
 from typing import Annotated, Literal
 
@@ -13,7 +16,7 @@ from towpath.model.resource import Condition
 IPv4Text = Annotated[str, Field(pattern=rf"^{IPV4_TEXT}$")]
 
 
-class NodeBGP(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+class NodeBGP(Struct, frozen=True, rename=json_name):
     """The node as a BGP speaker."""
 
     as_number: Annotated[ASNumber | None, Field(description="AS of the node, instead of the cluster's.")] = None
@@ -31,7 +34,7 @@ class NodeBGP(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True)
     ] = None
 
 
-class RoutingNodeSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+class RoutingNodeSpec(Struct, frozen=True, rename=json_name):
     """What other nodes need to know of a node. Made by the controller from the Node object."""
 
     bgp: Annotated[NodeBGP, Field(description="The node as a BGP speaker.")] = NodeBGP()
@@ -96,7 +99,7 @@ class RouteReport(Struct, frozen=True, rename=json_name):
     conflicts: Annotated[int, Field(description="Routes left alone because somebody else's are in the way.")] = 0
 
 
-class NodeStatusSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+class NodeStatusSpec(Struct, frozen=True, rename=json_name):
     """Empty: everything is in the status."""
 
 

@@ -138,7 +138,9 @@ BAD = (
     _peer("spec.timers.hold", timers={"hold": "3s"}),
     _config("spec.asnumber", asnumber=1),
     _pool("spec.blocksize", blocksize=26),
-    _block("10-244-3-0-26", "10.244.3.0/26", "spec.owner", owner="x"),
+    # what controllers write may have fields of a newer one: no reason for an agent to lose sight of a node or a block
+    Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.3.0/26", "node": "a", "owner": "x"}, "spec.owner", "api"),
+    Case("RoutingNode", "node-1", {"bgp": {"weight": 1}}, "spec.bgp.weight", "api"),
     # passwords are references, never text
     _peer("spec.password", password="hunter2"),
     _peer("spec.password.secretKeyRef", password={}),
