@@ -25,6 +25,12 @@ _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SERVICES = "10.96.0.0/16"
 _SERVICE = "10.96.0.1"
 _NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost")
+_AUDIT = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [{"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]}],
+}
 Ask = Callable[[str, str, Any], Any]
 """One request as administrator: method, path and body (or None); raises where the answer is no success."""
 
@@ -49,6 +55,8 @@ class Place(Struct, frozen=True):
     client: int = 2379
     peer: int = 2380
     secure: int = 6443
+    audited: bool = False
+    """Whether every write is noted down in ``audit``."""
 
     @property
     def url(self) -> str:
@@ -64,6 +72,11 @@ class Place(Struct, frozen=True):
     def token(self) -> Path:
         """A file with the administrator's token alone."""
         return self.folder / "token"
+
+    @property
+    def audit(self) -> Path:
+        """One JSON object a line for each write that was answered: who, from where, what, when, and the answer's status."""
+        return self.folder / "audit.log"
 
     @property
     def authority(self) -> Authority:
@@ -88,6 +101,7 @@ class Place(Struct, frozen=True):
         ):
             path.touch(mode=0o600)
             path.write_text(text)
+        (self.folder / "audit.json").write_text(json.dumps(_AUDIT))
 
     def etcd_command(self) -> list[str]:
         """The store; what it keeps outlives the server and itself."""
@@ -117,6 +131,11 @@ class Place(Struct, frozen=True):
             *("--authorization-mode=RBAC", "--endpoint-reconciler-type=none"),
             *("--service-account-issuer=https://kubernetes.default.svc", f"--service-cluster-ip-range={SERVICES}"),
             *(f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}"),
+            *(
+                (f"--audit-policy-file={self.folder / 'audit.json'}", f"--audit-log-path={self.audit}")
+                if self.audited
+                else ()
+            ),
         ]
 
     def _config(self, token: str) -> str:

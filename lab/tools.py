@@ -1,5 +1,6 @@
 """Programs that no distribution has, or has too old: Kubernetes, Helm, the CNI project's plugins, containerd 2."""
 
+import os
 import re
 import shutil
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 from towpath.lab.golang import ToolError, ask_go, build, cache, locked
 from towpath.lab.process import run
 
-KUBERNETES = "v1.36.3"
+KUBERNETES = os.environ.get("TOWPATH_KUBERNETES") or "v1.36.3"
+OLDER_KUBERNETES = "v1.34.4"
+"""What the contract is also held to in a soak."""
 HELM = "v3.22.0"
 CNI_PLUGINS = "v1.9.1"
 CONTAINERD = "v2.4.2"

@@ -55,7 +55,7 @@ class Lab:
         self.state = State(shape or Shape())
         address = str(MANAGEMENT.address(Family.IPV4, API))
         if self.shape.api == "kubernetes":
-            self._place = Place(self.root / "kubernetes", address)
+            self._place = Place(self.root / "kubernetes", address, audited=True)
             credentials = (self._place.authority.certificate, self._place.token)
             self.api = LabApi(self.host("api"), address=address, port=self._place.secure, credentials=credentials)
             self.programs = Programs(
@@ -117,6 +117,11 @@ class Lab:
     def node_directory(self, node: str, kind: Literal["run", "state", "cni"]) -> Path:
         """A folder of a node; ``run`` is what a reboot empties."""
         return self.root / node / kind
+
+    def audit(self) -> list[dict[str, Any]]:
+        """Every write that the real API server has answered, in the order of the answers (audit.k8s.io/v1 ``Event``)."""
+        lines = self._place.audit.read_bytes().splitlines()
+        return [msgspec.json.decode(line) for line in lines]
 
     @property
     def tor(self) -> Bird:
