@@ -18,11 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import effort, names
+from towpath.lab import tools
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOAK_TIMEOUT = 4 * 3600
 FOLDERS = ("unit", "image", "sim", "contract", "netns", "kube", "chart", "cluster")
+OLDER = f"contract on {tools.OLDER_KUBERNETES}"
+"""A layer of soaks alone: the contract suite on an older Kubernetes."""
 CHECKS: dict[str, Sequence[str]] = {
     "format": ("ruff", "format", "--check", "."),
     "lint": ("ruff", "check", "."),
@@ -57,12 +60,13 @@ def check() -> Outcome:
     return outcome
 
 
-def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str]) -> Outcome:
-    """One folder of tests, by pytest."""
+def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str], kubernetes: str = tools.KUBERNETES) -> Outcome:
+    """One folder of tests, by pytest; with a version of Kubernetes that is built if it is not there."""
     environment = {
         **os.environ,
         "TOWPATH_SEED": str(seed),
         "TOWPATH_SOAK": "1" if soak else "",
+        "TOWPATH_KUBERNETES": kubernetes,
         "PYTHONPATH": str(ROOT),
     }
     with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
@@ -115,7 +119,12 @@ def main() -> int:
     layers: dict[str, Callable[[], Outcome]] = {"check": check}
     for name in FOLDERS:
         layers[name] = lambda name=name: folder(name, soak=arguments.soak, seed=arguments.seed, extra=extra)  # type: ignore[misc]  # bound now
+    layers[OLDER] = lambda: folder(
+        "contract", soak=True, seed=arguments.seed, extra=extra, kubernetes=tools.OLDER_KUBERNETES
+    )
     wanted = arguments.layers or known
+    if arguments.soak and "contract" in wanted:
+        wanted = (*wanted, OLDER)
     if arguments.layers == ["check"]:
         wanted = ("check", "unit")
     total = Outcome()
