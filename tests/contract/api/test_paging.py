@@ -10,6 +10,7 @@ import pytest
 from tests.effort import examples
 from tests.patience import eventually
 from towpath.controller.kube.connect import connect
+from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.kube.watch import PAGE, following
 from towpath.controller.ports import Page
 from towpath.controller.store import Store
@@ -81,16 +82,12 @@ async def _followed(api, count):
 
 @pytest.fixture(scope="module")
 def many():
-    objects = Objects(Storage(":memory:"), checked=False)
-    api = FakeApi(objects)
-
-    async def fill():
-        for index in range(MANY):
-            await api.create("Node", _node(index))
-            await api.create("RoutingNode", _routing_node(index))
-
-    asyncio.run(fill())
-    return api
+    storage = Storage(":memory:")
+    for index in range(MANY):
+        for kind, body in (("Node", _node(index)), ("RoutingNode", _routing_node(index))):
+            body["metadata"]["resourceVersion"] = str(storage.latest + 1)
+            storage.write((RESOURCES[kind].qualified, "", body["metadata"]["name"]), msgspec.json.encode(body))
+    return FakeApi(Objects(storage, checked=False))
 
 
 async def test_five_thousand_nodes(many):
