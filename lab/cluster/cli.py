@@ -2,12 +2,12 @@
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from towpath.lab.addressing import BOTH, RACKS, TOR, TOR_AS
+from towpath.lab.cluster import release
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.console import OURS
 from towpath.lab.cluster.shape import Shape
@@ -19,7 +19,6 @@ from towpath.model.net import Family
 
 PREFIX = "cluster"
 _FAMILIES = {"dual": BOTH, "ipv4": (Family.IPV4,), "ipv6": (Family.IPV6,)}
-_DEV = Path(__file__).resolve().parents[2] / "dev"
 
 
 class ClusterError(Exception):
@@ -40,7 +39,11 @@ def parser() -> argparse.ArgumentParser:
     up.add_argument("--pod-cidrs", action="store_true", help="the controller manager gives each node a pod range")
     up.add_argument("--containerd2", action="store_true", help=f"containerd {CONTAINERD}, built once, not Debian's")
     up.add_argument(
-        "--image", type=Path, action="append", metavar="FILE", help="load this archive (default: ./dev image)"
+        "--image",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="load this archive (default: towpath's, of this checkout)",
     )
     up.add_argument("--no-image", action="store_true", help="load no image of ours")
     commands.add_parser("down", help="take everything away")
@@ -79,7 +82,7 @@ def up(arguments: argparse.Namespace) -> None:
         pod_cidrs=arguments.pod_cidrs,
         containerd=CONTAINERD if arguments.containerd2 else "",
     )
-    images = arguments.image or ([] if arguments.no_image else [built_image()])
+    images = arguments.image or ([] if arguments.no_image else [release.image(_say)])
     cluster = Cluster(arguments.prefix, shape)
     cluster.up(say=_say)
     for image in images:
@@ -87,16 +90,6 @@ def up(arguments: argparse.Namespace) -> None:
         cluster.load_image(image.resolve())
     link_programs(cluster)
     print(f"\n{hints(cluster)}")
-
-
-def built_image() -> Path:
-    """The archive of towpath's own image; the first time it is made, which takes a minute or two."""
-    _say("towpath's image (./dev image)")
-    done = subprocess.run([str(_DEV), "image"], stdout=subprocess.PIPE, text=True, check=False)
-    path = Path(done.stdout.split()[-1]) if done.stdout.split() else Path()
-    if done.returncode or not path.is_file():
-        raise ClusterError("./dev image made no archive; --image FILE takes one that is there")
-    return path
 
 
 def link_programs(cluster: Cluster) -> Path:

@@ -189,9 +189,11 @@ class Cluster(Console):
 
     def load_image(self, archive: Path) -> None:
         """Give every node, and those that join later, an image: a docker-archive or an OCI archive."""
-        self.state.images.append(str(archive))
+        kept = self.root / "images" / f"{len(self.state.images)}-{archive.name}"  # the original may go meanwhile
+        shutil.copyfile(archive, kept)
+        self.state.images.append(str(kept))
         self.save()
-        self._each(lambda name: self._import(name, archive), self.nodes)
+        self._each(lambda name: self._import(name, kept), self.nodes)
 
     def _make_images(self) -> None:
         folder = self.root / "images"

@@ -1,6 +1,7 @@
 """An operator's hands on a cluster: kubectl, Helm, commands in pods, and waiting until something is true."""
 
 import json
+import subprocess
 from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
@@ -132,7 +133,7 @@ class Console:
     def _tried(self, *arguments: str) -> str:
         try:
             return self.kubectl(*arguments, timeout=20)[-30000:]
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             return str(error)
 
 

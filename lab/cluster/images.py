@@ -33,11 +33,47 @@ int main(void) {
   }
 }
 """
+# A client for web servers: a static busybox's own dies in the resolver, for which there is no resolver's library.
+_ASK = r"""
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+int main(int count, char **words) {
+  if (count != 3) { fprintf(stderr, "usage: ask ADDRESS PORT\n"); return 2; }
+  struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = htons(atoi(words[2]))};
+  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(words[2]))};
+  int is_six = inet_pton(AF_INET6, words[1], &six.sin6_addr) == 1;
+  if (!is_six && inet_pton(AF_INET, words[1], &four.sin_addr) != 1) { fprintf(stderr, "no address\n"); return 2; }
+  int file = socket(is_six ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
+  struct timeval patience = {.tv_sec = 5};
+  setsockopt(file, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  setsockopt(file, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  if (connect(file, is_six ? (void *)&six : (void *)&four, is_six ? sizeof six : sizeof four)) { perror("connect"); return 1; }
+  const char question[] = "GET / HTTP/1.0\r\n\r\n";
+  if (write(file, question, sizeof question - 1) < 0) { perror("write"); return 1; }
+  static char answer[65536];
+  size_t length = 0;
+  ssize_t more;
+  while ((more = read(file, answer + length, sizeof answer - 1 - length)) > 0) length += more;
+  char *body = strstr(answer, "\r\n\r\n");
+  if (more < 0 || !body) { fprintf(stderr, "no answer\n"); return 1; }
+  fputs(body + 4, stdout);
+  return 0;
+}
+"""
 
 
 def make_pause(target: Path) -> Path:
     """Compile a program that waits and takes away what has ended; static."""
-    run("gcc", "-O2", "-static", "-o", str(target), "-x", "c", "-", stdin=_PAUSE)
+    return _compiled(_PAUSE, target)
+
+
+def _compiled(source: str, target: Path) -> Path:
+    run("gcc", "-O2", "-static", "-o", str(target), "-x", "c", "-", stdin=source)
     return target
 
 
@@ -47,11 +83,15 @@ def pause_image(program: Path, target: Path) -> Path:
 
 
 def busybox_image(target: Path) -> Path:
-    """A shell and its tools, from the distribution's static busybox; by itself it sleeps."""
+    """A shell and its tools, from the distribution's static busybox; ``ask ADDRESS PORT`` asks a web server.
+
+    By itself it sleeps.
+    """
     applets = run(str(_BUSYBOX), "--list").split()
     links = {f"bin/{name}": "busybox" for name in applets if name != "busybox"}
     command = ("/bin/sleep", "1000000")
-    return archive(BUSYBOX, {"bin/busybox": _BUSYBOX}, links=links, command=command, target=target)
+    ask = _compiled(_ASK, target.with_name("ask"))
+    return archive(BUSYBOX, {"bin/busybox": _BUSYBOX, "bin/ask": ask}, links=links, command=command, target=target)
 
 
 def archive(

@@ -4,11 +4,14 @@ Where a test fails, its report has what an operator would look at first, of ever
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.names import own
+from towpath.lab.cluster import release
 from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.release import Release
 from towpath.lab.cluster.shape import Shape
 
 _UP: list[Cluster] = []
@@ -29,6 +32,25 @@ def cluster_of(prefix: str, shape: Shape) -> Iterator[Cluster]:
 def cluster() -> Iterator[Cluster]:
     """Three nodes in both families, with kube-proxy, without a pod network."""
     yield from cluster_of("tpe", Shape(nodes=3))
+
+
+@pytest.fixture(scope="session")
+def towpath_image() -> Path:
+    """The image of this checkout, an OCI archive."""
+    return release.image()
+
+
+@pytest.fixture(scope="session")
+def installed(cluster: Cluster, towpath_image: Path) -> Release:
+    """Towpath on the cluster of three nodes, installed as the README says, with the router as a peer of every node.
+
+    A test that changes the release brings it back: ``installed.upgrade(...)``, ``installed.wait()``.
+    """
+    cluster.load_image(towpath_image)
+    made = Release(cluster)
+    made.install()
+    made.wait()
+    return made
 
 
 @pytest.hookimpl(wrapper=True)

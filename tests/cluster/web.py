@@ -1,0 +1,64 @@
+"""A DaemonSet of small web servers that say their name, a service in front of them, and asking them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.images import BUSYBOX
+from towpath.lab.netns import Host
+
+PORT = 8080
+NODE_PORT = 30080
+_SERVE = f"mkdir -p /tmp/web; hostname > /tmp/web/index.html; exec httpd -f -p '[::]:{PORT}' -h /tmp/web"
+
+
+def daemonset(name: str) -> dict[str, Any]:
+    """One server on every node."""
+    probe = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
+    container = {"name": "web", "image": BUSYBOX, "command": ["sh", "-c", _SERVE], "readinessProbe": probe}
+    labels = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "terminationGracePeriodSeconds": 0,
+                    "tolerations": [{"operator": "Exists"}],
+                    "containers": [container],
+                },
+            },
+        },
+    }
+
+
+def service(name: str, *, families: int, node_port: int = NODE_PORT) -> dict[str, Any]:
+    """A NodePort service in front of them, with an address of each family."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "type": "NodePort",
+            "selector": {"app": name},
+            "ipFamilyPolicy": "RequireDualStack" if families > 1 else "SingleStack",
+            "ports": [{"port": PORT, "nodePort": node_port}],
+        },
+    }
+
+
+def ask_from_pod(cluster: Cluster, pod: str, servers: Iterable[tuple[str, int]]) -> list[str]:
+    """What each server, an address and a port, answers to a pod: its name, or ``-`` where nothing answers in time."""
+    script = " ; ".join(f"ask {address} {port} || echo -" for address, port in servers)
+    return cluster.exec(pod, "sh", "-c", script, timeout=120).split()
+
+
+def ask_from_host(host: Host, servers: Iterable[tuple[str, int]]) -> list[str]:
+    """The same, asked in a namespace of the lab."""
+    urls = [
+        f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/" for address, port in servers
+    ]
+    return host.run("sh", "-c", " ; ".join(f"curl -g -s -m 5 '{url}' || echo -" for url in urls), timeout=120).split()
