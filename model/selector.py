@@ -14,6 +14,7 @@ _TOKEN = re.compile(
 
 
 MAX_DEPTH = 32
+MAX_LENGTH = 4096
 
 
 class Selector:
@@ -58,6 +59,8 @@ def parse_selector(text: object) -> Selector:
     """Parse a selector; ``ValueError`` says where the text stops making sense."""
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is not a selector")  # noqa: TRY004  # a user's mistake, as all parsers report it
+    if len(text) > MAX_LENGTH:
+        raise ValueError(f"selector {text[:20]!r}… has {len(text)} characters, more than {MAX_LENGTH}")
     return Selector(text, _Parser(text).parse())
 
 

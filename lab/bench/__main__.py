@@ -9,6 +9,7 @@ from towpath.lab.bench.announce import announce
 from towpath.lab.bench.change import change
 from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.memory import memory
+from towpath.lab.bench.nodes import nodes
 from towpath.lab.bench.receive import receive
 from towpath.lab.bench.restart import restart
 from towpath.lab.bench.result import Result, as_json, table
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "kernel": kernel,
     "announce": announce,
     "memory": memory,
+    "nodes": nodes,
     "restart": restart,
 }
 

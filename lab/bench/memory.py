@@ -28,11 +28,11 @@ def memory() -> Iterator[Result]:
         (here.manifests / "node.yaml").write_text(manifests(Family.IPV4))
         speaker, agent = here.speaker(), here.agent()
         wait_for(here.socket.exists, deadline=20, what="the speaker listens")
-        _settle(agent, speaker)
+        settle(agent, speaker)
         for name, process in (("agent", agent), ("speaker", speaker)):
             yield alone(f"{name}, idle", ours=resident(process), unit="MB")
         _fill(here)
-        _settle(agent, speaker)
+        settle(agent, speaker)
         for name, process in (("agent", agent), ("speaker", speaker)):
             yield alone(f"{name}, {ROUTES} routes", ours=resident(process), unit="MB")
         both = resident(agent) + resident(speaker)
@@ -62,7 +62,7 @@ def _controller() -> Iterator[Result]:
             log=here.scratch / "controller.log",
         )
         wait_for(lambda: "leading" in process.log, deadline=30, what="the controller leads")
-        _settle(process)
+        settle(process)
         yield alone("controller, idle", ours=resident(process), unit="MB")
 
 
@@ -83,7 +83,7 @@ def _idle() -> Iterator[Result]:
         speaker, agent = here.speaker(), here.agent()
         here.bird(here.peer, "peers", _bird_peers(addresses))
         wait_for(lambda: established(here) >= SESSIONS, deadline=60, what=f"{SESSIONS} sessions", interval=0.2)
-        _settle(agent, speaker)
+        settle(agent, speaker)
         before = cpu_seconds(agent) + cpu_seconds(speaker)
         time.sleep(IDLE_SECONDS)  # the length of the measurement
         used = cpu_seconds(agent) + cpu_seconds(speaker) - before
@@ -95,7 +95,7 @@ def established(here: Rig) -> int:
     return here.dut.run("ss", "-Htn", "state", "established", "sport", "=", ":179").count("\n")
 
 
-def _settle(*processes: Process) -> None:
+def settle(*processes: Process) -> None:
     """Wait until the processes have used no processor time worth naming for a second."""
 
     def quiet() -> bool:

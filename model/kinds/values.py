@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from towpath.model.net import Address, Interface, Prefix, parse_address, parse_interface, parse_prefix
-from towpath.model.selector import Selector, parse_selector
+from towpath.model.selector import MAX_LENGTH, Selector, parse_selector
 
 MAX_AS = 4294967294
 _OCTET = "(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])"
@@ -196,6 +196,6 @@ SCHEMAS: dict[Any, dict[str, Any]] = {
         )
         + _said(f"!self.matches('{_NOBODY}')", "must be an address where somebody answers"),
     },
-    Selector: {"type": "string", "maxLength": 4096},
+    Selector: {"type": "string", "maxLength": MAX_LENGTH},
 }
 """How each type is described to the API server, as far as its schema and CEL can tell."""

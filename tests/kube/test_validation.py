@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from tests.unit.model.cases import BAD, GOOD, Case
+from tests.unit.model.schema_cases import schema_cases
 from towpath.lab.kubernetes import RealKubernetes
 from towpath.lab.process import run
 from towpath.lab.tools import kubectl
+from towpath.model.crd import crds
 from towpath.model.decode import decode, encode
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.registry import KINDS
@@ -63,7 +65,7 @@ def test_good_objects_are_taken(server: RealKubernetes, case: Case) -> None:
     assert code == 200, written
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*BAD, *schema_cases()], ids=lambda case: case.id)
 def test_bad_objects_are_refused(server: RealKubernetes, case: Case) -> None:
     """What the API server can tell is refused before it is stored; the table names the few things that it cannot."""
     code, said = offer(server, case)
@@ -72,6 +74,27 @@ def test_bad_objects_are_refused(server: RealKubernetes, case: Case) -> None:
     else:
         assert code in (400, 422), said
         assert said["message"]
+
+
+def test_every_expression_is_heard(server: RealKubernetes) -> None:
+    """For each CEL rule of each kind there is a case in the table to which the API server answers with its message."""
+    said: dict[str, str] = {}
+    for case in (*BAD, *schema_cases()):
+        said[case.kind] = said.get(case.kind, "") + offer(server, case)[1].get("message", "")
+    silent = [
+        (kind, message)
+        for kind, crd in ((one["spec"]["names"]["kind"], one) for one in crds())
+        for message in messages(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+        if message not in said[kind]
+    ]
+    assert silent == []
+
+
+def messages(schema: dict[str, Any]) -> Iterator[str]:
+    """The messages of all rules in a schema."""
+    yield from (rule["message"] for rule in schema.get("x-kubernetes-validations", ()))
+    for inner in (*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else ())):
+        yield from messages(inner)
 
 
 def test_a_status_carries_conditions(server: RealKubernetes) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.unit.model.cases import BAD, GOOD, Case
+from tests.unit.model.schema_cases import schema_cases
 from towpath.controller.kube.resources import RESOURCES
 from towpath.lab.apiserver.objects import Body, Objects
 from towpath.lab.apiserver.refusal import RefusedError
@@ -37,7 +38,7 @@ def test_good_objects_are_taken(server: Objects, case: Case) -> None:
     server.create(RESOURCES[case.kind], encode(given), strict=True)
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [*BAD, *schema_cases()], ids=lambda case: case.id)
 def test_bad_objects_are_refused_where_the_real_server_refuses_them(server: Objects, case: Case) -> None:
     """400 or 422; what the real server cannot tell this one lets pass too."""
     if case.only == "decode":

@@ -73,6 +73,8 @@ GOOD = (
     Case("IPAMConfiguration", "default", None),
     _ipam(maxBlocksPerHost=3, growAtPercent=100, minFreeAddresses=0, quarantine="1h", autoAllocateBlocks=False),
     _ipam(quarantine="0s"),
+    _ipam(blockSource="PodCIDRs", strictAffinity=False),
+    _ipam(assignPodCIDRs=True, blockSource="Towpath"),
     _block("10-244-3-0-26", "10.244.3.0/26"),
     _block("fd00-244--40-122", "fd00:244::40/122", state="Draining", nodeUID="a-b", machineID="m", pool="pool"),
     _node(),
@@ -132,6 +134,10 @@ BAD = (
     _config("spec.ignoredInterfaces[1]", ignoredInterfaces=["eth0", ""]),
     _config("spec.ignoredInterfaces", ignoredInterfaces="eth0"),
     _config("spec.maxPrefixes.limit", maxPrefixes={}),
+    _config("spec.maxPrefixes.restartAfter", maxPrefixes={"limit": 1, "restartAfter": "0s"}),
+    _peer("spec.maxPrefixes.restartAfter", maxPrefixes={"limit": 1, "restartAfter": "25h"}),
+    _peer("spec.timers.keepaliveTime", timers={"keepaliveTime": "21846s"}),
+    _peer("spec.timers.connectRetryTime", timers={"connectRetryTime": "3601s"}),
     _config("spec.maxPrefixes.limit", maxPrefixes={"limit": 0}),
     # unknown fields: the API server refuses them only where the client asks for it, as kubectl does
     _peer("spec.peerIp", peerIp="10.0.0.1"),
@@ -206,6 +212,7 @@ BAD = (
     _ipam("spec.maxBlocksPerHost", maxBlocksPerHost=-1),
     _ipam("spec.minFreeAddresses", minFreeAddresses=-1),
     _ipam("spec.nodeSelector", nodeSelector=5),
+    _ipam("spec.assignPodCIDRs", assignPodCIDRs=True, blockSource="PodCIDRs"),
     # what may not change
     Case("IPPool", "pool", {"cidr": "10.245.0.0/16"}, "spec.cidr", "api", before={"cidr": "10.244.0.0/16"}),
     Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),

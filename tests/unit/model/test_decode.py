@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.model.cases import BAD, GOOD, Case
+from tests.unit.model.schema_cases import schema_cases
 from towpath.model.decode import decode, decode_node, encode
 from towpath.model.kinds.registry import KINDS
 from towpath.model.reason import InvalidSpecError
@@ -23,7 +24,9 @@ def test_good_objects_decode_and_come_back(case: Case) -> None:
     assert decode(case.kind, encode(resource)) == resource
 
 
-@pytest.mark.parametrize("case", [case for case in BAD if case.only != "api"], ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", [case for case in (*BAD, *schema_cases()) if case.only != "api"], ids=lambda case: case.id
+)
 def test_bad_objects_name_their_field(case: Case) -> None:
     """A bad object is refused with the object, the field and a sentence."""
     with pytest.raises(InvalidSpecError) as raised:
