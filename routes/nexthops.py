@@ -18,7 +18,7 @@ class NextHops:
     """See the module. ``settle`` takes in what changed in the resolver."""
 
     def __init__(self, resolver: Resolver, *, on_metrics: OnMetrics | None, on_severed: OnSevered | None) -> None:
-        self._resolver = resolver
+        self.resolver = resolver
         self._on_metrics = on_metrics
         self._on_severed = on_severed
         self._resolutions: dict[Address, Resolution | None] = {}
@@ -45,15 +45,15 @@ class NextHops:
         try:
             return self._resolutions[address]
         except KeyError:
-            found = self._resolutions[address] = self._resolver.resolve(address)
+            found = self._resolutions[address] = self.resolver.resolve(address)
             return found
 
     def settle(self) -> set[Address]:
         """Resolve again what may have changed, and tell those who asked; the addresses that lead elsewhere now."""
         moved: set[Address] = set()
         told: dict[Address, int | None] = {}
-        for address in self._resolver.changed(self._resolutions):
-            before, after = self._resolutions[address], self._resolver.resolve(address)
+        for address in self.resolver.changed(self._resolutions):
+            before, after = self._resolutions[address], self.resolver.resolve(address)
             if before == after:
                 continue
             self._resolutions[address] = after
@@ -88,13 +88,13 @@ class NextHops:
         severed: set[str] = set()
         for name, address in self._peers.items():
             # IPv6 loses its addresses with the link: the device that led there last still says what happened
-            device = self._resolver.device_of(address)
+            device = self.resolver.device_of(address)
             if device is None:
                 device = self._peer_devices.get(name)
-            if device is None or device not in self._resolver.links:
+            if device is None or device not in self.resolver.links:
                 continue
             self._peer_devices[name] = device
-            if not self._resolver.carrier(device):
+            if not self.resolver.carrier(device):
                 severed.add(name)
         return frozenset(severed)
 

@@ -2,7 +2,7 @@
 
 It works off dirty prefixes in slices on the event loop, so the loop never waits for it longer than a few milliseconds.
 Replacements come first, deletions last and only when absence may be believed. What others do to routes, links and
-addresses arrives as events; whatever an event leaves in doubt is settled by reading the table again.
+addresses arrives as events, which ``Observer`` takes in.
 """
 
 import asyncio
@@ -14,21 +14,12 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, Prefix, family_of, from_wire, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
-from towpath.routes.kernel import (
-    AddressEvent,
-    Batch,
-    Event,
-    EventsLostError,
-    Kernel,
-    LinkAddress,
-    LinkEvent,
-    RouteEvent,
-)
+from towpath.routes.kernel import Batch, Kernel, LinkAddress
 from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
-from towpath.routes.reading import read_table
+from towpath.routes.observer import Observer
 from towpath.routes.resolve import Resolver
-from towpath.routes.route import DEFAULT_METRIC, PROTOCOL, RouteType, Spec, StaticRoute, spec
+from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, StaticRoute, spec
 from towpath.routes.table import BLACKHOLE, Table, Target
 from towpath.routes.wire import split
 
@@ -36,11 +27,6 @@ _SLICE = 1000
 """Prefixes for one system call."""
 _TURN = 0.008
 """Seconds that one turn of the loop may take."""
-_SETTLE = 0.02
-"""Seconds from a doubt to reading again: what belongs together arrives together."""
-_AUDIT = 60.0
-_LARGE = 50_000
-"""Foreign routes from which on the audit reads ours alone."""
 _MESSAGES = {
     Reason.FOREIGN_ROUTE: "a route that is not ours has this prefix and metric; it is left alone",
     Reason.MIXED_ROUTE: "somebody's next hop joined our route; it is left alone until that is gone",
@@ -96,18 +82,11 @@ class Programmer:
         self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed)
         self._settings = Settings()
         self._desired = self._whole = self._synced = False
-        self._reading = False
-        self._doubt: asyncio.TimerHandle | None = None
         self._retry: asyncio.TimerHandle | None = None
-        self._audit: asyncio.TimerHandle | None = None
         self._flushing = False
-        self._full = False
-        self._blind = False
-        """Something happened that nobody saw: nothing is changed before everything was read."""
+        self._started = False
         self._closed = False
         self._idle = asyncio.Event()
-        self._held: list[Event] = []
-        self._reads: set[asyncio.Task[None]] = set()
 
     async def start(self) -> bool:
         """Open the sockets in the caller's namespace and read everything; whether routes of ours were there already.
@@ -116,18 +95,23 @@ class Programmer:
         """
         self._kernel = self._open()
         self._loop = asyncio.get_running_loop()
-        self._kernel.watch(self._hear)
-        await self._read_all(full=True)
-        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+        self._observer = Observer(
+            self._kernel,
+            self._tables,
+            self._hops,
+            metric=lambda: self._settings.metric,
+            resolve=self._resolve,
+            kick=self._kick,
+        )
+        self._started = True
+        await self._observer.start()
         return any(table.installed or table.strays for table in self._tables.values())
 
     def close(self) -> None:
         """Let go of the kernel; the routes stay."""
-        for timer in (self._doubt, self._retry, self._audit):
-            if timer is not None:
-                timer.cancel()
-        for task in self._reads:
-            task.cancel()
+        if self._retry is not None:
+            self._retry.cancel()
+        self._observer.close()
         self._closed = True
         self._kernel.close()
 
@@ -254,20 +238,20 @@ class Programmer:
     # to the kernel
 
     def _kick(self) -> None:
-        if not self._flushing and not self._reading and not self._closed:
+        if not self._flushing and not self._observer.reading and not self._closed:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Work off what is dirty, for a few milliseconds; the rest in the next turn of the loop."""
         self._flushing = False
-        if self._reading or self._closed:
+        if self._observer.reading or self._closed:
             return
         end = self._loop.time() + _TURN
         tables = self._tables.values()
         while self._loop.time() < end:
-            self._hear()  # a replacement must not meet what somebody else has put there meanwhile
-            if self._blind:
+            self._observer.hear()  # a replacement must not meet what somebody else has put there meanwhile
+            if self._observer.blind:
                 return
             table = next((table for table in tables if table.waiting), None)
             if table is not None:
@@ -301,11 +285,11 @@ class Programmer:
             # nobody knows how far it got
             log.warning("routes.kernel", error=str(error), remedy="everything is read again")
             table.touch(wire for batch in batches for wire in batch.wires)
-            self._doubtful()
+            self._observer.doubtful()
             return
         surprises = table.applied(batches, failures, now=self._loop.time())
         if surprises:
-            self._doubtful(full=False)
+            self._observer.doubtful(full=False)
 
     def _settled(self) -> None:
         """Everything that can be done is done."""
@@ -323,134 +307,6 @@ class Programmer:
             table.retry(now=self._loop.time())
         self._kick()
 
-    # from the kernel
-
-    def _hear(self) -> None:
-        """Take in what has happened; while the table is read that waits."""
-        try:
-            while events := self._kernel.events():
-                if self._reading:
-                    self._held += events
-                else:
-                    self._take(events)
-        except EventsLostError:
-            log.warning("routes.events_lost", remedy="everything is read again")
-            self._blind = True
-            self._doubtful()
-
-    def _take(self, events: list[Event]) -> None:
-        for event in events:
-            match event:
-                case RouteEvent():
-                    self._route_changed(event)
-                case LinkEvent():
-                    if self._resolver.link(event):
-                        self._device_changed(event.link.index)
-                case AddressEvent():
-                    if self._resolver.address(event):
-                        self._device_changed(event.address.index)
-        self._resolve()
-        if any(table.waiting for table in self._tables.values()):
-            self._kick()
-
-    def _device_changed(self, device: int) -> None:
-        """The kernel drops routes with a device or its last address, and does not always say so."""
-        if device in self._resolver.devices or any(
-            hop.device == device
-            for table in self._tables.values()
-            for target in table.targets.values()
-            if target.spec is not None
-            for hop in target.spec.next_hops
-        ):
-            self._doubtful()
-
-    def _route_changed(self, event: RouteEvent) -> None:
-        table, seen = self._tables[event.family], event.seen
-        ours = seen.protocol == PROTOCOL
-        if not ours:
-            self._resolver.route(event)
-        if seen.spec.metric != self._settings.metric:
-            if ours:
-                self._doubtful()
-            return
-        have = table.installed.get(seen.wire)
-        if not ours:
-            if event.gone:
-                if table.failed.pop(seen.wire, None) is not None:
-                    table.dirty[seen.wire] = None
-                if seen.wire in table.mixed:
-                    self._doubtful()
-            elif have is not None:
-                table.mixed[seen.wire] = have
-                self._doubtful()
-        elif event.gone and have is seen.spec:
-            del table.installed[seen.wire]
-            table.dirty[seen.wire] = None
-        elif not event.gone and (event.replaced or have is None):
-            table.installed[seen.wire] = seen.spec
-            table.dirty[seen.wire] = None
-        elif have is not None and (event.gone or have is not seen.spec):
-            self._doubtful()
-
-    def _doubtful(self, *, full: bool = True) -> None:
-        """Read again soon."""
-        self._full = self._full or full
-        if self._doubt is None and not self._closed:
-            self._doubt = self._loop.call_later(_SETTLE, self._read_again)
-
-    def _read_again(self) -> None:
-        self._doubt = None
-        if self._reading:
-            self._doubtful(full=self._full)
-            return
-        full, self._full = self._full, False
-        self._reading = True
-        task = self._loop.create_task(self._read(full=full))
-        self._reads.add(task)
-        task.add_done_callback(self._reads.discard)
-
-    def _audit_now(self) -> None:
-        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
-        tables = self._tables.values()
-        self._hops.keep({hop for table in tables for target in table.targets.values() for hop in target.next_hops})
-        self._doubtful(full=self._resolver.size <= _LARGE)
-
-    async def _read(self, *, full: bool) -> None:
-        """Read what is in doubt, and once more if that fails."""
-        try:
-            await self._read_all(full=full)
-        except OSError as error:
-            log.warning("routes.read_failed", error=str(error), remedy="it is read again")
-            self._doubtful(full=full)
-
-    async def _read_all(self, *, full: bool) -> None:
-        """Read devices, addresses and routes; changes wait meanwhile, the loop does not. ``OSError`` if refused."""
-        self._reading = True
-        blind, self._blind = self._blind, False
-        try:
-            self._resolver.reset_links(self._kernel.links(), self._kernel.addresses())
-            for table in self._tables.values():
-                await self._read_table(table, full=full)
-        except OSError:
-            self._blind = self._blind or blind
-            raise
-        finally:
-            self._reading = False
-            held, self._held = self._held, []
-            self._take(held)
-            self._kick()
-
-    async def _read_table(self, table: Table, *, full: bool) -> None:
-        metric = self._settings.metric
-        reading = await read_table(self._kernel, table.family, metric=metric, full=full, mixed=table.mixed)
-        if metric != self._settings.metric:
-            self._doubtful(full=full)  # it was sorted by the metric of the past
-            return
-        table.strays = reading.strays
-        table.found(reading.ours, reading.joined)
-        if full:
-            self._resolver.reset_routes(table.family, reading.foreign)
-
     # for people
 
     def status(self) -> ProgrammerStatus:
@@ -465,7 +321,7 @@ class Programmer:
                 NotInstalled(from_wire(table.family, one.wire), one.reason, _MESSAGES[one.reason].format(one.error))
                 for one in found
             ]
-        waiting = self._reading or self._doubt is not None or any(table.waiting for table in self._tables.values())
+        waiting = not self._started or self._observer.in_doubt or any(table.waiting for table in self._tables.values())
         return ProgrammerStatus(desired, installed, tuple(conflicts), in_sync=not waiting and not conflicts)
 
     def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:

@@ -138,7 +138,7 @@ async def ours(node: Host, family: Family, names: list[str]) -> None:
         f"{'one change among them, p50 / p99':44} {sorted(times)[100] * 1e6:9.0f} us {sorted(times)[198] * 1e6:9.0f} us"
     )
     with Stopwatch("read everything again", count=count):
-        await programmer._read(full=True)
+        await programmer._observer.read(full=True)
     with Stopwatch("towpath multipath replace", count=count):
         for frame in frames(family, wires, one, other):
             programmer.learned(frame)

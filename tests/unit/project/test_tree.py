@@ -9,7 +9,6 @@ import pytest
 from tests.tree import ROOMS, ROOT, files
 
 LONG = {
-    "routes/programmer.py": "one loop that owns the kernel's table: every step of it depends on the same state",
     "bgp/table.py": "one turn of the RIB, from what peers said to what they are told, in the order in which it happens",
 }
 """Modules over 400 lines, and why each is one module."""
