@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from towpath.controller.chart.access import access
+from towpath.controller.chart.known import known
 from towpath.controller.chart.page import values_page, values_yaml
 from towpath.controller.chart.schema import values_schema
 from towpath.controller.definitions import release, stamped
@@ -21,7 +21,7 @@ from towpath.model.reference import reference
 
 CRD_FOLDER = Path("charts/towpath/crds")
 REFERENCE_PAGE = Path("docs/reference/kinds.md")
-ACCESS = Path("charts/towpath/files/access.yaml")
+KNOWN = Path("charts/towpath/files/known.yaml")
 VALUES = Path("charts/towpath/values.yaml")
 VALUES_SCHEMA = Path("charts/towpath/values.schema.json")
 VALUES_PAGE = Path("docs/reference/values.md")
@@ -44,8 +44,7 @@ def files() -> dict[Path, str]:
     }
     return made | {
         REFERENCE_PAGE: reference(),
-        ACCESS: "# Made by ./dev generate from what the processes follow.\n"
-        + yaml.safe_dump(access(), sort_keys=False),
+        KNOWN: "# Made by ./dev generate from the code.\n" + yaml.safe_dump(known(), sort_keys=False),
         VALUES: values_yaml(),
         VALUES_SCHEMA: json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
         VALUES_PAGE: values_page(),

@@ -255,6 +255,13 @@ class Values(_Values, frozen=True):
     cni_bin_dir: Annotated[HostPath, _said("Folder of the CNI plugins that the container runtime runs.")] = (
         "/opt/cni/bin"
     )
+    install_cni_plugins: Annotated[
+        bool,
+        _said(
+            "Plugins that a node lacks in cniBinDir are put there from the image; what it has is never replaced. With "
+            "false the folder is only looked at."
+        ),
+    ] = True
     log_format: Annotated[
         Literal["json", "console"], _said("How processes log. How much is said by BGPConfiguration logSeverityScreen.")
     ] = "json"

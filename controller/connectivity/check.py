@@ -12,7 +12,7 @@ import structlog
 from msgspec import Struct
 
 from towpath.controller.connectivity import judge
-from towpath.controller.connectivity.paths import Asked, Paths, ask, try_all
+from towpath.controller.connectivity.paths import Asked, Paths, ask, said, try_all
 from towpath.controller.kube.connect import connect
 from towpath.controller.ports import ApiError, Reader
 from towpath.controller.settings import CannotRunError, Source
@@ -126,7 +126,7 @@ async def _from(node: str, address: str, asked: Asked, *, port: int) -> list[str
     try:
         failed = await ask(address, asked, node=node, port=port, within=15)
     except OSError as error:
-        return [f"the pod on {node} ({address}) cannot be asked: {error}"]
+        return [f"the pod on {node} ({address}) cannot be asked: {said(error)}"]
     return [
         f"from the pod on {node} to {f'the pod on {asked.pods[target]}' if target in asked.pods else 'the peer'} "
         f"({target}): {why}"

@@ -104,7 +104,9 @@ async def pod(address: str, node: str, port: int, within: float) -> str | None:
                 writer.close()
     except TimeoutError:
         return f"no answer within {within:g} s"
-    except (OSError, ValueError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        return said(error)
+    except (ValueError, msgspec.MsgspecError) as error:
         return str(error)
     return None
 
@@ -133,7 +135,7 @@ async def _connects(address: str) -> str | None:
     except ConnectionRefusedError:
         return None  # its refusal came back: the path carries packets both ways
     except OSError as error:
-        return f"TCP: {error.strerror or error}"
+        return f"TCP: {said(error)}"
     writer.close()
     return None
 
@@ -152,8 +154,13 @@ async def _echo(address: str) -> str | None:
             while (await loop.sock_recv(sock, 2048))[0] != reply:
                 pass
     except OSError as error:
-        return f"ICMP: {error.strerror or error}"
+        return f"ICMP: {said(error)}"
     return None
+
+
+def said(error: OSError) -> str:
+    """What the kernel said, without the address that asyncio adds."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 def _expect(line: bytes, node: str) -> None:

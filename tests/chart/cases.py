@@ -29,6 +29,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "kubernetesServicePort": 16443,
         "cniConfDir": "/var/lib/cni/net.d",
         "cniBinDir": "/usr/libexec/cni",
+        "installCniPlugins": False,
         "logFormat": "console",
         "unnumbered": {"enabled": True},
         "hostChecks": {"enabled": True},
