@@ -17,8 +17,9 @@ from towpath.model.kinds.registry import KINDS
 
 
 def known() -> dict[str, Any]:
-    """What controller and agent follow, by API group, besides the store the ranges of services and a node's own pods;
-    which kinds get conditions, all our definitions, and which value is which kind.
+    """What controller and agent follow, by API group; what gets conditions; our definitions; which value is which kind.
+
+    Beside its store the controller follows the ranges of services, and an agent its node's pods.
     """
     return {
         "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR"))},

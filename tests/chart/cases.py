@@ -20,7 +20,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
                 "password": {"secretKeyRef": {"name": "tor", "key": "password"}},
             },
         ],
-        "ipamConfiguration": {"growAtPercent": 60, "quarantine": "10m"},
+        "ipamConfiguration": {"growAtPercent": 60, "quarantine": "10m", "assignPodCIDRs": True},
         "keepObjects": False,
         "crds": {"manage": False},
         "image": {"repository": "registry.example/towpath", "digest": "sha256:" + "0f" * 32, "pullPolicy": "Never"},

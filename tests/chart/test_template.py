@@ -157,6 +157,17 @@ def test_without_management_the_controller_may_not_touch_definitions() -> None:
     assert environment["TOWPATH_MANAGE_CRDS"] == "false"
 
 
+def test_nodes_are_changed_only_where_that_was_asked_for() -> None:
+    """Without assignPodCIDRs in the values the controller has no right to write a Node, but for its status."""
+
+    def about_nodes(objects: tuple[dict[str, Any], ...]) -> set[str]:
+        rules = find(objects, "ClusterRole", "towpath-controller")["rules"]
+        return {verb for one in rules if "nodes" in one["resources"] for verb in one["verbs"]}
+
+    assert about_nodes(rendered()) == {"get", "list", "watch"}
+    assert about_nodes(rendered("--set", "ipamConfiguration.assignPodCIDRs=true")) == {"get", "list", "watch", "patch"}
+
+
 def test_two_replicas_fit_on_one_node() -> None:
     """On the host's network nothing of the controller listens on a port."""
     pod = find(rendered(), "Deployment", "towpath-controller")["spec"]["template"]["spec"]
