@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.nodes import state
 from tests.names import own
 from towpath.lab.cluster import release
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.cluster.shape import Shape
+from towpath.lab.process import wait_for
 
 _UP: list[Cluster] = []
 
@@ -35,17 +37,32 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
+def untouched(cluster: Cluster) -> dict[str, dict[str, str]]:
+    """What every node looked like before towpath came, by node."""
+    tables = ("nft", "list", "tables")
+    for name in cluster.nodes:
+        machine = cluster.machine(name)
+        wait_for(
+            lambda machine=machine: "ip6 kube-proxy" in machine.run(*tables),  # type: ignore[misc]  # bound now
+            deadline=90,
+            what=f"kube-proxy of {name} has its tables",
+        )
+    return {name: state(cluster.machine(name)) for name in cluster.nodes}
+
+
+@pytest.fixture(scope="session")
 def towpath_image() -> Path:
     """The image of this checkout, an OCI archive."""
     return release.image()
 
 
 @pytest.fixture(scope="session")
-def installed(cluster: Cluster, towpath_image: Path) -> Release:
+def installed(cluster: Cluster, untouched: object, towpath_image: Path) -> Release:
     """Towpath on the cluster of three nodes, installed as the README says, with the router as a peer of every node.
 
     A test that changes the release brings it back: ``installed.upgrade(...)``, ``installed.wait()``.
     """
+    assert untouched, "seen before towpath comes"
     cluster.load_image(towpath_image)
     made = Release(cluster)
     made.install()
