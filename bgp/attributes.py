@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from towpath.bgp.as_path import CONFED_SEQUENCE, CONFED_SET, SEQUENCE, SET, merge_as4, read_segments
 from towpath.model.net import Family
 from towpath.model.reason import Reason
 
@@ -67,11 +68,6 @@ _UNIT: Final = {
 }
 """Lists: not empty, and a multiple of this."""
 
-SET: Final = 1
-SEQUENCE: Final = 2
-CONFED_SEQUENCE: Final = 3
-CONFED_SET: Final = 4
-
 _IGNORABLE: Final = {kind: _UNIT[kind] for kind in (COMMUNITY, EXTENDED_COMMUNITY, LARGE_COMMUNITY)}
 """Well formed, these change neither verdict nor decision; the size of each must be a multiple of this."""
 
@@ -105,6 +101,8 @@ class ASPath(Struct, frozen=True, gc=False):
     origin: int | None
     """The AS that originated the route; None: the path is empty or ends with a set."""
     refusal: Reason | None = None
+    sequence: tuple[int, ...] = ()
+    """The numbers that the path begins with, up to the first set."""
 
 
 EMPTY_PATH: Final = ASPath(length=0, neighbour=None, origin=None)
@@ -165,7 +163,7 @@ class Decoder:
         originator: bytes | None = None
         clusters = b""
         refusal: Reason | None = None
-        aggregator_is_two = False
+        aggregator_is_two = as4_aggregator = False
         seen = 0
         position, end = 0, len(block)
         cut = 0
@@ -258,7 +256,10 @@ class Decoder:
                 as4_value = block[start:position]
             elif kind == AGGREGATOR:
                 aggregator_is_two = size == 6 and block[start] << 8 | block[start + 1] != AS_TRANS
-        if path is not None and as4_value is not None and not self.view.four_octet_as and not aggregator_is_two:
+            elif kind == AS4_AGGREGATOR:
+                as4_aggregator = True
+        ignored = aggregator_is_two and as4_aggregator  # RFC 6793 §4.2.3
+        if path is not None and as4_value is not None and not self.view.four_octet_as and not ignored:
             path = self._merged(path, path_value, as4_value)
         if refusal is None:
             if origin < 0 or path is None or hop is None:
@@ -303,7 +304,7 @@ class Decoder:
             return ASPath(count, numbers[0], numbers[-1], Reason.AS_ZERO)
         own = numbers.count(self.view.local_as)
         refusal = Reason.AS_LOOP if own > self.view.allow_local_as else None
-        return ASPath(count, numbers[0], numbers[-1], refusal)
+        return ASPath(count, numbers[0], numbers[-1], refusal, numbers)
 
     def _merged(self, path: ASPath, value: bytes, as4_value: bytes) -> ASPath:
         """The AS path of an old peer with the four-byte numbers put back (RFC 6793 §4.2.3)."""
@@ -335,55 +336,16 @@ class Decoder:
         plain = [entry for entry in segments if entry[0] in {SET, SEQUENCE}]
         neighbour = plain[0][1][0] if plain and plain[0][0] == SEQUENCE else None
         origin = plain[-1][1][-1] if plain and plain[-1][0] == SEQUENCE else None
-        return ASPath(length, neighbour, origin, refusal)
+        sequence: tuple[int, ...] = ()
+        for kind, numbers in segments:
+            if kind != SEQUENCE:
+                break
+            sequence += numbers
+        return ASPath(length, neighbour, origin, refusal, sequence)
 
 
 def _quads(value: bytes) -> list[bytes]:
     return [value[at : at + 4] for at in range(0, len(value), 4)]
-
-
-def read_segments(value: bytes, width: int) -> list[tuple[int, tuple[int, ...]]] | None:
-    """Segments of an AS_PATH as (type, numbers) with ``width`` bytes a number; None: malformed (RFC 7606 §7.2)."""
-    segments = []
-    position, end = 0, len(value)
-    while position < end:
-        if position + 2 > end:
-            return None
-        kind, count = value[position], value[position + 1]
-        following = position + 2 + count * width
-        if not SET <= kind <= CONFED_SET or count == 0 or following > end:
-            return None
-        numbers = tuple(int.from_bytes(value[at : at + width], "big") for at in range(position + 2, following, width))
-        segments.append((kind, numbers))
-        position = following
-    return segments
-
-
-def _hops(segments: list[tuple[int, tuple[int, ...]]]) -> int:
-    return sum(len(numbers) if kind == SEQUENCE else 1 if kind == SET else 0 for kind, numbers in segments)
-
-
-def merge_as4(
-    two: list[tuple[int, tuple[int, ...]]],
-    four: list[tuple[int, tuple[int, ...]]],
-) -> list[tuple[int, tuple[int, ...]]]:
-    """As many leading hops of the two-byte path as AS4_PATH lacks, then AS4_PATH (RFC 6793 §4.2.3)."""
-    missing = _hops(two) - _hops(four)
-    if missing < 0:
-        return two
-    leading: list[tuple[int, tuple[int, ...]]] = []
-    for kind, numbers in two:
-        if kind in {CONFED_SEQUENCE, CONFED_SET}:
-            leading.append((kind, numbers))
-        elif missing <= 0:
-            break
-        elif kind == SET:
-            leading.append((kind, numbers))
-            missing -= 1
-        else:
-            leading.append((kind, numbers[:missing]))
-            missing -= len(leading[-1][1])
-    return leading + four
 
 
 def next_hop_refusal(family: Family, packed: bytes) -> Reason | None:

@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from towpath.bgp.attributes import Decoder, PeerView
+from towpath.bgp.filter import Chain, compiled
+from towpath.bgp.inbound import Inbound
 from towpath.bgp.path import Source
 from towpath.bgp.peer import Peer, global_settings
 from towpath.bgp.policy import Policy, never_accepted, standing
 from towpath.bgp.ranges import Near, Ranges
-from towpath.bgp.receive import Inbound, NextHops, Receiver
+from towpath.bgp.receive import NextHops, Receiver
 from towpath.bgp.rib import AdjRibIn
 from towpath.model.delta import diff
 from towpath.model.net import Family, Prefix
@@ -30,6 +32,7 @@ class Judging:
     def __init__(self, tell: Callable[[str, Reason, Prefix], None]) -> None:
         self._tell = tell
         self._policies: dict[Family, Policy] = {}
+        self._chains: dict[tuple[tuple[str, ...], bool, Family], Chain] = {}
         self.own_blocks: dict[Family, Ranges[Prefix]] = {}
         self.hops = NextHops()
 
@@ -39,6 +42,8 @@ class Judging:
         blocks = diff(before.blocks if before else {}, state.blocks)
         nodes = diff(before.nodes if before else {}, state.nodes)
         refused = diff(never_accepted(before) if before else {}, never_accepted(state))
+        if before is None or before.filters != state.filters:
+            self._chains.clear()
         everywhere = old is None or global_settings(old) != global_settings(new)
         pools = old is None or (old.pools, old.provisional) != (new.pools, new.provisional)
         changed: dict[Prefix, bool] = dict.fromkeys(
@@ -79,7 +84,7 @@ class Judging:
         decoder = Decoder(
             PeerView(
                 ebgp=session.ebgp,
-                four_octet_as=peer.negotiated is None or peer.negotiated.four_octet_as,
+                four_octet_as=all(receiver.source.four_octet_as for receiver in peer.receivers),
                 local_as=session.local_as,
                 peer_as=session.remote_as,
                 allow_local_as=session.allow_local_as,
@@ -90,6 +95,8 @@ class Judging:
             receiver.judge_by(
                 self._policies[receiver.family],
                 standing=standing(session, state),
+                chain=self._chain(session, receiver.family, state),
+                normal=state.settings.normal_priority[receiver.family is Family.IPV6],
                 decoder=decoder,
                 tell=lambda reason, prefix: self._tell(session.name, reason, prefix),
             )
@@ -97,19 +104,23 @@ class Judging:
                 priority = state.settings.normal_priority[receiver.family is Family.IPV6]
                 receiver.source.preference = NORMAL_LOCAL_PREF_BASE - priority
 
+    def _chain(self, session: Session, family: Family, state: SpeakerState) -> Chain:
+        """The session's import filters, made once for all sessions that name the same."""
+        key = session.filters, session.ebgp, family
+        chain = self._chains.get(key)
+        if chain is None:
+            chain = self._chains[key] = compiled(
+                session.filters, state.filters, family=family, direction="import", ebgp=session.ebgp
+            )
+        return chain
 
-def rejudge(peer: Peer, near: Places | None, *, decode: bool = False) -> None:
-    """Judge held paths again: those near the ranges, or all."""
+
+def rejudge(peer: Peer, near: Places) -> None:
+    """Judge held paths near the ranges again."""
     for receiver in peer.receivers:
-        if near is None:
-            wires = list(receiver.rib)
-        else:
-            ranges, quick = near[receiver.family]
-            if not ranges:
-                continue
+        ranges, quick = near[receiver.family]
+        if ranges:
             held = receiver.rib.paths()
-            wires = [(wire, held[wire]) for wire in quick.pick(held) if ranges.touches(wire)]
-        if wires:
-            receiver.rejudge(wires, room=peer.inbound.room, decode=decode)
-        if near is None:
-            receiver.rib.dirty.update(dict.fromkeys(receiver.rib.accepted))
+            wires = {wire: held[wire] for wire in quick.pick(held) if ranges.touches(wire)}
+            if wires:
+                receiver.rejudge(wires, {}, room=peer.inbound.room, decode=False)

@@ -194,6 +194,11 @@ class LinkServer:
             self._frames.close("the speaker stops")
 
     @property
+    def connected(self) -> bool:
+        """Whether an agent is there and has said hello."""
+        return self._greeted and self._frames is not None
+
+    @property
     def writable(self) -> bool:
         """Whether an agent is there, has said hello, and takes more."""
         return self._greeted and self._frames is not None and self._frames.writable
@@ -260,8 +265,8 @@ class LinkClient:
         self._task: asyncio.Task[None] | None = None
         self._desired: SpeakerState | None = None
         self._sent: SpeakerState | None = None
-        self._metrics: dict[Address, int | None] | None = None
-        self._metrics_sent: dict[Address, int | None] | None = None
+        self._metrics: NextHopMetrics | None = None
+        self._metrics_sent: NextHopMetrics | None = None
         self.last_error = ""
         """Why there is no connection, for conditions and logs."""
 
@@ -288,9 +293,9 @@ class LinkClient:
         self._desired = state
         self._pump()
 
-    def metrics(self, metrics: dict[Address, int | None]) -> None:
+    def metrics(self, metrics: dict[Address, int | None], *, interfaces: dict[Address, str]) -> None:
         """What the kernel says of all next hops that the speaker asked about."""
-        self._metrics = metrics
+        self._metrics = NextHopMetrics(metrics, interfaces)
         self._pump()
 
     def _pump(self) -> None:
@@ -304,7 +309,7 @@ class LinkClient:
             frames.send(change)
         self._sent = self._desired
         if self._metrics is not None and self._metrics != self._metrics_sent and frames.writable:
-            frames.send(NextHopMetrics(self._metrics))
+            frames.send(self._metrics)
             self._metrics_sent = self._metrics
 
     async def _run(self) -> None:

@@ -13,7 +13,7 @@ from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, BGPPeerSpec, LogSeverity, Timers
 from towpath.model.memo import remembered
-from towpath.model.net import Address, Family
+from towpath.model.net import Address, Family, Prefix
 
 BGP_PORT = 179
 _NO_TIMERS = Timers()
@@ -26,6 +26,8 @@ class NodeView(Struct, frozen=True):
     name: str
     labels: Mapping[str, str]
     addresses: Mapping[Family, Address]
+    subnets: Mapping[Family, Prefix]
+    """The subnet of each address; one address alone where its length is not known."""
     as_number: int
     listen_port: int
     reflector: bool
@@ -50,10 +52,12 @@ def node_views(cluster: Cluster) -> Nodes:
     for name in sorted(cluster.routing_nodes):
         node = cluster.routing_nodes[name]
         own = configuration_of(cluster, name)
+        interfaces = node_addresses(node)
         view = NodeView(
             name=name,
             labels=node.meta.labels,
-            addresses={family: interface.ip for family, interface in node_addresses(node).items()},
+            addresses={family: interface.ip for family, interface in interfaces.items()},
+            subnets={family: interface.network for family, interface in interfaces.items()},
             as_number=int(node.spec.bgp.as_number or own.as_number or cluster.bgp.as_number or DEFAULT_AS),
             listen_port=own.listen_port or cluster.bgp.listen_port or BGP_PORT,
             reflector=node.spec.bgp.route_reflector_cluster_id is not None,

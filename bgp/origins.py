@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from towpath.bgp.advertise import block_announcements, is_used
 from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_id
 from towpath.bgp.peering import sessions
+from towpath.bgp.references import named_filters, tagged
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
@@ -53,8 +54,10 @@ def speaker_plan(
         announcements=block_announcements(cluster, node, blocks=blocks),
         blocks=block_owners(blocks),
         nodes=node_origins(nodes),
+        filters=named_filters(cluster, planned),
     )
-    return SpeakerPlan(state, asked.warnings)
+    _, unknown = tagged(cluster, node)
+    return SpeakerPlan(state, (*asked.warnings, *unknown))
 
 
 def settings(
@@ -72,6 +75,10 @@ def settings(
         maximum_paths=config.multipath.maximum_paths,
         own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one)))),
         pools=tuple(sorted((pool.spec.cidr for pool in cluster.pools.values()), key=_by_family)),
+        unexported=tuple(
+            sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
+        ),
+        tagged=tagged(cluster, node)[0],
         normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
         log_severity=log_severity(cluster, node),
     )

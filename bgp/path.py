@@ -10,10 +10,11 @@ from typing import Final
 from msgspec import Struct
 
 from towpath.bgp.attributes import Attributes
+from towpath.bgp.filter import Rule
 from towpath.model.net import Address
 from towpath.model.reason import Reason
 
-ACCEPTED: Final = frozenset({Reason.ORIGIN_VALID, Reason.PROVISIONAL, Reason.IMPORT_ALL})
+ACCEPTED: Final = frozenset({Reason.FILTER_ACCEPTED, Reason.ORIGIN_VALID, Reason.PROVISIONAL, Reason.IMPORT_ALL})
 """Verdicts that make a path eligible; every other reason refuses it."""
 
 
@@ -34,6 +35,8 @@ class Source(Struct, eq=False):
     """LOCAL_PREF of a path that carries none."""
     router_id: int
     address: int
+    four_octet_as: bool = True
+    """How wide AS numbers are in the blocks of this session's paths (RFC 6793)."""
 
 
 class NextHop(Struct, eq=False):
@@ -41,6 +44,8 @@ class NextHop(Struct, eq=False):
 
     address: Address
     metric: int | None = 0
+    interface: str = ""
+    """The interface that it is reached by, where the kernel has said so."""
 
 
 class Via(Struct, eq=False, gc=False):
@@ -73,8 +78,12 @@ class Path(Struct, eq=False, gc=False):
     accepted: bool
     block: bytes
     """The attribute block as received, without MP_REACH_NLRI and MP_UNREACH_NLRI: what filters of a later day read."""
-    others: "dict[Reason, Path] | None" = None
-    """The same attributes with other verdicts, for prefixes that are judged one by one."""
+    others: "dict[str, Path] | None" = None
+    """The same attributes with other verdicts, for prefixes that are judged otherwise: by reason, or by a rule's name."""
+    rule: Rule | None = None
+    """The filter's rule that decided, and has changed the attributes."""
+    mask: int = 0
+    """The rules of the session's filters that its attributes fit; 0: none is to be asked."""
 
     @property
     def closed(self) -> bool:

@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 
+from towpath.bgp.egress import Egress
+from towpath.bgp.inbound import Inbound
 from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.ports import Negotiated
-from towpath.bgp.receive import Inbound, Receiver
+from towpath.bgp.receive import Receiver
 from towpath.bgp.restart import Progress, Restart
 from towpath.model.speaker import Session, Settings
 
 
 def judgement(session: Session) -> tuple[object, ...]:
     """What the verdicts on a session's paths depend on."""
-    return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node
+    return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node, session.filters
 
 
 def global_settings(settings: Settings) -> tuple[object, ...]:
@@ -27,6 +29,7 @@ class Peer:
         self.inbound = inbound
         self.negotiated: Negotiated | None = None
         self.out: AdjRibOut | None = None
+        self.egress: Egress | None = None
         self.restart = Restart()
         self.progress = Progress()
 

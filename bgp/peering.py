@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
 from towpath.bgp.nodes import BGP_PORT, Nodes, NodeView, applies, is_global, listens, means, node_views, timer_levels
+from towpath.bgp.references import unknown_filters
 from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.bgp import BGPPeerSpec, MaxPrefixes, Timers
-from towpath.model.net import Address, family_of
+from towpath.model.net import Address, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import MaxPrefix, Session
 
@@ -129,6 +130,8 @@ class _Plan:
                     max_prefix=self._mesh_limit,
                     multihop=other.as_number != self._me.as_number,
                     peer_node=other.name,
+                    advertise=self._config.mesh_advertise,
+                    shared_subnet=self._shared(address),
                     password_ref=reference.secret_key_ref if reference else None,
                     why=(mesh, Why("RoutingNode", other.name)),
                 )
@@ -243,11 +246,25 @@ class _Plan:
             max_prefix=_limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
             multihop=node is not None and remote_as != local_as,
             peer_node=node.name if node else None,
+            filters=self._filters(peer),
+            advertise=spec.advertise,
+            next_hop=spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto"),
+            shared_subnet=self._shared(address),
             password_ref=spec.password.secret_key_ref if spec.password else None,
             state="Withheld" if reason else "Active",
             reason=reason,
             why=(why, Why("RoutingNode", node.name)) if node else (why,),
         )
+
+    def _filters(self, peer: BGPPeer) -> tuple[str, ...]:
+        """The peer's filters, with a warning for each that does not exist."""
+        self._warnings.update(dict.fromkeys(unknown_filters(self._cluster, peer)))
+        return peer.spec.filters
+
+    def _shared(self, address: Address) -> Prefix | None:
+        """The subnet that this node shares with an address."""
+        subnet = self._me.subnets.get(family_of(address))
+        return subnet if subnet is not None and address in subnet else None
 
     def _timers(self, spec: BGPPeerSpec | None) -> tuple[int, int, int]:
         """Hold, keepalive and connect-retry time. Who sets a hold time sets the keepalive time too, to a third of it."""

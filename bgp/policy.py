@@ -5,11 +5,12 @@ The first that applies, in this order:
 1. what is wrong with the attributes or the next hop (decided once for a block, before this module is asked);
 2. prefixes that nobody may tell us: martians, our own addresses, our own blocks, services that we announce;
 3. ``importPolicy: None``;
-4. block-origin validation, inside pools and blocks;
-5. outside them, ``importPolicy: All`` accepts, and otherwise nothing does; the default route never, for only a filter
-   may name it. Filters (BGPFilter) will stand between 3 and 4.
+4. the session's filters (``filter``), which this module never sees: ``receive`` asks them before it asks here;
+5. block-origin validation, inside pools and blocks;
+6. outside them, ``importPolicy: All`` accepts, and otherwise nothing does; the default route never, for only a filter
+   may name it.
 
-``plain`` answers for prefixes that come near none of the ranges of 2 and 4, which the first bytes of the address
+``plain`` answers for prefixes that come near none of the ranges of 2 and 5, which the first bytes of the address
 tell (``special``): that answer is the same for all of them, so the hot path asks once for each attribute block.
 """
 

@@ -1,4 +1,4 @@
-"""One session's receiving side: UPDATE bodies in, judged paths in the Adj-RIBs-In. This is the hot path.
+"""One session and family: attribute blocks and prefixes in, judged paths in the Adj-RIB-In. With ``inbound`` the hot path.
 
 What makes it fast, from the bytes to the table:
 
@@ -9,44 +9,38 @@ What makes it fast, from the bytes to the table:
 3. The verdict on a prefix far from every special range is the block's own; the first bytes tell (``Policy.special``).
    Only the others are judged one by one, and whole blocks of other nodes by one look-up.
 4. The tables are updated by ``dict.update``: no Python statement runs once a prefix.
+5. Where the session has filters, the rules that fit a block's attributes are found once for the block (``Path.mask``);
+   if the first of them asks for a prefix, the prefixes of an UPDATE are told apart by one look-up each (``Chain.split``).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from towpath.bgp.attributes import Attributes, Decoder, ends_in_communities, next_hop_refusal
+from msgspec.structs import replace
+
+from towpath.bgp.attributes import ASPath, Attributes, Decoder, ends_in_communities, next_hop_refusal
+from towpath.bgp.carried import GRACEFUL_SHUTDOWN, carries
+from towpath.bgp.filter import Chain, Changes, Rule, priority_of
 from towpath.bgp.origin import Claim
 from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
 from towpath.bgp.policy import Policy, Standing
-from towpath.bgp.ports import SessionError
 from towpath.bgp.rib import AdjRibIn
 from towpath.bgp.update import (
     HOST_BITS,
-    MP_REACH,
-    MP_UNREACH,
     SIZE,
-    UNICAST,
-    Multiprotocol,
-    leading_reach,
-    multiprotocol,
     prefixes,
-    split,
 )
-from towpath.model.net import Address, Family, Prefix, from_wire
+from towpath.model.net import Address, Prefix, from_wire
 from towpath.model.reason import Reason
-from towpath.model.speaker import MaxPrefix
 
 GENERATION: Final = 4096
 """Attribute blocks in one generation of the cache; two are kept."""
-CEASE: Final = 6
-MAXIMUM_PREFIXES: Final = 1
-END_OF_RIB: Final = b"\0\0\0\0"
-_HEADS: Final = frozenset({4 + 4, 4 + 16, 4 + 32})
-"""Lengths of AFI, SAFI, next hop length and next hop."""
 
-Judgement = tuple[Attributes, Via, Reason, bool]
-"""The fields of a ``Path`` that a block decides, whatever its communities."""
+Judgement = tuple[Via, Attributes, Reason, bool, int]
+"""The fields of a ``Path`` that a block decides, whatever its communities; the mask is of the rules that may fit."""
+Memory = dict[tuple[bytes, bytes], Path]
+"""Paths by next hop and block."""
 Tell = Callable[[Reason, Prefix], None]
 """Called with one of the prefixes of an UPDATE that were refused one by one."""
 
@@ -88,11 +82,20 @@ class Receiver:
         self._judgements: dict[bytes, Judgement] = {}
         self._cut = 0
         self.vias: dict[tuple[bytes, bool], Via] = {}
+        self.chain: Chain | None = None
+        """The session's filters; None: there is nothing to ask them."""
 
-    def judge_by(self, policy: Policy, *, standing: Standing, decoder: Decoder, tell: Tell) -> None:
-        """From now on judge by these; paths already held keep their verdict until ``rejudge``."""
+    def judge_by(
+        self, policy: Policy, *, standing: Standing, chain: Chain, normal: int, decoder: Decoder, tell: Tell
+    ) -> None:
+        """From now on judge by these; paths already held keep their verdict until ``rejudge``.
+
+        ``normal``: the priority of a route whose LOCAL_PREF says none.
+        """
         self._policy = policy
         self._standing = standing
+        self.chain = chain if chain and not standing.accept_none else None
+        self._normal = normal
         self._decoder = decoder
         self._tell = tell
         self._plain = policy.plain(standing)
@@ -107,8 +110,11 @@ class Receiver:
         """The path of a block that the young generation does not have; ``key`` is unique for block and next hop."""
         path = self._old.pop(key, None)
         if path is None:
-            attributes, via, verdict, accepted = self._judgement(block, next_hop)
-            path = Path(via, attributes, verdict, accepted, block)
+            judgement = self._judgement(block, next_hop)
+            if judgement[4] or GRACEFUL_SHUTDOWN in block:
+                path = self._made(block, judgement)
+            else:
+                path = Path(judgement[0], judgement[1], judgement[2], judgement[3], block)
         if len(self._young) >= GENERATION:
             self._old = self._young
             self._young = {}
@@ -139,10 +145,30 @@ class Receiver:
             self._judgements[(next_hop or b"") + block[:cut]] = found
         return found
 
+    def _made(self, block: bytes, judgement: Judgement) -> Path:
+        """The path of a block whose judgement is known: with what its communities say, and what filters may want of it."""
+        via, attributes, verdict, accepted, mask = judgement
+        if GRACEFUL_SHUTDOWN in block and attributes.refusal is None and carries(block, GRACEFUL_SHUTDOWN):
+            attributes = replace(attributes, local_preference=0)  # RFC 8326 §4.1
+            mask = self._mask(attributes, via)
+        if mask and self.chain is not None:
+            mask = self.chain.with_communities(mask, block)
+        return Path(via, attributes, verdict, accepted, block, None, None, mask)
+
     def _judged(self, attributes: Attributes) -> Judgement:
         via = self._via(attributes.next_hop, provisional=False)
         verdict = attributes.refusal or via.refusal or self._plain
-        return attributes, via, verdict, verdict in ACCEPTED
+        return via, attributes, verdict, verdict in ACCEPTED, self._mask(attributes, via) if self.chain else 0
+
+    def _mask(self, attributes: Attributes, via: Via) -> int:
+        """The filters' rules that attributes fit, communities apart."""
+        if self.chain is None or attributes.refusal is not None or via.refusal is not None:
+            return 0
+        return self.chain.mask(
+            path=attributes.path.sequence,
+            priority=priority_of(attributes.local_preference, self._normal),
+            interface=via.hop.interface,
+        )
 
     def _via(self, packed: bytes, *, provisional: bool) -> Via:
         via = self.vias.get((packed, provisional))
@@ -185,6 +211,19 @@ class Receiver:
             path = others[verdict] = Path(via, plain.attributes, verdict, verdict in ACCEPTED, plain.block)
         return path
 
+    def _by_rule(self, plain: Path, rule: Rule | None) -> Path:
+        """The path as a filter's rule decides it; None: no rule matched."""
+        if rule is None:
+            return plain
+        others = plain.others
+        if others is None:
+            others = plain.others = {}
+        path = others.get(rule.name)
+        if path is None:
+            attributes = changed(plain.attributes, rule.changes)
+            path = others[rule.name] = Path(plain.via, attributes, rule.reason, rule.accept, plain.block, rule=rule)
+        return path
+
     def _claim(self, path: Path) -> Claim:
         return path.attributes.path.origin if self.source.ebgp else path.via.node
 
@@ -193,11 +232,16 @@ class Receiver:
         length = packed[0]
         if len(packed) == SIZE[length] and 8 <= length <= self._longest and not packed[-1] & HOST_BITS[length]:
             if not self._policy.special.one(packed) or path.closed:
-                self.rib.store_one(packed, path, room=room)
+                self.rib.store_one(packed, self._far(packed, path) if path.mask else path, room=room)
                 return
             wires = near = [packed]
         else:
             wires = prefixes(self.family, packed)
+            near = None
+        if path.mask:
+            self._filtered(wires, path, room=room)
+            return
+        if near is None:
             near = [] if path.closed else self._policy.special.pick(wires)
             if not near:
                 self.rib.store(wires, path, room=room)
@@ -211,6 +255,54 @@ class Receiver:
             if verdict is not path.verdict and verdict not in ACCEPTED:
                 self._tell(verdict, from_wire(self.family, judged[0]))
 
+    def _filtered(self, wires: list[bytes], path: Path, *, room: int) -> None:
+        """``announce`` for a path that filters have rules for."""
+        rib = self.rib
+        before = len(rib.accepted)
+        for judged, some in self._classified(wires, path):
+            rib.store(list(some), judged, room=room + before - len(rib.accepted))
+            if judged.rule is None and judged is not path and not judged.accepted:
+                self._tell(judged.verdict, from_wire(self.family, some[0]))
+
+    def _classified(self, wires: list[bytes], path: Path) -> list[tuple[Path, Sequence[bytes]]]:
+        """Prefixes by the path that each gets: safety first, then the filters, then what is built in."""
+        if path.closed:
+            return [(path, wires)]
+        near = self._policy.special.pick(wires)
+        far: Sequence[bytes] = wires
+        if near:
+            far = list(dict.fromkeys(wires).keys() - set(near))
+        found: list[tuple[Path, Sequence[bytes]]] = []
+        if far:
+            if self.chain is None or not path.mask:
+                found.append((path, far))
+            else:
+                found += [(self._by_rule(path, rule), some) for rule, some in self.chain.split(path.mask, far)]
+        ones: dict[int, tuple[Path, list[bytes]]] = {}
+        claim = self._claim(path)
+        for wire in near:
+            judged = self._special(wire, path, claim)
+            ones.setdefault(id(judged), (judged, []))[1].append(wire)
+        found += ones.values()
+        return found
+
+    def _far(self, wire: bytes, path: Path) -> Path:
+        """The path that a prefix far from the special ranges gets."""
+        if self.chain is None or not path.mask:
+            return path
+        return self._by_rule(path, self.chain.first(path.mask, wire))
+
+    def _special(self, wire: bytes, path: Path, claim: Claim) -> Path:
+        """The path that a prefix near one of the special ranges gets."""
+        if self.chain is not None and path.mask:
+            refusal = self._policy.never.covering(wire)
+            if refusal is not None:
+                return self._path(path, refusal)
+            rule = self.chain.first_imported(path.mask, wire)
+            if rule is not None:
+                return self._by_rule(path, rule)
+        return self._path(path, self._policy.judge(wire, claim=claim, standing=self._standing))
+
     def _by_verdict(self, wires: list[bytes], claim: Claim) -> dict[Reason, list[bytes]]:
         judged: dict[Reason, list[bytes]] = {}
         judge, standing = self._policy.judge, self._standing
@@ -222,30 +314,41 @@ class Receiver:
                 judged[verdict] = [wire]
         return judged
 
-    def rejudge(self, wires: Iterable[tuple[bytes, Path]], *, room: int, decode: bool) -> None:
-        """Judge paths that are held again; ``decode``: also what their attributes say of themselves."""
+    def rejudge(self, held: Mapping[bytes, Path], memory: "Memory", *, room: int, decode: bool) -> None:
+        """Judge paths that are held again; ``decode``: also what their attributes say of themselves.
+
+        ``memory`` holds what was found out of the blocks; give the same one to all calls of one occasion.
+        """
         rib = self.rib
         total = room + len(rib.accepted)
-        memory: dict[tuple[bytes, bytes], Path] = {}
-        for wire, path in list(wires):
-            attributes = path.attributes
-            key = (attributes.next_hop, path.block)
-            plain = memory.get(key)
-            if plain is None:
-                if decode:
-                    attributes = self._decoder.decode(path.block, next_hop=attributes.next_hop or None)
-                _, via, verdict, accepted = self._judged(attributes)
-                plain = memory[key] = Path(via, attributes, verdict, accepted, path.block)
-            verdict = (
-                plain.verdict
-                if plain.closed
-                else self._policy.judge(wire, claim=self._claim(plain), standing=self._standing)
-            )
-            if decode or verdict is not path.verdict:
-                stale = wire in rib.stale
-                rib.store([wire], self._path(plain, verdict), room=total - len(rib.accepted))
-                if stale:
-                    rib.stale[wire] = None
+        groups: dict[int, tuple[Path, list[bytes]]] = {}
+        for wire, path in held.items():
+            groups.setdefault(id(path), (path, []))[1].append(wire)
+        for path, wires in groups.values():
+            plain = self._again(path, memory, decode=decode)
+            found: Sequence[tuple[Path, Sequence[bytes]]]
+            if len(wires) == 1 and (plain.closed or not self._policy.special.one(wires[0])):
+                found = ((self._far(wires[0], plain), wires),)
+            else:
+                found = self._classified(wires, plain)
+            for judged, some in found:
+                if not decode and (judged.verdict, judged.rule) == (path.verdict, path.rule):
+                    continue
+                stale = [wire for wire in some if wire in rib.stale] if rib.stale else []
+                rib.store(list(some), judged, room=total - len(rib.accepted))
+                rib.stale.update(dict.fromkeys(stale))
+
+    def _again(self, path: Path, memory: "Memory", *, decode: bool) -> Path:
+        """The path of a block as it is judged now, before any prefix is looked at."""
+        attributes = path.attributes
+        key = (attributes.next_hop, path.block)
+        plain = memory.get(key)
+        if plain is None:
+            as_received = path.rule is None or not path.rule.changes.decide
+            if decode or not as_received or attributes.local_preference == 0:
+                attributes = self._decoder.decode(path.block, next_hop=attributes.next_hop or None)
+            plain = memory[key] = self._made(path.block, self._judged(attributes))
+        return plain
 
     def hops_changed(self, hops: set[NextHop]) -> None:
         """The kernel said something new of these next hops."""
@@ -257,6 +360,15 @@ class Receiver:
                 dict.fromkeys(wire for wire, path in self.rib.accepted.items() if path.via.hop in hops)
             )
 
+    def asks_for(self, hops: set[NextHop]) -> bool:
+        """Whether a filter asks by which interface any of these next hops is reached; blocks are judged anew then."""
+        if self.chain is None or not self.chain.by_interface or not any(via.hop in hops for via in self.vias.values()):
+            return False
+        self._young.clear()
+        self._old.clear()
+        self._judgements.clear()
+        return True
+
     def sweep_vias(self) -> None:
         """Forget next hops that no path has any more."""
         self._young.clear()
@@ -266,6 +378,19 @@ class Receiver:
         self.vias = {key: via for key, via in self.vias.items() if via in live or _twin(self.vias, key) in live}
 
 
+def changed(attributes: Attributes, changes: Changes) -> Attributes:
+    """What decides, after a rule's operations."""
+    if not changes.decide:
+        return attributes
+    path = attributes.path
+    if changes.prepend:
+        first, length = changes.prepend[0], path.length + len(changes.prepend)
+        path = ASPath(length, first, path.origin or changes.prepend[-1], None, changes.prepend + path.sequence)
+    preference = attributes.local_preference if changes.local_preference is None else changes.local_preference
+    med = attributes.med if changes.med is None else changes.med
+    return replace(attributes, path=path, local_preference=preference, med=med)
+
+
 def _twin(vias: dict[tuple[bytes, bool], Via], key: tuple[bytes, bool]) -> Via | None:
     return vias.get((key[0], not key[1]))
 
@@ -273,117 +398,3 @@ def _twin(vias: dict[tuple[bytes, bool], Via], key: tuple[bytes, bool]) -> Via |
 def resolve(via: Via) -> None:
     """Set what a prefix uses whose single path goes by here."""
     via.selection = Selection((via.hop.address,), (via.source.session,), via.provisional) if via.reachable else None
-
-
-class Inbound:
-    """One session's receiving side, both families."""
-
-    def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
-        self.receivers = receivers
-        self.limit = limit
-        self._accepted = (receivers[Family.IPV4].rib.accepted, receivers[Family.IPV6].rib.accepted)
-        self.carry(())
-
-    def carry(self, families: Iterable[Family]) -> None:
-        """The established session carries these; prefixes of others are ignored (RFC 4760 §7)."""
-        self.families = frozenset(families)
-        self._carried = {
-            family.afi.to_bytes(2, "big") + bytes((UNICAST,)): self.receivers[family] for family in self.families
-        }
-
-    @property
-    def accepted(self) -> int:
-        """Prefixes accepted, both families."""
-        one, other = self._accepted
-        return len(one) + len(other)
-
-    @property
-    def room(self) -> int:
-        """How many more prefixes may be accepted."""
-        one, other = self._accepted
-        return self.limit.limit - len(one) - len(other)
-
-    def updates(self, bodies: Sequence[bytes]) -> set[Family]:
-        """Take in UPDATEs; returns the families for which End-of-RIB came. Raises ``SessionError``."""
-        complete: set[Family] = set()
-        ipv4 = self.receivers[Family.IPV4]
-        mine, other = self._accepted
-        limit = self.limit.limit
-        plain = Family.IPV4 in self.families
-        for body in bodies:
-            withdrawn, block, announced = split(body)
-            if withdrawn and plain:
-                self._withdraw(ipv4, withdrawn)
-            if announced and plain:
-                path = ipv4.recall(block)
-                if path is None and MP_REACH not in block and MP_UNREACH not in block:
-                    path = ipv4.know(block, block, None)
-                if path is not None:
-                    ipv4.announce(announced, path, room=limit - len(mine) - len(other))
-                    continue
-            if block:
-                parts = None if announced else leading_reach(block)
-                if parts is not None and parts[0][:3] in self._carried:
-                    head, rest, packed = parts
-                    self._reached(self._carried[head[:3]], head, rest, packed)
-                else:
-                    self._unusual(block, announced if plain else b"", complete)
-            elif body == END_OF_RIB:
-                complete.add(Family.IPV4)
-        self._enforce_limit()
-        return complete & self.families
-
-    def _reached(self, receiver: Receiver, head: bytes, rest: bytes, packed: bytes) -> None:
-        """Prefixes of MP_REACH_NLRI; ``head`` is its AFI, SAFI and next hop with its length (RFC 4760 §3)."""
-        if len(head) not in _HEADS:
-            raise SessionError(3, 9, message="next hop of MP_REACH_NLRI has an impossible length")
-        key = head + rest
-        path = receiver.recall(key)
-        if path is None:
-            # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
-            path = receiver.know(key, rest, head[4:20])
-        if packed:
-            one, other = self._accepted
-            receiver.announce(packed, path, room=self.limit.limit - len(one) - len(other))
-
-    def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
-        """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""
-        parts = multiprotocol(block)
-        if parts.unreach is not None:
-            self._unreach(parts, complete)
-        if announced:
-            ipv4 = self.receivers[Family.IPV4]
-            key = block if parts.reach is None and parts.unreach is None else parts.rest
-            ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
-        reach = parts.reach
-        if reach is not None and reach.family in self.families:
-            head = reach.family.afi.to_bytes(2, "big") + b"\x01" + bytes((len(reach.next_hop),)) + reach.next_hop
-            self._reached(self.receivers[reach.family], head, parts.rest, reach.packed)
-
-    def _unreach(self, parts: Multiprotocol, complete: set[Family]) -> None:
-        unreach = parts.unreach
-        if unreach is None or unreach.family not in self.families:
-            return
-        if unreach.packed:
-            self._withdraw(self.receivers[unreach.family], unreach.packed)
-        elif not parts.rest and parts.reach is None:
-            complete.add(unreach.family)
-
-    def _withdraw(self, receiver: Receiver, packed: bytes) -> None:
-        receiver.rib.remove(prefixes(receiver.family, packed))
-
-    def _enforce_limit(self) -> None:
-        capped = [receiver for receiver in self.receivers.values() if receiver.rib.capped]
-        if not capped:
-            return
-        if self.limit.action == "Reset":
-            data = capped[0].family.afi.to_bytes(2, "big") + b"\x01" + self.limit.limit.to_bytes(4, "big")
-            message = f"more than {self.limit.limit} prefixes accepted"
-            raise SessionError(CEASE, MAXIMUM_PREFIXES, data=data, message=message)
-        self.admit()
-
-    def admit(self) -> None:
-        """Give room that has become free to prefixes that were refused for lack of it."""
-        for receiver in self.receivers.values():
-            if receiver.rib.capped:
-                receiver.rib.admit(self.room)

@@ -45,6 +45,10 @@ class AdjRibIn:
         """All of them."""
         return {**self.accepted, **self.refused, **self.capped}
 
+    def get(self, wire: bytes) -> Path | None:
+        """The path of a prefix, whatever was made of it."""
+        return self.accepted.get(wire) or self.refused.get(wire) or self.capped.get(wire)
+
     def store(self, wires: list[bytes], path: Path, *, room: int) -> None:
         """Set the path of prefixes; ``room``: how many more prefixes may be accepted."""
         accepted = self.accepted
@@ -149,10 +153,12 @@ class LocRib:
         self.family = family
         self.dirty: dict[bytes, None] = {}
         self.selected: dict[bytes, Selection] = {}
+        self.decided: dict[bytes, None] = {}
+        """The prefixes of the last ``drain``, whatever came of them."""
 
     def drain(self, ribs: list[AdjRibIn], *, limit: int, maximum_paths: int) -> list[Routes | Withdrawn]:
         """Decide up to ``limit`` dirty prefixes and say what is different from last time."""
-        batch = self._batch(limit)
+        batch = self.decided = self._batch(limit)
         filled = sorted((rib.accepted for rib in ribs if rib.accepted), key=len, reverse=True)
         fullest = filled[0] if filled else {}
         lookup = fullest.get

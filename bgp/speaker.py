@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
-from towpath.bgp.table import Table
+from towpath.bgp.table import SETTLE_PREFIXES, Table
 from towpath.model.kinds.bgp import LogSeverity
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.speaker import (
@@ -90,7 +90,7 @@ class Speaker:
                     raise LinkError("a change came before the whole state")
                 self._apply(apply_state(self._state, message))
             case NextHopMetrics():
-                self._table.metrics(message.metrics)
+                self._table.metrics(message.metrics, interfaces=message.interfaces)
                 self._poke()
             case _:
                 raise LinkError("a second hello")
@@ -132,6 +132,13 @@ class Speaker:
 
     def _drain(self) -> None:
         self._poked = False
+        if self._table.unsettled:
+            self._table.settle(SETTLE_PREFIXES)
+            self._poke()
+        if not self._link.connected and self._table.redistributes:
+            self._table.drain(_DRAIN_PREFIXES)  # peers are told what changed; a new agent is told everything anyway
+            if self._table.dirty:
+                self._poke()
         if self._link.writable and self._table.dirty:
             for frame in self._table.drain(_DRAIN_PREFIXES):
                 self._link.send(frame)

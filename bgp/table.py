@@ -11,14 +11,17 @@ path of receiving is explained in ``receive``, that of deciding in ``rib``.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
 
+from towpath.bgp.decision import best
+from towpath.bgp.egress import Announcing, Egress, session_part
 from towpath.bgp.interest import Interest
 from towpath.bgp.judging import Judging, rejudge
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut
-from towpath.bgp.path import NextHop
+from towpath.bgp.path import NextHop, Path
 from towpath.bgp.peer import Peer, judgement
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
 from towpath.bgp.receive import Receiver
+from towpath.bgp.rejudging import Rejudgings
 from towpath.bgp.report import report
 from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
@@ -37,6 +40,8 @@ from towpath.model.speaker import (
     apply_state,
 )
 
+SETTLE_PREFIXES: Final = 10_000
+"""So many held prefixes are judged again at a time."""
 LIMIT_INTERVAL: Final = 300.0
 """Seconds between notices that a prefix limit is near or reached."""
 _TOLD_AT_ONCE: Final = {
@@ -59,6 +64,8 @@ class Table:
         self._loc = {family: LocRib(family) for family in Family}
         self._dirty = {family: loc.dirty for family, loc in self._loc.items()}
         self._judging = Judging(self._refused)
+        self._announcing = Announcing(self._best)
+        self._rejudging = Rejudgings()
         self._interest = Interest(self._judging.hops)
         self._notices = Notices()
 
@@ -77,12 +84,16 @@ class Table:
         if before is None:
             self._started = now
         near = self._judging.adopt(before, state)
+        announced, reconsider = self._announcing.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
         for name in sessions.removed:
             self._remove(name)
-        if near is None or near:
-            for peer in self._peers.values():
-                self._judging.judge_by(peer, state)
+        filters = diff(before.filters if before else {}, state.filters)
+        for name, peer in self._peers.items():
+            if near is None or not (filters.removed | filters.changed.keys()).isdisjoint(peer.session.filters):
+                self._rejudge_all(name, peer)
+            elif near:
+                self._judge_by(name, peer)
                 rejudge(peer, near)
                 peer.inbound.admit()
         for name, session in sessions.changed.items():
@@ -91,14 +102,15 @@ class Table:
             for family, loc in self._loc.items():
                 for rib in self._ribs(family):
                     loc.dirty.update(dict.fromkeys(rib.accepted))
-        announcements = diff(before.announcements if before else {}, state.announcements)
-        touched = [*announcements.changed, *announcements.removed]
-        if touched:
-            for name, peer in self._peers.items():
-                if peer.out is not None:
-                    peer.out.touch(touched)
-                    if peer.out.waiting:
-                        self._kick(name)
+        for name, peer in self._peers.items():
+            if reconsider:
+                self._reconsider(name, peer)
+            elif peer.out is not None:
+                for family, wires in announced.items():
+                    peer.out.touch(family, wires)
+                if peer.out.waiting:
+                    self._kick(name)
+        self.settle(SETTLE_PREFIXES)
 
     def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> None:
         peer = self._peers.get(name)
@@ -109,13 +121,50 @@ class Table:
             peer = self._peers[name] = Peer(session, self._judging.inbound(session, state, dirty=self._dirty))
             self._judging.judge_by(peer, state)
             return
-        judged, peer.session = judgement(peer.session), session
+        before, peer.session = peer.session, session
         peer.inbound.limit = session.max_prefix
-        if judged == judgement(session):
+        if judgement(before) != judgement(session):
+            self._rejudge_all(name, peer, decode=True)
+        if session_part(before) != session_part(session):
+            self._reconsider(name, peer)
+
+    def _judge_by(self, name: str, peer: Peer) -> None:
+        """Judge by the present state from now on."""
+        self._judging.judge_by(peer, cast("SpeakerState", self._state))
+        self._rejudging.again(name, peer)
+
+    def _rejudge_all(self, name: str, peer: Peer, *, decode: bool = False) -> None:
+        """Judge by the present state from now on, and what is held piece by piece (``settle``)."""
+        self._judging.judge_by(peer, cast("SpeakerState", self._state))
+        for receiver in peer.receivers:
+            self._rejudging.begin(name, receiver, decode=decode)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether held paths wait for being judged again."""
+        return bool(self._rejudging)
+
+    def settle(self, limit: int) -> None:
+        """Judge up to ``limit`` held prefixes by the present state, where it changed for more than a few."""
+        self._rejudging.settle(limit, self._peers)
+
+    def _reconsider(self, name: str, peer: Peer) -> None:
+        """Decide anew all that a session is told; only what differs is sent."""
+        if peer.out is None or peer.egress is None:
             return
-        self._judging.judge_by(peer, state)
-        rejudge(peer, None, decode=True)
-        peer.inbound.admit()
+        peer.egress.adopt(peer.session)
+        peer.out.look_again()
+        self._touch_all(peer)
+        self._kick(name)
+
+    def _touch_all(self, peer: Peer) -> None:
+        if peer.out is None or peer.egress is None:
+            return
+        for family in peer.out.carried:
+            peer.out.touch(family, self._announcing.own(family))
+            if peer.egress.redistributes:
+                for rib in self._ribs(family):
+                    peer.out.touch(family, rib.accepted)
 
     def _remove(self, name: str) -> None:
         peer = self._peers.pop(name, None)
@@ -136,7 +185,9 @@ class Table:
             self._keep(peer, Loss(LossKind.REPLACED), now)
         peer.negotiated = negotiated
         peer.inbound.carry(negotiated.families)
-        self._judging.judge_by(peer, self._state)
+        for receiver in peer.receivers:
+            receiver.source.four_octet_as = negotiated.four_octet_as
+        self._judge_by(name, peer)
         for receiver in peer.receivers:
             family = receiver.family
             kept = preserved(family, negotiated.restart, changed=peer.restart.changed)
@@ -153,8 +204,9 @@ class Table:
         peer.progress.missing = set(negotiated.families)
         if peer.progress.graceful:
             peer.progress.missing &= set(promised)
-        peer.out = AdjRibOut(negotiated)
-        peer.out.touch(self._state.announcements)
+        peer.egress = Egress(negotiated, self._announcing, peer.session)
+        peer.out = AdjRibOut(negotiated, peer.egress.told)
+        self._touch_all(peer)
         for family in peer.out.uncarried:
             self._notices.say(
                 Notice(
@@ -189,8 +241,9 @@ class Table:
     def refresh(self, name: str, family: Family) -> None:
         """The peer wants our announcements of a family again."""
         peer = self._peers.get(name)
-        if peer is not None and peer.out is not None and self._state is not None:
-            peer.out.resend(family, self._state.announcements)
+        if peer is not None and peer.out is not None:
+            peer.out.resend(family)
+            self._touch_all(peer)
             if peer.out.waiting:
                 self._kick(name)
 
@@ -204,7 +257,7 @@ class Table:
     def _keep(self, peer: Peer, loss: Loss, now: float) -> None:
         negotiated = cast("Negotiated", peer.negotiated)
         families = kept_families(loss, negotiated)
-        peer.negotiated = peer.out = peer.progress.established_at = None
+        peer.negotiated = peer.out = peer.egress = peer.progress.established_at = None
         for receiver in peer.receivers:
             if receiver.family in families:
                 receiver.rib.mark_stale()
@@ -224,9 +277,12 @@ class Table:
     def pull(self, name: str, limit: int) -> bytes:
         """Messages for a session, about ``limit`` bytes; empty: nothing to send."""
         peer = self._peers.get(name)
-        if peer is None or peer.out is None or self._state is None:
+        if peer is None or peer.out is None:
             return b""
-        return peer.out.pull(self._state.announcements, limit=limit)
+        made = peer.out.pull(limit=limit)
+        if not made and peer.out.waiting:
+            self._kick(name)  # it has looked at many prefixes in vain; others come first now
+        return made
 
     def farewell(self, name: str) -> bytes:
         """Withdrawals of all that a session was told."""
@@ -235,18 +291,29 @@ class Table:
 
     # what the kernel says
 
-    def metrics(self, metrics: Mapping[Address, int | None]) -> None:
-        """The kernel's metric of next hops, None where there is no way."""
+    def metrics(self, metrics: Mapping[Address, int | None], *, interfaces: Mapping[Address, str]) -> None:
+        """The kernel's metric of next hops, None where there is no way, and the interfaces that they are reached by."""
         changed: set[NextHop] = set()
+        moved: set[NextHop] = set()
         for address, metric in metrics.items():
             hop = self._judging.hops.known.get(address.packed)
-            if hop is not None and hop.metric != metric:
+            if hop is None:
+                continue
+            if hop.metric != metric:
                 hop.metric = metric
                 changed.add(hop)
-        if changed:
-            for peer in self._peers.values():
-                for receiver in peer.receivers:
+            if hop.interface != interfaces.get(address, ""):
+                hop.interface = interfaces.get(address, "")
+                moved.add(hop)
+        for name, peer in self._peers.items():
+            for receiver in peer.receivers:
+                if changed:
                     receiver.hops_changed(changed)
+                if receiver.asks_for(moved):
+                    self._rejudging.begin(name, receiver, decode=False)
+            if moved and peer.egress is not None and peer.egress.redistributes:
+                self._reconsider(name, peer)
+        self.settle(SETTLE_PREFIXES)
 
     def interest(self) -> frozenset[Address]:
         """Next hops that paths have; one that no path has any more stays for a while."""
@@ -267,13 +334,35 @@ class Table:
             if count:
                 limit -= count
                 frames += loc.drain(self._ribs(family), limit=count, maximum_paths=self._maximum_paths)
+                self._redistribute(family, loc.decided)
         return frames
+
+    def _redistribute(self, family: Family, wires: Mapping[bytes, None]) -> None:
+        """Sessions that are told what others told us look at prefixes that were decided."""
+        if not wires:
+            return
+        for name, peer in self._peers.items():
+            if peer.out is not None and peer.egress is not None and peer.egress.redistributes:
+                peer.out.touch(family, wires)
+                self._kick(name)
+
+    @property
+    def redistributes(self) -> bool:
+        """Whether any session is told what others told us."""
+        return any(peer.egress is not None and peer.egress.redistributes for peer in self._peers.values())
+
+    def _best(self, family: Family, wire: bytes) -> Path | None:
+        """The path that a prefix uses."""
+        paths = [path for rib in self._ribs(family) if (path := rib.accepted.get(wire)) is not None]
+        used = best(paths, maximum_paths=1)
+        return used[0] if used else None
 
     def whole(self) -> list[Routes | Withdrawn]:
         """The whole Loc-RIB, for an agent that has been told nothing."""
         frames: list[Routes | Withdrawn] = []
         for family, loc in self._loc.items():
             ribs = self._ribs(family)
+            self._redistribute(family, loc.dirty)  # those that were not decided yet; the others are only told again
             loc.forget(ribs)
             frames += loc.drain(ribs, limit=len(loc.dirty), maximum_paths=self._maximum_paths)
         return frames

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from towpath.bgp.references import unknown_names
 from towpath.controller import node_conditions
 from towpath.controller.block_writes import BlockWrites
 from towpath.controller.kindstore import Problem
@@ -27,6 +28,7 @@ from towpath.model.reason import Reason
 KINDS = (
     "BGPConfiguration",
     "BGPPeer",
+    "BGPFilter",
     "IPPool",
     "IPAMConfiguration",
     "IPAMBlock",
@@ -121,7 +123,7 @@ class ClusterController:
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
-        refusals = (*wished.refusals, *nodes.refusals)
+        refusals = (*wished.refusals, *nodes.refusals, *unknown_names(cluster))
         return await self._telling.tell(cluster, refusals, problems=problems) and done
 
     def _cluster(self) -> Cluster:

@@ -15,7 +15,8 @@ from towpath.model.resource import Condition, Resource
 
 ACCEPTED = "Accepted"
 AVAILABLE = "Available"
-USER_KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "IPAMConfiguration")
+RESOLVED = "ResolvedRefs"
+USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration")
 DISJOINT = "Disjoint"
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     "IPPool": (
@@ -27,6 +28,8 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
         ),
     ),
     "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
+    "BGPPeer": ((RESOLVED, frozenset({Reason.UNKNOWN_FILTER}), "ResolvedRefs"),),
+    "BGPConfiguration": ((RESOLVED, frozenset({Reason.UNKNOWN_COMMUNITY}), "ResolvedRefs"),),
 }
 """Conditions beside ``Accepted``: of each kind the type, the reasons for which it is False, and the reason while it is True."""
 NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.UNKNOWN_NAME, Reason.OVERLAPPING_POOL})
@@ -58,6 +61,7 @@ def conditions(
     accepted: tuple[Mapping[str, Resource[Any, Any]], ...] = (
         cluster.configurations,
         cluster.peers,
+        cluster.filters,
         cluster.pools,
         cluster.ipam_configurations,
     )

@@ -23,6 +23,7 @@ from towpath.model.selection import Memory as Selections
 FIELDS: Mapping[str, str] = {
     "BGPConfiguration": "configurations",
     "BGPPeer": "peers",
+    "BGPFilter": "filters",
     "IPPool": "pools",
     "IPAMConfiguration": "ipam_configurations",
     "IPAMBlock": "blocks",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from towpath.model.kinds.bgp import BGPConfigurationSpec, BGPPeerSpec
+from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.net import Address, Prefix
@@ -16,6 +17,7 @@ from towpath.model.resource import Meta, Resource
 
 BGPConfiguration = Resource[BGPConfigurationSpec, None]
 BGPPeer = Resource[BGPPeerSpec, None]
+BGPFilter = Resource[BGPFilterSpec, None]
 IPPool = Resource[IPPoolSpec, None]
 IPAMConfiguration = Resource[IPAMConfigurationSpec, None]
 IPAMBlock = Resource[IPAMBlockSpec, None]
@@ -47,6 +49,7 @@ class Cluster(Struct, frozen=True):
 
     configurations: Mapping[str, BGPConfiguration] = field(default_factory=dict)
     peers: Mapping[str, BGPPeer] = field(default_factory=dict)
+    filters: Mapping[str, BGPFilter] = field(default_factory=dict)
     pools: Mapping[str, IPPool] = field(default_factory=dict)
     ipam_configurations: Mapping[str, IPAMConfiguration] = field(default_factory=dict)
     blocks: Mapping[str, IPAMBlock] = field(default_factory=dict)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct, inspect
 
 from towpath.model.codec import to_builtins
-from towpath.model.kinds.kind import GROUP, VERSION, Kind, Rule
+from towpath.model.kinds.kind import GROUP, VERSION, Kind, Rule, broken
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import SCHEMAS
 from towpath.model.resource import Condition, Meta
@@ -63,7 +63,7 @@ def spec_is_optional(kind: Kind[Any]) -> bool:
     except msgspec.ValidationError:
         return False
     meta = Meta(name="")
-    return all(rule.check is None or not rule.at or rule.check(meta, spec) for rule in kind.rules)
+    return all(not rule.at for _, rule in broken(kind, meta, spec))
 
 
 def _column(column: Any) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def _column(column: Any) -> dict[str, Any]:
 def _root(kind: Kind[Any]) -> Schema:
     spec = _struct(inspect.type_info(kind.spec), checked=True)
     spec["description"] = _sentence(kind.spec)
-    _add_rules(spec, [rule for rule in kind.rules if rule.at == "spec"])
+    for at in dict.fromkeys(rule.at for rule in kind.rules if rule.at):
+        _add_rules(_node(spec, at), [rule for rule in kind.rules if rule.at == at])
     root: Schema = {
         "type": "object",
         "description": kind.description,
@@ -109,6 +110,13 @@ def _status(kind: Kind[Any]) -> Schema:
     }
 
 
+def _node(spec: Schema, at: str) -> Schema:
+    """The schema node below the spec that rules stand at."""
+    for name in at.split(".")[1:]:
+        spec = spec["properties"][name.removesuffix("[]")]["items"]
+    return spec
+
+
 def _add_rules(schema: Schema, rules: list[Rule]) -> None:
     if rules:
         schema["x-kubernetes-validations"] = [
@@ -118,8 +126,8 @@ def _add_rules(schema: Schema, rules: list[Rule]) -> None:
 
 def _field_path(rule: Rule) -> dict[str, str]:
     """``fieldPath`` for the API server's error, relative to where the rule stands; metadata cannot be named."""
-    path = rule.field.removeprefix("spec" if rule.at == "spec" else "")
-    return {"fieldPath": path} if rule.at == "spec" and path.startswith(".") else {}
+    path = rule.field.removeprefix(rule.at)
+    return {"fieldPath": path} if rule.at and path.startswith(".") else {}
 
 
 def _sentence(struct: type[Struct]) -> str:
@@ -159,11 +167,15 @@ def _schema(kind: inspect.Type, *, checked: bool) -> Schema:
     if isinstance(kind, inspect.StructType):
         return _struct(kind, checked=checked)
     if isinstance(kind, inspect.VarTupleType):
-        items = {"type": "array", "items": _schema(kind.item_type, checked=checked), "maxItems": kind.max_length}
+        items = {"type": "array", "items": _schema(kind.item_type, checked=checked), **_bounds(kind)}
         return {key: value for key, value in items.items() if value is not None}
     if isinstance(kind, inspect.CustomType):
         return {key: value for key, value in SCHEMAS[kind.cls].items() if checked or key != "x-kubernetes-validations"}
     return _scalar(kind, checked=checked)
+
+
+def _bounds(kind: inspect.VarTupleType) -> Schema:
+    return {"minItems": kind.min_length, "maxItems": kind.max_length}
 
 
 def _scalar(kind: inspect.Type, *, checked: bool) -> Schema:

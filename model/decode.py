@@ -15,7 +15,7 @@ from msgspec.structs import fields
 
 from towpath.model.cluster import Node
 from towpath.model.codec import from_builtins, to_builtins
-from towpath.model.kinds.kind import API_VERSION, Kind
+from towpath.model.kinds.kind import API_VERSION, Kind, broken
 from towpath.model.kinds.registry import KINDS
 from towpath.model.net import Address, Prefix, parse_address, parse_prefix
 from towpath.model.reason import InvalidSpecError, Why
@@ -41,9 +41,8 @@ def decode(kind: str, obj: Mapping[str, Any]) -> Resource[Any, Any]:
         spec = from_builtins({} if obj.get("spec") is None else _without_nulls(obj["spec"]), definition.spec)
     except msgspec.ValidationError as error:
         raise _invalid(definition, meta.name, error) from None
-    for rule in definition.rules:
-        if rule.check is not None and not rule.check(meta, spec):
-            raise InvalidSpecError(Why(kind, meta.name, rule.field), rule.message)
+    for field, rule in broken(definition, meta, spec):
+        raise InvalidSpecError(Why(kind, meta.name, field), rule.message)
     return Resource(kind=kind, meta=meta, spec=spec, status=_status(definition, obj))
 
 

@@ -10,14 +10,16 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from towpath.model.community import Community
 from towpath.model.delta import Delta, apply, diff
-from towpath.model.kinds.bgp import LogSeverity, SecretKey
+from towpath.model.kinds.bgp import Advertise, LogSeverity, SecretKey
+from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.node import SessionReport
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.secret import Secret
 
-LINK_VERSION = 1
+LINK_VERSION = 2
 NORMAL_LOCAL_PREF_BASE = 2147483647
 """LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
 
@@ -59,6 +61,13 @@ class Session(Struct, frozen=True):
     """eBGP over more than one hop: the TTL is not 1."""
     peer_node: str | None = None
     """Name of the node of ours that has ``peer_address``; None for peers outside."""
+    filters: tuple[str, ...] = ()
+    """Names of the filters that are asked, in order; one that is not in ``SpeakerState.filters`` rejects everything."""
+    advertise: Advertise = "Own"
+    next_hop: Literal["Auto", "Self", "Keep"] = "Auto"
+    """Next hop of learned routes that are announced."""
+    shared_subnet: Prefix | None = None
+    """The subnet that this node and the peer are both on: a next hop in it can be told to the peer as it is."""
     password_ref: SecretKey | None = None
     state: Literal["Active", "Withheld"] = "Active"
     reason: Reason | None = None
@@ -78,6 +87,13 @@ class Announcement(Struct, frozen=True):
     local_preference: int
     communities: tuple[str, ...] = ()
     why: tuple[Why, ...] = ()
+
+
+class Tagged(Struct, frozen=True):
+    """Communities of what is announced inside a range."""
+
+    cidr: Prefix
+    communities: tuple[Community, ...]
 
 
 class NodeOrigin(Struct, frozen=True):
@@ -106,6 +122,9 @@ class Settings(Struct, frozen=True):
     """Addresses of this node: never a next hop, never accepted as a prefix."""
     pools: tuple[Prefix, ...]
     """Ranges of all pools: what lies inside is judged by the blocks."""
+    unexported: tuple[Prefix, ...] = ()
+    """Ranges of the pools inside which nothing is announced."""
+    tagged: tuple[Tagged, ...] = ()
     normal_priority: tuple[int, int] = (1024, 1024)
     """Priority of a normal route, IPv4 and IPv6."""
     forwarding_preserved: bool = False
@@ -129,6 +148,8 @@ class SpeakerState(Struct, frozen=True):
     blocks: dict[Prefix, str] = field(default_factory=dict)
     """Blocks in force and the node that owns each."""
     nodes: dict[str, NodeOrigin] = field(default_factory=dict)
+    filters: dict[str, BGPFilterSpec] = field(default_factory=dict)
+    """The filters that sessions name, as far as they exist."""
 
 
 class StateChange(Struct, frozen=True, tag="change"):
@@ -140,10 +161,11 @@ class StateChange(Struct, frozen=True, tag="change"):
     announcements: Delta[Prefix, Announcement]
     blocks: Delta[Prefix, str]
     nodes: Delta[str, NodeOrigin]
+    filters: Delta[str, BGPFilterSpec]
 
     def __bool__(self) -> bool:
         return self.settings is not None or any(
-            (self.sessions, self.passwords, self.announcements, self.blocks, self.nodes),
+            (self.sessions, self.passwords, self.announcements, self.blocks, self.nodes, self.filters),
         )
 
 
@@ -156,6 +178,7 @@ def diff_state(actual: SpeakerState, desired: SpeakerState) -> StateChange:
         announcements=diff(actual.announcements, desired.announcements),
         blocks=diff(actual.blocks, desired.blocks),
         nodes=diff(actual.nodes, desired.nodes),
+        filters=diff(actual.filters, desired.filters),
     )
 
 
@@ -168,6 +191,7 @@ def apply_state(actual: SpeakerState, change: StateChange) -> SpeakerState:
         announcements=apply(actual.announcements, change.announcements),
         blocks=apply(actual.blocks, change.blocks),
         nodes=apply(actual.nodes, change.nodes),
+        filters=apply(actual.filters, change.filters),
     )
 
 
@@ -188,6 +212,8 @@ class NextHopMetrics(Struct, frozen=True, tag="metrics"):
     """What the kernel says of next hops that the speaker asked about: a metric, or None where there is no way."""
 
     metrics: dict[Address, int | None]
+    interfaces: dict[Address, str] = field(default_factory=dict)
+    """The interface of the first way to each that can be reached."""
 
 
 class Routes(Struct, frozen=True, tag="routes"):

@@ -32,6 +32,16 @@ class NextHops:
         self._interest = addresses
         return {address: _metric(self._resolution(address)) for address in addresses}
 
+    def interfaces(self) -> dict[Address, str]:
+        """The interface of the first way to each address that was asked about and has one."""
+        return {address: name for address in self._interest if (name := self._interface(self._resolution(address)))}
+
+    def _interface(self, resolution: Resolution | None) -> str:
+        if resolution is None or not resolution.next_hops:
+            return ""
+        link = self.resolver.links.get(resolution.next_hops[0].device)
+        return link.name if link is not None else ""
+
     def ways(self, family: Family, addresses: tuple[Address, ...]) -> list[NextHop]:
         """All ways to these addresses, as far as they are of the family."""
         return [
@@ -58,7 +68,8 @@ class NextHops:
                 continue
             self._resolutions[address] = after
             moved.add(address)
-            if address in self._interest and _metric(before) != _metric(after):
+            differs = _metric(before) != _metric(after) or self._interface(before) != self._interface(after)
+            if address in self._interest and differs:
                 told[address] = _metric(after)
         if told and self._on_metrics is not None:
             self._on_metrics(told)

@@ -201,6 +201,10 @@ class Programmer:
         """How far these next hops are, None where there is no way; ``on_metrics`` tells when one of them changes."""
         return self._hops.metrics(addresses)
 
+    def interfaces(self) -> dict[Address, str]:
+        """The interfaces by which those next hops are reached."""
+        return self._hops.interfaces()
+
     def carrier(self, peers: Mapping[str, Address]) -> frozenset[str]:
         """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""
         return self._hops.carrier(peers)

@@ -134,7 +134,7 @@ class Bridge:
                 self._reported()
             case NextHopInterest():
                 self._reach = self._programmer.metrics(frame.addresses)
-                self._link.metrics(dict(self._reach))
+                self._link.metrics(dict(self._reach), interfaces=self._programmer.interfaces())
             case Report():
                 self.report = frame
                 self._changed()
@@ -232,7 +232,7 @@ class Bridge:
 
     def _metrics(self, metrics: Mapping[Address, int | None]) -> None:
         self._reach.update(metrics)
-        self._link.metrics(dict(self._reach))
+        self._link.metrics(dict(self._reach), interfaces=self._programmer.interfaces())
 
     def _severed_now(self, names: frozenset[str]) -> None:
         self._severed = names

@@ -14,7 +14,7 @@ from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
 from towpath.controller.settings import Source
 from towpath.controller.store import Store
 
-KINDS = ("BGPConfiguration", "BGPPeer", "IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node")
+KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node")
 """What an agent follows; of Nodes only its own."""
 
 

@@ -12,11 +12,12 @@ from towpath.controller.kube.resources import ResourceType
 from towpath.lab.apiserver.refusal import RefusedError
 from towpath.lab.apiserver.schema import Problem, Schema, fill, problems, prune
 from towpath.model.decode import decode
-from towpath.model.kinds.kind import Kind, Rule
+from towpath.model.kinds.kind import Kind, Rule, broken
 from towpath.model.kinds.registry import KINDS
 from towpath.model.reason import InvalidSpecError
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_PLACE = re.compile(r"\[[0-9]+\]")
 _LABEL_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 
 
@@ -83,12 +84,17 @@ def _rule_problems(
     try:
         found = decode(kind.name, body)
     except InvalidSpecError as error:
-        checked = error.where.field in {rule.field for rule in kind.rules} or _has_expression(schema, error.where.field)
+        checked = _PLACE.sub("[]", error.where.field) in {rule.field for rule in kind.rules} or _has_expression(
+            schema, error.where.field
+        )
         return [Problem(error.where.field, f"Invalid value: {error.message}")] if checked else []
     return [
-        Problem(rule.field, f"Invalid value: {rule.message}")
-        for rule in kind.rules
-        if not (rule.check(found.meta, found.spec) if rule.check else _unchanged(rule, body, old))
+        *(Problem(field, f"Invalid value: {rule.message}") for field, rule in broken(kind, found.meta, found.spec)),
+        *(
+            Problem(rule.field, f"Invalid value: {rule.message}")
+            for rule in kind.rules
+            if rule.check is None and not _unchanged(rule, body, old)
+        ),
     ]
 
 

@@ -111,7 +111,8 @@ def _type_name(value: Any) -> str:
 def _text_problems(value: str, schema: Schema, at: str) -> Iterator[Problem]:
     yield from _length_problems(len(value), schema, at, words=("minLength", "maxLength", "characters"))
     pattern = schema.get("pattern")
-    if pattern and not re.search(pattern, value):
+    # RE2's dollar is the end of the text; Python's is also before a last line break
+    if pattern and not re.search(re.sub(r"\$\Z", r"\\Z", pattern), value):
         yield Problem(at, f"Invalid value: {value!r}: should match {pattern!r}")
 
 

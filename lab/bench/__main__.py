@@ -11,11 +11,13 @@ from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
 from towpath.lab.bench.receive import receive
+from towpath.lab.bench.receive_policy import receive_policy
 from towpath.lab.bench.restart import restart
 from towpath.lab.bench.result import Result, as_json, table
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "receive": receive,
+    "receive-policy": receive_policy,
     "change": change,
     "kernel": kernel,
     "announce": announce,

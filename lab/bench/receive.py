@@ -24,27 +24,33 @@ def receive() -> Iterator[Result]:
     """All shapes, both families."""
     for family in Family:
         for shape, per_set in SHAPES.items():
-            ours, theirs = [], []
-            for _ in range(RUNS):
-                theirs.append(one_run(family, per_set=per_set, towpath=False))
-                ours.append(one_run(family, per_set=per_set, towpath=True))
-            yield compared(
+            yield measured(
                 f"receive {family.key} {shape}",
-                against="BIRD",
-                ours=statistics.median(ours),
-                theirs=statistics.median(theirs),
+                family,
+                per_set=per_set,
+                manifests=manifests(family),
+                bird=bird_receiver(family),
             )
 
 
-def one_run(family: Family, *, per_set: int | None, towpath: bool) -> float:
+def measured(name: str, family: Family, *, per_set: int | None, manifests: str, bird: str) -> Result:
+    """Medians of both sides; ``manifests`` is what our node is told, ``bird`` the configuration of the other."""
+    ours, theirs = [], []
+    for _ in range(RUNS):
+        theirs.append(one_run(family, per_set=per_set, bird=bird))
+        ours.append(one_run(family, per_set=per_set, manifests=manifests))
+    return compared(name, against="BIRD", ours=statistics.median(ours), theirs=statistics.median(theirs))
+
+
+def one_run(family: Family, *, per_set: int | None, manifests: str = "", bird: str = "") -> float:
     """Seconds from the session to a full kernel table, on a fresh rig."""
     with rig() as here:
-        if towpath:
-            (here.manifests / "node.yaml").write_text(manifests(family))
+        if manifests:
+            (here.manifests / "node.yaml").write_text(manifests)
             here.speaker()
             here.agent()
         else:
-            here.bird(here.dut, "bird", bird_receiver(family))
+            here.bird(here.dut, "bird", bird)
         before = here.routes(family)
         blast(here, family, routes=ROUTES, per_set=per_set)
         done = here.wait_routes(family, before + ROUTES, last=last_address(family))

@@ -134,32 +134,33 @@ def manifests(family: Family, *, peers: str = "", blocks: int = OTHER_BLOCKS) ->
         f"[{{type: InternalIP, address: {DUT[Family.IPV4]}}}, {{type: InternalIP, address: '{DUT[Family.IPV6]}'}}]"
     )
     documents = [
-        _document("BGPConfiguration", "default", f"{{asNumber: {DUT_AS}, nodeToNodeMeshEnabled: false}}"),
-        _document("IPPool", "pods", "{cidr: 172.16.0.0/12}"),
+        document("BGPConfiguration", "default", f"{{asNumber: {DUT_AS}, nodeToNodeMeshEnabled: false}}"),
+        document("IPPool", "pods", "{cidr: 172.16.0.0/12}"),
         f"{{apiVersion: v1, kind: Node, metadata: {{name: dut, uid: u-dut}}, status: {{addresses: {addresses}}}}}",
     ]
     documents.append(
-        _document("IPAMBlock", "172-31-255-192-26", "{cidr: 172.31.255.192/26, node: dut, nodeUID: u-dut, pool: pods}")
+        document("IPAMBlock", "172-31-255-192-26", "{cidr: 172.31.255.192/26, node: dut, nodeUID: u-dut, pool: pods}")
     )
     documents += [peers] if peers else [peer("peer", PEER[family])]
     for index in range(blocks):
         cidr = f"172.{16 + (index >> 10)}.{(index >> 2) & 255}.{(index & 3) * 64}/26"
         name = cidr.replace(".", "-").replace("/", "-")
-        documents.append(_document("IPAMBlock", name, f"{{cidr: {cidr}, node: n{index}, pool: pods}}"))
+        documents.append(document("IPAMBlock", name, f"{{cidr: {cidr}, node: n{index}, pool: pods}}"))
     return "\n---\n".join(documents)
 
 
-def peer(name: str, address: str, *, source: str = "UseNodeIP") -> str:
-    """A passive session with a peer outside whose routes are all accepted."""
-    return _document(
+def peer(name: str, address: str, *, source: str = "UseNodeIP", policy: str = "importPolicy: All") -> str:
+    """A passive session with a peer outside whose routes are all accepted, unless another policy is given."""
+    return document(
         "BGPPeer",
         name,
-        f"{{peerIP: '{address}', asNumber: {PEER_AS}, importPolicy: All, passive: true, sourceAddress: '{source}',"
+        f"{{peerIP: '{address}', asNumber: {PEER_AS}, {policy}, passive: true, sourceAddress: '{source}',"
         " maxPrefixes: {limit: 10000000}}",
     )
 
 
-def _document(kind: str, name: str, spec: str) -> str:
+def document(kind: str, name: str, spec: str) -> str:
+    """An object of ours in YAML; ``spec`` in flow style."""
     return f"{{apiVersion: towpath.io/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {spec}}}"
 
 

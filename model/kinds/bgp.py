@@ -6,8 +6,10 @@ from msgspec import Meta as Field
 from msgspec import Struct
 from msgspec.structs import fields
 
+from towpath.model.community import Community
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
 from towpath.model.kinds.values import IPV4_TEXT, ASNumber, Duration, PeerIP
+from towpath.model.net import Prefix
 from towpath.model.resource import Meta as ObjectMeta
 from towpath.model.selector import Selector
 
@@ -16,6 +18,7 @@ Name = Annotated[str, Field(min_length=1, max_length=253)]
 RouterID = Annotated[str, Field(pattern=rf"^(hash|{IPV4_TEXT})$")]
 Text = Annotated[str, Field(max_length=255)]
 LogSeverity = Literal["Debug", "Info", "Warning", "Error", "Fatal"]
+Advertise = Literal["Own", "Cluster", "All"]
 DEFAULT_AS = ASNumber(64512)
 
 
@@ -73,6 +76,30 @@ class MaxPrefixes(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     restart_after: Annotated[Duration | None, Field(description="After a Reset: dial again after this time.")] = None
 
 
+class NamedCommunity(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """A name for a community."""
+
+    name: Annotated[
+        str,
+        Field(pattern=r"^[A-Za-z0-9_.-]{1,253}$", description="The name: letters, digits, dots, dashes, underscores."),
+    ]
+    value: Annotated[Community, Field(description="aa:nn, aa:nn:mm or a well-known name such as no-export.")]
+
+
+class PrefixAdvertisement(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Communities of announced prefixes inside a range."""
+
+    cidr: Annotated[Prefix, Field(description="The range.")]
+    communities: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=253)], ...],
+        Field(
+            min_length=1,
+            max_length=64,
+            description="Communities that are added: names of communities, aa:nn, aa:nn:mm or well-known names.",
+        ),
+    ]
+
+
 class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """BGP for the whole cluster (object ``default``), or a few fields for one node (object ``node.NAME``)."""
 
@@ -101,6 +128,20 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
     max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of sessions that set none of their own.")] = (
         None
     )
+    communities: Annotated[
+        tuple[NamedCommunity, ...],
+        Field(max_length=256, description="Names for communities, for prefixAdvertisements."),
+    ] = ()
+    prefix_advertisements: Annotated[
+        tuple[PrefixAdvertisement, ...],
+        Field(max_length=256, description="Communities that are added to what is announced inside ranges."),
+    ] = ()
+    mesh_advertise: Annotated[
+        Advertise,
+        Field(
+            description="What is announced in the mesh: Own announcements, those of the Cluster's pools that were learned from outside too, or All."
+        ),
+    ] = "Own"
     ignored_interfaces: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
         Field(max_length=64, description="Globs of interfaces that next-hop resolution never uses."),
@@ -131,7 +172,9 @@ _TIMERS = (
     duration_rule("timers.connectRetryTime", lowest=1, highest=3600),
 )
 _MAX_RESTART_TIME = 4095  # 12 bits, RFC 4724 §3
-_OF_A_NODE = frozenset({"as_number", "listen_port", "router_id", "timers", "log_severity_screen"})
+_OF_A_NODE = frozenset(
+    {"as_number", "listen_port", "router_id", "timers", "log_severity_screen", "communities", "prefix_advertisements"}
+)
 
 
 def _set_for_one_node(meta: ObjectMeta, spec: BGPConfigurationSpec) -> bool:
@@ -176,7 +219,7 @@ BGP_CONFIGURATION = Kind(
         ),
         Rule(
             cel=_cel_set_for_one_node(),
-            message="node.NAME may set asNumber, listenPort, routerID, timers and logSeverityScreen only",
+            message="node.NAME may set asNumber, listenPort, routerID, timers, communities, prefixAdvertisements and logSeverityScreen only",
             field="spec",
             at="",
             check=_set_for_one_node,
@@ -230,6 +273,28 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
             description="What is accepted from outside: what a filter accepts, all that none rejects, or nothing. Blocks whose owner announces them are accepted with Filtered and All."
         ),
     ] = "Filtered"
+    filters: Annotated[
+        tuple[Name, ...],
+        Field(
+            max_length=64,
+            description="Names of the BGPFilters that are asked, in this order. One that does not exist rejects everything.",
+        ),
+    ] = ()
+    advertise: Annotated[
+        Advertise,
+        Field(
+            description="What may be announced: this node's Own announcements; also learned routes inside the Cluster's pools; or All learned routes, of which those outside the pools need a filter that accepts them."
+        ),
+    ] = "Own"
+    next_hop_mode: Annotated[
+        Literal["Auto", "Self", "Keep"] | None,
+        Field(
+            description="Next hop of learned routes that are announced: Auto as RFC 4271 section 5.1.3 says, Self this node, Keep as learned. Auto unless set."
+        ),
+    ] = None
+    keep_original_next_hop: Annotated[
+        bool, Field(description="Older form of nextHopMode Keep; nextHopMode wins where it is set.")
+    ] = False
     max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of accepted prefixes.")] = None
     shutdown: Annotated[bool, Field(description="Keep the session in the configuration and do not run it.")] = False
     description: Annotated[Text | None, Field(description="A note for people.")] = None

@@ -26,6 +26,9 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         Selector | None, Field(description="Nodes that get blocks from this pool; all unless set.")
     ] = None
     disabled: Annotated[bool, Field(description="Give out no new blocks; routes stay.")] = False
+    disable_bgp_export: Annotated[
+        bool, Field(description="Announce nothing inside the pool, but where a filter of the session accepts it.")
+    ] = False
 
     @property
     def block_length(self) -> int:

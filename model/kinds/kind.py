@@ -4,7 +4,7 @@ A field is one annotated line of a ``Struct``: its type, default, ``Meta`` with 
 that spans fields is a ``Rule``: one CEL expression for the API server, one Python predicate for us, one message.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -22,6 +22,8 @@ _ACRONYMS = {
     "cidr": "CIDR",
     "cidrs": "CIDRs",
     "mac": "MAC",
+    "bgp": "BGP",
+    "med": "MED",
 }
 GROUP = "towpath.io"
 VERSION = "v1alpha1"
@@ -37,9 +39,9 @@ def json_name(attribute: str) -> str:
 class Rule(Struct, frozen=True):
     """A check of a whole object that its schema cannot say.
 
-    ``cel`` is evaluated by the API server at the schema node ``at`` (``""`` the object, ``"spec"``); ``check`` is the
-    same on decoded values: True means good. Rules about the old object (immutability) have ``check`` None and ``cel``
-    with ``oldSelf``. ``field`` names the field that the message is about.
+    ``cel`` is evaluated by the API server at the schema node ``at`` (``""`` the object, ``"spec"``, or every item of a
+    list below it: ``"spec.importV4[]"``); ``check`` is the same on decoded values, of an item its value: True means good. Rules about the old object (immutability) have ``check`` None and ``cel``
+    with ``oldSelf``. ``field`` names the field that the message is about, ``[]`` standing for each place in a list.
     """
 
     cel: str
@@ -72,6 +74,31 @@ class Kind(Struct, Generic[S], frozen=True):
     rules: tuple[Rule, ...] = ()
     columns: tuple[Column, ...] = ()
     categories: tuple[str, ...] = ("towpath",)
+
+
+def broken(kind: Kind[Any], meta: Meta, spec: Any) -> Iterator[tuple[str, Rule]]:
+    """The rules that an object breaks and the field of each, with places in lists filled in."""
+    for rule in kind.rules:
+        if rule.check is None:
+            continue
+        for places, value in _values(spec, rule.at.split(".")[1:]):
+            if not rule.check(meta, value):
+                field = rule.field
+                for place in places:
+                    field = field.replace("[]", f"[{place}]", 1)
+                yield field, rule
+
+
+def _values(value: Any, names: list[str]) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """What is found below a value by JSON names, ``name[]`` being each item of a list, with the places in the lists."""
+    if not names:
+        yield (), value
+        return
+    name = names[0].removesuffix("[]")
+    found = getattr(value, next(one.name for one in fields(value) if one.encode_name == name))
+    for place, item in enumerate(found):
+        for places, inner in _values(item, names[1:]):
+            yield (place, *places), inner
 
 
 def duration_rule(path: str, *, lowest: int, highest: int, zero: bool = False, source: str = "") -> Rule:

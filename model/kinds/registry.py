@@ -3,11 +3,21 @@
 from typing import Any
 
 from towpath.model.kinds.bgp import BGP_CONFIGURATION, BGP_PEER
+from towpath.model.kinds.filter import BGP_FILTER
 from towpath.model.kinds.ipam import IP_POOL, IPAM_BLOCK, IPAM_CONFIGURATION
 from towpath.model.kinds.kind import Kind
 from towpath.model.kinds.node import NODE_STATUS, ROUTING_NODE
 
 KINDS: dict[str, Kind[Any]] = {
     kind.name: kind
-    for kind in (BGP_CONFIGURATION, BGP_PEER, IP_POOL, IPAM_CONFIGURATION, IPAM_BLOCK, ROUTING_NODE, NODE_STATUS)
+    for kind in (
+        BGP_CONFIGURATION,
+        BGP_PEER,
+        BGP_FILTER,
+        IP_POOL,
+        IPAM_CONFIGURATION,
+        IPAM_BLOCK,
+        ROUTING_NODE,
+        NODE_STATUS,
+    )
 }

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any
 
+from towpath.model.community import PATTERN as COMMUNITY_PATTERN
+from towpath.model.community import Community
 from towpath.model.net import Address, Interface, Prefix, parse_address, parse_interface, parse_prefix
 from towpath.model.selector import MAX_LENGTH, Selector, parse_selector
 
@@ -123,6 +125,7 @@ PARSERS: dict[Any, Callable[[Any], object]] = {
     Duration: Duration.parse,
     PeerIP: PeerIP.parse,
     Selector: parse_selector,
+    Community: Community.parse,
 }
 """How each type is read from JSON; every parser raises ``ValueError`` with a sentence."""
 
@@ -197,5 +200,6 @@ SCHEMAS: dict[Any, dict[str, Any]] = {
         + _said(f"!self.matches('{_NOBODY}')", "must be an address where somebody answers"),
     },
     Selector: {"type": "string", "maxLength": MAX_LENGTH},
+    Community: {"type": "string", "maxLength": 32, "pattern": COMMUNITY_PATTERN},
 }
 """How each type is described to the API server, as far as its schema and CEL can tell."""

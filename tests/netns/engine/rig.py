@@ -182,7 +182,7 @@ class Bird:
     """BIRD on a host: one protocol a neighbour, all called by the keys of ``neighbours``."""
 
     def __init__(
-        self, host: Host, folder: Path, *, router_id: str, neighbours: dict[str, str], static: str = ""
+        self, host: Host, folder: Path, *, router_id: str, neighbours: dict[str, str], static: str = "", more: str = ""
     ) -> None:
         self.host = host
         self.folder = folder / f"bird-{host.name}"
@@ -193,7 +193,7 @@ class Bird:
         self.config.write_text(
             f'log "{self.folder}/bird.log" all;\ndebug protocols {{ states }};\n'
             f"router id {router_id};\nprotocol device {{ }}\n"
-            f"protocol static s4 {{ ipv4; {static} }}\n{protocols}\n",
+            f"protocol static s4 {{ ipv4; {static} }}\n{more}\n{protocols}\n",
         )
         self.process: Process = host.process(
             *("bird", "-f", "-c", str(self.config), "-s", str(self.control), "-P", str(self.folder / "bird.pid")),
@@ -226,10 +226,11 @@ def bird_neighbour(
     local_as: int = AS_PEER,
     remote_as: int = AS_OURS,
     graceful: bool = True,
+    export: str = "all",
 ) -> str:
     restart = "graceful restart on;" if graceful else "graceful restart off;"
     return (
         f"local {local} as {local_as}; neighbor {address} as {remote_as}; connect retry time 1; connect delay time 1; "
-        f"error wait time 1,2; {restart} {more} ipv4 {{ import all; export all; import table on; }}; "
-        f"ipv6 {{ import all; export all; }};"
+        f"error wait time 1,2; {restart} {more} ipv4 {{ import all; export {export}; import table on; }}; "
+        f"ipv6 {{ import all; export {export}; }};"
     )

@@ -70,7 +70,7 @@ class Agent:
             case Sync():
                 self.in_sync = frame.in_sync
             case NextHopInterest():
-                self.client.metrics(dict.fromkeys(frame.addresses, 0))
+                self.client.metrics(dict.fromkeys(frame.addresses, 0), interfaces={})
             case Report():
                 self.report = frame
 

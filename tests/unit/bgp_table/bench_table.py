@@ -1,5 +1,7 @@
 """How fast the table takes in 100,000 routes: ``python tests/unit/bgp_table/bench_table.py``. Not a test.
 
+With ``--filters`` the session has a filter of 20 rules with prefixes, communities and AS paths.
+
 Shapes: packed (one attribute block, full messages), 10 routes a block, one route a block. Validation is on: two pools,
 1,000 blocks, importPolicy All. Best of three, one process, one core.
 """
@@ -13,12 +15,16 @@ import tracemalloc
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, ip_network
 
+from msgspec.structs import replace
+
 from towpath.bgp.ports import Negotiated
 from towpath.bgp.table import Table
+from towpath.model.decode import decode
 from towpath.model.net import Family, Prefix, to_wire
 from towpath.model.speaker import MaxPrefix, NodeOrigin, Session, Settings, SpeakerState
 
 ROUTES = 100_000
+FILTERS = "--filters" in sys.argv
 LIMIT = 20_000
 
 
@@ -63,6 +69,32 @@ def state() -> SpeakerState:
             for n in range(250)
         },
     )
+
+
+def filtered(made: SpeakerState) -> SpeakerState:
+    """The same, with a filter of 20 rules in both families and importPolicy Filtered."""
+    spec: dict[str, list[dict[str, object]]] = {}
+    for key, cidr in (("importV4", "{}.0.0.0/8"), ("importV6", "26{:02d}::/16")):
+        rules: list[dict[str, object]] = []
+        for number in range(7):
+            rules.append({"action": "Reject", "cidr": cidr.format(30 + number), "matchOperator": "In"})
+            rules.append({"action": "Reject", "communities": {"values": [f"65001:{number}"]}})
+            if number < 5:
+                rules.append({"action": "Reject", "asPathPrefix": [65000, 100 + number]})
+        last = {"importV4": "20.0.0.0/6", "importV6": "2000::/8"}[key]
+        rules.append(
+            {
+                "action": "Accept",
+                "cidr": last,
+                "matchOperator": "In",
+                "prefixLength": {"min": 16},
+                "operations": [{"addCommunity": {"value": "64512:1"}}],
+            }
+        )
+        spec[key] = rules
+    found = decode("BGPFilter", {"metadata": {"name": "f"}, "spec": spec}).spec
+    tor = replace(made.sessions["tor"], filters=("f",), import_policy="Filtered")
+    return replace(made, sessions={"tor": tor}, filters={"f": found})
 
 
 def attributes(number: int, family: Family) -> bytes:
@@ -112,7 +144,7 @@ def negotiated() -> Negotiated:
 def table() -> Table:
     """An established table."""
     made = Table(kick=lambda _: None, clock=time.monotonic)
-    made.apply(state())
+    made.apply(filtered(state()) if FILTERS else state())
     made.established("tor", negotiated())
     return made
 
@@ -151,8 +183,9 @@ def main() -> None:
         for family in Family
         for name, per in (("packed", ROUTES), ("ten", 10), ("one", 1))
     }
-    if len(sys.argv) > 1:
-        messages = shapes[" ".join(sys.argv[1:])]()
+    asked = [word for word in sys.argv[1:] if word != "--filters"]
+    if asked:
+        messages = shapes[" ".join(asked)]()
         with cProfile.Profile() as profile:
             run(messages)
         pstats.Stats(profile).sort_stats("tottime").print_stats(15)

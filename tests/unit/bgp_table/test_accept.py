@@ -292,11 +292,11 @@ def test_next_hops_follow_the_kernel() -> None:
     wanted = {ip_address(hop) for hop in ("10.0.0.2", "10.0.0.254", "10.0.0.253", "10.0.0.99")}
     assert world.table.interest() == wanted
     assert world.hops()["20.0.0.0/24"] == ["10.0.0.253", "10.0.0.254"]
-    world.table.metrics({ip_address("10.0.0.253"): 5, ip_address("10.0.0.254"): 4})
+    world.table.metrics({ip_address("10.0.0.253"): 5, ip_address("10.0.0.254"): 4}, interfaces={})
     assert world.hops()["20.0.0.0/24"] == ["10.0.0.254"]
-    world.table.metrics(dict.fromkeys(wanted))
+    world.table.metrics(dict.fromkeys(wanted), interfaces={})
     assert world.hops() == {"20.0.0.0/24": ["10.0.0.253", "10.0.0.254"]}
-    world.table.metrics({ip_address("10.0.0.2"): 0})
+    world.table.metrics({ip_address("10.0.0.2"): 0}, interfaces={})
     assert "10.244.2.0/26" in world.hops()
     world.hear("b", withdraw("10.244.2.0/26"))
     world.wait(31)

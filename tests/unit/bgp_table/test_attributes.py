@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from msgspec.structs import astuple, replace
 
 from tests.unit.bgp_table.world import as_path, attribute, block
-from towpath.bgp.attributes import SEQUENCE, SET, Decoder, PeerView, ends_in_communities, merge_as4, next_hop_refusal
+from towpath.bgp.as_path import SEQUENCE, SET, merge_as4
+from towpath.bgp.attributes import Decoder, PeerView, ends_in_communities, next_hop_refusal
 from towpath.model.net import Family
 from towpath.model.reason import Reason
 
@@ -125,7 +126,9 @@ def test_old_peers_paths_are_put_together() -> None:
     assert old.decode(made + looped, next_hop=None).refusal is Reason.AS_LOOP
     assert old.decode(made + attribute(0xC0, 17, b"\2\2\0"), next_hop=None).path.origin == 23456
     aggregated = attribute(0xC0, 7, b"\0\1" + bytes(4))
-    assert old.decode(made + aggregated + four, next_hop=None).path.origin == 23456
+    assert old.decode(made + aggregated + four, next_hop=None).path.origin == 400000
+    beside = attribute(0xC0, 18, (70000).to_bytes(4, "big") + bytes(4))
+    assert old.decode(made + aggregated + four + beside, next_hop=None).path.origin == 23456
 
 
 def test_merging_as4_paths() -> None:

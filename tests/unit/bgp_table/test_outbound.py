@@ -1,5 +1,6 @@
 """What a session is told: read back by ExaBGP's decoder as well as by our own."""
 
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 
 import pytest
@@ -9,10 +10,10 @@ from msgspec.structs import replace
 
 from tests.unit.bgp_table.world import BOTH, END, World, state
 from towpath.bgp.attributes import Decoder, PeerView
-from towpath.bgp.outbound import AdjRibOut
+from towpath.bgp.outbound import AdjRibOut, Encoded
 from towpath.bgp.ports import LossKind
 from towpath.bgp.update import multiprotocol, prefixes, split
-from towpath.model.net import Family, Prefix, from_wire
+from towpath.model.net import Family, Prefix, from_wire, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Announcement
 
@@ -110,7 +111,9 @@ def test_an_external_peer_hears_our_as_and_no_preference() -> None:
     decoded = Decoder(view(ebgp=True)).decode(raw, next_hop=None)
     assert (decoded.refusal, decoded.path.origin, decoded.local_preference) == (None, 64512, None)
     assert b"\x40\x05\x04" not in raw
-    world.up("tor2", four_octet_as=False, local_as=400000)
+    large = replace(world.state.sessions["tor2"], local_as=400000)
+    world.apply(replace(world.state, sessions=world.state.sessions | {"tor2": large}))
+    world.up("tor2", four_octet_as=False)
     raw = told(world, "tor2").routes[ip_network("10.244.1.0/26")][0]
     old = replace(view(ebgp=True, four=False), peer_as=400000)
     decoded = Decoder(old).decode(raw, next_hop=None)
@@ -224,20 +227,20 @@ def test_many_prefixes_fill_their_messages() -> None:
 def test_what_is_pending_is_not_looked_at_in_every_pull(address: str, base: int, length: int) -> None:
     """Announcing, and withdrawing, ten thousand blocks in small pieces looks at each block a few times, not at each pull."""
     looks = 0
+    encoded = ip_address(address).packed, bytes.fromhex("40010100400200")
 
-    class Counted(dict[Prefix, Announcement]):
-        def get(self, *asked: object) -> object:  # type: ignore[override]
-            nonlocal looks
-            looks += 1
-            return super().get(*asked)  # type: ignore[call-overload]
+    def tell(_family: Family, wires: Sequence[bytes]) -> list[tuple[Encoded | None, Sequence[bytes]]]:
+        nonlocal looks
+        looks += len(wires)
+        return [(encoded if there else None, wires)]
 
-    blocks = [ip_network((base + number * 64, length - 6)) for number in range(10_000)]
-    out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)))
-    for desired in (Counted({block: Announcement(block, "Block", 1) for block in blocks}), Counted()):
+    blocks = [to_wire(ip_network((base + number * 64, length - 6))) for number in range(10_000)]
+    out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)), tell)
+    for there in (True, False):
         looks = pulls = 0
-        out.touch(blocks)
-        while out.pull(desired, limit=1000):
+        out.touch(Family.IPV4 if length == 32 else Family.IPV6, blocks)
+        while out.pull(limit=1000):
             pulls += 1
-        assert out.announced == len(desired)
+        assert out.announced == (10_000 if there else 0)
         assert pulls > 10
         assert looks < 20_000

@@ -164,6 +164,22 @@ def test_objects_say_whether_they_are_accepted(world):
     assert not [call for call in writes(world) if call[0] == "patch_status"]
 
 
+def test_a_peer_that_names_a_filter_which_does_not_exist_says_so(world):
+    """It stays in force, and says which filter rejects everything; once the filter is there all is well."""
+    spec = {"peerIP": "192.0.2.1", "asNumber": 65000, "filters": ["here", "gone"]}
+    world.put("BGPFilter", "here", spec={})
+    world.put("BGPPeer", "tor", spec=spec)
+    settled(world)
+    assert condition(world, "BGPPeer", "tor", "Accepted")["status"] == "True"
+    resolved = condition(world, "BGPPeer", "tor", "ResolvedRefs")
+    assert (resolved["status"], resolved["reason"]) == ("False", "UnknownFilter")
+    assert "spec.filters[1]" in resolved["message"]
+    assert condition(world, "BGPFilter", "here", "Accepted")["status"] == "True"
+    world.put("BGPFilter", "gone", spec={"importV4": [{"action": "Accept"}]})
+    settled(world)
+    assert condition(world, "BGPPeer", "tor", "ResolvedRefs")["status"] == "True"
+
+
 def test_a_full_pool_says_so(world):
     """On the pool and in an event; it stays accepted."""
     world.put("IPPool", "four", spec={"disabled": True})

@@ -16,6 +16,7 @@ from towpath.model.codec import packer
 from towpath.model.net import Family
 from towpath.model.secret import Secret
 from towpath.model.speaker import (
+    LINK_VERSION,
     Announcement,
     Hello,
     NextHopMetrics,
@@ -81,13 +82,17 @@ async def test_first_the_whole_then_differences(speaker, client):
     client.desire(first)
     await eventually(lambda: speaker.received)
     client.desire(second)
-    client.metrics({ip_address("10.0.0.9"): 5, ip_address("fd00::1"): None})
+    client.metrics(
+        {ip_address("10.0.0.9"): 5, ip_address("fd00::1"): None}, interfaces={ip_address("10.0.0.9"): "eth0"}
+    )
     await eventually(lambda: len(speaker.received) == 3)
     whole, change, metrics = speaker.received
     assert whole == WholeState(first)
     assert isinstance(change, StateChange)
     assert apply_state(first, change) == second
-    assert metrics == NextHopMetrics({ip_address("10.0.0.9"): 5, ip_address("fd00::1"): None})
+    assert metrics == NextHopMetrics(
+        {ip_address("10.0.0.9"): 5, ip_address("fd00::1"): None}, {ip_address("10.0.0.9"): "eth0"}
+    )
     client.desire(second)
     await asyncio.sleep(0.05)
     assert len(speaker.received) == 3
@@ -133,7 +138,7 @@ async def test_a_slow_speaker_is_sent_the_newest_state_only(speaker, client, mon
 async def test_an_agent_that_does_not_read_stops_the_writing(speaker, path):
     """When the agent stops reading, the speaker's side turns unwritable, and writable again when it reads on."""
     reader, writer = await asyncio.open_unix_connection(path)
-    body = packer().encode(Hello(version=1, instance="x"))
+    body = packer().encode(Hello(version=LINK_VERSION, instance="x"))
     writer.write(struct.pack("!I", len(body)) + body)
     await eventually(lambda: speaker.server.writable)
     sent = 0
@@ -210,7 +215,11 @@ async def test_frames_may_come_in_any_pieces(speaker, path):
     """A frame cut anywhere is put together again."""
     _, writer = await asyncio.open_unix_connection(path)
     data = b""
-    for message in (Hello(version=1, instance="x"), WholeState(state(1)), NextHopMetrics({IPv4Address("10.0.0.1"): 1})):
+    for message in (
+        Hello(version=LINK_VERSION, instance="x"),
+        WholeState(state(1)),
+        NextHopMetrics({IPv4Address("10.0.0.1"): 1}),
+    ):
         body = packer().encode(message)
         data += struct.pack("!I", len(body)) + body
     for start in range(0, len(data), 7):

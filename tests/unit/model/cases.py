@@ -46,6 +46,20 @@ def _node(field: str | None = None, **bgp: Any) -> Case:
     return Case("RoutingNode", "node-1", {"bgp": bgp}, field)
 
 
+def _filter(
+    field: str | None = None, direction: str = "importV4", only: Literal["both", "decode", "api"] = "both", **rule: Any
+) -> Case:
+    """A BGPFilter of one rule that accepts."""
+    whole = {"action": "Accept"} | rule
+    return Case(
+        "BGPFilter",
+        "filter",
+        {direction: [{key: value for key, value in whole.items() if value is not ...}]},
+        field,
+        only,
+    )
+
+
 _PASSWORD = {"secretKeyRef": {"name": "tor", "key": "password"}}
 
 GOOD = (
@@ -64,6 +78,38 @@ GOOD = (
     _peer(peerIP=..., asNumber=..., peerSelector="role in (reflector),!old", reversePeering="Manual"),
     _peer(asNumber="65000.1"),
     *(_peer(peerIP=text) for text in ("22.40.0.1", "100.0.0.0:1", "[ff::1]:179", "::1:0")),
+    _peer(filters=["a", "b"], advertise="Cluster", nextHopMode="Self", importPolicy="None"),
+    _peer(keepOriginalNextHop=True, advertise="All"),
+    _config(meshAdvertise="All", communities=[{"name": "rack-1", "value": "65000:1"}, {"name": "x", "value": "1:2:3"}]),
+    _config(
+        name="node.node-1",
+        prefixAdvertisements=[{"cidr": "10.0.0.0/8", "communities": ["rack-1", "no-export", "64512:4294967295:0"]}],
+    ),
+    Case("BGPFilter", "filter", {}),
+    Case("BGPFilter", "filter", None),
+    _filter(),
+    _filter(action="Reject", peerType="eBGP", source="RemotePeers", interface="eth*"),
+    _filter(cidr="10.0.0.0/8", matchOperator="In", prefixLength={"min": 16, "max": 24}),
+    _filter(cidr="0.0.0.0/0", matchOperator="Equal", prefixLength={}),
+    _filter(direction="exportV6", cidr="fd00::/8", matchOperator="NotIn", prefixLength={"min": 128}),
+    *(
+        _filter(communities={"values": [text]})
+        for text in ("65535:65535", "0:0", "4294967295:0:1", "no-export", "GRACEFUL_SHUTDOWN")
+    ),
+    _filter(asPathPrefix=[65000, "65000.1", "4200000000"], priority=2147483646),
+    _filter(
+        direction="exportV4",
+        operations=[
+            {"addCommunity": {"value": "65000:1"}},
+            {"removeCommunity": {"value": "65000:1:2"}},
+            {"prependASPath": {"prefix": [65000, 65000]}},
+            {"setPriority": {"value": 512}},
+            {"setLocalPref": {"value": 4294967295}},
+            {"setMED": {"value": 0}},
+        ],
+    ),
+    Case("BGPFilter", "filter", {"exportV4": [{"action": "Reject"}] * 200}),
+    _pool(disableBGPExport=True),
     _pool(),
     _pool(cidr="fd00:244::/48", blockSize=122, nodeSelector="rack=a", disabled=True),
     _pool(cidr="10.244.0.0/20", blockSize=20),
@@ -139,6 +185,56 @@ BAD = (
     _peer("spec.timers.keepaliveTime", timers={"keepaliveTime": "21846s"}),
     _peer("spec.timers.connectRetryTime", timers={"connectRetryTime": "3601s"}),
     _config("spec.maxPrefixes.limit", maxPrefixes={"limit": 0}),
+    # policy
+    _peer("spec.advertise", advertise="None"),
+    _peer("spec.nextHopMode", nextHopMode="self"),
+    _peer("spec.filters[1]", filters=["a", ""]),
+    _config("spec.meshAdvertise", meshAdvertise="own"),
+    _config("spec.communities[0].value", communities=[{"name": "a", "value": "65536:1"}]),
+    _config("spec.communities[0].name", communities=[{"name": "a b", "value": "1:1"}]),
+    _config("spec.prefixAdvertisements[0].cidr", prefixAdvertisements=[{"cidr": "10.0.0.1/8", "communities": ["1:1"]}]),
+    _config("spec.prefixAdvertisements[0].communities", prefixAdvertisements=[{"cidr": "10.0.0.0/8", "communities": []}]),
+    _config("spec", name="node.node-1", meshAdvertise="All"),
+    _filter("spec.importV4[0].action", action=...),
+    _filter("spec.importV4[0].action", action="Drop"),
+    _filter("spec.importV4[0].cidr", cidr="fd00::/8", matchOperator="In"),
+    _filter("spec.exportV6[0].cidr", direction="exportV6", cidr="10.0.0.0/8", matchOperator="In"),
+    _filter("spec.importV4[0].cidr", cidr="10.0.0.1/8", matchOperator="In"),
+    _filter("spec.importV4[0].matchOperator", cidr="10.0.0.0/8"),
+    _filter("spec.importV4[0].matchOperator", matchOperator="In"),
+    _filter("spec.importV4[0].matchOperator", cidr="10.0.0.0/8", matchOperator="Under"),
+    _filter("spec.importV4[0].prefixLength", prefixLength={"min": 8}),
+    _filter("spec.importV4[0].prefixLength", cidr="10.0.0.0/8", matchOperator="In", prefixLength={"max": 33}),
+    _filter("spec.importV4[0].prefixLength", cidr="10.0.0.0/8", matchOperator="In", prefixLength={"min": 24, "max": 16}),
+    _filter("spec.importV4[0].prefixLength.min", cidr="10.0.0.0/8", matchOperator="In", prefixLength={"min": -1}),
+    _filter("spec.importV6[0].prefixLength.max", direction="importV6", cidr="fd00::/8", matchOperator="In", prefixLength={"max": 129}),
+    _filter("spec.importV6[0].prefixLength", direction="importV6", cidr="fd00::/8", matchOperator="In", prefixLength={"min": 65, "max": 64}),
+    _filter("spec.importV4[0].source", source="Local"),
+    _filter("spec.importV4[0].interface", interface="eth0; reboot"),
+    _filter("spec.importV4[0].interface", interface=""),
+    _filter("spec.importV4[0].peerType", peerType="EBGP"),
+    _filter("spec.importV4[0].communities.values", communities={}),
+    _filter("spec.importV4[0].communities.values", communities={"values": ["1:1", "2:2"]}),
+    _filter("spec.importV4[0].communities.values", communities={"values": []}),
+    *(
+        _filter("spec.importV4[0].communities.values[0]", communities={"values": [text]})
+        for text in ("", "1", "1:", ":1", "65536:1", "1:65536", "1:2:3:4", "4294967296:1:1", "01:1", "a:b", "no-exports", "1:1\n", " 1:1", "-1:1")
+    ),
+    _filter("spec.importV4[0].asPathPrefix[1]", asPathPrefix=[1, 0]),
+    _filter("spec.importV4[0].priority", priority=0),
+    _filter("spec.importV4[0].priority", priority=2147483647),
+    _filter("spec.importV4[0].operations", action="Reject", operations=[{"setMED": {"value": 1}}]),
+    _filter("spec.importV4[0].operations", operations=[{"setMED": {"value": 1}}] * 11),
+    _filter("spec.importV4[0].operations[1]", operations=[{"setMED": {"value": 1}}, {}]),
+    _filter("spec.importV4[0].operations[0]", operations=[{"setMED": {"value": 1}, "setPriority": {"value": 1}}]),
+    _filter("spec.importV4[0].operations[0].setMED.value", operations=[{"setMED": {"value": 4294967296}}]),
+    _filter("spec.importV4[0].operations[0].setPriority.value", operations=[{"setPriority": {"value": 0}}]),
+    _filter("spec.importV4[0].operations[0].setLocalPref.value", operations=[{"setLocalPref": {"value": -1}}]),
+    _filter("spec.importV4[0].operations[0].addCommunity.value", operations=[{"addCommunity": {"value": "x"}}]),
+    _filter("spec.importV4[0].operations[0].prependASPath.prefix", operations=[{"prependASPath": {"prefix": []}}]),
+    _filter("spec.importV4[0].operations[0].prependASPath.prefix", operations=[{"prependASPath": {"prefix": [1] * 11}}]),
+    Case("BGPFilter", "filter", {"exportV4": [{"action": "Reject"}] * 201}, "spec.exportV4"),
+    Case("BGPFilter", "filter", {"importv4": []}, "spec.importv4"),
     # unknown fields: the API server refuses them only where the client asks for it, as kubectl does
     _peer("spec.peerIp", peerIp="10.0.0.1"),
     _peer("spec.timers.hold", timers={"hold": "3s"}),

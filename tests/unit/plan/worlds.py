@@ -12,6 +12,7 @@ from towpath.model.speaker import Session
 FIELDS = {
     "BGPConfiguration": "configurations",
     "BGPPeer": "peers",
+    "BGPFilter": "filters",
     "IPPool": "pools",
     "IPAMBlock": "blocks",
     "RoutingNode": "routing_nodes",

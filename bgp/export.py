@@ -1,0 +1,224 @@
+"""Export policy: what one session is told of a route, in the order of RULES (what is announced, 0 to 10).
+
+A ``Candidate`` is a route as policy sees it, whoever originated it; ``decide`` gives the verdict for all prefixes for
+which the same criteria hold. Nothing here knows messages or tables.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from towpath.bgp.carried import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, Carried, crossing
+from towpath.bgp.classes import Classes, Match
+from towpath.bgp.filter import Chain, Rule, compiled, priority_of
+from towpath.model.net import Family, Prefix, family_of
+from towpath.model.reason import Reason
+from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Announcement, Session, SpeakerState
+
+ANNOUNCED: Final = frozenset({Reason.FILTER_ACCEPTED, Reason.OWN_BLOCK, Reason.OWN_SERVICE, Reason.IN_POOL})
+"""Verdicts that make a route announced."""
+_TUNNELS: Final = re.compile(r"tp-(ipip|vx[46]-[0-9]+)")
+"""Names of the devices through which we encapsulate (RULES: encapsulation and devices)."""
+
+
+class Candidate(Struct, frozen=True):
+    """A route that might be announced."""
+
+    source: Literal["Block", "Service", "Tunnel", "Kernel", "Connected", "BGP"]
+    carried: Carried
+    session: str = ""
+    """Of a learned route: the session that it came by."""
+    ebgp: bool = False
+    """Of a learned route: whether it came from another AS."""
+    next_hop: bytes = b""
+    """Of a learned route: as it was learned."""
+    interface: str = ""
+    """The interface that it leaves by, where one is known."""
+
+    @property
+    def learned(self) -> bool:
+        """Whether a peer told us."""
+        return self.source == "BGP"
+
+
+class Told(Struct, frozen=True):
+    """The verdict on a route for a session. ``carried`` is what goes on the wire, None: the route is not announced."""
+
+    reason: Reason
+    rule: str = ""
+    carried: Carried | None = None
+    next_hop: bytes = b""
+    """Empty: ourselves."""
+    priority: int = 0
+    """Of what is announced: also where no LOCAL_PREF tells it to the peer."""
+
+
+def own(announcement: Announcement) -> Candidate:
+    """An announcement of ours."""
+    plain: set[bytes] = set()
+    large: set[bytes] = set()
+    for text in announcement.communities:
+        numbers = [int(part) for part in text.split(":")]
+        if len(numbers) == 2:
+            plain.add(b"".join(number.to_bytes(2, "big") for number in numbers))
+        else:
+            large.add(b"".join(number.to_bytes(4, "big") for number in numbers))
+    carried = Carried(
+        local_preference=announcement.local_preference,
+        communities=tuple(sorted(plain)),
+        large=tuple(sorted(large)),
+    )
+    return Candidate(source=announcement.source, carried=carried)
+
+
+class Criteria:
+    """Export filters and the ranges of the steps that follow them, for all sessions that name the same filters."""
+
+    def __init__(self, family: Family, state: SpeakerState, *, filters: tuple[str, ...], ebgp: bool) -> None:
+        self.family = family
+        self.chain: Chain = compiled(filters, state.filters, family=family, direction="export", ebgp=ebgp)
+        settings = state.settings
+        bit = 1 << len(self.chain.rules)
+        self.pool, self.unexported, self.block, self.inside = bit, bit << 1, bit << 2, bit << 3
+        blocks = [prefix for prefix, node in state.blocks.items() if node == settings.node]
+        ranges: list[tuple[int, Prefix, int, int]] = [
+            *((self.pool, cidr, cidr.prefixlen, family.bits) for cidr in settings.pools),
+            *((self.unexported, cidr, cidr.prefixlen, family.bits) for cidr in settings.unexported),
+            *((self.block, cidr, cidr.prefixlen, cidr.prefixlen) for cidr in blocks),
+            *((self.inside, cidr, cidr.prefixlen + 1, family.bits) for cidr in blocks),
+        ]
+        self.tags: list[tuple[int, tuple[bytes, ...]]] = []
+        for at, tagged in enumerate(settings.tagged):
+            one = bit << 4 + at
+            ranges.append((one, tagged.cidr, tagged.cidr.prefixlen, family.bits))
+            self.tags.append((one, tuple(community.wire for community in tagged.communities)))
+        self.normal = settings.normal_priority[family is Family.IPV6]
+        self.classes = Classes(
+            family,
+            [
+                *self.chain.matches(),
+                *((bits, Match(cidr, least, most)) for bits, cidr, least, most in ranges if family_of(cidr) is family),
+            ],
+        )
+
+
+class Export:
+    """Export policy of one session and family."""
+
+    def __init__(self, session: Session, criteria: Criteria) -> None:
+        self._session = session
+        self._criteria = criteria
+
+    @property
+    def redistributes(self) -> bool:
+        """Whether learned routes can be candidates at all."""
+        return self._session.advertise != "Own" or self._criteria.chain.accepts_remote
+
+    def split(self, wires: Sequence[bytes]) -> Mapping[int, Sequence[bytes]]:
+        """Prefixes by the criteria that hold for them."""
+        return self._criteria.classes.split(wires)
+
+    def judge(self, candidate: Candidate, wire: bytes) -> Told:
+        """The verdict for one prefix."""
+        return self.decide(candidate, self._criteria.classes.of(wire))
+
+    def decide(self, candidate: Candidate, held: int) -> Told:
+        """The verdict for every prefix for which ``held`` are the criteria that hold."""
+        session, criteria, chain = self._session, self._criteria, self._criteria.chain
+        refusal = self._barred(candidate)
+        if refusal is not None:
+            return Told(refusal)
+        carried = self._as_offered(candidate)
+        priority = priority_of(carried.local_preference, criteria.normal)
+        mask = chain.mask_of(carried, priority=priority, interface=candidate.interface, learned=candidate.learned)
+        rule = chain.fitting(mask, held)
+        if candidate.learned and not self._is_candidate(held) and not (rule and rule.accept and rule.remote):
+            return Told(Reason.NO_CANDIDATE)
+        if rule is not None:
+            return self._by_rule(rule, candidate, carried)
+        if held & criteria.unexported:
+            return Told(Reason.EXPORT_DISABLED)
+        if not session.ebgp and _TUNNELS.fullmatch(candidate.interface):
+            return Told(Reason.LEAVES_BY_TUNNEL)
+        reason = self._built_in(candidate, held, priority)
+        if reason not in ANNOUNCED:
+            return Told(reason)
+        return self._told(reason, "", candidate, self._tagged(carried, held))
+
+    def _barred(self, candidate: Candidate) -> Reason | None:
+        """Why a learned route is told to this session on no account."""
+        if not candidate.learned:
+            return None
+        if candidate.session == self._session.name:
+            return Reason.SPLIT_HORIZON
+        if not candidate.ebgp and not self._session.ebgp:
+            return Reason.INTERNAL_TO_INTERNAL  # RFC 4271 §9.2; what a reflector may do (RFC 4456) is decided here
+        if candidate.carried.carries(NO_ADVERTISE):
+            return Reason.NO_ADVERTISE
+        if self._session.ebgp and any(map(candidate.carried.carries, (NO_EXPORT, NO_EXPORT_SUBCONFED))):
+            return Reason.NO_EXPORT
+        return None
+
+    def _is_candidate(self, held: int) -> bool:
+        advertise = self._session.advertise
+        return advertise == "All" or (advertise == "Cluster" and bool(held & self._criteria.pool))
+
+    def _as_offered(self, candidate: Candidate) -> Carried:
+        """The attributes that the filters see: the preference of a route that has none, and no MED of another AS."""
+        carried = candidate.carried
+        if carried.local_preference is None:
+            carried = replace(carried, local_preference=NORMAL_LOCAL_PREF_BASE - self._criteria.normal)
+        if candidate.learned and self._session.ebgp:
+            carried = replace(carried, med=None)  # RFC 4271 §5.1.4
+        return carried
+
+    def _built_in(self, candidate: Candidate, held: int, priority: int) -> Reason:
+        criteria = self._criteria
+        if not candidate.learned and held & criteria.inside and candidate.source != "Service":
+            return Reason.OWN_BLOCK if priority < criteria.normal else Reason.MORE_SPECIFIC
+        if candidate.source == "Block" or (not candidate.learned and held & criteria.block):
+            return Reason.OWN_BLOCK
+        if candidate.source == "Service":
+            return Reason.OWN_SERVICE
+        return Reason.IN_POOL if held & criteria.pool else Reason.NOT_ANNOUNCED
+
+    def _tagged(self, carried: Carried, held: int) -> Carried:
+        """With the communities of prefixAdvertisements."""
+        wires = [wire for bits, some in self._criteria.tags if held & bits for wire in some]
+        if not wires:
+            return carried
+        plain = {*carried.communities, *(wire for wire in wires if len(wire) == 4)}
+        large = {*carried.large, *(wire for wire in wires if len(wire) == 12)}
+        return replace(carried, communities=tuple(sorted(plain)), large=tuple(sorted(large)))
+
+    def _by_rule(self, rule: Rule, candidate: Candidate, carried: Carried) -> Told:
+        if not rule.accept:
+            return Told(rule.reason, rule.name)
+        return self._told(rule.reason, rule.name, candidate, rule.changes.apply(carried))
+
+    def _told(self, reason: Reason, rule: str, candidate: Candidate, carried: Carried) -> Told:
+        priority = priority_of(carried.local_preference, self._criteria.normal)
+        if self._session.ebgp:
+            carried = crossing(carried, self._session.local_as)
+        return Told(reason, rule, carried, self._next_hop(candidate), priority)
+
+    def _next_hop(self, candidate: Candidate) -> bytes:
+        """Empty: ourselves (RFC 4271 §5.1.3)."""
+        session, hop = self._session, candidate.next_hop
+        # nobody is told that he is the way himself
+        if not candidate.learned or session.next_hop == "Self" or hop == session.peer_address.packed:
+            return b""
+        if session.next_hop == "Auto" and session.ebgp and not self._shared(hop):
+            return b""
+        return hop
+
+    def _shared(self, hop: bytes) -> bool:
+        """Whether a next hop lies on the subnet that we and the peer are on."""
+        subnet = self._session.shared_subnet
+        if subnet is None or len(hop) not in {4, 16}:
+            return False
+        return (IPv4Address(hop) if len(hop) == 4 else IPv6Address(hop)) in subnet

@@ -1,0 +1,142 @@
+"""One session's receiving side: UPDATE bodies in, cut apart and handed to the receivers of their families.
+
+Why it is fast is told in ``receive``.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from towpath.bgp.ports import SessionError
+from towpath.bgp.receive import Receiver
+from towpath.bgp.update import (
+    MP_REACH,
+    MP_UNREACH,
+    UNICAST,
+    Multiprotocol,
+    leading_reach,
+    multiprotocol,
+    prefixes,
+    split,
+)
+from towpath.model.net import Family
+from towpath.model.speaker import MaxPrefix
+
+CEASE: Final = 6
+MAXIMUM_PREFIXES: Final = 1
+END_OF_RIB: Final = b"\0\0\0\0"
+_HEADS: Final = frozenset({4 + 4, 4 + 16, 4 + 32})
+"""Lengths of AFI, SAFI, next hop length and next hop."""
+
+
+class Inbound:
+    """One session's receiving side, both families."""
+
+    def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
+        self.receivers = receivers
+        self.limit = limit
+        self._accepted = (receivers[Family.IPV4].rib.accepted, receivers[Family.IPV6].rib.accepted)
+        self.carry(())
+
+    def carry(self, families: Iterable[Family]) -> None:
+        """The established session carries these; prefixes of others are ignored (RFC 4760 §7)."""
+        self.families = frozenset(families)
+        self._carried = {
+            family.afi.to_bytes(2, "big") + bytes((UNICAST,)): self.receivers[family] for family in self.families
+        }
+
+    @property
+    def accepted(self) -> int:
+        """Prefixes accepted, both families."""
+        one, other = self._accepted
+        return len(one) + len(other)
+
+    @property
+    def room(self) -> int:
+        """How many more prefixes may be accepted."""
+        one, other = self._accepted
+        return self.limit.limit - len(one) - len(other)
+
+    def updates(self, bodies: Sequence[bytes]) -> set[Family]:
+        """Take in UPDATEs; returns the families for which End-of-RIB came. Raises ``SessionError``."""
+        complete: set[Family] = set()
+        ipv4 = self.receivers[Family.IPV4]
+        mine, other = self._accepted
+        limit = self.limit.limit
+        plain = Family.IPV4 in self.families
+        for body in bodies:
+            withdrawn, block, announced = split(body)
+            if withdrawn and plain:
+                self._withdraw(ipv4, withdrawn)
+            if announced and plain:
+                path = ipv4.recall(block)
+                if path is None and MP_REACH not in block and MP_UNREACH not in block:
+                    path = ipv4.know(block, block, None)
+                if path is not None:
+                    ipv4.announce(announced, path, room=limit - len(mine) - len(other))
+                    continue
+            if block:
+                parts = None if announced else leading_reach(block)
+                if parts is not None and parts[0][:3] in self._carried:
+                    head, rest, packed = parts
+                    self._reached(self._carried[head[:3]], head, rest, packed)
+                else:
+                    self._unusual(block, announced if plain else b"", complete)
+            elif body == END_OF_RIB:
+                complete.add(Family.IPV4)
+        self._enforce_limit()
+        return complete & self.families
+
+    def _reached(self, receiver: Receiver, head: bytes, rest: bytes, packed: bytes) -> None:
+        """Prefixes of MP_REACH_NLRI; ``head`` is its AFI, SAFI and next hop with its length (RFC 4760 §3)."""
+        if len(head) not in _HEADS:
+            raise SessionError(3, 9, message="next hop of MP_REACH_NLRI has an impossible length")
+        key = head + rest
+        path = receiver.recall(key)
+        if path is None:
+            # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
+            path = receiver.know(key, rest, head[4:20])
+        if packed:
+            one, other = self._accepted
+            receiver.announce(packed, path, room=self.limit.limit - len(one) - len(other))
+
+    def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
+        """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""
+        parts = multiprotocol(block)
+        if parts.unreach is not None:
+            self._unreach(parts, complete)
+        if announced:
+            ipv4 = self.receivers[Family.IPV4]
+            key = block if parts.reach is None and parts.unreach is None else parts.rest
+            ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
+        reach = parts.reach
+        if reach is not None and reach.family in self.families:
+            head = reach.family.afi.to_bytes(2, "big") + b"\x01" + bytes((len(reach.next_hop),)) + reach.next_hop
+            self._reached(self.receivers[reach.family], head, parts.rest, reach.packed)
+
+    def _unreach(self, parts: Multiprotocol, complete: set[Family]) -> None:
+        unreach = parts.unreach
+        if unreach is None or unreach.family not in self.families:
+            return
+        if unreach.packed:
+            self._withdraw(self.receivers[unreach.family], unreach.packed)
+        elif not parts.rest and parts.reach is None:
+            complete.add(unreach.family)
+
+    def _withdraw(self, receiver: Receiver, packed: bytes) -> None:
+        receiver.rib.remove(prefixes(receiver.family, packed))
+
+    def _enforce_limit(self) -> None:
+        capped = [receiver for receiver in self.receivers.values() if receiver.rib.capped]
+        if not capped:
+            return
+        if self.limit.action == "Reset":
+            data = capped[0].family.afi.to_bytes(2, "big") + b"\x01" + self.limit.limit.to_bytes(4, "big")
+            message = f"more than {self.limit.limit} prefixes accepted"
+            raise SessionError(CEASE, MAXIMUM_PREFIXES, data=data, message=message)
+        self.admit()
+
+    def admit(self) -> None:
+        """Give room that has become free to prefixes that were refused for lack of it."""
+        for receiver in self.receivers.values():
+            if receiver.rib.capped:
+                receiver.rib.admit(self.room)
