@@ -30,7 +30,13 @@ class NodeView(Struct, frozen=True):
     """The subnet of each address; one address alone where its length is not known."""
     as_number: int
     listen_port: int
-    reflector: bool
+    cluster_id: IPv4Address | None = None
+    """Set on route reflectors."""
+
+    @property
+    def reflector(self) -> bool:
+        """Whether the node is a route reflector: it has no part in the mesh."""
+        return self.cluster_id is not None
 
 
 class Nodes(Struct, frozen=True):
@@ -60,7 +66,7 @@ def node_views(cluster: Cluster) -> Nodes:
             subnets={family: interface.network for family, interface in interfaces.items()},
             as_number=int(node.spec.bgp.as_number or own.as_number or cluster.bgp.as_number or DEFAULT_AS),
             listen_port=own.listen_port or cluster.bgp.listen_port or BGP_PORT,
-            reflector=node.spec.bgp.route_reflector_cluster_id is not None,
+            cluster_id=_cluster_id(node.spec.bgp.route_reflector_cluster_id),
         )
         by_name[name] = view
         for address in view.addresses.values():
@@ -123,6 +129,10 @@ def router_id(cluster: Cluster, node: str) -> IPv4Address:
         return IPv4Address(written)
     address = node_addresses(found).get(Family.IPV4) if found and not written else None
     return IPv4Address(int(address.ip)) if address is not None else hashed_router_id(node)
+
+
+def _cluster_id(text: str | None) -> IPv4Address | None:
+    return None if text is None else IPv4Address(text)
 
 
 def hashed_router_id(node: str) -> IPv4Address:

@@ -227,6 +227,7 @@ class _Plan:
         local_as = int((None if scope == "Reverse" else spec.local_as_number) or self._me.as_number)
         hold, keepalive, retry = self._timers(spec)
         reason = _withheld(spec, own)
+        cluster_id = self._me.cluster_id if remote_as == local_as else None
         why = Why("BGPPeer", peer.name, field)
         return Session(
             name=session_name(scope, str(address)),
@@ -250,6 +251,8 @@ class _Plan:
             advertise=spec.advertise,
             next_hop=spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto"),
             shared_subnet=self._shared(address),
+            cluster_id=cluster_id,
+            route_reflector_client=cluster_id is not None and (node is None or node.cluster_id != cluster_id),
             password_ref=spec.password.secret_key_ref if spec.password else None,
             state="Withheld" if reason else "Active",
             reason=reason,

@@ -68,6 +68,10 @@ class Session(Struct, frozen=True):
     """Next hop of learned routes that are announced."""
     shared_subnet: Prefix | None = None
     """The subnet that this node and the peer are both on: a next hop in it can be told to the peer as it is."""
+    cluster_id: IPv4Address | None = None
+    """Our cluster id, on the iBGP sessions of a route reflector; None: learned by iBGP is not told to iBGP."""
+    route_reflector_client: bool = False
+    """Whether the peer is a client of ours; other iBGP peers are not reflected to one another (RFC 4456 section 6)."""
     password_ref: SecretKey | None = None
     state: Literal["Active", "Withheld"] = "Active"
     reason: Reason | None = None

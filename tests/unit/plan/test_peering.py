@@ -59,6 +59,33 @@ def test_reflectors_have_no_mesh() -> None:
     assert set(by_name(world, "a")) == {"Mesh-10-0-0-2"}
 
 
+def test_clients_of_a_reflector() -> None:
+    """On a reflector an iBGP peer with no cluster id or another one is a client, one with the same id is not."""
+    first, second = (
+        node("r", "10.0.0.9", routeReflectorClusterID="1.0.0.1"),
+        node("s", "10.0.0.8", routeReflectorClusterID="1.0.0.1"),
+    )
+    third = node("t", "10.0.0.7", routeReflectorClusterID="1.0.0.2")
+    world = cluster(
+        A, first, second, third, node("x", "10.0.0.6", asNumber=65009), peer("all", node="r", peerSelector="all()"),
+        config(nodeToNodeMeshEnabled=False),
+        peer("inside", node="r", peerIP="10.0.0.253", asNumber=64512), peer("outside", node="r", peerIP="10.0.0.254", asNumber=65000),
+    )  # fmt: skip
+    made = by_name(world, "r")
+    assert {name for name, one in made.items() if one.route_reflector_client} == {
+        "Node-10-0-0-1",
+        "Node-10-0-0-7",
+        "Node-10-0-0-253",
+    }
+    assert {str(one.cluster_id) for one in made.values() if not one.ebgp} == {"1.0.0.1"}
+    assert {one.cluster_id for one in made.values() if one.ebgp} == {None}
+    others = [one for name in ("a", "s", "t", "x") for one in by_name(world, name).values()]
+    assert others
+    assert {str(one.cluster_id) for one in others} == {"None", "1.0.0.1", "1.0.0.2"}
+    assert [one.route_reflector_client for one in by_name(world, "a").values()] == [False]
+    assert by_name(world, "t")["Reverse-10-0-0-9"].route_reflector_client
+
+
 def test_the_mesh_follows_its_flag_alone() -> None:
     """clusterRoutes Kubernetes needs no mesh and does not end it."""
     assert by_name(cluster(A, B, config(nodeToNodeMeshEnabled=False)), "a") == {}
