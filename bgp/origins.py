@@ -9,6 +9,7 @@ from towpath.bgp.advertise import block_announcements, is_used
 from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_id
 from towpath.bgp.peering import sessions
 from towpath.bgp.references import named_filters, tagged
+from towpath.bgp.services import configured, covering
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
@@ -79,6 +80,7 @@ def settings(
             sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
         ),
         tagged=tagged(cluster, node)[0],
+        services=covering(entry.prefix for entry in configured(config).entries),
         normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
         log_severity=log_severity(cluster, node),
     )

@@ -3,7 +3,7 @@
 The first that applies, in this order:
 
 1. what is wrong with the attributes or the next hop (decided once for a block, before this module is asked);
-2. prefixes that nobody may tell us: martians, our own addresses, our own blocks, services that we announce;
+2. prefixes that nobody may tell us: martians, our own addresses, our own blocks, ranges of services;
 3. ``importPolicy: None``;
 4. the session's filters (``filter``), which this module never sees: ``receive`` asks them before it asks here;
 5. block-origin validation, inside pools and blocks;
@@ -62,11 +62,7 @@ def standing(session: Session, state: SpeakerState) -> Standing:
 
 def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:
     """Ranges inside which nothing is accepted from anyone, by reason."""
-    refused: dict[Prefix, Reason] = {
-        prefix: Reason.SERVICE_RANGE
-        for prefix, announcement in state.announcements.items()
-        if announcement.source == "Service"
-    }
+    refused: dict[Prefix, Reason] = dict.fromkeys(state.settings.services, Reason.SERVICE_RANGE)
     refused |= {prefix: Reason.OWN_BLOCK for prefix, node in state.blocks.items() if node == state.settings.node}
     refused |= {host_prefix(address): Reason.OWN_ADDRESS for address in state.settings.own_addresses}
     refused |= dict.fromkeys(MARTIANS, Reason.MARTIAN_PREFIX)

@@ -44,10 +44,15 @@ class _Entry(Struct):
     status: str = ""
 
 
+class _Taint(Struct):
+    key: str = ""
+
+
 class _NodeSpec(Struct):
     podCIDR: str | None = None  # noqa: N815  # the API's names
     podCIDRs: tuple[str, ...] | None = None  # noqa: N815
     unschedulable: bool | None = None
+    taints: tuple[_Taint, ...] | None = None
 
 
 class _NodeStatus(Struct):

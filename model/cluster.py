@@ -14,6 +14,7 @@ from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoo
 from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.net import Address, Prefix
 from towpath.model.resource import Meta, Resource
+from towpath.model.service import EndpointSlice, Service
 
 BGPConfiguration = Resource[BGPConfigurationSpec, None]
 BGPPeer = Resource[BGPPeerSpec, None]
@@ -37,6 +38,8 @@ class Node(Struct, frozen=True):
     operating_system: str = ""
     ready: bool = False
     unschedulable: bool = False
+    taints: tuple[str, ...] = ()
+    """Their keys."""
     network_unavailable: bool = False
     """Somebody, a cloud as a rule, says that it has no network yet."""
 
@@ -56,6 +59,9 @@ class Cluster(Struct, frozen=True):
     routing_nodes: Mapping[str, RoutingNode] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     statuses: Mapping[str, NodeStatus] = field(default_factory=dict)
+    services: Mapping[str, Service] = field(default_factory=dict)
+    """By namespace and name, as are the slices. An agent keeps both beside its picture, for they change often."""
+    endpoint_slices: Mapping[str, EndpointSlice] = field(default_factory=dict)
     held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Nodes that a selector still selects although no label says so any more, by ``selection.key`` (``model.selection``)."""
 

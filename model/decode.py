@@ -75,6 +75,7 @@ def decode_node(obj: Mapping[str, Any]) -> Node:
         operating_system=info.get("operatingSystem", ""),
         ready=conditions.get("Ready") == "True",
         unschedulable=bool(spec.get("unschedulable")),
+        taints=tuple(str(one["key"]) for one in spec.get("taints") or () if one.get("key")),
         network_unavailable=conditions.get("NetworkUnavailable", "False") != "False",
     )
 

@@ -83,6 +83,12 @@ class Reason(enum.StrEnum):
     LEAVES_BY_TUNNEL = "LeavesByTunnel"
     MORE_SPECIFIC = "MoreSpecific"
     NOT_ANNOUNCED = "NotAnnounced"
+    # addresses of services that are not announced by themselves
+    NOT_LISTED = "NotListed"
+    IN_SERVICE_RANGE = "InServiceRange"
+    NO_LOCAL_ENDPOINT = "NoLocalEndpoint"
+    NO_READY_ENDPOINT = "NoReadyEndpoint"
+    NODE_DRAINING = "NodeDraining"
     # routes
     FOREIGN_ROUTE = "ForeignRoute"
     MIXED_ROUTE = "MixedRoute"

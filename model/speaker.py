@@ -129,6 +129,8 @@ class Settings(Struct, frozen=True):
     unexported: tuple[Prefix, ...] = ()
     """Ranges of the pools inside which nothing is announced."""
     tagged: tuple[Tagged, ...] = ()
+    services: tuple[Prefix, ...] = ()
+    """Ranges of service addresses: nothing inside is accepted from anyone."""
     normal_priority: tuple[int, int] = (1024, 1024)
     """Priority of a normal route, IPv4 and IPv6."""
     forwarding_preserved: bool = False

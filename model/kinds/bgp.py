@@ -100,6 +100,18 @@ class PrefixAdvertisement(Struct, frozen=True, rename=json_name, forbid_unknown_
     ]
 
 
+class ServiceRange(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Service addresses that are announced."""
+
+    cidr: Annotated[
+        Prefix | None,
+        Field(description="A range, or one address as a /32 or /128; an entry without one means nothing."),
+    ] = None
+
+
+ServiceRanges = Annotated[tuple[ServiceRange, ...], Field(max_length=256)]
+
+
 class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """BGP for the whole cluster (object ``default``), or a few fields for one node (object ``node.NAME``)."""
 
@@ -136,6 +148,27 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         tuple[PrefixAdvertisement, ...],
         Field(max_length=256, description="Communities that are added to what is announced inside ranges."),
     ] = ()
+    service_cluster_ips: Annotated[
+        ServiceRanges, Field(description="Cluster addresses of services that are announced: each range by every node.")
+    ] = ()
+    service_external_ips: Annotated[
+        ServiceRanges,
+        Field(
+            description="External addresses of services that are announced: each range by every node, a single address while a service has it."
+        ),
+    ] = ()
+    service_load_balancer_ips: Annotated[
+        ServiceRanges,
+        Field(
+            description="Load balancer addresses of services that are announced: each range by every node, a single address while a service has it."
+        ),
+    ] = ()
+    service_load_balancer_aggregation: Annotated[
+        Literal["Enabled", "Disabled"],
+        Field(
+            description="Disabled: not the ranges of load balancer addresses, only each service's address while it has a ready endpoint."
+        ),
+    ] = "Enabled"
     mesh_advertise: Annotated[
         Advertise,
         Field(

@@ -15,6 +15,7 @@ from towpath.model.resource import Meta
 S = TypeVar("S")
 _ACRONYMS = {
     "ip": "IP",
+    "ips": "IPs",
     "as": "AS",
     "id": "ID",
     "uid": "UID",

@@ -85,6 +85,12 @@ GOOD = (
         name="node.node-1",
         prefixAdvertisements=[{"cidr": "10.0.0.0/8", "communities": ["rack-1", "no-export", "64512:4294967295:0"]}],
     ),
+    _config(
+        serviceClusterIPs=[{"cidr": "10.96.0.0/16"}, {"cidr": "fd00:10:96::/112"}, {}],
+        serviceExternalIPs=[{"cidr": "192.0.2.1/32"}],
+        serviceLoadBalancerIPs=[{"cidr": "198.51.100.0/24"}],
+        serviceLoadBalancerAggregation="Disabled",
+    ),
     Case("BGPFilter", "filter", {}),
     Case("BGPFilter", "filter", None),
     _filter(),
@@ -131,6 +137,12 @@ GOOD = (
 )
 
 BAD = (
+    _config("spec.serviceClusterIPs[1].cidr", serviceClusterIPs=[{}, {"cidr": "10.96.0.1/16"}]),
+    _config("spec.serviceExternalIPs[0].cidr", serviceExternalIPs=[{"cidr": "10.96.0.1"}]),
+    _config("spec.serviceLoadBalancerIPs[0].range", serviceLoadBalancerIPs=[{"range": "10.96.0.0/16"}]),
+    _config("spec.serviceLoadBalancerIPs", serviceLoadBalancerIPs=[{}] * 257),
+    _config("spec.serviceLoadBalancerAggregation", serviceLoadBalancerAggregation="Some"),
+    _config("spec", name="node.node-1", serviceClusterIPs=[{"cidr": "10.96.0.0/16"}]),
     # AS numbers: range, reserved numbers, spelling
     *(_config("spec.asNumber", asNumber=number) for number in (0, 23456, 65535, 4294967295, -1)),
     *(_config("spec.asNumber", asNumber=text) for text in ("0", "0.0", "0.23456", "65535.65535", "1.65536", "65536.1")),

@@ -12,7 +12,7 @@ from towpath.bgp.table import SETTLE_PREFIXES
 from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.net import Family
 from towpath.model.reason import Reason
-from towpath.model.speaker import Announcement, MaxPrefix
+from towpath.model.speaker import MaxPrefix
 
 OUTSIDE = "203.0.113.0/24"
 ACCEPT = {"action": "Accept"}
@@ -83,8 +83,8 @@ def test_import_policy_decides_what_no_rule_matches(policy: str, rules: list, ac
 )
 def test_no_filter_switches_safety_off(prefix: str, path: tuple[int, ...], hop: str, why: str) -> None:
     """A rule that accepts everything accepts none of these."""
-    service = Announcement(ip_network("10.96.0.0/16"), "Service", 2147483647 - 1024)
-    made = world({**ACCEPT, "cidr": "0.0.0.0/0", "matchOperator": "In"}, announcements={service.prefix: service})
+    made = world({**ACCEPT, "cidr": "0.0.0.0/0", "matchOperator": "In"})
+    made.apply(replace(made.state, settings=replace(made.state.settings, services=(ip_network("10.96.0.0/12"),))))
     made.hear("tor", announce(prefix, hop=hop, path=path))
     assert made.hops() == {}
     assert made.refused("tor") == {why: 1}
