@@ -92,6 +92,12 @@ def same_machine(block: IPAMBlockSpec, node: Node) -> bool:
     return all(recorded) and recorded == present
 
 
+def _is_another(block: IPAMBlockSpec, node: Node) -> bool:
+    """Whether a node tells of another machine than the one recorded, or of the first."""
+    recorded, present = (block.machine_id, block.system_uuid), (node.machine_id, node.system_uuid)
+    return recorded != present and (all(present) or (any(present) and not any(recorded)))
+
+
 def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | None:
     """The change that a block's owner or its own state asks for; blocks made by hand are their maker's."""
     spec, node = block.spec, account.node
@@ -103,7 +109,8 @@ def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | No
         if spec.state != "Quarantined":
             return Change(block, replace(spec, state="Quarantined"), Why("Node", spec.node))
         return None
-    if not (spec.machine_id or spec.system_uuid) and (node.machine_id or node.system_uuid):
+    if spec.state != "Quarantined" and _is_another(spec, node):
+        # the pods are the Node object's, and so are their addresses, whichever machine it stands for by now
         known = replace(spec, machine_id=node.machine_id, system_uuid=node.system_uuid)
         return Change(block, known, Why("Node", node.meta.name, "status.nodeInfo"))
     if spec.state != "Active" and spec.cidr in node.pod_cidrs and _mirrors(rules) and takes_part(node, rules.ipam):

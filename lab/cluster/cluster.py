@@ -301,8 +301,9 @@ class Cluster(Console):
         self.power_on(name)
 
     def replace_machine(self, name: str) -> None:
-        """Another machine under the same name and address: an empty disk, another machine-id."""
-        self.power_off(name)
+        """Another machine under the same name and address: an empty disk, another machine-id. The old one may be off."""
+        if self.machine(name).first:
+            self.power_off(name)
         place = self.state.nodes[name]
         self.state.nodes[name] = msgspec.structs.replace(place, machine=uuid.uuid4().hex)
         self._install(name)

@@ -1,11 +1,13 @@
 """A DaemonSet of small web servers that say their name, a service in front of them, and asking them."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.images import BUSYBOX
 from towpath.lab.netns import Host
+from towpath.lab.process import wait_for
 
 PORT = 8080
 NODE_PORT = 30080
@@ -62,3 +64,20 @@ def ask_from_host(host: Host, servers: Iterable[tuple[str, int]]) -> list[str]:
         f"http://[{address}]:{port}/" if ":" in address else f"http://{address}:{port}/" for address, port in servers
     ]
     return host.run("sh", "-c", " ; ".join(f"curl -g -s -m 5 '{url}' || echo -" for url in urls), timeout=120).split()
+
+
+def everybody(cluster: Cluster, nodes: Sequence[str], *, name: str = "web", deadline: float = 120) -> None:
+    """The servers of these nodes, and the client, come to reach those of all nodes; a pod's old state may be shown first."""
+
+    def talks() -> bool:
+        pods = cluster.wait_pods(f"app={name}", count=len(cluster.nodes))
+        servers = [(str(address), PORT) for pod in pods for address in cluster.addresses(pod).values()]
+        names = [pod["metadata"]["name"] for pod in pods for _ in cluster.addresses(pod)]
+        mine = [pod["metadata"]["name"] for pod in pods if pod["spec"]["nodeName"] in nodes]
+        with contextlib.suppress(RuntimeError):  # the kubelet does not run commands in it yet
+            return all(ask_from_pod(cluster, pod, servers) == names for pod in mine) and (
+                ask_from_host(cluster.host("client"), servers) == names
+            )
+        return False
+
+    wait_for(talks, deadline=deadline, what=f"pods of {', '.join(nodes)} and the client reach all pods", interval=0.5)

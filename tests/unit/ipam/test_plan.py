@@ -205,6 +205,17 @@ def test_a_node_that_comes_back_gets_its_blocks_only_if_the_machine_is_the_same(
     assert not made(A, node("n1", uid="new", machine_id="", system_uuid=""), unknown).changes
 
 
+def test_a_block_follows_its_node_to_another_machine():
+    """Under the same Node object the newer machine is recorded, and it is the one that gets the block back later."""
+    mine = block("10.0.0.0/26", "n1")
+    (change,) = made(A, node("n1", machine_id="m2", system_uuid="s2"), mine).changes
+    assert (change.spec.machine_id, change.spec.system_uuid, change.spec.state) == ("m2", "s2", "Active")
+    for half in ({"machine_id": ""}, {"system_uuid": ""}, {"machine_id": "", "system_uuid": ""}):
+        assert not made(A, node("n1", **half), mine).changes
+    quarantined = block("10.0.0.0/26", "n1", state="Quarantined")
+    assert not made(A, node("n1", machine_id="m2", system_uuid="s2"), quarantined).changes
+
+
 def test_blocks_made_by_hand_are_left_alone():
     """They count for their node, and nobody but their maker changes or deletes them."""
     ours = block("10.9.0.0/24", "n1", pool="", node_uid="")

@@ -1,0 +1,94 @@
+"""Programs and machines of a node that end: what runs goes on, what ended comes back, and no address is lost on the way."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import web
+from tests.cluster.traffic import watched
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.release import Release
+from towpath.lab.process import wait_for
+from towpath.model.net import Address
+
+_STORE = "run/towpath/cni/towpath"
+"""Where host-local keeps a file for every address that it gave out."""
+
+
+@pytest.fixture(scope="module")
+def pods(installed: Release) -> list[dict[str, Any]]:
+    """A web server on every node."""
+    installed.cluster.apply(web.daemonset("web"))
+    return installed.cluster.wait_pods("app=web", count=len(installed.cluster.nodes))
+
+
+def on(pods: list[dict[str, Any]], node: str) -> dict[str, Any]:
+    (found,) = (pod for pod in pods if pod["spec"]["nodeName"] == node)
+    return found
+
+
+def given_out(cluster: Cluster, node: str) -> set[Address]:
+    """The addresses that are somebody's, by host-local's files."""
+    names = [path.name for path in cluster.machine(node).path(_STORE).iterdir()]
+    return {ip_address(name) for name in names if "." in name.replace("last_reserved_ip.", "") or ":" in name}
+
+
+def in_use(cluster: Cluster, node: str) -> set[Address]:
+    """The addresses of the pods on a node, by the API server; those on the host's network have none of ours."""
+    return {
+        address
+        for pod in cluster.get("pods", "-A")
+        if pod["spec"].get("nodeName") == node and not pod["spec"].get("hostNetwork")
+        for address in cluster.addresses(pod).values()
+    }
+
+
+def wait_no_leaks(cluster: Cluster, node: str) -> None:
+    """host-local has the addresses of the node's pods and no others."""
+    wait_for(
+        lambda: given_out(cluster, node) == in_use(cluster, node) != set(),
+        deadline=90,
+        what=f"host-local of {node} has exactly the pods' addresses",
+        interval=0.5,
+    )
+
+
+def test_kubelet_and_containerd_restart_unnoticed(
+    installed: Release, pods: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """Both are killed and start again: every probe arrives, and pods made afterwards get addresses."""
+    cluster = installed.cluster
+    before = on(pods, "node1")
+    with watched(cluster, pods, tmp_path) as seen:
+        for program in ("node1/kubelet", "node1/containerd"):
+            cluster.kill(program)
+            cluster.start(program)
+        cluster.restart("node1/containerd", "node1/kubelet")
+        cluster.wait_ready("node1")
+        installed.wait()
+    seen.nothing_lost()
+    assert on(cluster.wait_pods("app=web", count=len(pods)), "node1")["status"]["podIPs"] == before["status"]["podIPs"]
+    cluster.kubectl("delete", "pod", before["metadata"]["name"], "--wait=true")
+    cluster.wait_pods("app=web", count=len(pods))
+    web.everybody(cluster, ["node1"])
+    wait_no_leaks(cluster, "node1")
+
+
+def test_a_node_reboots(installed: Release, pods: list[dict[str, Any]]) -> None:
+    """Its kernel and /run are new: pods come back with addresses of the node's own blocks, and none is left behind."""
+    cluster = installed.cluster
+    own = {body["spec"]["cidr"] for body in cluster.get("ipamblocks") if body["spec"]["node"] == "node2"}
+    boot = cluster.get("node", "node2")["status"]["nodeInfo"]["bootID"]
+    cluster.reboot("node2")
+    wait_for(
+        lambda: cluster.get("node", "node2")["status"]["nodeInfo"]["bootID"] != boot,
+        deadline=120,
+        what="the kubelet reports the reboot",
+        interval=0.3,
+    )
+    installed.wait()
+    web.everybody(cluster, cluster.nodes)
+    wait_no_leaks(cluster, "node2")
+    assert {body["spec"]["cidr"] for body in cluster.get("ipamblocks") if body["spec"]["node"] == "node2"} == own
