@@ -89,6 +89,8 @@ class PeerView(Struct, frozen=True):
     allow_local_as: int
     router_id: bytes
     """Ours, four bytes."""
+    cluster_id: bytes = b""
+    """Ours on the iBGP sessions of a route reflector, four bytes; who reflects nothing has none (RFC 4456 §8)."""
 
 
 class ASPath(Struct, frozen=True, gc=False):
@@ -270,7 +272,7 @@ class Decoder:
                 refusal = Reason.FIRST_AS
             elif originator == self.view.router_id:
                 refusal = Reason.ORIGINATOR_LOOP
-            elif clusters and self.view.router_id in _quads(clusters):
+            elif clusters and self.view.cluster_id in _quads(clusters):
                 refusal = Reason.CLUSTER_LOOP
         attributes = Attributes(
             hop or b"",

@@ -200,6 +200,14 @@ def crossing(carried: Carried, local_as: int) -> Carried:
     )
 
 
+def reflected(carried: Carried, *, teller: bytes, cluster_id: bytes) -> Carried:
+    """The attributes as a reflector tells them to internal peers (RFC 4456 §8).
+
+    The originator is named once, by the first reflector: ``teller``, the BGP identifier of the peer that it came from.
+    """
+    return replace(carried, originator=carried.originator or teller, clusters=cluster_id + carried.clusters)
+
+
 def write(carried: Carried, *, next_hop: bytes, four_octet_as: bool) -> bytes:
     """The block in ascending order of type (RFC 4271 §5). ``next_hop`` empty: it goes in MP_REACH_NLRI."""
     width = 4 if four_octet_as else 2

@@ -2,11 +2,14 @@
 
 A session asks for prefixes (``Egress``); here they are looked up among our own announcements and, where the session may
 be told them, among the best paths of the Loc-RIB, then judged by export policy and encoded. All of it is done once for
-prefixes that have the same route and meet the same criteria.
+prefixes that have the same route and meet the same criteria, and once for all sessions that are told the same
+(``UpdateGroup``): what a route reflector does for one client it has done for all.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address
 from typing import Final
+from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
@@ -21,13 +24,26 @@ from towpath.model.speaker import Announcement, Session, SpeakerState
 
 REMEMBERED: Final = 4096
 """Routes, and verdicts on them, that are remembered at a time."""
+LOOKED_UP: Final = 1 << 17
+"""Prefixes whose learned route is remembered at a time."""
+RECENT: Final = 16
+"""Requests of an update group that are remembered: its members ask for the same prefixes one after the other."""
+NOBODY: Final = IPv4Address(0)
 Best = Callable[[Family, bytes], Path | None]
 """The path that a prefix uses, the best one where it uses several."""
 
 
 def session_part(session: Session) -> tuple[object, ...]:
     """What of a session decides what it is told."""
-    return session.filters, session.advertise, session.next_hop, session.shared_subnet, session.peer_address
+    return (
+        session.filters,
+        session.advertise,
+        session.next_hop,
+        session.shared_subnet,
+        session.cluster_id,
+        session.route_reflector_client,
+        session.peer_address,
+    )
 
 
 def _state_part(state: SpeakerState) -> tuple[object, ...]:
@@ -46,7 +62,13 @@ class Announcing:
         self._criteria: dict[tuple[tuple[str, ...], bool, Family], Criteria] = {}
         self._own: dict[Family, dict[bytes, Candidate]] = {family: {} for family in Family}
         self._alike: dict[Candidate, Candidate] = {}
-        self._learned: dict[int, tuple[Path, str, Candidate]] = {}
+        self._found: dict[Family, dict[bytes, Candidate | None]] = {family: {} for family in Family}
+        self._groups: WeakValueDictionary[tuple[object, ...], UpdateGroup] = WeakValueDictionary()
+        self.generation = 0
+        """Another number whenever a prefix may have another route, or a route may be told otherwise."""
+        self.deferring = False
+        """Learned routes are not told yet (RFC 4724 §4.1)."""
+        self._learned: dict[int, tuple[Path, tuple[str, bool, int], Candidate]] = {}
 
     def adopt(self, before: SpeakerState | None, state: SpeakerState) -> tuple[dict[Family, list[bytes]], bool]:
         """Make this the state. Returns our prefixes that changed, and whether anything may be said otherwise now."""
@@ -62,10 +84,26 @@ class Announcing:
                 self._own[family_of(prefix)][to_wire(prefix)] = self._shared(announcement)
                 changed[family_of(prefix)].append(to_wire(prefix))
         everything = before is None or before.filters != state.filters or _state_part(before) != _state_part(state)
+        self.generation += 1
         if everything:
             self._criteria.clear()
             self._learned.clear()
+            self._groups.clear()
+            self.forget()
         return changed, everything
+
+    def forget(self) -> None:
+        """Learned routes may have other properties than when they were looked up."""
+        self.generation += 1
+        for found in self._found.values():
+            found.clear()
+
+    def moved(self, family: Family, wires: Iterable[bytes]) -> None:
+        """These prefixes may have another learned route."""
+        self.generation += 1
+        found = self._found[family]
+        for wire in wires:
+            found.pop(wire, None)
 
     def _shared(self, announcement: Announcement) -> Candidate:
         """One object for all announcements that are alike."""
@@ -85,6 +123,20 @@ class Announcing:
             criteria = self._criteria[key] = Criteria(family, self._state, filters=session.filters, ebgp=session.ebgp)
         return Export(session, criteria)
 
+    def group(self, session: Session, negotiated: Negotiated) -> "UpdateGroup":
+        """Where all sessions belong that are told the same as this one."""
+        key = (
+            *session_part(session)[:-1],
+            session.ebgp,
+            session.local_as,
+            negotiated.local_address,
+            negotiated.four_octet_as,
+        )
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = UpdateGroup(self, session, negotiated)
+        return group
+
     def routes(
         self, family: Family, wires: Sequence[bytes], *, learned: bool
     ) -> Iterable[tuple[Candidate | None, Sequence[bytes]]]:
@@ -94,23 +146,32 @@ class Announcing:
         for wire in wires:
             candidate = found.get(wire)
             if candidate is None and learned:
-                path = self._best(family, wire)
-                candidate = None if path is None else self._candidate(path)
+                candidate = self._look_up(family, wire)
             group = groups.get(id(candidate))
             if group is None:
                 group = groups[id(candidate)] = candidate, []
             group[1].append(wire)
         return groups.values()
 
+    def _look_up(self, family: Family, wire: bytes) -> Candidate | None:
+        found = self._found[family]
+        if wire in found:
+            return found[wire]
+        if len(found) >= LOOKED_UP:
+            found.clear()
+        path = self._best(family, wire)
+        candidate = found[wire] = None if path is None else self._candidate(path)
+        return candidate
+
     def _candidate(self, path: Path) -> Candidate:
         known = self._learned.get(id(path))
-        interface = path.via.hop.interface
-        if known is not None and known[0] is path and known[1] == interface:
+        beside = path.via.hop.interface, path.via.source.client, path.via.source.router_id
+        if known is not None and known[0] is path and known[1] == beside:
             return known[2]
         if len(self._learned) >= REMEMBERED:
             self._learned.clear()
         candidate = learned(path)
-        self._learned[id(path)] = path, interface, candidate
+        self._learned[id(path)] = path, beside, candidate
         return candidate
 
 
@@ -127,7 +188,66 @@ def learned(path: Path) -> Candidate:
         ebgp=source.ebgp,
         next_hop=path.attributes.next_hop,
         interface=path.via.hop.interface,
+        client=source.client,
+        teller=source.router_id.to_bytes(4, "big"),
     )
+
+
+Judged = list[tuple[Candidate | None, int, Encoded | None, Sequence[bytes]]]
+"""Prefixes with one route for which the same criteria hold: the route, the criteria, and what a peer is told."""
+
+
+class UpdateGroup:
+    """Sessions that are told the same, split horizon apart: policy and encoding are worked out once for all of them."""
+
+    def __init__(self, announcing: Announcing, session: Session, negotiated: Negotiated) -> None:
+        self._announcing = announcing
+        anyone = replace(session, name="", peer_address=NOBODY)
+        self.exports = {family: announcing.export(anyone, family) for family in Family}
+        self._self = negotiated.local_address.packed
+        self._four_octet_as = negotiated.four_octet_as
+        self._known: dict[tuple[int, int, Family], tuple[Candidate, Encoded | None]] = {}
+        self._recent: dict[tuple[int, Family, bool, tuple[bytes, ...]], Judged] = {}
+
+    def judged(self, family: Family, wires: Sequence[bytes], *, learned: bool) -> Judged:
+        """What a member is told that is neither the teller nor the way of a route."""
+        key = self._announcing.generation, family, learned, tuple(wires)
+        found = self._recent.get(key)
+        if found is None:
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            found = self._recent[key] = list(self._judge(family, wires, learned=learned))
+        return found
+
+    def _judge(
+        self, family: Family, wires: Sequence[bytes], *, learned: bool
+    ) -> Iterable[tuple[Candidate | None, int, Encoded | None, Sequence[bytes]]]:
+        export = self.exports[family]
+        for candidate, some in self._announcing.routes(family, wires, learned=learned):
+            if candidate is None:
+                yield None, 0, None, some
+                continue
+            for held, alike in export.split(some).items():
+                yield candidate, held, self._encoded(candidate, held, family), alike
+
+    def _encoded(self, candidate: Candidate, held: int, family: Family) -> Encoded | None:
+        key = (id(candidate), held, family)
+        known = self._known.get(key)
+        if known is None or known[0] is not candidate:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            encoded = self.encode(self.exports[family], candidate, held, family)
+            known = self._known[key] = candidate, encoded
+        return known[1]
+
+    def encode(self, export: Export, candidate: Candidate, held: int, family: Family) -> Encoded | None:
+        """What the session of ``export`` is told of a route."""
+        told = export.decide(candidate, held)
+        if told.carried is None or told.reason not in ANNOUNCED:
+            return None
+        hop = told.next_hop or self._self
+        in_block = hop if family is Family.IPV4 else b""
+        return hop, write(told.carried, next_hop=in_block, four_octet_as=self._four_octet_as)
 
 
 class Egress:
@@ -136,42 +256,26 @@ class Egress:
     def __init__(self, negotiated: Negotiated, announcing: Announcing, session: Session) -> None:
         self._negotiated = negotiated
         self._announcing = announcing
-        self._self = negotiated.local_address.packed
         self.adopt(session)
 
     def adopt(self, session: Session) -> None:
         """From now on what it is told is decided by this and by the present state."""
-        self._exports: Mapping[Family, Export] = {family: self._announcing.export(session, family) for family in Family}
-        self._known: dict[tuple[int, int, Family], tuple[Candidate, Encoded | None]] = {}
+        self._session = session
+        self._peer = session.peer_address.packed
+        self._group = self._announcing.group(session, self._negotiated)
 
     @property
     def redistributes(self) -> bool:
         """Whether it may be told what others told us."""
-        return any(export.redistributes for export in self._exports.values())
+        return any(export.redistributes for export in self._group.exports.values())
 
     def told(self, family: Family, wires: Sequence[bytes]) -> Iterable[tuple[Encoded | None, Sequence[bytes]]]:
         """What prefixes are told with, None: not at all."""
-        export = self._exports[family]
-        for candidate, some in self._announcing.routes(family, wires, learned=export.redistributes):
-            if candidate is None:
-                yield None, some
-                continue
-            for held, alike in export.split(some).items():
-                yield self._encoded(candidate, held, family), alike
-
-    def _encoded(self, candidate: Candidate, held: int, family: Family) -> Encoded | None:
-        key = (id(candidate), held, family)
-        known = self._known.get(key)
-        if known is None or known[0] is not candidate:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            known = self._known[key] = candidate, self._encode(candidate, held, family)
-        return known[1]
-
-    def _encode(self, candidate: Candidate, held: int, family: Family) -> Encoded | None:
-        told = self._exports[family].decide(candidate, held)
-        if told.carried is None or told.reason not in ANNOUNCED:
-            return None
-        hop = told.next_hop or self._self
-        in_block = hop if family is Family.IPV4 else b""
-        return hop, write(told.carried, next_hop=in_block, four_octet_as=self._negotiated.four_octet_as)
+        group, name, peer = self._group, self._session.name, self._peer
+        learned = group.exports[family].redistributes and not self._announcing.deferring
+        for candidate, held, encoded, alike in group.judged(family, wires, learned=learned):
+            if candidate is not None and (candidate.session == name or candidate.next_hop == peer):
+                own = self._announcing.export(self._session, family)
+                yield group.encode(own, candidate, held, family), alike
+            else:
+                yield encoded, alike

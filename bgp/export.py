@@ -12,7 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.bgp.carried import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, Carried, crossing
+from towpath.bgp.carried import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, Carried, crossing, reflected
 from towpath.bgp.classes import Classes, Match
 from towpath.bgp.filter import Chain, Rule, compiled, priority_of
 from towpath.model.net import Family, Prefix, family_of
@@ -34,6 +34,10 @@ class Candidate(Struct, frozen=True):
     """Of a learned route: the session that it came by."""
     ebgp: bool = False
     """Of a learned route: whether it came from another AS."""
+    client: bool = False
+    """Of a learned route: whether it came from a client of ours (RFC 4456)."""
+    teller: bytes = b""
+    """Of a learned route: the BGP identifier of the peer that told us, four bytes."""
     next_hop: bytes = b""
     """Of a learned route: as it was learned."""
     interface: str = ""
@@ -116,7 +120,8 @@ class Export:
     @property
     def redistributes(self) -> bool:
         """Whether learned routes can be candidates at all."""
-        return self._session.advertise != "Own" or self._criteria.chain.accepts_remote
+        session = self._session
+        return session.advertise != "Own" or session.cluster_id is not None or self._criteria.chain.accepts_remote
 
     def split(self, wires: Sequence[bytes]) -> Mapping[int, Sequence[bytes]]:
         """Prefixes by the criteria that hold for them."""
@@ -156,7 +161,10 @@ class Export:
         if candidate.session == self._session.name:
             return Reason.SPLIT_HORIZON
         if not candidate.ebgp and not self._session.ebgp:
-            return Reason.INTERNAL_TO_INTERNAL  # RFC 4271 §9.2; what a reflector may do (RFC 4456) is decided here
+            if self._session.cluster_id is None or not (candidate.client or self._session.route_reflector_client):
+                return Reason.INTERNAL_TO_INTERNAL  # RFC 4271 §9.2; a reflector has clients (RFC 4456 §6)
+            if candidate.next_hop == self._session.peer_address.packed:
+                return Reason.SPLIT_HORIZON  # by another reflector we heard what is his
         if candidate.carried.carries(NO_ADVERTISE):
             return Reason.NO_ADVERTISE
         if self._session.ebgp and any(map(candidate.carried.carries, (NO_EXPORT, NO_EXPORT_SUBCONFED))):
@@ -164,8 +172,9 @@ class Export:
         return None
 
     def _is_candidate(self, held: int) -> bool:
-        advertise = self._session.advertise
-        return advertise == "All" or (advertise == "Cluster" and bool(held & self._criteria.pool))
+        session = self._session
+        inside = session.advertise == "Cluster" or session.cluster_id is not None
+        return session.advertise == "All" or (inside and bool(held & self._criteria.pool))
 
     def _as_offered(self, candidate: Candidate) -> Carried:
         """The attributes that the filters see: the preference of a route that has none, and no MED of another AS."""
@@ -204,6 +213,8 @@ class Export:
         priority = priority_of(carried.local_preference, self._criteria.normal)
         if self._session.ebgp:
             carried = crossing(carried, self._session.local_as)
+        elif candidate.learned and not candidate.ebgp and self._session.cluster_id is not None:
+            carried = reflected(carried, teller=candidate.teller, cluster_id=self._session.cluster_id.packed)
         return Told(reason, rule, carried, self._next_hop(candidate), priority)
 
     def _next_hop(self, candidate: Candidate) -> bytes:

@@ -89,9 +89,11 @@ class Judging:
                 peer_as=session.remote_as,
                 allow_local_as=session.allow_local_as,
                 router_id=state.settings.router_id.packed,
+                cluster_id=session.cluster_id.packed if session.cluster_id is not None else b"",
             )
         )
         for receiver in peer.receivers:
+            receiver.source.client = session.route_reflector_client
             receiver.judge_by(
                 self._policies[receiver.family],
                 standing=standing(session, state),

@@ -29,6 +29,13 @@ Encoded = tuple[bytes, bytes]
 Tell = Callable[[Family, Sequence[bytes]], Iterable[tuple[Encoded | None, Sequence[bytes]]]]
 """What prefixes are to be told with, all of them in groups; None: not at all."""
 
+Made = dict[tuple[int, Family, Encoded, tuple[bytes, ...]], tuple[bytes, int]]
+"""Messages made of late, for all sessions: those that are told the same share the bytes."""
+SHARED: Final = 64
+"""More prefixes than these are no trouble to pack again, but to compare."""
+REMEMBERED: Final = 4096
+"""Messages that are remembered at a time."""
+
 
 def message(withdrawn: bytes, attributes: bytes, announced: bytes) -> bytes:
     """One UPDATE message (RFC 4271 §4.3)."""
@@ -57,9 +64,12 @@ def end_of_rib(family: Family) -> bytes:
 class AdjRibOut:
     """What one established session was told and what it is yet to be told. Prefixes are in wire form."""
 
-    def __init__(self, negotiated: Negotiated, tell: Tell) -> None:
+    def __init__(self, negotiated: Negotiated, tell: Tell, made: Made, *, holding: bool) -> None:
         self._size = negotiated.message_size
         self._tell = tell
+        self._made = made
+        self.holding = holding
+        """End-of-RIB is held back: more is to be told that is not known yet."""
         own = family_of(negotiated.local_address)
         self.carried = frozenset(family for family in negotiated.families if family is own)
         self.uncarried: tuple[Family, ...] = tuple(f for f in negotiated.families if f is not own)
@@ -76,7 +86,7 @@ class AdjRibOut:
     @property
     def waiting(self) -> bool:
         """Whether ``pull`` has something to look at."""
-        return bool(self._owed) or any(self._pending.values())
+        return bool(self._owed and not self.holding) or any(self._pending.values())
 
     def touch(self, family: Family, wires: Iterable[bytes]) -> None:
         """These prefixes may have changed."""
@@ -106,7 +116,9 @@ class AdjRibOut:
                 for wire in some:
                     del pending[wire]
                 room = self._some(family, some, room=room, messages=messages)
-            if not pending and family in self._owed and room > 0:
+            if not pending:
+                pending.clear()  # a dictionary that was emptied piece by piece keeps its size
+            if not pending and family in self._owed and not self.holding and room > 0:
                 self._owed.discard(family)
                 messages.append(end_of_rib(family))
         return b"".join(messages)
@@ -164,6 +176,17 @@ class AdjRibOut:
 
     def _announcement(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
         """One message with as many of the prefixes as it holds, and how many those are."""
+        if len(wires) > SHARED:
+            return self._make(family, encoded, wires)
+        key = self._size, family, encoded, tuple(wires)
+        known = self._made.get(key)
+        if known is None:
+            if len(self._made) >= REMEMBERED:
+                self._made.clear()
+            known = self._made[key] = self._make(family, encoded, wires)
+        return known
+
+    def _make(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
         next_hop, block = encoded
         size = self._size - OVERHEAD - len(block)
         if family is Family.IPV4:

@@ -37,6 +37,8 @@ class Source(Struct, eq=False):
     address: int
     four_octet_as: bool = True
     """How wide AS numbers are in the blocks of this session's paths (RFC 6793)."""
+    client: bool = False
+    """Whether we reflect what it tells us to every internal peer (RFC 4456)."""
 
 
 class NextHop(Struct, eq=False):

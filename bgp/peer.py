@@ -13,12 +13,24 @@ from towpath.model.speaker import Session, Settings
 
 def judgement(session: Session) -> tuple[object, ...]:
     """What the verdicts on a session's paths depend on."""
-    return session.import_policy, session.max_prefix, session.allow_local_as, session.peer_node, session.filters
+    return (
+        session.import_policy,
+        session.max_prefix,
+        session.allow_local_as,
+        session.peer_node,
+        session.filters,
+        session.cluster_id,
+    )
 
 
 def global_settings(settings: Settings) -> tuple[object, ...]:
     """What the verdicts on all paths depend on."""
     return settings.node, settings.router_id, settings.own_addresses, settings.normal_priority
+
+
+def reflection(session: Session) -> tuple[object, ...]:
+    """What decides whom a session's internal paths are told."""
+    return session.cluster_id, session.route_reflector_client
 
 
 class Peer:

@@ -16,14 +16,14 @@ from towpath.bgp.egress import Announcing, Egress, session_part
 from towpath.bgp.interest import Interest
 from towpath.bgp.judging import Judging, rejudge
 from towpath.bgp.notices import Notices
-from towpath.bgp.outbound import AdjRibOut
+from towpath.bgp.outbound import AdjRibOut, Made
 from towpath.bgp.path import NextHop, Path
-from towpath.bgp.peer import Peer, judgement
+from towpath.bgp.peer import Peer, judgement, reflection
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
 from towpath.bgp.receive import Receiver
 from towpath.bgp.rejudging import Rejudgings
 from towpath.bgp.report import report
-from towpath.bgp.restart import kept_families, preserved
+from towpath.bgp.restart import deferral, kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
 from towpath.bgp.running import identity, withheld
 from towpath.model.delta import diff
@@ -65,6 +65,7 @@ class Table:
         self._dirty = {family: loc.dirty for family, loc in self._loc.items()}
         self._judging = Judging(self._refused)
         self._announcing = Announcing(self._best)
+        self._made: Made = {}
         self._rejudging = Rejudgings()
         self._interest = Interest(self._judging.hops)
         self._notices = Notices()
@@ -83,6 +84,7 @@ class Table:
         now = self._clock()
         if before is None:
             self._started = now
+            self._announcing.deferring = any(one.cluster_id is not None for one in state.sessions.values())
         near = self._judging.adopt(before, state)
         announced, reconsider = self._announcing.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
@@ -97,7 +99,8 @@ class Table:
                 rejudge(peer, near)
                 peer.inbound.admit()
         for name, session in sessions.changed.items():
-            self._adopt_session(name, session, state)
+            reconsider = self._adopt_session(name, session, state) or reconsider
+        self._defer_no_longer()
         if before is not None and before.settings.maximum_paths != state.settings.maximum_paths:
             for family, loc in self._loc.items():
                 for rib in self._ribs(family):
@@ -112,7 +115,8 @@ class Table:
                     self._kick(name)
         self.settle(SETTLE_PREFIXES)
 
-    def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> None:
+    def _adopt_session(self, name: str, session: Session, state: SpeakerState) -> bool:
+        """Returns whether what this session told us may be told to others otherwise now."""
         peer = self._peers.get(name)
         if withheld(session) or (peer is not None and identity(peer.session) != identity(session)):
             self._remove(name)
@@ -120,13 +124,18 @@ class Table:
         if peer is None:
             peer = self._peers[name] = Peer(session, self._judging.inbound(session, state, dirty=self._dirty))
             self._judging.judge_by(peer, state)
-            return
+            return False
         before, peer.session = peer.session, session
         peer.inbound.limit = session.max_prefix
         if judgement(before) != judgement(session):
             self._rejudge_all(name, peer, decode=True)
         if session_part(before) != session_part(session):
             self._reconsider(name, peer)
+        if reflection(before) == reflection(session):
+            return False
+        self._judge_by(name, peer)
+        self._announcing.forget()
+        return True
 
     def _judge_by(self, name: str, peer: Peer) -> None:
         """Judge by the present state from now on."""
@@ -162,7 +171,7 @@ class Table:
             return
         for family in peer.out.carried:
             peer.out.touch(family, self._announcing.own(family))
-            if peer.egress.redistributes:
+            if peer.egress.redistributes and not self._announcing.deferring:
                 for rib in self._ribs(family):
                     peer.out.touch(family, rib.accepted)
 
@@ -201,11 +210,13 @@ class Table:
         peer.progress.established_at = peer.progress.heard_at = now
         promised = negotiated.restart.families if negotiated.restart is not None else ()
         peer.progress.graceful = bool(set(promised) & set(negotiated.families))
+        peer.progress.restarting = negotiated.restart is not None and negotiated.restart.restarting
         peer.progress.missing = set(negotiated.families)
         if peer.progress.graceful:
             peer.progress.missing &= set(promised)
         peer.egress = Egress(negotiated, self._announcing, peer.session)
-        peer.out = AdjRibOut(negotiated, peer.egress.told)
+        holding = self._announcing.deferring and peer.egress.redistributes
+        peer.out = AdjRibOut(negotiated, peer.egress.told, self._made, holding=holding)
         self._touch_all(peer)
         for family in peer.out.uncarried:
             self._notices.say(
@@ -218,6 +229,7 @@ class Table:
                 now=now,
             )
         self._kick(name)
+        self._defer_no_longer()
 
     def updates(self, name: str, bodies: Sequence[bytes]) -> None:
         """UPDATE bodies of an established session. Raises ``SessionError`` where the session must end."""
@@ -237,6 +249,29 @@ class Table:
             self._complete_if_fresh(peer)
             if not peer.progress.missing:
                 peer.progress.done = True
+            self._defer_no_longer()
+
+    def _deferred_until(self) -> float | None:
+        """When a reflector's deferral ends at the latest."""
+        if not self._announcing.deferring or self._state is None:
+            return None
+        preserved = self._state.settings.forwarding_preserved
+        peers = ((peer.session, peer.progress) for peer in self._peers.values())
+        return deferral(peers, started=self._started, preserved=preserved)
+
+    def _defer_no_longer(self) -> None:
+        """Tell what was learned, and that it is all, once a reflector that has started waits for nobody any more."""
+        if not self._announcing.deferring:
+            return
+        until = self._deferred_until()
+        if until is not None and until > self._clock():
+            return
+        self._announcing.deferring = False
+        for name, peer in self._peers.items():
+            if peer.out is not None:
+                peer.out.holding = False
+                self._touch_all(peer)
+                self._kick(name)
 
     def refresh(self, name: str, family: Family) -> None:
         """The peer wants our announcements of a family again."""
@@ -305,6 +340,8 @@ class Table:
             if hop.interface != interfaces.get(address, ""):
                 hop.interface = interfaces.get(address, "")
                 moved.add(hop)
+        if moved:
+            self._announcing.forget()
         for name, peer in self._peers.items():
             for receiver in peer.receivers:
                 if changed:
@@ -340,6 +377,9 @@ class Table:
     def _redistribute(self, family: Family, wires: Mapping[bytes, None]) -> None:
         """Sessions that are told what others told us look at prefixes that were decided."""
         if not wires:
+            return
+        self._announcing.moved(family, wires)
+        if self._announcing.deferring:
             return
         for name, peer in self._peers.items():
             if peer.out is not None and peer.egress is not None and peer.egress.redistributes:
@@ -387,7 +427,7 @@ class Table:
     def deadline(self) -> float | None:
         """When ``expire`` should be called next, on the table's clock."""
         times = [peer.restart.deadline for peer in self._peers.values()]
-        times.append(self._notices.deadline)
+        times += [self._notices.deadline, self._deferred_until()]
         if not self._synced and self._state is not None:
             times += self._settling()
         return min((time for time in times if time is not None), default=None)
@@ -400,6 +440,7 @@ class Table:
                     receiver.rib.sweep()
                 peer.restart.complete()
                 peer.inbound.admit()
+        self._defer_no_longer()
         self._notices.expire(now, {Reason.ORIGIN_UNKNOWN: self._still_unknown})
 
     # what operators are told

@@ -17,7 +17,7 @@ from towpath.model.reason import Reason
 EXTERNAL = PeerView(
     ebgp=True, four_octet_as=True, local_as=64512, peer_as=65000, allow_local_as=0, router_id=b"\x0a\0\0\1"
 )
-INTERNAL = replace(EXTERNAL, ebgp=False, peer_as=64512)
+INTERNAL = replace(EXTERNAL, ebgp=False, peer_as=64512, cluster_id=b"\xf4\0\0\1")
 
 ORIGIN = attribute(0x40, 1, b"\0")
 HOP = attribute(0x40, 3, b"\x0a\0\0\xfe")
@@ -86,7 +86,8 @@ def test_what_an_external_block_is_worth(made: bytes, refusal: Reason | None) ->
         (block(path=[], more=attribute(0x40, 5, b"x")), Reason.MALFORMED),
         (block(path=[], more=attribute(0x80, 9, b"\x0a\0\0\1")), Reason.ORIGINATOR_LOOP),
         (block(path=[], more=attribute(0x80, 9, b"\x0a\0\0")), Reason.MALFORMED),
-        (block(path=[], more=attribute(0x80, 10, bytes(4) + b"\x0a\0\0\1")), Reason.CLUSTER_LOOP),
+        (block(path=[], more=attribute(0x80, 10, bytes(4) + b"\xf4\0\0\1")), Reason.CLUSTER_LOOP),
+        (block(path=[], more=attribute(0x80, 10, bytes(4) + b"\x0a\0\0\1")), None),
         (block(path=[], more=attribute(0x80, 10, bytes(3))), Reason.MALFORMED),
         (block(path=[], more=attribute(0x80, 10, bytes(8))), None),
         (ORIGIN + raw_path((3, [65001])) + HOP, None),

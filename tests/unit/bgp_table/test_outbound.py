@@ -235,7 +235,7 @@ def test_what_is_pending_is_not_looked_at_in_every_pull(address: str, base: int,
         return [(encoded if there else None, wires)]
 
     blocks = [to_wire(ip_network((base + number * 64, length - 6))) for number in range(10_000)]
-    out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)), tell)
+    out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)), tell, {}, holding=False)
     for there in (True, False):
         looks = pulls = 0
         out.touch(Family.IPV4 if length == 32 else Family.IPV6, blocks)
