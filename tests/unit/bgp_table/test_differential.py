@@ -14,6 +14,7 @@ from exabgp.bgp.message.direction import Direction
 from exabgp.bgp.message.notification import Notify
 from exabgp.bgp.message.open.capability.negotiated import Negotiated
 from exabgp.bgp.message.update import Update
+from exabgp.bgp.message.update.attribute.attribute import Attribute
 from exabgp.environment import getenv
 from exabgp.logger import log
 from exabgp.protocol.family import AFI, SAFI
@@ -34,7 +35,11 @@ VIEW = PeerView(
 
 
 def exabgp(made: bytes) -> tuple[dict[Prefix, str], set[Prefix], Any]:
-    """Announced prefixes with next hops, withdrawn ones, attributes; raises what ExaBGP raises."""
+    """Announced prefixes with next hops, withdrawn ones, attributes; raises what ExaBGP raises.
+
+    What it would treat as withdrawn is not announced. There it is stricter than RFC 7606 section 3 (c) asks: the
+    Partial bit on a well-known attribute is enough for it, and it leaves the next hop out.
+    """
     negotiated = Negotiated({"capability": {"aigp": False}})
     negotiated.families = [(AFI.ipv4, SAFI.unicast), (AFI.ipv6, SAFI.unicast)]
     negotiated.asn4 = True
@@ -46,7 +51,7 @@ def exabgp(made: bytes) -> tuple[dict[Prefix, str], set[Prefix], Any]:
     announced = {
         ip_network(str(nlri.cidr), strict=False): str(nlri.nexthop)
         for nlri in update.nlris
-        if nlri.action == Action.ANNOUNCE
+        if nlri.action == Action.ANNOUNCE and Attribute.CODE.INTERNAL_TREAT_AS_WITHDRAW not in update.attributes
     }
     withdrawn = {ip_network(str(nlri.cidr), strict=False) for nlri in update.nlris if nlri.action == Action.WITHDRAW}
     return announced, withdrawn, update.attributes
