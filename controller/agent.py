@@ -27,6 +27,7 @@ from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
+from towpath.controller.node.services import WatchedServices
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
@@ -41,6 +42,7 @@ from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Notice
+from towpath.routes import nft
 
 log = structlog.get_logger()
 STUCK_AFTER = 120.0
@@ -105,6 +107,11 @@ class AgentProcess:
         self._node: NodeAgent
         self._pods: CNIPods | None = None
         self._bound = BoundPods(changed=self._status_loop.dirty)
+        self._services = WatchedServices(
+            settings.node,
+            changed=self._services_changed,
+            report=lambda problems: source.store.report("services", problems),
+        )
         self._named: frozenset[SecretKey] | None = None
         """The passwords that the objects name; None before there was a picture: then none is forgotten."""
         self._secrets_read = False
@@ -122,6 +129,7 @@ class AgentProcess:
         saved = self._load()
         if saved is not None:
             self._source.store.seed(saved, node=self._settings.node)
+            self._services.seed(saved)
         self._passwords.recall()
         settings = self._settings
         try:
@@ -143,6 +151,8 @@ class AgentProcess:
             kernel=self._bridge,
             speaker=self._bridge,
             pods=self._pods,
+            services=self._services,
+            firewall=nft.Table(),
             passwords=self._passwords,
             saved=saved,
             alone=settings.source.folder is not None,
@@ -161,6 +171,7 @@ class AgentProcess:
             slow = (self._snapshot_loop, self._plugin_loop, self._preflight_loop)
             for loop in (self._node_loop, self._secret_loop, self._status_loop, *slow):
                 tasks.create_task(loop.run())
+            tasks.create_task(self._follow_services())
             tasks.create_task(self._keep_time())
             tasks.create_task(self._events.run())
 
@@ -170,6 +181,20 @@ class AgentProcess:
         except SnapshotError as error:
             log.warning("snapshot.ignored", error=str(error), remedy="none needed: it is written anew from the API")
             return None
+
+    def _services_changed(self) -> None:
+        self._node_loop.dirty()
+        if self._pictured is not None:
+            self._snapshot_loop.dirty()
+
+    async def _follow_services(self) -> None:
+        """Follow services while any are announced."""
+        while True:
+            await self._services.wanted.wait()
+            async with asyncio.TaskGroup() as tasks:
+                following = tasks.create_task(_follow(self._source.follow_services(self._services)))
+                await self._services.unwanted.wait()
+                following.cancel()
 
     def _changed(self) -> None:
         self._node_loop.dirty()
@@ -282,7 +307,7 @@ class AgentProcess:
         if self._pictured is None:
             return True
         try:
-            await asyncio.to_thread(self._file.save, self._pictured)
+            await asyncio.to_thread(self._file.save, self._services.added_to(self._pictured))
         except OSError as error:
             log.warning("snapshot.not_saved", error=str(error), remedy="make room or mount the state dir")
             self._refused(
@@ -303,6 +328,8 @@ class AgentProcess:
                 self._status_loop.dirty()
                 if self._node.retaining:
                     self._node_loop.dirty()
+            if self._node.drained:
+                self._node_loop.dirty()
             if self._pods is not None and self._pods.disturbed():
                 self._plugin_loop.dirty()
                 self._node_loop.dirty()

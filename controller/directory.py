@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from towpath.controller.kindstore import Problem
 from towpath.controller.manifests import ManifestError, documents, dump
-from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError, UnreachableError
+from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError, Sink, UnreachableError
 from towpath.controller.routing_nodes import routing_nodes
 from towpath.controller.store import Store, read_node
 from towpath.ipam.files import write_atomically
@@ -28,6 +28,8 @@ from towpath.model.reason import InvalidSpecError, Reason
 log = structlog.get_logger(__name__)
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 STATUS = "status"
+SERVICES = ("Service", "EndpointSlice")
+"""Kinds that are no part of a store: they are told to whoever asks for them."""
 Body = dict[str, Any]
 
 
@@ -49,6 +51,9 @@ class Directory:
         self._interval = interval
         self._files: dict[Path, _File] = {}
         self._is_away = True  # until it was read
+        self._services: Sink | None = None
+        self._owed = False
+        """Somebody waits to be told of services that were read long ago."""
         self._objects: dict[tuple[str, str, str], Body] = {}
         self._statuses: dict[tuple[str, str], Body] = {}
         for path in sorted((folder / STATUS).glob("*.yaml")):
@@ -64,6 +69,15 @@ class Directory:
             self.scan()
             await asyncio.sleep(self._interval)
 
+    async def feed(self, services: Sink) -> None:
+        """Keep Services and EndpointSlices up to date as well until cancelled."""
+        self._services = services
+        self._owed = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._services = None
+
     def scan(self) -> None:
         """Look at the folder once."""
         due = any(self._store.look_again_in(kind) == 0 for kind in self._store.kinds)
@@ -76,7 +90,7 @@ class Directory:
             self._away("is no folder")
             return
         changed = self._read(found)
-        if changed or due or self._is_away or not self._store.complete:
+        if changed or due or self._is_away or self._owed or not self._store.complete:
             self._feed()
         self._is_away = False
         for kind in self._store.kinds:
@@ -136,6 +150,12 @@ class Directory:
                     self._store.upserted(kind, body)
             else:
                 self._store.listed(kind, bodies)
+        if self._services is not None and not unread:
+            self._owed = False
+            for kind in SERVICES:
+                listing = self._services.listing(kind)
+                listing.page(body for (one, _, _), body in objects.items() if one == kind)
+                listing.done(version="")
         self._report(problems)
 
     def _made_from_nodes(self, objects: Mapping[tuple[str, str, str], Body]) -> dict[tuple[str, str, str], Body]:

@@ -1,6 +1,6 @@
 """What the processes need of a cluster: a store to read and an API to write. Kubernetes and a folder both give it."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -124,3 +124,41 @@ class Api(Protocol):
         resource_version: str = "",
     ) -> None:
         """Delete, with preconditions where given."""
+
+
+class Listing(Protocol):
+    """A list on its way into a sink."""
+
+    def page(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Some of the objects."""
+
+    def done(self, *, version: str) -> None:
+        """That was all, as of ``version``."""
+
+
+class Sink(Protocol):
+    """Where a reflector puts what it reads: a ``Store``, or whatever else follows a kind."""
+
+    def listing(self, kind: str) -> Listing:
+        """A list begins."""
+
+    def upserted(self, kind: str, body: Mapping[str, Any]) -> None:
+        """An object was added or changed."""
+
+    def deleted(self, kind: str, name: str) -> None:
+        """An object is gone."""
+
+    def kind_missing(self, kind: str) -> None:
+        """The API server does not know the kind."""
+
+    def refused(self, kind: str, message: str) -> None:
+        """The API server does not let us read the kind."""
+
+    def answered(self) -> None:
+        """The API server gave an answer."""
+
+    def contact(self, kind: str, *, connected: bool) -> None:
+        """A watch is open, or has ended."""
+
+    def look_again_in(self, kind: str) -> float | None:
+        """Seconds until a new list is wanted; None: it is not."""

@@ -101,6 +101,7 @@ class Reason(enum.StrEnum):
     FORWARD_DROPPED = "ForwardDropped"
     ROUTES_MANAGED = "RoutesManaged"
     KERNEL_LACKS = "KernelLacks"
+    FILTER_REFUSED = "FilterRefused"
     MTU_MISMATCH = "MTUMismatch"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"

@@ -99,9 +99,10 @@ class _SliceObject(Struct):
 
 
 def key_of(body: Mapping[str, Any]) -> str:
-    """``NAMESPACE/NAME`` of any object."""
+    """``NAMESPACE/NAME`` of any object, of one too whose name was made into that already."""
     metadata = body["metadata"]
-    return f"{metadata.get('namespace') or 'default'}/{metadata['name']}"
+    name = str(metadata["name"])
+    return name if "/" in name else f"{metadata.get('namespace') or 'default'}/{name}"
 
 
 def decode_service(body: Mapping[str, Any]) -> Service:

@@ -12,18 +12,19 @@ from towpath.controller import cluster
 from towpath.controller.chart.values import Values
 from towpath.controller.conditions import USER_KINDS
 from towpath.controller.kube.resources import RESOURCES
-from towpath.controller.node import source
+from towpath.controller.node import services, source
 from towpath.model.kinds.registry import KINDS
 
 
 def known() -> dict[str, Any]:
     """What controller and agent follow, by API group; what gets conditions; our definitions; which value is which kind.
 
-    Beside its store the controller follows the ranges of services, and an agent its node's pods.
+    Beside its store the controller follows the ranges of services, and an agent its node's pods and, where they are
+    announced, services with their endpoints.
     """
     return {
         "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR"))},
-        "agent": {"follows": _by_group((*source.KINDS, "Pod"))},
+        "agent": {"follows": _by_group((*source.KINDS, "Pod", *services.KINDS))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),
         "values": {"named": _values(many=True), "default": _values(many=False)},

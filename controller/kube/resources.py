@@ -43,6 +43,8 @@ _BUILT_IN = (
     ResourceType("Secret", "secrets", namespaced=True),
     ResourceType("ConfigMap", "configmaps", namespaced=True, short_names=("cm",)),
     ResourceType("Pod", "pods", namespaced=True, has_status=True, short_names=("po",)),
+    ResourceType("Service", "services", namespaced=True, has_status=True, short_names=("svc",)),
+    ResourceType("EndpointSlice", "endpointslices", group="discovery.k8s.io", namespaced=True),
     ResourceType("Event", "events", namespaced=True, short_names=("ev",)),
     ResourceType("ServiceCIDR", "servicecidrs", group="networking.k8s.io", has_status=True),
     ResourceType("Lease", "leases", group="coordination.k8s.io", namespaced=True),

@@ -7,8 +7,7 @@ list is taken page by page and counts when it is complete.
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator
 
 import structlog
 from msgspec import Struct
@@ -20,6 +19,7 @@ from towpath.controller.ports import (
     InvalidObjectError,
     NotFoundError,
     Reader,
+    Sink,
 )
 from towpath.controller.store import Store
 
@@ -50,44 +50,6 @@ class Retry(Struct, frozen=True):
         if error is not None and error.retry_after:
             pause = max(pause, min(error.retry_after, self.longest_asked) * random.uniform(1.0, 1.2))
         return pause
-
-
-class Listing(Protocol):
-    """A list on its way into a sink."""
-
-    def page(self, objects: Iterable[Mapping[str, Any]]) -> None:
-        """Some of the objects."""
-
-    def done(self, *, version: str) -> None:
-        """That was all, as of ``version``."""
-
-
-class Sink(Protocol):
-    """Where a reflector puts what it reads: a ``Store``, or whatever else follows a kind."""
-
-    def listing(self, kind: str) -> Listing:
-        """A list begins."""
-
-    def upserted(self, kind: str, body: Mapping[str, Any]) -> None:
-        """An object was added or changed."""
-
-    def deleted(self, kind: str, name: str) -> None:
-        """An object is gone."""
-
-    def kind_missing(self, kind: str) -> None:
-        """The API server does not know the kind."""
-
-    def refused(self, kind: str, message: str) -> None:
-        """The API server does not let us read the kind."""
-
-    def answered(self) -> None:
-        """The API server gave an answer."""
-
-    def contact(self, kind: str, *, connected: bool) -> None:
-        """A watch is open, or has ended."""
-
-    def look_again_in(self, kind: str) -> float | None:
-        """Seconds until a new list is wanted; None: it is not."""
 
 
 class Reflector:

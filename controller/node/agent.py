@@ -22,9 +22,10 @@ from towpath.controller.node.gate import (
     needs_blackhole,
     waits_for,
 )
-from towpath.controller.node.parts import Kernel, Pods, Source, Speaker
+from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.node.retained import Retained, missing, retained
+from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, references
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
@@ -59,6 +60,8 @@ class NodeAgent:
         kernel: Kernel,
         speaker: Speaker,
         pods: Pods | None,
+        services: Services,
+        firewall: Firewall,
         passwords: Passwords,
         saved: Cluster | None,
         alone: bool,
@@ -71,6 +74,7 @@ class NodeAgent:
         self._kernel = kernel
         self._speaker = speaker
         self._pods = pods
+        self._service_routes = ServiceRoutes(node, services=services, firewall=firewall)
         self._passwords = passwords
         self._saved = saved
         self._patience = patience or Patience()
@@ -102,14 +106,17 @@ class NodeAgent:
             await self._kernel.start()
         self.picture = picture
         plan = self._plan(picture.cluster)
-        state = plan.state
+        state = self._service_routes.added_to(plan.state, picture.cluster)
         self._asked_wrong = (*plan.warnings, *self._secret_problems(state), *self._retained.refusals)
+        before = self.state.announcements.values() if self.state else ()
+        await self._service_routes.guard((*before, *state.announcements.values()))
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
         if self.state is None and picture.live and not self._first_words_ready(state):
             return False  # a speaker that runs already would withdraw what it is not told
         self._tell(state)
+        await self._service_routes.guard(state.announcements.values())
         return self._serve(picture, state)
 
     @property
@@ -120,6 +127,7 @@ class NodeAgent:
         return (
             *self._asked_wrong,
             *(self._pods.problems if self._pods else ()),
+            *self._service_routes.problems,
             *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
             *self.machine,
         )
@@ -129,18 +137,34 @@ class NodeAgent:
         """Whether the API server has been away for so long that paths of unknown origin count."""
         return self._source.unreachable_for() > self._patience.provisional_after
 
+    @property
+    def drained(self) -> bool:
+        """Whether the time is over in which this node still announces services while it leaves."""
+        return self._service_routes.drained
+
     def patience_ends(self) -> float:
         """Seconds until the disk counts at a start without the API server."""
         return max(0.0, self._started + self._patience.snapshot_after - asyncio.get_running_loop().time())
 
     def _look(self) -> Picture | None:
         if self._source.complete:
-            return Picture(self._retain(self._source.cluster()), live=True)
+            cluster = self._source.cluster()
+            self._service_routes.want(cluster)
+            if self.state is None and not self._service_routes.settled and not self._waited_for_services():
+                return None  # a speaker that runs already would withdraw what it is not told
+            return Picture(self._retain(cluster), live=True)
         if self._saved is not None and self.patience_ends() == 0:
             if self.picture is None:
                 log.warning("snapshot.used", remedy="the API server does not answer; changes wait until it does")
+            self._service_routes.want(self._saved)
             return Picture(self._saved, live=False)
         return None
+
+    def _waited_for_services(self) -> bool:
+        """Whether what is known of services from before has to do: nobody answers, or has for long said only of others."""
+        waited = asyncio.get_running_loop().time() - self._started
+        patience = self._patience
+        return waited > (patience.snapshot_after if self._source.unreachable_for() else patience.provisional_after)
 
     def _retain(self, cluster: Cluster) -> Cluster:
         """The picture with blocks in it that pods of this node live in although they are gone."""
@@ -181,7 +205,9 @@ class NodeAgent:
         """Whether all blackholes stand, or have been waited for long enough (somebody's route may be in the way)."""
         now = asyncio.get_running_loop().time()
         self._waiting_since = self._waiting_since or now
-        blocks = {prefix for prefix in state.announcements if needs_blackhole(prefix)}
+        blocks = {
+            prefix for prefix, one in state.announcements.items() if one.source == "Block" and needs_blackhole(prefix)
+        }
         return self._kernel.blackholed(blocks) == blocks or now - self._waiting_since > self._patience.first_words_after
 
     def _tell(self, state: SpeakerState) -> None:

@@ -1,7 +1,7 @@
-"""``towpath cleanup``: a node as it was before towpath came: no route, no CNI configuration or plugin, no file of ours.
+"""``towpath cleanup``: a node as it was before towpath came: no route, table, CNI configuration, plugin or file.
 
-What is ours is recognised as ever: routes by their protocol number, the configuration by its link into our run dir,
-plugins by their content, sysctls by the record of what they were. Running it twice does nothing the second time.
+What is ours is recognised as ever: routes by their protocol number, the nftables table by its name, the configuration by
+its link into our run dir, plugins by their content, sysctls by the record of what they were. Running it twice does nothing the second time.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove
 from towpath.ipam.plugins import Folders, uninstall
+from towpath.routes import nft
 from towpath.routes.programmer import Programmer
 
 log = structlog.get_logger()
@@ -27,6 +28,7 @@ def main(settings: AgentSettings) -> int:
         if settings.cni_conf_dir is not None:
             remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
         asyncio.run(_remove_routes())
+        asyncio.run(nft.remove())
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
         settings.snapshot.unlink(missing_ok=True)

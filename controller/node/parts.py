@@ -1,16 +1,17 @@
 """What the agent of a node is composed of, as it sees them: where its picture comes from, kernel, speaker and CNI."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from msgspec import Struct
 
+from towpath.bgp.services import Entries
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.gate import Addressing
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
 from towpath.model.net import Address, Prefix
-from towpath.model.reason import Refusal
+from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
 
 
@@ -66,6 +67,27 @@ class Kernel(Protocol):
 
     def found(self, cluster: Cluster) -> RoutingNodeStatus | None:
         """This node's addresses as the kernel has them, with prefix length."""
+
+
+class Services(Protocol):
+    """What is known of services and their endpoints."""
+
+    def want(self, entries: Entries) -> None:
+        """These ranges are announced; without any, services are not followed."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what there is, or that it cannot be known."""
+
+    def routes(self) -> Mapping[Prefix, tuple[Why, ...]]:
+        """The prefixes that this node announces, and why: the same object as before while nothing changed."""
+
+
+class Firewall(Protocol):
+    """Our own table of packet filters."""
+
+    async def desire(self, ranges: tuple[Prefix, ...]) -> None:
+        """Drop what is forwarded to these ranges, sorted and none in another. ``OSError``: try again."""
 
 
 class Speaker(Protocol):

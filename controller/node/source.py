@@ -3,12 +3,15 @@
 The Kubernetes client, HTTP and TLS are imported only where an API server is meant.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
 
+from towpath.controller.node import services
 from towpath.controller.node.bound import BoundPods, QualifiedNames
+from towpath.controller.node.services import WatchedServices
 from towpath.controller.ports import Api
 from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
 from towpath.controller.settings import Source
@@ -24,6 +27,8 @@ class Opened(Struct, frozen=True):
     store: Store
     api: Api
     followers: tuple[Callable[[], Awaitable[None]], ...]
+    follow_services: Callable[[WatchedServices], Awaitable[None]]
+    """Keeps services and their endpoints up to date until cancelled."""
     follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
     """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
     follow_pods: Callable[[BoundPods], Awaitable[None]] | None = None
@@ -38,7 +43,7 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         from towpath.controller.directory import Directory
 
         folder = Directory(source.folder, store, node=node)
-        yield Opened(store=store, api=folder, followers=(folder.run,))
+        yield Opened(store=store, api=folder, followers=(folder.run,), follow_services=folder.feed)
         return
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Retry
@@ -61,5 +66,17 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
             own = f"spec.nodeName={node}"
             return Reflector(QualifiedNames(api), sink, kind="Pod", field_selector=own, retry=patient).run()
 
-        followers = tuple(one.run for one in reflectors)
-        yield Opened(store=store, api=api, followers=followers, follow_secrets=follow_secrets, follow_pods=follow_pods)
+        async def follow_services(sink: WatchedServices) -> None:
+            patient = Retry(longest_refused=60.0)  # where it is not allowed, ranges are announced and no more
+            async with asyncio.TaskGroup() as tasks:
+                for kind in services.KINDS:
+                    tasks.create_task(Reflector(QualifiedNames(api), sink, kind=kind, retry=patient).run())
+
+        yield Opened(
+            store=store,
+            api=api,
+            followers=tuple(one.run for one in reflectors),
+            follow_secrets=follow_secrets,
+            follow_pods=follow_pods,
+            follow_services=follow_services,
+        )

@@ -14,6 +14,7 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.node.agent import NodeAgent, Patience
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.parts import KernelState
+from towpath.controller.node.services import WatchedServices
 from towpath.controller.secrets import Passwords, references
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus, SessionReport
@@ -43,6 +44,7 @@ class Parts:
         """What else happens while the kernel is programmed."""
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
+        self.firewall = Firewall(self.said)
 
     def unreachable_for(self) -> float:
         return self.away
@@ -81,6 +83,27 @@ class Parts:
     def tell(self, state: SpeakerState) -> None:
         self.told.append(state)
         self.said.append(("speaker", frozenset(state.announcements)))
+
+
+class Firewall:
+    """Packet filters that take notes, in the order of what the speaker hears."""
+
+    def __init__(self, said: list[tuple[str, frozenset[Prefix]]]) -> None:
+        self.said = said
+        self.ranges: tuple[Prefix, ...] = ()
+        self.refusal: OSError | None = None
+
+    async def desire(self, ranges: tuple[Prefix, ...]) -> None:
+        if ranges == self.ranges:
+            return
+        if self.refusal is not None:
+            raise self.refusal
+        self.ranges = ranges
+        self.said.append(("firewall", frozenset(ranges)))
+
+
+def no_services() -> WatchedServices:
+    return WatchedServices("a", changed=lambda: None, report=lambda problems: None)
 
 
 class Pods:
@@ -136,6 +159,7 @@ async def agent(
     api: FakeApi | None = None,
     alone: bool = False,
     patience: Patience | None = None,
+    services: WatchedServices | None = None,
 ) -> tuple[NodeAgent, Pods]:
     passwords = Passwords(api or secret_api(), namespace="ns", file=None)
     await passwords.refresh(references(cluster()))
@@ -146,6 +170,8 @@ async def agent(
         kernel=Kernel(parts),
         speaker=parts,
         pods=pods,
+        services=services or no_services(),
+        firewall=parts.firewall,
         passwords=passwords,
         saved=saved,
         alone=alone,
@@ -277,7 +303,16 @@ async def test_a_password_that_was_not_read_yet_holds_the_first_words_back() -> 
     parts = Parts()
     passwords = Passwords(secret_api(), namespace="ns", file=None)
     node = NodeAgent(
-        "a", source=parts, kernel=Kernel(parts), speaker=parts, pods=None, passwords=passwords, saved=None, alone=False
+        "a",
+        source=parts,
+        kernel=Kernel(parts),
+        speaker=parts,
+        pods=None,
+        services=no_services(),
+        firewall=parts.firewall,
+        passwords=passwords,
+        saved=None,
+        alone=False,
     )
     await node.step()
     assert parts.told == []
