@@ -7,7 +7,8 @@ from msgspec import Struct
 
 from towpath.bgp.nodes import Nodes, NodeView, applies, listens
 from towpath.model.cluster import BGPPeer, Cluster
-from towpath.model.kinds.bgp import BGPPeerSpec, SecretReference
+from towpath.model.kinds.bgp import SecretReference
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Family, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import Session
@@ -22,6 +23,7 @@ class _Side(Struct, frozen=True):
     passive: bool
     source: str
     shutdown: bool = False
+    ttl_security: int | None = None
 
 
 class Agreement:
@@ -55,6 +57,8 @@ class Agreement:
             return f"node {node.name} expects AS {other.remote_as} by {other.source}, and ours is {session.local_as}"
         if peer.spec.password != other.password:
             return f"node {node.name} has another password by {other.source}"
+        if (session.ttl_security is None) is not (other.ttl_security is None):
+            return f"only one of {self._me.name} and {node.name} has ttlSecurity: see {other.source}"
         if session.passive and other.passive:
             return f"both {self._me.name} and {node.name} wait for the other to connect"
         return ""
@@ -90,7 +94,8 @@ class Agreement:
                 password=spec.password,
                 passive=spec.passive or waits,
                 source=f"BGPPeer {back.name}",
-                shutdown=spec.shutdown,
+                shutdown=spec.shutdown is not None,
+                ttl_security=spec.ttl_security,
             )
         reverse = peer.spec.reverse_peering == "Auto" and session.remote_as == node.as_number
         if reverse and session.peer_port == node.listen_port:
@@ -100,6 +105,7 @@ class Agreement:
                 password=peer.spec.password,
                 passive=peer.spec.passive or waits,
                 source=f"BGPPeer {peer.name}",
+                ttl_security=peer.spec.ttl_security,
             )
         if self._config.node_to_node_mesh_enabled and not (self._me.reflector or node.reflector):
             return _Side(

@@ -10,8 +10,9 @@ from ipaddress import IPv4Address
 from msgspec import Struct
 
 from towpath.model.blocks import node_addresses
-from towpath.model.cluster import Cluster
-from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, BGPPeerSpec, LogSeverity, Timers
+from towpath.model.cluster import BGPPeer, Cluster
+from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, LogSeverity, Timers
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.memo import remembered
 from towpath.model.net import Address, Family, Prefix
 
@@ -93,6 +94,11 @@ def log_severity(cluster: Cluster, node: str) -> LogSeverity:
 def is_global(spec: BGPPeerSpec) -> bool:
     """Whether a peer is every node's."""
     return spec.node is None and spec.node_selector is None
+
+
+def in_order(peers: Mapping[str, BGPPeer]) -> list[BGPPeer]:
+    """The peers in the order in which they count: global ones first, then by name."""
+    return sorted(peers.values(), key=lambda peer: (not is_global(peer.spec), peer.name))
 
 
 def applies(spec: BGPPeerSpec, node: NodeView) -> bool:

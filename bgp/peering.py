@@ -13,10 +13,22 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
-from towpath.bgp.nodes import BGP_PORT, Nodes, NodeView, applies, is_global, listens, means, node_views, timer_levels
+from towpath.bgp.nodes import (
+    BGP_PORT,
+    Nodes,
+    NodeView,
+    applies,
+    in_order,
+    is_global,
+    listens,
+    means,
+    node_views,
+    timer_levels,
+)
 from towpath.bgp.references import unknown_filters
 from towpath.model.cluster import BGPPeer, Cluster
-from towpath.model.kinds.bgp import BGPPeerSpec, MaxPrefixes, Timers
+from towpath.model.kinds.bgp import MaxPrefixes, Timers
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Address, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import MaxPrefix, Session
@@ -25,6 +37,8 @@ Scope = Literal["Mesh", "Global", "Node", "Reverse"]
 HOLD_TIME, CONNECT_RETRY_TIME = 90, 5
 MESH_MAX_PREFIX, LEAST_MAX_PREFIX = 256, 1000
 LARGE_MESH = 100
+NODE_HOPS = 64
+"""TTL of eBGP sessions between nodes: they may be in different subnets."""
 _MESH_FIELD = "spec.nodeToNodeMeshEnabled"
 
 
@@ -56,9 +70,7 @@ class _Plan:
         self._config = cluster.bgp
         self._nodes = nodes
         self._me = me
-        by_name = [cluster.peers[name] for name in sorted(cluster.peers)]
-        self._peers = [peer for peer in by_name if is_global(peer.spec)]
-        self._peers += [peer for peer in by_name if not is_global(peer.spec)]
+        self._peers = in_order(cluster.peers)
         self._timer_levels = timer_levels(cluster, me.name)
         self._mesh_limit = _limit(self._config.max_prefixes, MESH_MAX_PREFIX)
         self._other_limit = _limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
@@ -85,6 +97,14 @@ class _Plan:
                 self._warn(Reason.MISMATCH, message, session.why[0])
         explicit = {key: session for key, (session, _) in chosen.items()}
         everything = [*explicit.values(), *(_unless_duplicate(one, explicit) for one in self._mesh())]
+        if self._config.shutdown:
+            leaving = Why("BGPConfiguration", "default", "spec.shutdown")
+            everything = [
+                replace(one, state="Withheld", reason=Reason.SHUTDOWN, why=(*one.why, leaving))
+                if one.state == "Active"
+                else one
+                for one in everything
+            ]
         return Sessions(tuple(self._one_password_each(everything)), tuple(self._warnings))
 
     def _mesh(self) -> Iterator[Session]:
@@ -128,7 +148,7 @@ class _Plan:
                     restart_time=self._restart_time(self._config.node_mesh_max_restart_time),
                     import_policy="Filtered",
                     max_prefix=self._mesh_limit,
-                    multihop=other.as_number != self._me.as_number,
+                    multihop=NODE_HOPS if other.as_number != self._me.as_number else None,
                     peer_node=other.name,
                     advertise=self._config.mesh_advertise,
                     shared_subnet=self._shared(address),
@@ -245,7 +265,11 @@ class _Plan:
             restart_time=self._restart_time(spec.max_restart_time),
             import_policy=spec.import_policy,
             max_prefix=_limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
-            multihop=node is not None and remote_as != local_as,
+            allow_local_as=0 if scope == "Reverse" else spec.num_allowed_local_as_numbers or 0,
+            multihop=_hops(spec, node) if remote_as != local_as else None,
+            ttl_security=spec.ttl_security,
+            reachable_by=None if scope == "Reverse" else spec.reachable_by,
+            shutdown_message=spec.shutdown.message if spec.shutdown else "",
             peer_node=node.name if node else None,
             filters=self._filters(peer),
             advertise=spec.advertise,
@@ -318,8 +342,15 @@ def session_name(scope: Scope, address: str, *, port: int | None = None) -> str:
     return name if port is None else f"{name}-p{port}"
 
 
+def _hops(spec: BGPPeerSpec, node: NodeView | None) -> int | None:
+    """The TTL of an eBGP session; with TTL security it is given."""
+    if spec.ttl_security is not None:
+        return None
+    return spec.ebgp_multihop or (None if node is None else NODE_HOPS)
+
+
 def _withheld(spec: BGPPeerSpec, own: Address | None) -> Reason | None:
-    if spec.shutdown:
+    if spec.shutdown is not None:
         return Reason.SHUTDOWN
     return Reason.NO_ADDRESS if own is None and spec.source_address == "UseNodeIP" else None
 

@@ -8,6 +8,7 @@ import enum
 from collections.abc import Container
 
 from towpath.model.reason import Reason
+from towpath.model.secret import Secret
 from towpath.model.speaker import Session, Settings
 
 
@@ -41,3 +42,15 @@ def withheld(session: Session) -> bool:
 def identity(session: Session) -> tuple[object, ...]:
     """What makes it another session: its routes say nothing of the former's, and the peer must forget ours."""
     return session.peer_address, session.remote_as, session.local_as
+
+
+def seen_by_peer(session: Session, settings: Settings, password: Secret | None) -> tuple[object, ...]:
+    """All that the peer sees of a session beside its routes: if this changes, it must start anew.
+
+    TTLs, keepalive and retry time are not among it: a connection that is up takes them over.
+    """
+    return (
+        *(session.peer_address, session.peer_port, session.remote_as, session.local_as, session.local_address),
+        *(session.families, session.hold_time, session.restart_time),
+        *(settings.router_id, password),
+    )

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from towpath.model.kinds.bgp import BGPConfigurationSpec, BGPPeerSpec
+from towpath.model.kinds.bgp import BGPConfigurationSpec
 from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Address, Prefix
 from towpath.model.resource import Meta, Resource
 from towpath.model.service import EndpointSlice, Service

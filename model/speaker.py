@@ -57,8 +57,14 @@ class Session(Struct, frozen=True):
     import_policy: Literal["Filtered", "All", "None"]
     max_prefix: MaxPrefix
     allow_local_as: int = 0
-    multihop: bool = False
-    """eBGP over more than one hop: the TTL is not 1."""
+    multihop: int | None = None
+    """TTL of an eBGP session; None: 1."""
+    ttl_security: int | None = None
+    """Hops to the peer at most, 1 being a neighbour (GTSM, RFC 5082); None: not checked."""
+    reachable_by: Address | None = None
+    """The gateway of the route to the peer's address that this node has for the session."""
+    shutdown_message: str = ""
+    """What the peer is told when a session ends with the reason Shutdown."""
     peer_node: str | None = None
     """Name of the node of ours that has ``peer_address``; None for peers outside."""
     filters: tuple[str, ...] = ()

@@ -34,6 +34,7 @@ NOTIFICATION_BIT = 0x4
 CEASE = 6
 HARD_RESET = 9
 
+_LONGEST_COMMUNICATION = 255
 _UNICAST = 1
 _FAMILY_BY_AFI = {family.afi: family for family in Family}
 _DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error)
@@ -73,6 +74,12 @@ def notification(code: int, subcode: int, data: bytes = b"") -> bytes:
 def hard_reset(code: int, subcode: int, data: bytes = b"") -> bytes:
     """A Cease/Hard Reset around another NOTIFICATION (RFC 8538 §3): the peer keeps no routes."""
     return notification(CEASE, HARD_RESET, bytes((code, subcode)) + data)
+
+
+def communication(text: str) -> bytes:
+    """The data of a Cease that says why in words (RFC 9003 section 2): its length and at most 255 bytes, no letter cut."""
+    words = text.encode()[:_LONGEST_COMMUNICATION].decode(errors="ignore").encode()
+    return bytes((len(words),)) + words if words else b""
 
 
 def read_notification(body: bytes) -> Goodbye:

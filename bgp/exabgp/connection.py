@@ -16,7 +16,7 @@ from exabgp.bgp.message import Open
 from exabgp.bgp.neighbor import Neighbor
 from msgspec import Struct
 
-from towpath.bgp.exabgp import codec
+from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.reader import Reader
 from towpath.bgp.ports import Loss, LossKind, SessionError
 from towpath.model.net import Family
@@ -81,6 +81,7 @@ class Connection:
         self._sock = sock
         self._owner = owner
         self._offer = offer
+        self._keepalive = offer.keepalive_time
         self.dialled = dialled
         self.state = State.IDLE
         self.agreement: codec.Agreement | None = None
@@ -91,7 +92,7 @@ class Connection:
         self._blocked_since: float | None = None
         self._flush_handle: asyncio.Handle | None = None
         self._hold_handle: asyncio.TimerHandle | None = None
-        self._keepalive_handle: asyncio.TimerHandle | None = None
+        self._keepalive_handle: asyncio.Handle | None = None
         self._hold_time = _OPEN_SECONDS
         self._heard = self.born
 
@@ -112,7 +113,19 @@ class Connection:
     def keepalive_time(self) -> float:
         """Seconds between KEEPALIVEs: as configured, at most a third of the hold time."""
         agreed = self.agreement.hold_time if self.agreement else 0
-        return min(float(self._offer.keepalive_time or agreed), agreed / 3)
+        return min(float(self._keepalive or agreed), agreed / 3)
+
+    def adjust(self, *, hops: int | None, least: int, keepalive_time: int) -> None:
+        """Take over what the peer need not agree to: TTLs, and how often it hears from us."""
+        family = Family.IPV6 if self._sock.family == socket.AF_INET6 else Family.IPV4
+        with contextlib.suppress(OSError):  # gone; its end is noticed where it is read
+            tcp.limit(self._sock, family, hops=hops, least=least)
+        if keepalive_time == self._keepalive:
+            return
+        self._keepalive = keepalive_time
+        if self._keepalive_handle is not None:
+            self._keepalive_handle.cancel()
+            self._keepalive_handle = self._loop.call_soon(self._guarded, self._keep_alive)
 
     def wake(self) -> None:
         """There may be something to pull."""

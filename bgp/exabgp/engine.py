@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.listener import Arrival, Key, Listener
-from towpath.bgp.exabgp.peer import Order, Peer
+from towpath.bgp.exabgp.peer import Order, Peer, least_hops
 from towpath.bgp.ports import Outbound, SessionSink
 from towpath.bgp.running import Mode, mode
 from towpath.model.net import Address
@@ -126,6 +126,7 @@ class Engine:
             if peer.accepts
             and peer.order.session.local_address in (None, arrival.local)
             and (arrival.signed or peer.order.password is None)
+            and arrival.hops >= least_hops(peer.order.session)
         ]
         listening = [peer for peer in fitting if peer.order.session.passive]
         for group in (listening, fitting):

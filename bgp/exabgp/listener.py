@@ -29,6 +29,8 @@ class Arrival(Struct, frozen=True):
     local: Address
     signed: bool
     """The listener held a key for this peer: the kernel has checked the signatures."""
+    hops: int
+    """The TTL that its SYN came with; 0: not known."""
 
 
 class Key(Struct, frozen=True):
@@ -155,7 +157,8 @@ class Listener:
             except OSError:
                 sock.close()
                 continue
-            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=peer in door.keys))
+            hops = tcp.hops_of_syn(sock, door.family)
+            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=peer in door.keys, hops=hops))
 
     def _later(self) -> None:
         if self._retry is None:

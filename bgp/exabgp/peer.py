@@ -18,7 +18,7 @@ from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.connection import Connection, Offer, State
 from towpath.bgp.exabgp.neighbor import neighbor, open_message
 from towpath.bgp.ports import Loss, LossKind, Negotiated, Outbound, SessionError, SessionSink
-from towpath.bgp.running import Mode, identity
+from towpath.bgp.running import Mode, identity, seen_by_peer
 from towpath.model.net import Family, family_of
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret
@@ -47,11 +47,7 @@ class Order(Struct, frozen=True):
     @property
     def parameters(self) -> tuple[object, ...]:
         """All that the peer sees of it: if this changes, the session must start anew."""
-        it = self.session
-        return (
-            *(it.peer_address, it.peer_port, it.remote_as, it.local_as, it.local_address, it.families),
-            *(it.hold_time, it.restart_time, it.multihop, self.settings.router_id, self.password),
-        )
+        return seen_by_peer(self.session, self.settings, self.password)
 
 
 class Peer:
@@ -103,6 +99,10 @@ class Peer:
                 connection.close(Loss(LossKind.REMOVED, message="withheld"))
             return
         self._runs_as = order.parameters
+        for connection in self._connections():
+            connection.adjust(
+                hops=self._hops, least=least_hops(order.session), keepalive_time=order.session.keepalive_time
+            )
         if order.session.passive:
             self._stop_dialling()
         else:
@@ -149,7 +149,9 @@ class Peer:
             sock.close()
             return
         try:
-            tcp.tune(sock, family_of(self.order.session.peer_address), hops=self._hops)
+            family = family_of(self.order.session.peer_address)
+            tcp.tune(sock, family)
+            tcp.limit(sock, family, hops=self._hops, least=least_hops(self.order.session))
         except OSError:
             sock.close()
             return
@@ -231,7 +233,9 @@ class Peer:
     @property
     def _hops(self) -> int | None:
         session = self.order.session
-        return 1 if session.ebgp and not session.multihop else None
+        if session.ttl_security is not None:
+            return tcp.FARTHEST
+        return (session.multihop or 1) if session.ebgp else None
 
     def _dial_in(self, delay: float | None) -> None:
         """Dial after a delay (None: the retry time, with jitter) unless that is not wanted or under way."""
@@ -254,7 +258,11 @@ class Peer:
         sock = None
         try:
             sock = tcp.dialling_socket(
-                session.peer_address, local=session.local_address, key=self.order.password, hops=self._hops
+                session.peer_address,
+                local=session.local_address,
+                key=self.order.password,
+                hops=self._hops,
+                least=least_hops(session),
             )
             async with asyncio.timeout(max(self._retry_time, 2.0)):
                 await self._loop.sock_connect(sock, (str(session.peer_address), session.peer_port))
@@ -330,16 +338,20 @@ class Peer:
             if mode is Mode.SEVERED:
                 connection.close(Loss(LossKind.CARRIER, message="the interface lost its carrier"))
                 continue
-            shut = self.order.session.reason is Reason.SHUTDOWN
-            self._end_for_good(connection, subcode=_SHUTDOWN if shut else _DE_CONFIGURED)
+            if self.order.session.reason is Reason.SHUTDOWN:
+                self._end_for_good(
+                    connection, subcode=_SHUTDOWN, data=codec.communication(self.order.session.shutdown_message)
+                )
+            else:
+                self._end_for_good(connection, subcode=_DE_CONFIGURED)
 
-    def _end_for_good(self, connection: Connection, *, subcode: int) -> None:
+    def _end_for_good(self, connection: Connection, *, subcode: int, data: bytes = b"") -> None:
         """The peer is to keep nothing: all is withdrawn, and the Cease is no restart to it (RFC 8538 §3)."""
         restart = connection.agreement.restart if connection.agreement else None
         cease = codec.hard_reset if restart is not None and restart.notification else codec.notification
         withdrawals = self._outbound.farewell(self.name) if connection is self.up else b""
         loss = Loss(LossKind.REMOVED, _CEASE, subcode, "removed here")
-        connection.close(loss, say=withdrawals + cease(_CEASE, subcode))
+        connection.close(loss, say=withdrawals + cease(_CEASE, subcode, data))
 
     def _reset(self, *, another: bool) -> None:
         """End all connections because something that the peer sees has changed; ``another``: it is not the same peer.
@@ -356,6 +368,11 @@ class Peer:
             silent = restart is not None and not restart.notification
             loss = Loss(LossKind.CHANGED, _CEASE, _CHANGED, "changed here")
             connection.close(loss, say=b"" if silent else codec.notification(_CEASE, _CHANGED))
+
+
+def least_hops(session: Session) -> int:
+    """The TTL that what the peer sends must come with at least; 0: any (RFC 5082 section 3)."""
+    return 0 if session.ttl_security is None else tcp.FARTHEST + 1 - session.ttl_security
 
 
 def _collide(connection: Connection) -> None:

@@ -11,6 +11,13 @@ _TCP_MD5SIG = 14
 _TCP_NOTSENT_LOWAT = 25
 _IP_FREEBIND = 15
 _IPV6_FREEBIND = 78
+_IP_MINTTL = 21
+_IPV6_MINHOPCOUNT = 73
+_TCP_SAVE_SYN = 27
+_TCP_SAVED_SYN = 28
+_DEFAULT_HOPS = -1
+FARTHEST = 255
+"""The TTL of who is to be known as near (RFC 5082 section 3)."""
 _TOS_CS6 = 0xC0
 _MAXIMUM_KEY = 80
 _UNSENT_BYTES = 131072
@@ -21,13 +28,16 @@ _PROBES = 127
 """Most that the kernel allows: a peer that is only silent is judged by the hold timer, long before they run out."""
 
 
-def dialling_socket(peer: Address, *, local: Address | None, key: Secret | None, hops: int | None) -> socket.socket:
-    """A socket, not connected yet, with its key and its TTL; ``OSError`` if the kernel refuses one of them."""
+def dialling_socket(
+    peer: Address, *, local: Address | None, key: Secret | None, hops: int | None, least: int
+) -> socket.socket:
+    """A socket, not connected yet, with its key and its TTLs; ``OSError`` if the kernel refuses one of them."""
     sock = _stream(family_of(peer))
     try:
         if key is not None:
             set_key(sock, peer, key)
-        tune(sock, family_of(peer), hops=hops)
+        tune(sock, family_of(peer))
+        limit(sock, family_of(peer), hops=hops, least=least)
         if local is not None:
             sock.bind((str(local), 0))
     except OSError:
@@ -41,6 +51,9 @@ def listening_socket(family: Family, address: Address | None, port: int) -> sock
     sock = _stream(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # whoever asks for TTL security judges our SYN-ACK too, and we judge a SYN by what is saved of it
+        limit(sock, family, hops=FARTHEST, least=0)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
         if family is Family.IPV6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
@@ -54,8 +67,32 @@ def listening_socket(family: Family, address: Address | None, port: int) -> sock
     return sock
 
 
-def tune(sock: socket.socket, family: Family, *, hops: int | None) -> None:
-    """Options of every session's socket; ``hops``: the TTL that we send with, None for the kernel's default."""
+def hops_of_syn(sock: socket.socket, family: Family) -> int:
+    """The TTL that the SYN of an accepted socket came with; 0 where that is not known, as after a SYN cookie."""
+    try:
+        header = sock.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, 60)
+    except OSError:
+        return 0
+    at = 7 if family is Family.IPV6 else 8  # Hop Limit (RFC 8200 section 3), Time to Live (RFC 791 section 3.1)
+    return header[at] if len(header) > at else 0
+
+
+def limit(sock: socket.socket, family: Family, *, hops: int | None, least: int) -> None:
+    """The TTL that we send with, None for the kernel's default, and the least that a segment must come with (ip(7)).
+
+    It may be called on a connection that is up.
+    """
+    sent = _DEFAULT_HOPS if hops is None else hops
+    if family is Family.IPV6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, sent)
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MINHOPCOUNT, least)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, sent)
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MINTTL, least)
+
+
+def tune(sock: socket.socket, family: Family) -> None:
+    """Options of every session's socket, whatever its TTLs."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
     # a peer that has rebooted answers a probe with RST: whoever dials it knows in seconds, not at the next KEEPALIVE
@@ -65,12 +102,8 @@ def tune(sock: socket.socket, family: Family, *, hops: int | None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
     if family is Family.IPV6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, _TOS_CS6)
-        if hops is not None:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, _TOS_CS6)
-        if hops is not None:
-            sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
 
 def set_key(sock: socket.socket, peer: Address, key: Secret | None) -> None:

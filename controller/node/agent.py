@@ -294,6 +294,7 @@ class NodeAgent:
             wanted=wanted,
             routes=kernel.routes,
             lacking=self._lacking(cluster),
+            leaving=cluster.bgp.shutdown,
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)

@@ -32,6 +32,8 @@ class Facts(Struct, frozen=True):
     """Addresses of each family that the pods of this node need."""
     lacking: tuple[str, ...] = ()
     """What keeps pods from getting addresses."""
+    leaving: bool = False
+    """All sessions are to end, because the cluster leaves."""
     problems: tuple[Refusal, ...] = ()
 
 
@@ -63,6 +65,8 @@ def conditions(facts: Facts) -> list[Condition]:
         _sessions_up(facts),
         _reachable(facts),
     ]
+    if facts.leaving:
+        made.append(_left(facts))
     sentences: dict[Reason, set[str]] = defaultdict(set)
     for one in (*facts.problems, *_exhausted(facts), *_waiting_pods(facts)):
         sentences[one.reason].add(one.message)
@@ -94,6 +98,15 @@ def _sessions_up(facts: Facts) -> Condition:
     return condition(
         "SessionsUp", holds=not waiting, reason="SessionsDown" if waiting else "Established", message=message
     )
+
+
+def _left(facts: Facts) -> Condition:
+    """Whether no peer has a route of ours any more: all sessions have ended, and the speaker says so itself."""
+    if facts.report is None:
+        return condition("Left", holds=None, reason="NoReport", message="the speaker has not reported yet")
+    there = [one.name for one in facts.report.sessions if one.state != "Withheld"]
+    message = f"not ended yet: {listed(there)}" if there else ""
+    return condition("Left", holds=not there, reason="Leaving" if there else "Shutdown", message=message)
 
 
 def _waiting(facts: Facts) -> list[str]:

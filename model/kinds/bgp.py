@@ -1,4 +1,4 @@
-"""BGPConfiguration and BGPPeer: who this cluster is to its peers, and who they are."""
+"""BGPConfiguration: who this cluster is to its peers; and the values that it shares with BGPPeer."""
 
 from typing import Annotated, Literal
 
@@ -8,10 +8,9 @@ from msgspec.structs import fields
 
 from towpath.model.community import Community
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
-from towpath.model.kinds.values import IPV4_TEXT, ASNumber, Duration, PeerIP
+from towpath.model.kinds.values import IPV4_TEXT, ASNumber, Duration
 from towpath.model.net import Prefix
 from towpath.model.resource import Meta as ObjectMeta
-from towpath.model.selector import Selector
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=253)]
@@ -194,17 +193,23 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         Literal["BGP", "Kubernetes"],
         Field(description="Where routes to other nodes' blocks come from: the mesh, or the API's objects (host-gw)."),
     ] = "BGP"
+    shutdown: Annotated[
+        bool,
+        Field(
+            description="Leave in order: every node withdraws its routes, closes its sessions and reports Left in its NodeStatus."
+        ),
+    ] = False
     log_severity_screen: Annotated[
         LogSeverity | None, Field(description="Log level of agent and speaker; Info unless set.")
     ] = None
 
 
-_TIMERS = (
+TIMER_RULES = (
     duration_rule("timers.holdTime", lowest=3, highest=65535, zero=True, source="RFC 4271 section 4.2"),
     duration_rule("timers.keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),
     duration_rule("timers.connectRetryTime", lowest=1, highest=3600),
 )
-_MAX_RESTART_TIME = 4095  # 12 bits, RFC 4724 §3
+MAX_RESTART_TIME = 4095  # 12 bits, RFC 4724 §3
 _OF_A_NODE = frozenset(
     {"as_number", "listen_port", "router_id", "timers", "log_severity_screen", "communities", "prefix_advertisements"}
 )
@@ -257,125 +262,15 @@ BGP_CONFIGURATION = Kind(
             at="",
             check=_set_for_one_node,
         ),
-        *_TIMERS,
-        duration_rule("nodeMeshMaxRestartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
-        duration_rule("gracefulRestart.restartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        *TIMER_RULES,
+        duration_rule("nodeMeshMaxRestartTime", lowest=1, highest=MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        duration_rule("gracefulRestart.restartTime", lowest=1, highest=MAX_RESTART_TIME, source="RFC 4724 section 3"),
         duration_rule("maxPrefixes.restartAfter", lowest=1, highest=86400),
     ),
     columns=(
         Column("AS", ".spec.asNumber"),
         Column("Mesh", ".spec.nodeToNodeMeshEnabled", "boolean"),
         Column("Routes", ".spec.clusterRoutes"),
-        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
-        Column("Age", ".metadata.creationTimestamp", "date"),
-    ),
-)
-
-
-class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
-    """One session, or a rule that makes many."""
-
-    node: Annotated[Name | None, Field(description="The one node that peers.")] = None
-    node_selector: Annotated[
-        Selector | None, Field(description="The nodes that peer, by label; without node and nodeSelector all do.")
-    ] = None
-    peer_ip: Annotated[PeerIP | None, Field(description="The peer: ip, ip:port or [v6]:port.")] = None
-    peer_selector: Annotated[Selector | None, Field(description="The nodes that are peered with, by label.")] = None
-    as_number: Annotated[ASNumber | None, Field(description="The peer's AS.")] = None
-    local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
-        None
-    )
-    reverse_peering: Annotated[
-        Literal["Auto", "Manual"],
-        Field(description="Auto also makes the session on the other node, where the peer is one."),
-    ] = "Auto"
-    password: Annotated[SecretReference | None, Field(description="TCP-MD5 password.")] = None
-    source_address: Annotated[
-        Literal["UseNodeIP", "None"],
-        Field(description="Address that the session comes from: the node's, or what the kernel chooses."),
-    ] = "UseNodeIP"
-    passive: Annotated[bool, Field(description="Wait for the peer to connect.")] = False
-    timers: Annotated[Timers | None, Field(description="Timers of this session.")] = None
-    keepalive_time: Annotated[Duration | None, Field(description="Keepalive time; wins over timers.keepaliveTime.")] = (
-        None
-    )
-    max_restart_time: Annotated[Duration | None, Field(description="Restart time of this session.")] = None
-    import_policy: Annotated[
-        Literal["Filtered", "All", "None"],
-        Field(
-            description="What is accepted from outside: what a filter accepts, all that none rejects, or nothing. Blocks whose owner announces them are accepted with Filtered and All."
-        ),
-    ] = "Filtered"
-    filters: Annotated[
-        tuple[Name, ...],
-        Field(
-            max_length=64,
-            description="Names of the BGPFilters that are asked, in this order. One that does not exist rejects everything.",
-        ),
-    ] = ()
-    advertise: Annotated[
-        Advertise,
-        Field(
-            description="What may be announced: this node's Own announcements; also learned routes inside the Cluster's pools; or All learned routes, of which those outside the pools need a filter that accepts them."
-        ),
-    ] = "Own"
-    next_hop_mode: Annotated[
-        Literal["Auto", "Self", "Keep"] | None,
-        Field(
-            description="Next hop of learned routes that are announced: Auto as RFC 4271 section 5.1.3 says, Self this node, Keep as learned. Auto unless set."
-        ),
-    ] = None
-    keep_original_next_hop: Annotated[
-        bool, Field(description="Older form of nextHopMode Keep; nextHopMode wins where it is set.")
-    ] = False
-    max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of accepted prefixes.")] = None
-    shutdown: Annotated[bool, Field(description="Keep the session in the configuration and do not run it.")] = False
-    description: Annotated[Text | None, Field(description="A note for people.")] = None
-
-
-BGP_PEER = Kind(
-    name="BGPPeer",
-    plural="bgppeers",
-    singular="bgppeer",
-    short_names=("bgpp",),
-    description="A BGP session of some nodes with one router, or with other nodes.",
-    spec=BGPPeerSpec,
-    rules=(
-        Rule(
-            cel="!(has(self.node) && has(self.nodeSelector))",
-            message="node and nodeSelector exclude each other",
-            field="spec.node",
-            check=lambda _meta, spec: spec.node is None or spec.node_selector is None,
-        ),
-        Rule(
-            cel="has(self.peerIP) != has(self.peerSelector)",
-            message="exactly one of peerIP and peerSelector is needed",
-            field="spec.peerIP",
-            check=lambda _meta, spec: (spec.peer_ip is None) != (spec.peer_selector is None),
-        ),
-        Rule(
-            cel="has(self.asNumber) || has(self.peerSelector)",
-            message="a peer by peerIP needs an asNumber",
-            field="spec.asNumber",
-            check=lambda _meta, spec: spec.as_number is not None or spec.peer_selector is not None,
-        ),
-        Rule(
-            cel="!(has(self.asNumber) && has(self.peerSelector))",
-            message="asNumber stays empty with peerSelector: the selected nodes' AS counts",
-            field="spec.asNumber",
-            check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
-        ),
-        *_TIMERS,
-        duration_rule("keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),
-        duration_rule("maxRestartTime", lowest=1, highest=_MAX_RESTART_TIME, source="RFC 4724 section 3"),
-        duration_rule("maxPrefixes.restartAfter", lowest=1, highest=86400),
-    ),
-    columns=(
-        Column("Peer", ".spec.peerIP"),
-        Column("AS", ".spec.asNumber"),
-        Column("Node", ".spec.node"),
-        Column("Node-Selector", ".spec.nodeSelector", priority=1),
-        Column("Peer-Selector", ".spec.peerSelector", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),

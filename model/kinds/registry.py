@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from towpath.model.kinds.bgp import BGP_CONFIGURATION, BGP_PEER
+from towpath.model.kinds.bgp import BGP_CONFIGURATION
 from towpath.model.kinds.filter import BGP_FILTER
 from towpath.model.kinds.ipam import IP_POOL, IPAM_BLOCK, IPAM_CONFIGURATION
 from towpath.model.kinds.kind import Kind
 from towpath.model.kinds.node import NODE_STATUS, ROUTING_NODE
+from towpath.model.kinds.peer import BGP_PEER
 
 KINDS: dict[str, Kind[Any]] = {
     kind.name: kind

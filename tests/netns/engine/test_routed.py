@@ -57,5 +57,5 @@ def test_a_router_that_is_no_neighbour(routed, tmp_path):
         wait_for(lambda: engine.reason("external") != "", deadline=10, what="a reason")
         assert engine.state("external") != "Established"
         assert "Established" not in bird.ask("show protocols out4")
-        engine.apply(make_session("external", "10.9.2.1", multihop=True))
+        engine.apply(make_session("external", "10.9.2.1", multihop=64))
         engine.up("external")

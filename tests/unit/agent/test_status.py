@@ -54,6 +54,15 @@ def test_a_node_where_all_is_well() -> None:
     }
 
 
+def test_a_node_says_when_it_has_left() -> None:
+    """Only while the cluster leaves, and only on the speaker's word that no session is there any more."""
+    ended = Report(sessions=(SessionReport(name="tor", peer="", remote_as=1, state="Withheld", reason="Shutdown"),))
+    assert "Left" not in by_type(status(report=ended))
+    found = [by_type(status(leaving=True, report=report))["Left"] for report in (None, FINE.report, ended)]
+    assert [one.status for one in found] == ["Unknown", "False", "True"]
+    assert "Global-10-0-0-254" in found[1].message
+
+
 def test_sessions_that_are_down_are_named() -> None:
     """Those that are withheld are no fault of the network; before the speaker's first word nothing is known."""
     states = {"tor-1": "Established", "tor-2": "Active", "tor-3": "Withheld"}

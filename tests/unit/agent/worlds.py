@@ -5,9 +5,10 @@ from typing import Any
 
 from towpath.controller.ports import AlreadyExistsError, NotFoundError
 from towpath.model.cluster import BGPPeer, Cluster, IPAMBlock, IPPool, Node, RoutingNode
-from towpath.model.kinds.bgp import BGPPeerSpec, SecretKey, SecretReference
+from towpath.model.kinds.bgp import SecretKey, SecretReference
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec, RoutingNodeStatus
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.kinds.values import ASNumber, PeerIP
 from towpath.model.net import block_name
 from towpath.model.resource import Meta, Resource

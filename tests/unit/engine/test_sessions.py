@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import struct
 import time
 from ipaddress import IPv4Address, ip_address
@@ -32,8 +33,13 @@ class RawPeer:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def dial(cls, address=THERE):
-        return cls(*await asyncio.open_connection(HERE, PORT, local_addr=(address, 0)))
+    async def dial(cls, address=THERE, *, hops=64):
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.bind((address, 0))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+        await asyncio.get_running_loop().sock_connect(sock, (HERE, PORT))
+        return cls(*await asyncio.open_connection(sock=sock))
 
     async def read(self):
         try:
@@ -367,3 +373,58 @@ async def test_random_bytes_harm_nobody(engine, table):
     assert errors == []
     assert "other" in table.negotiated
     other.close()
+
+
+async def test_only_near_peers_are_accepted_by_a_session_with_ttl_security(engine, table):
+    """On a listener that others share: a SYN with a smaller TTL than a neighbour's gets no session (RFC 5082)."""
+    apply(engine, listening(ttl_security=1), listening("b", ELSEWHERE))
+    far = await RawPeer.dial()
+    assert await far.read() is None
+    other = await (await RawPeer.dial(ELSEWHERE)).establish()
+    near = await (await RawPeer.dial(hops=255)).establish()
+    await eventually(lambda: set(table.negotiated) == {"a", "b"})
+    # the kernel drops what comes from farther away, also on a connection that is up
+    near.writer.get_extra_info("socket").setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 254)
+    near.send(message(3, b"\x06\x02"))
+    other.send(message(3, b"\x06\x02"))
+    await eventually(lambda: [name for name, _ in table.lost_sessions] == ["b"])
+    near.close()
+
+
+async def test_ttl_security_is_taken_over_by_a_session_that_is_up(engine, table):
+    """TTLs are no matter of the OPENs: switched on and off again, the session stays."""
+    apply(engine, listening())
+    near = await (await RawPeer.dial(hops=255)).establish()
+    await eventually(lambda: table.negotiated)
+    for session in (listening(ttl_security=1), listening(multihop=9), listening(keepalive_time=1)):
+        apply(engine, session)
+        assert engine.states()["a"][0] == "Established"
+    assert await near.until(KEEPALIVE) == b""
+    assert table.lost_sessions == []
+    near.close()
+
+
+async def test_a_keepalive_time_that_changes_is_heard_at_once(engine, table):
+    """A session that is up sends its next KEEPALIVE now, and then at the new pace."""
+    apply(engine, listening(keepalive_time=30))
+    peer = await (await RawPeer.dial()).establish()
+    await eventually(lambda: table.negotiated)
+    apply(engine, listening(keepalive_time=1))
+    for _ in range(3):
+        assert await peer.until(KEEPALIVE) == b""
+    assert table.lost_sessions == []
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", b""), ("maintenance", b"\x0bmaintenance"), ("ü" * 200, b"\xfe" + "ü".encode() * 127)],
+)
+async def test_a_shutdown_says_why(engine, table, text, said):
+    """Cease/Administrative Shutdown with the words of the object (RFC 9003), no letter cut at 255 bytes."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    await eventually(lambda: table.negotiated)
+    apply(engine, listening(state="Withheld", reason=Reason.SHUTDOWN, shutdown_message=text))
+    assert await peer.until(NOTIFICATION) == b"\x06\x02" + said
+    peer.close()

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.plan.worlds import block, by_name, cluster, config, node, peer, shown, warned
 from towpath.bgp.peering import sessions
+from towpath.bgp.reach import gateways
 
 A, B, C = node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24"), node("c", "10.0.0.10/24")
 PASSWORD = {"secretKeyRef": {"name": "tor", "key": "k"}}
@@ -26,7 +27,7 @@ def test_a_mesh_is_everybody_with_everybody() -> None:
         120,
     )
     assert session.max_prefix.limit == 256
-    assert not session.multihop
+    assert session.multihop is None
 
 
 def test_the_side_whose_peer_has_the_larger_address_as_text_listens() -> None:
@@ -105,7 +106,7 @@ def test_the_mesh_takes_password_restart_time_and_ports_from_the_configuration()
         60,
         5,
     )
-    assert session.multihop
+    assert session.multihop == 64
     assert session.password_ref is not None
     assert by_name(world, "b")["Mesh-10-0-0-1"].peer_port == 1179
 
@@ -230,8 +231,56 @@ def test_one_address_has_one_password() -> None:
 
 def test_a_peer_that_is_shut_down_is_withheld() -> None:
     """It stays in the plan, and so does the mesh session that it replaces, withheld too."""
-    world = cluster(A, B, peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, shutdown=True))
+    world = cluster(A, B, peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, shutdown={}))
     assert {one.reason for one in by_name(world, "a").values()} == {"Shutdown", "DuplicatePeer"}
+
+
+def test_what_a_peer_says_of_distance_and_loops() -> None:
+    """TTL security, multihop and the gateway are the session's; own AS in the path and the gateway are not reversed."""
+    near = {"ttlSecurity": 2, "reachableBy": "10.0.0.254", "numAllowedLocalASNumbers": 3}
+    world = cluster(
+        A, B, config(nodeToNodeMeshEnabled=False),
+        peer("far", node="a", peerIP="192.0.2.1", asNumber=65000, ebgpMultihop=5),
+        peer("near", node="a", peerIP="10.0.0.2", asNumber=64512, localASNumber=65009, **near),
+        peer("plain", node="a", peerIP="10.0.0.253", asNumber=65000),
+    )  # fmt: skip
+    made = by_name(world, "a")
+    far, one, plain = made["Node-192-0-2-1"], made["Node-10-0-0-2"], made["Node-10-0-0-253"]
+    assert (far.multihop, far.ttl_security, far.reachable_by, far.allow_local_as) == (5, None, None, 0)
+    assert (one.multihop, one.ttl_security, str(one.reachable_by), one.allow_local_as) == (None, 2, "10.0.0.254", 3)
+    assert (plain.multihop, plain.ttl_security) == (None, None)
+    back = by_name(world, "b")["Reverse-10-0-0-1"]
+    assert (back.multihop, back.ttl_security, back.reachable_by, back.allow_local_as) == (None, 2, None, 0)
+    assert gateways(world, "b") == {}
+    assert {str(prefix): str(way.address) for prefix, way in gateways(world, "a").items()} == {
+        "10.0.0.2/32": "10.0.0.254"
+    }
+
+
+def test_the_first_in_order_says_how_a_peer_is_reached() -> None:
+    """Two gateways to one address: a global peer before a node's, then by name; a peer that is the gateway needs none."""
+    world = cluster(
+        A, peer("a-node", node="a", peerIP="192.0.2.1", asNumber=1, reachableBy="10.0.0.1"),
+        peer("b", peerIP="192.0.2.1", asNumber=1, reachableBy="10.0.0.252"),
+        peer("c", peerIP="192.0.2.1:1790", asNumber=1, reachableBy="10.0.0.253"),
+        peer("d", peerIP="10.0.0.9", asNumber=1, reachableBy="10.0.0.9"),
+        peer("e", node="b", peerIP="192.0.2.9", asNumber=1, reachableBy="10.0.0.253"),
+    )  # fmt: skip
+    found = gateways(world, "a")
+    assert [(str(prefix), str(way.address), str(way.why)) for prefix, way in found.items()] == [
+        ("192.0.2.1/32", "10.0.0.252", "BGPPeer/b spec.reachableBy")
+    ]
+    assert gateways(world, "nobody") == {}
+
+
+def test_a_cluster_that_leaves_has_no_session() -> None:
+    """spec.shutdown withholds all of them; those that were withheld before keep their reasons."""
+    world = cluster(A, B, config(shutdown=True), peer("t", peerIP="10.0.0.254", asNumber=1), peer("b", node="a", peerIP="10.0.0.2", asNumber=64512))  # fmt: skip
+    assert {name: (one.state, one.reason) for name, one in by_name(world, "a").items()} == {
+        "Global-10-0-0-254": ("Withheld", "Shutdown"),
+        "Node-10-0-0-2": ("Withheld", "Shutdown"),
+        "Mesh-10-0-0-2": ("Withheld", "DuplicatePeer"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -284,8 +333,12 @@ def test_max_prefixes() -> None:
             "node b expects AS 65001 by BGPPeer q, and ours is 64512",
         ),
         (
-            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512), peer("q", node="b", peerSelector="all()", shutdown=True)],
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512), peer("q", node="b", peerSelector="all()", shutdown={})],
             "node b has it shut down by BGPPeer q",
+        ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, ttlSecurity=1, reversePeering="Manual")],
+            "only one of a and b has ttlSecurity: see the mesh",
         ),
         (
             [peer("p", node="a", peerIP="10.0.0.2:1790", asNumber=64512), peer("q", node="b", peerIP="10.0.0.1", asNumber=64512)],

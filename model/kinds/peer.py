@@ -1,0 +1,182 @@
+"""BGPPeer: one session, or a rule that makes many."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta as Field
+from msgspec import Struct
+
+from towpath.model.kinds.bgp import (
+    MAX_RESTART_TIME,
+    TIMER_RULES,
+    Advertise,
+    MaxPrefixes,
+    Name,
+    SecretReference,
+    Text,
+    Timers,
+)
+from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
+from towpath.model.kinds.values import ASNumber, Duration, PeerIP
+from towpath.model.net import Address
+from towpath.model.selector import Selector
+
+Occurrences = Annotated[int, Field(ge=0, le=255)]
+TTL = Annotated[int, Field(ge=1, le=255)]
+Hops = Annotated[int, Field(ge=1, le=254)]
+
+
+class Shutdown(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """A session that is configured and not run (RFC 9003)."""
+
+    message: Annotated[
+        Text, Field(description="What the peer is told of it (RFC 9003): the first 255 bytes of it in UTF-8.")
+    ] = ""
+
+
+class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """One session, or a rule that makes many."""
+
+    node: Annotated[Name | None, Field(description="The one node that peers.")] = None
+    node_selector: Annotated[
+        Selector | None, Field(description="The nodes that peer, by label; without node and nodeSelector all do.")
+    ] = None
+    peer_ip: Annotated[PeerIP | None, Field(description="The peer: ip, ip:port or [v6]:port.")] = None
+    peer_selector: Annotated[Selector | None, Field(description="The nodes that are peered with, by label.")] = None
+    as_number: Annotated[ASNumber | None, Field(description="The peer's AS.")] = None
+    local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
+        None
+    )
+    reverse_peering: Annotated[
+        Literal["Auto", "Manual"],
+        Field(description="Auto also makes the session on the other node, where the peer is one."),
+    ] = "Auto"
+    password: Annotated[SecretReference | None, Field(description="TCP-MD5 password.")] = None
+    num_allowed_local_as_numbers: Annotated[
+        Occurrences | None,
+        Field(description="How often our own AS may be in the AS_PATH of what is accepted; never unless set."),
+    ] = None
+    ebgp_multihop: Annotated[
+        TTL | None,
+        Field(description="TTL of an eBGP session; 1 unless set, 64 with nodes of ours. iBGP does not need it."),
+    ] = None
+    ttl_security: Annotated[
+        Hops | None,
+        Field(
+            description="Hops to the peer, at most (GTSM, RFC 5082): we send with TTL 255 and take nothing from farther away.",
+        ),
+    ] = None
+    reachable_by: Annotated[
+        Address | None,
+        Field(description="Gateway to the peer: nodes get a route to the peer's address alone through it."),
+    ] = None
+    source_address: Annotated[
+        Literal["UseNodeIP", "None"],
+        Field(description="Address that the session comes from: the node's, or what the kernel chooses."),
+    ] = "UseNodeIP"
+    passive: Annotated[bool, Field(description="Wait for the peer to connect.")] = False
+    timers: Annotated[Timers | None, Field(description="Timers of this session.")] = None
+    keepalive_time: Annotated[Duration | None, Field(description="Keepalive time; wins over timers.keepaliveTime.")] = (
+        None
+    )
+    max_restart_time: Annotated[Duration | None, Field(description="Restart time of this session.")] = None
+    import_policy: Annotated[
+        Literal["Filtered", "All", "None"],
+        Field(
+            description="What is accepted from outside: what a filter accepts, all that none rejects, or nothing. Blocks whose owner announces them are accepted with Filtered and All."
+        ),
+    ] = "Filtered"
+    filters: Annotated[
+        tuple[Name, ...],
+        Field(
+            max_length=64,
+            description="Names of the BGPFilters that are asked, in this order. One that does not exist rejects everything.",
+        ),
+    ] = ()
+    advertise: Annotated[
+        Advertise,
+        Field(
+            description="What may be announced: this node's Own announcements; also learned routes inside the Cluster's pools; or All learned routes, of which those outside the pools need a filter that accepts them."
+        ),
+    ] = "Own"
+    next_hop_mode: Annotated[
+        Literal["Auto", "Self", "Keep"] | None,
+        Field(
+            description="Next hop of learned routes that are announced: Auto as RFC 4271 section 5.1.3 says, Self this node, Keep as learned. Auto unless set."
+        ),
+    ] = None
+    keep_original_next_hop: Annotated[
+        bool, Field(description="Older form of nextHopMode Keep; nextHopMode wins where it is set.")
+    ] = False
+    max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of accepted prefixes.")] = None
+    shutdown: Annotated[
+        Shutdown | None,
+        Field(
+            description="Set: keep the session in the configuration and do not run it. Routes are withdrawn, then it closes."
+        ),
+    ] = None
+    description: Annotated[Text | None, Field(description="A note for people.")] = None
+
+
+BGP_PEER = Kind(
+    name="BGPPeer",
+    plural="bgppeers",
+    singular="bgppeer",
+    short_names=("bgpp",),
+    description="A BGP session of some nodes with one router, or with other nodes.",
+    spec=BGPPeerSpec,
+    rules=(
+        Rule(
+            cel="!(has(self.node) && has(self.nodeSelector))",
+            message="node and nodeSelector exclude each other",
+            field="spec.node",
+            check=lambda _meta, spec: spec.node is None or spec.node_selector is None,
+        ),
+        Rule(
+            cel="has(self.peerIP) != has(self.peerSelector)",
+            message="exactly one of peerIP and peerSelector is needed",
+            field="spec.peerIP",
+            check=lambda _meta, spec: (spec.peer_ip is None) != (spec.peer_selector is None),
+        ),
+        Rule(
+            cel="has(self.asNumber) || has(self.peerSelector)",
+            message="a peer by peerIP needs an asNumber",
+            field="spec.asNumber",
+            check=lambda _meta, spec: spec.as_number is not None or spec.peer_selector is not None,
+        ),
+        Rule(
+            cel="!(has(self.asNumber) && has(self.peerSelector))",
+            message="asNumber stays empty with peerSelector: the selected nodes' AS counts",
+            field="spec.asNumber",
+            check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
+        ),
+        Rule(
+            cel="!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
+            message="ttlSecurity and ebgpMultihop exclude each other: with ttlSecurity the TTL is 255",
+            field="spec.ttlSecurity",
+            check=lambda _meta, spec: spec.ttl_security is None or spec.ebgp_multihop is None,
+        ),
+        Rule(
+            cel="!has(self.reachableBy) || (has(self.peerIP)"
+            " && self.reachableBy.contains(':') != self.peerIP.matches('^[0-9.]+(:[0-9]+)?$'))",
+            message="reachableBy is for a peerIP of the same family",
+            field="spec.reachableBy",
+            check=lambda _meta, spec: (
+                spec.reachable_by is None
+                or (spec.peer_ip is not None and spec.reachable_by.version == spec.peer_ip.address.version)
+            ),
+        ),
+        *TIMER_RULES,
+        duration_rule("keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),
+        duration_rule("maxRestartTime", lowest=1, highest=MAX_RESTART_TIME, source="RFC 4724 section 3"),
+        duration_rule("maxPrefixes.restartAfter", lowest=1, highest=86400),
+    ),
+    columns=(
+        Column("Peer", ".spec.peerIP"),
+        Column("AS", ".spec.asNumber"),
+        Column("Node", ".spec.node"),
+        Column("Node-Selector", ".spec.nodeSelector", priority=1),
+        Column("Peer-Selector", ".spec.peerSelector", priority=1),
+        Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Age", ".metadata.creationTimestamp", "date"),
+    ),
+)

@@ -1,0 +1,164 @@
+"""What each field of BGPPeer and BGPConfiguration does to sessions when it changes: nothing, fresh judgement, or a new session."""
+
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from tests.unit.plan.worlds import cluster, config, node, peer
+from towpath.bgp.egress import session_part
+from towpath.bgp.origins import speaker_plan
+from towpath.bgp.peer import judgement
+from towpath.bgp.running import seen_by_peer, withheld
+from towpath.model.kinds.bgp import BGPConfigurationSpec, SecretKey
+from towpath.model.kinds.peer import BGPPeerSpec
+from towpath.model.secret import Secret
+from towpath.model.speaker import SpeakerState
+
+NODES = (node("a", "10.0.0.1/24", labels={"rack": "x"}), node("b", "10.0.0.2/24"))
+CHANGED, BESIDE, MESH = "Global-10-0-0-254", "Global-10-0-0-253", "Mesh-10-0-0-2"
+PASSWORD = {"secretKeyRef": {"name": "tor", "key": "k"}}
+SECRETS = {SecretKey("tor", "k"): Secret(b"secret")}
+
+
+class Effect(StrEnum):
+    """What happens to a session."""
+
+    NOTHING = "nothing"
+    ADJUSTED = "adjusted, and the peer is not told"
+    JUDGED = "what is learned is judged again"
+    TOLD = "differences of what is announced are sent"
+    RESET = "a new session"
+    ENDED = "no session"
+
+
+N, A, J, T, R, E = Effect
+
+
+def state(*objects: dict[str, Any]) -> SpeakerState:
+    return speaker_plan(
+        cluster(*NODES, peer("beside", peerIP="10.0.0.253", asNumber=65000), *objects),
+        "a",
+        secrets=SECRETS,
+        forwarding_preserved=False,
+        provisional=False,
+        severed=(),
+        own_addresses=(),
+    ).state
+
+
+def effects(before: SpeakerState, after: SpeakerState) -> dict[str, Effect]:
+    """By the same comparisons by which engine and table decide."""
+    return {name: effect(name, before, after) for name in before.sessions}
+
+
+def effect(name: str, before: SpeakerState, after: SpeakerState) -> Effect:
+    if name not in after.sessions or withheld(after.sessions[name]):
+        return Effect.ENDED
+    old, new = before.sessions[name], after.sessions[name]
+    if seen_by_peer(old, before.settings, before.passwords.get(name)) != seen_by_peer(
+        new, after.settings, after.passwords.get(name)
+    ):
+        return Effect.RESET
+    if judgement(old) != judgement(new):
+        return Effect.JUDGED
+    if session_part(old) != session_part(new):
+        return Effect.TOLD
+    return Effect.NOTHING if old == new else Effect.ADJUSTED
+
+
+PEER_FIELDS: list[tuple[str, Any, Effect]] = [
+    ("node", "b", E),
+    ("nodeSelector", "rack == 'y'", E),
+    ("peerIP", "10.0.0.252", E),
+    ("peerSelector", "all()", E),
+    ("asNumber", 65001, R),
+    ("localASNumber", 65009, R),
+    ("reversePeering", "Manual", N),
+    ("password", PASSWORD, R),
+    ("numAllowedLocalASNumbers", 1, J),
+    ("ebgpMultihop", 5, A),
+    ("ttlSecurity", 1, A),
+    ("reachableBy", "10.0.0.250", A),
+    ("sourceAddress", "None", R),
+    ("passive", True, A),
+    ("timers", {"holdTime": "30s"}, R),
+    ("timers", {"keepaliveTime": "9s"}, A),
+    ("timers", {"connectRetryTime": "9s"}, A),
+    ("keepaliveTime", "9s", A),
+    ("maxRestartTime", "60s", R),
+    ("importPolicy", "All", J),
+    ("filters", ["none"], J),
+    ("advertise", "Cluster", T),
+    ("nextHopMode", "Self", T),
+    ("keepOriginalNextHop", True, T),
+    ("maxPrefixes", {"limit": 5}, J),
+    ("shutdown", {}, E),
+    ("description", "the left one", N),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "expected"), PEER_FIELDS)
+def test_a_field_of_a_peer(field: str, value: Any, expected: Effect) -> None:
+    """A change of one field of a peer is its session's alone: the others do not notice."""
+    first = {"peerIP": "10.0.0.254", "asNumber": 65000}
+    second = {field: value} if field == "peerSelector" else first | {field: value}
+    found = effects(state(peer("changed", **first)), state(peer("changed", **second)))
+    # a peer by selector takes the place of the mesh session
+    expected_mesh = Effect.ENDED if field == "peerSelector" else Effect.NOTHING
+    assert found == {CHANGED: expected, BESIDE: Effect.NOTHING, MESH: expected_mesh}
+
+
+CLUSTER_FIELDS: list[tuple[str, Any, Effect, Effect]] = [
+    ("asNumber", 64999, R, R),
+    ("nodeToNodeMeshEnabled", False, N, E),
+    ("listenPort", 1790, N, R),
+    ("bindMode", "NodeIP", N, N),
+    ("routerID", "10.9.9.9", R, R),
+    ("timers", {"holdTime": "30s"}, R, R),
+    ("timers", {"keepaliveTime": "9s"}, A, A),
+    ("nodeMeshPassword", PASSWORD, N, R),
+    ("nodeMeshMaxRestartTime", "60s", N, R),
+    ("gracefulRestart", {"enabled": False}, R, R),
+    ("multipath", {"maximumPaths": 2}, N, N),
+    ("maxPrefixes", {"limit": 5}, J, J),
+    ("communities", [{"name": "red", "value": "65000:1"}], N, N),
+    ("prefixAdvertisements", [{"cidr": "10.0.0.0/8", "communities": ["65000:1"]}], N, N),
+    ("meshAdvertise", "All", N, T),
+    ("ignoredInterfaces", ["eth9"], N, N),
+    ("ipv4NormalRoutePriority", 100, N, N),
+    ("ipv6NormalRoutePriority", 100, N, N),
+    ("kernelMetric", 99, N, N),
+    ("programClusterRoutes", "Disabled", N, N),
+    ("clusterRoutes", "Kubernetes", N, N),
+    ("shutdown", True, E, E),
+    ("logSeverityScreen", "Debug", N, N),
+    ("serviceClusterIPs", [{"cidr": "10.96.0.0/16"}], N, N),
+    ("serviceExternalIPs", [{"cidr": "192.0.2.0/24"}], N, N),
+    ("serviceLoadBalancerIPs", [{"cidr": "192.0.2.0/24"}], N, N),
+    ("serviceLoadBalancerAggregation", "Disabled", N, N),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "explicit", "mesh"), CLUSTER_FIELDS)
+def test_a_field_of_the_cluster(field: str, value: Any, explicit: Effect, mesh: Effect) -> None:
+    """A change of the configuration reaches the sessions that it is about: peers, the mesh, or both."""
+    found = effects(state(config()), state(config(**{field: value})))
+    assert found == {BESIDE: explicit, MESH: mesh}
+
+
+def test_every_field_is_in_the_tables() -> None:
+    """A field that is new needs an answer here."""
+    assert {field for field, *_ in PEER_FIELDS} == set(BGPPeerSpec.__struct_encode_fields__)
+    assert {field for field, *_ in CLUSTER_FIELDS} == set(BGPConfigurationSpec.__struct_encode_fields__)
+
+
+def test_a_password_that_changes_is_its_sessions_alone() -> None:
+    """The value in the Secret counts, not its name."""
+    before = state(peer("changed", peerIP="10.0.0.254", asNumber=65000, password=PASSWORD))
+    other = {SecretKey("tor", "k"): Secret(b"other")}
+    after = speaker_plan(
+        cluster(*NODES, peer("beside", peerIP="10.0.0.253", asNumber=65000), peer("changed", peerIP="10.0.0.254", asNumber=65000, password=PASSWORD)),
+        "a", secrets=other, forwarding_preserved=False, provisional=False, severed=(), own_addresses=(),
+    ).state  # fmt: skip
+    assert effects(before, after) == {CHANGED: R, BESIDE: N, MESH: N}
