@@ -138,9 +138,12 @@ NODE_STATUS = Kind(
     spec=NodeStatusSpec,
     status=NodeStatusStatus,
     columns=(
+        Column("Ready", ".status.conditions[?(@.type=='Ready')].status"),
         Column("In-Sync", ".status.inSync", "boolean"),
+        Column("Sessions-Up", ".status.conditions[?(@.type=='SessionsUp')].status"),
         Column("Routes", ".status.routes.installed", "integer"),
         Column("Conflicts", ".status.routes.conflicts", "integer"),
+        Column("Behind", ".status.conditions[?(@.type=='InSync')].message", priority=1),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
 )

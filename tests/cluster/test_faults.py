@@ -76,19 +76,25 @@ def test_kubelet_and_containerd_restart_unnoticed(
     wait_no_leaks(cluster, "node1")
 
 
-def test_a_node_reboots(installed: Release, pods: list[dict[str, Any]]) -> None:
-    """Its kernel and /run are new: pods come back with addresses of the node's own blocks, and none is left behind."""
+def test_a_node_reboots(installed: Release, pods: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Its kernel and /run are new: pods come back with addresses of the node's own blocks, and none is left behind.
+
+    The other nodes and the client do not notice.
+    """
     cluster = installed.cluster
     own = {body["spec"]["cidr"] for body in cluster.get("ipamblocks") if body["spec"]["node"] == "node2"}
     boot = cluster.get("node", "node2")["status"]["nodeInfo"]["bootID"]
-    cluster.reboot("node2")
-    wait_for(
-        lambda: cluster.get("node", "node2")["status"]["nodeInfo"]["bootID"] != boot,
-        deadline=120,
-        what="the kubelet reports the reboot",
-        interval=0.3,
-    )
-    installed.wait()
+    others = [pod for pod in cluster.wait_pods("app=web", count=len(pods)) if pod["spec"]["nodeName"] != "node2"]
+    with watched(cluster, others, tmp_path) as seen:
+        cluster.reboot("node2")
+        wait_for(
+            lambda: cluster.get("node", "node2")["status"]["nodeInfo"]["bootID"] != boot,
+            deadline=120,
+            what="the kubelet reports the reboot",
+            interval=0.3,
+        )
+        installed.wait()
+    seen.every_probe_arrived()
     web.everybody(cluster, cluster.nodes)
     wait_no_leaks(cluster, "node2")
     assert {body["spec"]["cidr"] for body in cluster.get("ipamblocks") if body["spec"]["node"] == "node2"} == own

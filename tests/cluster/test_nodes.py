@@ -1,11 +1,13 @@
 """Nodes that leave and come back: whose the addresses are then."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster import web
+from tests.cluster.traffic import watched
 from tests.cluster.web import everybody
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
@@ -58,15 +60,21 @@ def joined(installed: Release) -> Iterator[Release]:
         cluster.kubectl("delete", "node", NODE, "--ignore-not-found")
 
 
-def test_a_machine_that_comes_back_has_its_blocks_again(joined: Release) -> None:
-    """Drained, deleted and switched on again: the Node object is another, the machine is the same, and so are the blocks."""
+def test_a_machine_that_comes_back_has_its_blocks_again(joined: Release, tmp_path: Path) -> None:
+    """Drained, deleted and switched on again: the Node object is another, the machine is the same, and so are the blocks.
+
+    The other nodes and the client do not notice.
+    """
     cluster = joined.cluster
     before, uid = blocks(cluster), cluster.get("node", NODE)["metadata"]["uid"]
     assert len(before) == len(Family)
-    leave(cluster)
-    cluster.power_on(NODE)
-    cluster.wait_registered([NODE])
-    works(joined)
+    others = [pod for pod in cluster.pods("app=web") if pod["spec"]["nodeName"] != NODE]
+    with watched(cluster, others, tmp_path) as seen:
+        leave(cluster)
+        cluster.power_on(NODE)
+        cluster.wait_registered([NODE])
+        works(joined)
+    seen.every_probe_arrived()
     assert cluster.get("node", NODE)["metadata"]["uid"] != uid
     assert blocks(cluster) == before
     assert not blocks(cluster, "Quarantined")

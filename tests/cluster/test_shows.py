@@ -1,0 +1,116 @@
+"""What ``kubectl get`` and ``kubectl describe`` show an operator."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from towpath.lab.addressing import PODS
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.release import Release
+from towpath.lab.process import wait_for
+from towpath.model.kinds.kind import API_VERSION, Kind
+from towpath.model.kinds.registry import KINDS
+from towpath.model.net import Family
+
+WRONG = "shown-wrong"
+"""The name of what is wrong on purpose."""
+
+
+def created(kind: str, name: str, **spec: object) -> dict[str, object]:
+    return {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": name}, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def shown(installed: Release) -> Iterator[Cluster]:
+    """With at least one object of every kind, and two that are wrong."""
+    made = installed.cluster
+    own = (("bgpfilter", "shown"), ("ipamconfiguration", "default"), ("ippool", WRONG), ("bgppeer", WRONG))
+    try:
+        made.apply(
+            created("BGPFilter", "shown"),
+            created("IPAMConfiguration", "default"),
+            created("IPPool", WRONG, cidr=str(next(PODS[Family.IPV4].subnets()))),
+            created(
+                "BGPPeer",
+                WRONG,
+                peerIP="198.51.100.250",
+                asNumber=65009,
+                node="node1",
+                password={"secretKeyRef": {"name": "nowhere", "key": "password"}},
+            ),
+        )
+        yield made
+    finally:
+        for kind, name in own:
+            made.kubectl("delete", kind, name, "--ignore-not-found")
+        installed.wait()
+
+
+def table(text: str) -> tuple[list[str], list[str]]:
+    head, *rows = text.splitlines()
+    return head.split(), rows
+
+
+def columns(kind: Kind[object], *, wide: bool) -> list[str]:
+    return ["NAME", *(column.name.upper() for column in kind.columns if wide or not column.priority)]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_get_shows_the_columns_of_every_kind(shown: Cluster, kind: Kind[object]) -> None:
+    """By plural and short name, and more of them with ``-o wide``."""
+    for name in (kind.plural, *kind.short_names):
+        head, rows = table(shown.kubectl("get", name))
+        assert head == columns(kind, wide=False)
+        assert rows
+    assert table(shown.kubectl("get", kind.plural, "-o", "wide"))[0] == columns(kind, wide=True)
+
+
+def test_get_towpath_shows_everything(shown: Cluster) -> None:
+    """Every kind is in the category."""
+    names = shown.kubectl("get", "towpath", "-o", "name").split()
+    assert {name.split(".")[0] for name in names} == {kind.singular for kind in KINDS.values()}
+
+
+def test_get_tells_who_is_well(shown: Cluster) -> None:
+    """Whose each block is and in which state, which nodes are in sync with all sessions up, what is accepted."""
+    _, rows = table(shown.kubectl("get", "ipamblocks", "--no-headers=false"))
+    states = {row.split()[1]: row.split()[2:5] for row in rows}
+    mine = {cidr: words for cidr, words in states.items() if words[0] in shown.nodes and words[1] == "Active"}
+    assert len(mine) == len(shown.nodes) * len(Family)
+    assert {words[2] for words in mine.values()} == {"default-ipv4", "default-ipv6"}
+    _, rows = table(shown.kubectl("get", "ippools"))
+    accepted = {row.split()[0]: row.split()[-2] for row in rows}
+    assert accepted == {"default-ipv4": "True", "default-ipv6": "True", WRONG: "False"}
+    _, rows = table(shown.kubectl("get", "nodestatuses", "node2"))
+    assert rows[0].split()[:4] == ["node2", "True", "true", "True"]
+
+
+def test_describe_shows_events(shown: Cluster) -> None:
+    """On the object that is wrong, by the controller; on the node where something is missing, by its agent."""
+
+    def events(*what: str) -> str:
+        return shown.kubectl("describe", *what).partition("Events:")[2]
+
+    wait_for(
+        lambda: "OverlappingPool" in events("ippool", WRONG),
+        deadline=60,
+        what="the pool's events say that it overlaps",
+        interval=0.5,
+    )
+    assert "towpath-controller" in events("ippool", WRONG)
+    wait_for(
+        lambda: "SecretMissing" in events("node", "node1"),
+        deadline=60,
+        what="the node's events say that a Secret is missing",
+        interval=0.5,
+    )
+    said = next(line for line in events("node", "node1").splitlines() if "SecretMissing" in line)
+    assert f"BGPPeer/{WRONG}" in said
+    assert "Secret nowhere does not exist" in said
+    assert "towpath-agent" in said
+    wait_for(
+        lambda: "SecretMissing" in shown.kubectl("describe", "nodestatus", "node1"),
+        deadline=60,
+        what="the node's status says so as well",
+        interval=0.5,
+    )
