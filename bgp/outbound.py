@@ -128,8 +128,10 @@ class AdjRibOut:
         announce: dict[Encoded, list[bytes]] = {}
         withdraw: list[bytes] = []
         sent = self._sent[family]
+        # longer attributes than the peer takes beside one prefix stay here (RFC 8654 §4)
+        longest = self._size - OVERHEAD - 10 - family.bits // 8
         for encoded, some in self._tell(family, wires):
-            if encoded is None or not self._fits(family, encoded):
+            if encoded is None or len(encoded[0]) + len(encoded[1]) > longest:
                 withdraw += [wire for wire in some if wire in sent]
             elif sent:
                 different = [wire for wire in some if sent.get(wire) != encoded]
@@ -139,6 +141,16 @@ class AdjRibOut:
                 announce.setdefault(encoded, []).extend(some)
         unsent: list[bytes] = []
         for encoded, rest in announce.items():
+            if len(rest) <= SHARED and room > 0:
+                made, count = self._shared(family, encoded, rest)
+                messages.append(made)
+                room -= len(made)
+                if count == len(rest):
+                    for wire in rest:
+                        sent[wire] = encoded
+                    continue
+                sent.update(dict.fromkeys(rest[:count], encoded))
+                del rest[:count]
             while rest and room > 0:
                 made, count = self._announcement(family, encoded, rest)
                 messages.append(made)
@@ -170,23 +182,18 @@ class AdjRibOut:
         self._owed.clear()
         return b"".join(messages)
 
-    def _fits(self, family: Family, encoded: Encoded) -> bool:
-        """Whether a message has room for these attributes and a prefix: longer ones than the peer takes stay here (RFC 8654 §4)."""
-        return OVERHEAD + len(encoded[1]) + len(encoded[0]) + 10 + family.bits // 8 <= self._size
-
-    def _announcement(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
-        """One message with as many of the prefixes as it holds, and how many those are."""
-        if len(wires) > SHARED:
-            return self._make(family, encoded, wires)
+    def _shared(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
+        """``_announcement`` for few prefixes: a message that another session was sent is not made again."""
         key = self._size, family, encoded, tuple(wires)
         known = self._made.get(key)
         if known is None:
             if len(self._made) >= REMEMBERED:
                 self._made.clear()
-            known = self._made[key] = self._make(family, encoded, wires)
+            known = self._made[key] = self._announcement(family, encoded, wires)
         return known
 
-    def _make(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
+    def _announcement(self, family: Family, encoded: Encoded, wires: list[bytes]) -> tuple[bytes, int]:
+        """One message with as many of the prefixes as it holds, and how many those are."""
         next_hop, block = encoded
         size = self._size - OVERHEAD - len(block)
         if family is Family.IPV4:

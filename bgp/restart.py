@@ -5,7 +5,6 @@ End-of-RIB, or its restart time is over. Restarter: we know what we do not know 
 the start has sent End-of-RIB or may no longer be waited for; before that an absence means nothing.
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
@@ -82,12 +81,6 @@ class Restart:
         self.lost_at = None
 
 
-DEFERRAL_SHARE: Final = 0.75
-"""Part of the shortest restart time for which a reflector waits: its peers keep its routes for the whole of it."""
-COLD_DEFERRAL: Final = 10.0
-"""The same, in seconds, where no routes of ours were found in the kernel: peers keep nothing of us then."""
-
-
 class Progress(Struct):
     """How far one session has told us its table."""
 
@@ -117,20 +110,3 @@ class Progress(Struct):
         if self.established_at is None:
             return session.state == "Active"
         return self.graceful and not self.restarting
-
-
-def deferral(peers: Iterable[tuple[Session, Progress]], *, started: float, preserved: bool) -> float | None:
-    """When a reflector that has started tells what it learned, at the latest; None: nobody is waited for any more.
-
-    ``preserved``: our routes were found in the kernel, so peers may have kept what we told them before.
-    """
-    offered: list[int] = []
-    waits = False
-    for session, progress in peers:
-        if session.restart_time is not None:
-            offered.append(session.restart_time)
-        waits = waits or progress.deferred(session)
-    if not waits:
-        return None
-    patience = DEFERRAL_SHARE * min(offered)
-    return started + (patience if preserved else min(patience, COLD_DEFERRAL))

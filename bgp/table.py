@@ -9,6 +9,7 @@ path of receiving is explained in ``receive``, that of deciding in ``rib``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from typing import Final, cast
 
 from towpath.bgp.decision import best
@@ -23,9 +24,10 @@ from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
 from towpath.bgp.receive import Receiver
 from towpath.bgp.rejudging import Rejudgings
 from towpath.bgp.report import report
-from towpath.bgp.restart import deferral, kept_families, preserved
+from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import AdjRibIn, LocRib
 from towpath.bgp.running import identity, withheld
+from towpath.bgp.startup import Startup
 from towpath.model.delta import diff
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
@@ -58,9 +60,8 @@ class Table:
         self._kick = kick
         self._clock = clock
         self._state: SpeakerState | None = None
-        self._started = 0.0
-        self._synced = False
         self._peers: dict[str, Peer] = {}
+        self._startup = Startup(self._peers)
         self._loc = {family: LocRib(family) for family in Family}
         self._dirty = {family: loc.dirty for family, loc in self._loc.items()}
         self._judging = Judging(self._refused)
@@ -81,10 +82,12 @@ class Table:
     def apply(self, state: SpeakerState) -> None:
         """Make this the state: sessions, policy and announcements; what did not change is not touched."""
         before, self._state = self._state, state
-        now = self._clock()
-        if before is None:
-            self._started = now
-            self._announcing.deferring = any(one.cluster_id is not None for one in state.sessions.values())
+        self._startup.adopt(
+            self._clock(),
+            reflector=any(one.cluster_id is not None for one in state.sessions.values()),
+            preserved=state.settings.forwarding_preserved,
+        )
+        self._announcing.deferring = self._startup.deferring
         near = self._judging.adopt(before, state)
         announced, reconsider = self._announcing.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
@@ -251,26 +254,17 @@ class Table:
                 peer.progress.done = True
             self._defer_no_longer()
 
-    def _deferred_until(self) -> float | None:
-        """When a reflector's deferral ends at the latest."""
-        if not self._announcing.deferring or self._state is None:
-            return None
-        preserved = self._state.settings.forwarding_preserved
-        peers = ((peer.session, peer.progress) for peer in self._peers.values())
-        return deferral(peers, started=self._started, preserved=preserved)
-
     def _defer_no_longer(self) -> None:
         """Tell what was learned, and that it is all, once a reflector that has started waits for nobody any more."""
-        if not self._announcing.deferring:
-            return
-        until = self._deferred_until()
-        if until is not None and until > self._clock():
+        if not self._announcing.deferring or self._startup.deferred(self._clock()):
             return
         self._announcing.deferring = False
+        learned = {family: dict.fromkeys(chain(*(rib.accepted for rib in self._ribs(family)))) for family in Family}
         for name, peer in self._peers.items():
-            if peer.out is not None:
+            if peer.out is not None and peer.egress is not None and peer.egress.redistributes:
                 peer.out.holding = False
-                self._touch_all(peer)
+                for family, wires in learned.items():
+                    peer.out.touch(family, wires)
                 self._kick(name)
 
     def refresh(self, name: str, family: Family) -> None:
@@ -414,22 +408,14 @@ class Table:
     @property
     def in_sync(self) -> bool:
         """Whether every session of the start was complete once or may no longer be waited for; stays true."""
-        if not self._synced and self._state is not None:
-            now = self._clock()
-            self._synced = all(at is None or at <= now for at in self._settling())
-        return self._synced
-
-    def _settling(self) -> list[float | None]:
-        return [peer.progress.settled_at(peer.session, started=self._started) for peer in self._peers.values()]
+        return self._startup.in_sync(self._clock())
 
     # time
 
     def deadline(self) -> float | None:
         """When ``expire`` should be called next, on the table's clock."""
         times = [peer.restart.deadline for peer in self._peers.values()]
-        times += [self._notices.deadline, self._deferred_until()]
-        if not self._synced and self._state is not None:
-            times += self._settling()
+        times += [self._notices.deadline, *self._startup.deadlines(self._clock())]
         return min((time for time in times if time is not None), default=None)
 
     def expire(self, now: float) -> None:

@@ -12,6 +12,7 @@ from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
 from towpath.lab.bench.receive import receive
 from towpath.lab.bench.receive_policy import receive_policy
+from towpath.lab.bench.reflector import reflector
 from towpath.lab.bench.restart import restart
 from towpath.lab.bench.result import Result, as_json, table
 
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "announce": announce,
     "memory": memory,
     "nodes": nodes,
+    "reflector": reflector,
     "restart": restart,
 }
 
