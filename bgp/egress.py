@@ -20,6 +20,7 @@ from towpath.bgp.path import Path
 from towpath.bgp.ports import Negotiated
 from towpath.model.delta import diff
 from towpath.model.net import Family, family_of, to_wire
+from towpath.model.reason import Reason
 from towpath.model.speaker import Announcement, Session, SpeakerState
 
 REMEMBERED: Final = 4096
@@ -190,6 +191,7 @@ def learned(path: Path) -> Candidate:
         interface=path.via.hop.interface,
         client=source.client,
         teller=source.router_id.to_bytes(4, "big"),
+        passing=path.verdict is Reason.SERVICE_RANGE,
     )
 
 

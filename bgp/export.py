@@ -19,7 +19,9 @@ from towpath.model.net import Family, Prefix, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Announcement, Session, SpeakerState
 
-ANNOUNCED: Final = frozenset({Reason.FILTER_ACCEPTED, Reason.OWN_BLOCK, Reason.OWN_SERVICE, Reason.IN_POOL})
+ANNOUNCED: Final = frozenset(
+    {Reason.FILTER_ACCEPTED, Reason.OWN_BLOCK, Reason.OWN_SERVICE, Reason.SERVICE_REFLECTED, Reason.IN_POOL}
+)
 """Verdicts that make a route announced."""
 _TUNNELS: Final = re.compile(r"tp-(ipip|vx[46]-[0-9]+)")
 """Names of the devices through which we encapsulate (RULES: encapsulation and devices)."""
@@ -38,6 +40,8 @@ class Candidate(Struct, frozen=True):
     """Of a learned route: whether it came from a client of ours (RFC 4456)."""
     teller: bytes = b""
     """Of a learned route: the BGP identifier of the peer that told us, four bytes."""
+    passing: bool = False
+    """Of a learned route: it is another node's service range, which we do not use; a reflector passes it on."""
     next_hop: bytes = b""
     """Of a learned route: as it was learned."""
     interface: str = ""
@@ -141,7 +145,7 @@ class Export:
         priority = priority_of(carried.local_preference, criteria.normal)
         mask = chain.mask_of(carried, priority=priority, interface=candidate.interface, learned=candidate.learned)
         rule = chain.fitting(mask, held)
-        if candidate.learned and not self._is_candidate(held) and not (rule and rule.accept and rule.remote):
+        if candidate.learned and not self._is_candidate(candidate, held) and not (rule and rule.accept and rule.remote):
             return Told(Reason.NO_CANDIDATE)
         if rule is not None:
             return self._by_rule(rule, candidate, carried)
@@ -160,6 +164,8 @@ class Export:
             return None
         if candidate.session == self._session.name:
             return Reason.SPLIT_HORIZON
+        if candidate.passing and self._session.cluster_id is None:
+            return Reason.NO_CANDIDATE
         if not candidate.ebgp and not self._session.ebgp:
             if self._session.cluster_id is None or not (candidate.client or self._session.route_reflector_client):
                 return Reason.INTERNAL_TO_INTERNAL  # RFC 4271 §9.2; a reflector has clients (RFC 4456 §6)
@@ -171,8 +177,10 @@ class Export:
             return Reason.NO_EXPORT
         return None
 
-    def _is_candidate(self, held: int) -> bool:
+    def _is_candidate(self, candidate: Candidate, held: int) -> bool:
         session = self._session
+        if candidate.passing:
+            return True
         inside = session.advertise == "Cluster" or session.cluster_id is not None
         return session.advertise == "All" or (inside and bool(held & self._criteria.pool))
 
@@ -193,6 +201,8 @@ class Export:
             return Reason.OWN_BLOCK
         if candidate.source == "Service":
             return Reason.OWN_SERVICE
+        if candidate.passing:
+            return Reason.SERVICE_REFLECTED
         return Reason.IN_POOL if held & criteria.pool else Reason.NOT_ANNOUNCED
 
     def _tagged(self, carried: Carried, held: int) -> Carried:

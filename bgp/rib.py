@@ -22,7 +22,7 @@ FRAME = 1 << 16
 class AdjRibIn:
     """Paths of one session and family. A prefix is in exactly one of ``accepted``, ``refused`` and ``capped``."""
 
-    __slots__ = ("accepted", "capped", "dirty", "family", "refused", "stale")
+    __slots__ = ("accepted", "capped", "dirty", "family", "passing", "refused", "stale")
 
     def __init__(self, family: Family, dirty: dict[bytes, None]) -> None:
         self.family = family
@@ -30,6 +30,8 @@ class AdjRibIn:
         self.refused: dict[bytes, Path] = {}
         self.capped: dict[bytes, Path] = {}
         """Acceptable paths for which the prefix limit leaves no room."""
+        self.passing: dict[bytes, Path] = {}
+        """Those of ``refused`` that are for others: service ranges, which a reflector passes on and nobody uses."""
         self.stale: dict[bytes, None] = {}
         """Prefixes that the restarting peer has not sent again yet (RFC 4724 §4.2)."""
         self.dirty = dirty
@@ -52,6 +54,8 @@ class AdjRibIn:
     def store(self, wires: list[bytes], path: Path, *, room: int) -> None:
         """Set the path of prefixes; ``room``: how many more prefixes may be accepted."""
         accepted = self.accepted
+        if self.passing or path.verdict is Reason.SERVICE_RANGE:
+            self._pass(wires, path)
         if not path.accepted:
             self.refused.update(dict.fromkeys(wires, path))
             if accepted:
@@ -77,7 +81,7 @@ class AdjRibIn:
 
     def store_one(self, wire: bytes, path: Path, *, room: int) -> None:
         """``store`` for one prefix, in fewer steps."""
-        if not path.accepted or room < 1 or self.stale:
+        if not path.accepted or room < 1 or self.stale or self.passing:
             self.store([wire], path, room=room)
             return
         self.accepted[wire] = path
@@ -86,6 +90,15 @@ class AdjRibIn:
             self.refused.pop(wire, None)
         if self.capped:
             self.capped.pop(wire, None)
+
+    def _pass(self, wires: Iterable[bytes], path: Path | None) -> None:
+        """What a reflector may pass on of these prefixes changes; None: nothing is left of them."""
+        for wire in wires:
+            if path is not None and path.verdict is Reason.SERVICE_RANGE:
+                self.passing[wire] = path
+                self.dirty[wire] = None
+            elif self.passing.pop(wire, None) is not None:
+                self.dirty[wire] = None
 
     def _accept(self, wires: list[bytes], path: Path) -> None:
         if len(wires) == 1:
@@ -109,6 +122,9 @@ class AdjRibIn:
     def remove(self, wires: Iterable[bytes]) -> None:
         """Forget prefixes: withdrawn, or stale for too long."""
         accepted, refused, capped, stale, dirty = self.accepted, self.refused, self.capped, self.stale, self.dirty
+        if self.passing:
+            wires = list(wires)
+            self._pass(wires, None)
         for wire in wires:
             if accepted.pop(wire, None) is not None:
                 dirty[wire] = None
@@ -120,13 +136,19 @@ class AdjRibIn:
     def clear(self) -> None:
         """Forget everything."""
         self.dirty.update(dict.fromkeys(self.accepted))
-        for part in (self.accepted, self.refused, self.capped, self.stale):
+        self.dirty.update(dict.fromkeys(self.passing))
+        for part in (self.accepted, self.refused, self.capped, self.passing, self.stale):
             part.clear()
 
     def mark_stale(self) -> None:
         """Everything held now is stale, until it is sent again or swept."""
         for part in (self.accepted, self.refused, self.capped):
             self.stale.update(dict.fromkeys(part))
+
+    def candidates(self) -> Iterator[bytes]:
+        """Prefixes that others may be told."""
+        yield from self.accepted
+        yield from self.passing
 
     def sweep(self) -> None:
         """Forget what is still stale."""

@@ -176,7 +176,7 @@ class Table:
             peer.out.touch(family, self._announcing.own(family))
             if peer.egress.redistributes and not self._announcing.deferring:
                 for rib in self._ribs(family):
-                    peer.out.touch(family, rib.accepted)
+                    peer.out.touch(family, rib.candidates())
 
     def _remove(self, name: str) -> None:
         peer = self._peers.pop(name, None)
@@ -259,7 +259,7 @@ class Table:
         if not self._announcing.deferring or self._startup.deferred(self._clock()):
             return
         self._announcing.deferring = False
-        learned = {family: dict.fromkeys(chain(*(rib.accepted for rib in self._ribs(family)))) for family in Family}
+        learned = {family: dict.fromkeys(chain(*(rib.candidates() for rib in self._ribs(family)))) for family in Family}
         for name, peer in self._peers.items():
             if peer.out is not None and peer.egress is not None and peer.egress.redistributes:
                 peer.out.holding = False
@@ -386,8 +386,11 @@ class Table:
         return any(peer.egress is not None and peer.egress.redistributes for peer in self._peers.values())
 
     def _best(self, family: Family, wire: bytes) -> Path | None:
-        """The path that a prefix uses."""
+        """The path that a prefix uses, or one that is a node's and only for others."""
         paths = [path for rib in self._ribs(family) if (path := rib.accepted.get(wire)) is not None]
+        if not paths:
+            passing = [path for rib in self._ribs(family) if (path := rib.passing.get(wire)) is not None]
+            paths = [path for path in passing if path.via.node is not None and not path.via.source.ebgp]
         used = best(paths, maximum_paths=1)
         return used[0] if used else None
 

@@ -88,7 +88,8 @@ def exported(state: SpeakerState, session: Session, route: Route, *, came_by: Se
     """
     if route.source == "BGP" and came_by is not None:
         path = _received(state, came_by, route)
-        if path is None or not path.accepted:
+        passing = path is not None and path.verdict is Reason.SERVICE_RANGE and session.cluster_id is not None
+        if path is None or not (path.accepted or passing):
             reason = Reason.MALFORMED if path is None else path.verdict
             return Verdict(accepted=False, reason=reason, rule=path.rule.name if path and path.rule else "")
         candidate = learned(path)

@@ -72,6 +72,7 @@ class Reason(enum.StrEnum):
     IMPORT_ALL = "ImportAll"
     # routes that are announced, besides OWN_BLOCK and FILTER_ACCEPTED
     OWN_SERVICE = "OwnService"
+    SERVICE_REFLECTED = "ServiceReflected"
     IN_POOL = "InPool"
     # routes that are not announced, besides those that a filter rejects
     SPLIT_HORIZON = "SplitHorizon"

@@ -6,7 +6,19 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.bgp_table.test_outbound import Listener, told
-from tests.unit.bgp_table.world import END, RESTART, TOR_AS, World, announce, attribute, block, body, session, wires
+from tests.unit.bgp_table.world import (
+    END,
+    RESTART,
+    TOR_AS,
+    World,
+    announce,
+    attribute,
+    block,
+    body,
+    session,
+    wires,
+    withdraw,
+)
 from towpath.bgp.carried import Carried, read
 from towpath.bgp.ports import LossKind
 from towpath.model.net import Family, Prefix
@@ -242,6 +254,54 @@ def test_nothing_outside_the_pools_is_reflected_unasked() -> None:
     world.hear("b", body(attributes=block(hop=str(ADDRESSES["b"]), path=[]), announced=wires("203.0.113.0/24")))
     assert world.hops() == {"203.0.113.0/24": ["10.0.0.2"]}
     assert all(heard(world, name) == {} for name in world.state.sessions)
+
+
+def test_service_ranges_of_nodes_are_passed_on_and_used_by_nobody() -> None:
+    """To internal peers alone; not from a next hop that is no node; gone when they are withdrawn, or are no service range any more."""
+    service, other = ip_network("10.96.0.0/24"), ip_network("10.96.1.0/24")
+    world = running(reflector(services=(ip_network("10.96.0.0/16"),)))
+    world.hear("b", announce(service, hop=str(ADDRESSES["b"]), path=[]))
+    world.hear("b", announce(other, hop="10.0.0.99", path=[]))
+    world.hear("tor", announce(other, hop="10.0.0.254"))
+    assert world.hops() == {}
+    assert world.refused("b") == {"ServiceRange": 2}
+    listener = Listener()
+    listener.hear(world.table.pull("c", 10_000))
+    assert listener.routes.keys() == {service}
+    assert heard(world, "d")[service].originator == ADDRESSES["b"].packed
+    assert heard(world, "tor") == {}
+    world.hear("b", withdraw(service))
+    world.drained()
+    listener.hear(world.table.pull("c", 10_000))
+    assert listener.routes == {}
+    world.hear("b", announce(service, hop=str(ADDRESSES["b"]), path=[]))
+    world.drained()
+    listener.hear(world.table.pull("c", 10_000))
+    assert listener.routes.keys() == {service}
+    world.up("e")
+    assert service in heard(world, "e")
+    world.lost("b", LossKind.HARD_RESET, 6)
+    world.drained()
+    listener.hear(world.table.pull("c", 10_000))
+    assert listener.routes == {}
+
+
+def test_who_is_no_reflector_passes_no_service_range_on() -> None:
+    """Not even to a peer that is told everything else."""
+    plain = World()
+    tor = replace(plain.state.sessions["tor"], advertise="All")
+    world = World(
+        replace(
+            plain.state,
+            sessions={**plain.state.sessions, "tor": tor},
+            settings=replace(plain.state.settings, services=(ip_network("10.96.0.0/16"),)),
+        )
+    )
+    world.up("b")
+    world.up("tor")
+    told(world, "tor")
+    world.hear("b", announce("10.96.0.0/24", hop="10.0.0.2", path=[]))
+    assert heard(world, "tor") == {}
 
 
 class Deferred:
