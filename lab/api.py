@@ -14,7 +14,7 @@ from towpath.lab.netns import Host
 from towpath.model.kinds.kind import GROUP, VERSION
 from towpath.model.kinds.registry import KINDS
 
-_CORE = {"Node": "nodes", "Secret": "secrets", "Event": "events", "Namespace": "namespaces"}
+_CORE = {"Node": "nodes", "Secret": "secrets", "Event": "events", "Namespace": "namespaces", "Service": "services"}
 
 
 class AnswerError(RuntimeError):
@@ -137,6 +137,8 @@ def collection(kind: str, namespace: str = "") -> str:
     if kind == "Lease":
         return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
     within = f"/namespaces/{namespace}" if namespace else ""
+    if kind == "EndpointSlice":
+        return f"/apis/discovery.k8s.io/v1{within}/endpointslices"
     return f"/api/v1{within}/{_CORE[kind]}"
 
 
