@@ -13,6 +13,7 @@ from towpath.bgp.services import configured, covering
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
+from towpath.model.memo import remembered
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal
 from towpath.model.secret import Secret
@@ -91,11 +92,13 @@ def origins(cluster: Cluster) -> tuple[dict[Prefix, str], dict[str, NodeOrigin]]
     return block_owners(in_force(cluster.blocks)), node_origins(node_views(cluster))
 
 
+@remembered
 def block_owners(blocks: Mapping[Prefix, IPAMBlock]) -> dict[Prefix, str]:
     """The owner of each block that is used; one in quarantine is nobody's."""
     return {prefix: block.spec.node for prefix, block in blocks.items() if is_used(block)}
 
 
+@remembered
 def node_origins(nodes: Nodes) -> dict[str, NodeOrigin]:
     """The addresses and AS of every node."""
     return {view.name: NodeOrigin(addresses=tuple(view.addresses.values()), as_number=view.as_number) for view in nodes}

@@ -1,6 +1,6 @@
 """The command ``towpath``: one word chooses the process, flags or ``TOWPATH_*`` say where things are.
 
-Exit codes: 0 good, 1 it cannot run here (a sentence says why), 2 usage. Only what the chosen process needs is
+Exit codes: 0 good, 1 it cannot run here (a sentence says why), 2 usage; ``offline`` has more. Only what the chosen process needs is
 imported: the speaker starts without HTTP and TLS, the agent without ExaBGP.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from towpath.controller import offline
 from towpath.controller.settings import (
     RUN_DIR,
     SECRET_NAMESPACE,
@@ -116,6 +117,8 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--peers", kind=true_or_false, default=True, help="check: true or false: pods have to reach BGP peers"
     )
 
+    offline.add(commands)
+
     commands.add_parser("version", help="print the version")
     return top
 
@@ -212,6 +215,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.command == "health":
         return _ask_health(arguments)
+    if arguments.command in offline.COMMANDS:
+        return offline.run(arguments, source=_source_settings)
     with _importing():
         from towpath.controller.logging import configure, set_level
     if arguments.log_format not in {"console", "json"}:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.controller.ports import Api, ApiError, ForbiddenError, NotFoundError
 from towpath.controller.secret_watch import WatchedSecrets
@@ -21,10 +22,14 @@ from towpath.ipam.files import write_atomically
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
 from towpath.model.kinds.bgp import SecretKey, SecretReference
+from towpath.model.reason import Reason, Refusal
 from towpath.model.secret import Secret
+from towpath.model.speaker import Session
 
 _TMPFS = frozenset({"tmpfs", "ramfs"})
 ANSWER_WITHIN = 5.0
+_FIELD = {"BGPPeer": "spec.password", "BGPConfiguration": "spec.nodeMeshPassword"}
+"""The field that names the password, in each kind that asks for sessions."""
 LONGEST_PASSWORD = 80  # TCP_MD5SIG_MAXKEYLEN of the kernel
 
 
@@ -72,7 +77,7 @@ class Passwords:
                 objects[key.name] = await self._read(key.name)
             found = objects[key.name]
             if isinstance(found, Mapping):
-                value = _value(found, key.key)
+                value = password_of(found, key.key)
                 if isinstance(value, Secret):
                     held[key] = value
                     continue
@@ -138,6 +143,16 @@ def references(cluster: Cluster) -> frozenset[SecretKey]:
     return frozenset(reference.secret_key_ref for reference in named if reference is not None)
 
 
+def missing_passwords(sessions: Iterable[Session], missing: Mapping[SecretKey, str]) -> list[Refusal]:
+    """Passwords that nobody has, each with the objects whose sessions are to have it; ``missing`` says why."""
+    users = {(one.password_ref, one.why[0]) for one in sessions if one.password_ref in missing}
+    return [
+        Refusal(Reason.SECRET_MISSING, missing[key], replace(why, field=_FIELD.get(why.kind, why.field)))
+        for key, why in users
+        if key is not None
+    ]
+
+
 def file_on_tmpfs(path: Path, *, mounts: str | None = None) -> Path | None:
     """``path`` if what is written there never reaches a disk, else None. ``mounts``: ``/proc/self/mountinfo``."""
     table = Path("/proc/self/mountinfo").read_text() if mounts is None else mounts
@@ -152,7 +167,7 @@ def file_on_tmpfs(path: Path, *, mounts: str | None = None) -> Path | None:
     return path if filesystem in _TMPFS else None
 
 
-def _value(secret: Mapping[str, Any], key: str) -> Secret | str:
+def password_of(secret: Mapping[str, Any], key: str) -> Secret | str:
     """The password under ``key``, or what is wrong with it."""
     data = secret.get("data") or {}
     plain = secret.get("stringData") or {}  # a manifest in a folder may carry it as text

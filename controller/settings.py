@@ -17,6 +17,10 @@ class CannotRunError(Exception):
     """Something on this machine or in the settings keeps the process from running; the message is for a person."""
 
 
+class UsageError(Exception):
+    """The command line asks for something that there is not; the message is for a person."""
+
+
 class Logs(Struct, frozen=True):
     """How a process logs."""
 

@@ -26,7 +26,7 @@ from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Sour
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
-from towpath.controller.secrets import Passwords, references
+from towpath.controller.secrets import Passwords, missing_passwords, references
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import SecretKey
@@ -36,8 +36,6 @@ from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
 
 log = structlog.get_logger()
-_PASSWORD = {"BGPPeer": "spec.password", "BGPConfiguration": "spec.nodeMeshPassword"}
-"""The field that names the password, in each kind that asks for sessions."""
 
 
 class Patience(Struct, frozen=True):
@@ -107,7 +105,11 @@ class NodeAgent:
         self.picture = picture
         plan = self._plan(picture.cluster)
         state = self._service_routes.added_to(plan.state, picture.cluster)
-        self._asked_wrong = (*plan.warnings, *self._secret_problems(state), *self._retained.refusals)
+        self._asked_wrong = (
+            *plan.warnings,
+            *missing_passwords(state.sessions.values(), self._passwords.missing),
+            *self._retained.refusals,
+        )
         before = self.state.announcements.values() if self.state else ()
         await self._service_routes.guard((*before, *state.announcements.values()))
         if self.state is not None:
@@ -315,20 +317,6 @@ class NodeAgent:
             _named(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)))
             for one in self._source.problems()
             if self._alone or not one.name or one.kind not in USER_KINDS or one.reason is Reason.SELECTION_HELD
-        ]
-
-    def _secret_problems(self, state: SpeakerState) -> list[Refusal]:
-        """Passwords that nobody has, each with the objects whose sessions on this node are to have it."""
-        missing = self._passwords.missing
-        users = {(one.password_ref, one.why[0]) for one in state.sessions.values() if one.password_ref in missing}
-        return [
-            Refusal(
-                Reason.SECRET_MISSING,
-                missing[key],
-                msgspec.structs.replace(why, field=_PASSWORD.get(why.kind, why.field)),
-            )
-            for key, why in users
-            if key is not None
         ]
 
 

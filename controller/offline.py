@@ -1,0 +1,81 @@
+"""The commands that read objects and print: plan, policy test, import, get. None of them changes anything.
+
+Exit codes: 0 good, 1 the input cannot be read, 2 usage, 3 objects were rejected (the rest is printed all the same),
+4 two plans differ, 5 a policy test is not as expected.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from towpath.controller.settings import SECRET_NAMESPACE, Source, UsageError
+
+COMMANDS = frozenset({"plan"})
+_FORMATS = ("table", "json", "yaml")
+Sourced = Callable[[argparse.Namespace], Source]
+
+
+def add(commands: Any) -> None:
+    """Add their parsers."""
+    plan = commands.add_parser("plan", help="print what each node will do")
+    _objects(plan)
+    plan.add_argument("--node", metavar="NODE", help="this node alone")
+    plan.add_argument("--assign", action="store_true", help="claim the blocks that nodes lack, as the controller would")
+    plan.add_argument(
+        "--converged", action="store_true", help="let sessions between nodes come up, and print the routes that follow"
+    )
+    plan.add_argument(
+        "--against",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="print what is different from the plan of these, and which sessions that resets",
+    )
+    plan.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
+
+
+def _objects(command: Any) -> None:
+    """Where the objects are."""
+    command.add_argument(
+        "-f",
+        "--filename",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files or folders of manifests, - is standard input; without it the live cluster counts",
+    )
+    command.option("--kubeconfig", help="kubeconfig of the API server; without it the pod's account counts")
+    command.option("--server", help="URL of an API server that needs no credentials")
+    command.option("--secret-namespace", default=SECRET_NAMESPACE, help="namespace of the Secrets with passwords")
+
+
+def run(arguments: argparse.Namespace, *, source: Sourced) -> int:
+    """Run one of them; its exit code."""
+    try:
+        return _run(arguments, source(arguments))
+    except UsageError as error:
+        print(f"towpath {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has seen enough
+        return 0
+
+
+def _run(arguments: argparse.Namespace, source: Source) -> int:
+    from towpath.controller.plan import command
+
+    return command.run(
+        command.Request(
+            files=tuple(arguments.filename),
+            source=source,
+            node=arguments.node,
+            assign=arguments.assign,
+            converged=arguments.converged,
+            against=tuple(arguments.against),
+            style=arguments.output,
+        )
+    )

@@ -1,0 +1,123 @@
+"""``towpath plan``: from inputs to a printed plan, or to what differs from another, with an exit code for programs."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from towpath.bgp.nodes import node_views
+from towpath.controller.plan.assign import assigned
+from towpath.controller.plan.difference import difference, resets
+from towpath.controller.plan.document import SCHEMA, node_document, planned, rejected_document
+from towpath.controller.plan.inputs import Inputs, Rejected, gathered, read
+from towpath.controller.plan.output import Format, streamed
+from towpath.controller.plan.table import difference_lines, node_lines, rejected_lines
+from towpath.controller.settings import Source, UsageError
+from towpath.controller.store import FIELDS
+
+GOOD, REJECTED, DIFFERENT = 0, 3, 4
+DIFFERENCE_SCHEMA = "towpath.plan.difference/1"
+
+
+class Request(Struct, frozen=True):
+    """What was asked for on the command line."""
+
+    files: tuple[str, ...]
+    source: Source
+    """The live cluster, where there are no files."""
+    node: str | None = None
+    assign: bool = False
+    converged: bool = False
+    against: tuple[str, ...] = ()
+    style: Format = "table"
+
+
+def run(request: Request) -> int:
+    """Print the plan; the exit code."""
+    inputs = load(request.files, request.source, assign=request.assign)
+    _warn(inputs)
+    if request.against:
+        before = load(request.against, request.source, assign=request.assign)
+        _warn(before)
+        return _print_difference(before, inputs, request)
+    nodes = _wanted(request.node, node_views(inputs.cluster).by_name)
+    documents = _documents(inputs, nodes, converged=request.converged)
+    rejected = rejected_document(inputs.rejected)
+    if request.style == "table":
+        _write(_lines((node_lines(name, one) for name, one in documents), rejected))
+    else:
+        _write(streamed(request.style, {"schema": SCHEMA}, documents, {"rejected": rejected}))
+    return REJECTED if rejected else GOOD
+
+
+def load(files: Sequence[str], source: Source, *, assign: bool = False) -> Inputs:
+    """The snapshot of some files, or without any of the live cluster."""
+    if files:
+        bodies = read(files)
+    else:
+        from towpath.controller.plan.live import listed
+
+        bodies = listed(source, FIELDS, secrets=True)
+    inputs = gathered(bodies, secret_namespace=source.secret_namespace)
+    if not assign:
+        return inputs
+    cluster, refusals = assigned(inputs.cluster)
+    further = {Rejected(one.object.kind, one.object.name, one.object.field, one.message) for one in refusals}
+    return replace(inputs, cluster=cluster, rejected=tuple(sorted({*inputs.rejected, *further})))
+
+
+def _documents(inputs: Inputs, nodes: Iterable[str], *, converged: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not converged:
+        return ((name, node_document(inputs, name)) for name in nodes)
+    from towpath.controller.plan.converge import learned_routes
+
+    learned = learned_routes(inputs)
+    return ((name, node_document(inputs, name, learned=learned[name])) for name in nodes)
+
+
+def _print_difference(before: Inputs, after: Inputs, request: Request) -> int:
+    old, new = node_views(before.cluster).by_name, node_views(after.cluster).by_name
+    found: dict[str, dict[str, Any]] = {}
+    for name in _wanted(request.node, old | new):
+        documents = [
+            node_document(one, name) if name in there else None for one, there in ((before, old), (after, new))
+        ]
+        if documents[0] == documents[1]:
+            continue
+        both = name in old and name in new
+        found[name] = difference(*documents) | {
+            "resets": resets(planned(before, name), planned(after, name)) if both else []
+        }
+    rejected = rejected_document(after.rejected)
+    if request.style == "table":
+        _write(_lines((difference_lines(name, one) for name, one in found.items()), rejected))
+    else:
+        _write(streamed(request.style, {"schema": DIFFERENCE_SCHEMA}, found.items(), {"rejected": rejected}))
+    return DIFFERENT if found else REJECTED if rejected else GOOD
+
+
+def _wanted(node: str | None, there: Iterable[str]) -> list[str]:
+    names = sorted(there)
+    if node is None:
+        return names
+    if node not in names:
+        raise UsageError(f"--node {node}: the input has no such node")
+    return [node]
+
+
+def _lines(nodes: Iterable[Iterator[str]], rejected: list[dict[str, Any]]) -> Iterator[str]:
+    for lines in nodes:
+        yield "\n".join(lines) + "\n\n"
+    yield "".join(f"{line}\n" for line in rejected_lines(rejected))
+
+
+def _warn(inputs: Inputs) -> None:
+    for warning in inputs.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def _write(pieces: Iterable[str]) -> None:
+    sys.stdout.writelines(pieces)
+    sys.stdout.flush()

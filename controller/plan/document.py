@@ -1,0 +1,183 @@
+"""A plan as the document that other programs read (``towpath.plan/1``): one node's speaker, routes and CNI configuration.
+
+Everything is asked of the functions that the agent asks. Keys are the API's; what is unknown or absent is null.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec.structs import fields
+
+from towpath.bgp.nodes import node_views
+from towpath.bgp.origins import SpeakerPlan, speaker_plan
+from towpath.controller.plan.inputs import Inputs, Rejected
+from towpath.controller.secrets import missing_passwords
+from towpath.controller.settings import RUN_DIR
+from towpath.ipam.cni import Places, conflist
+from towpath.model.blocks import in_force
+from towpath.model.cluster import Cluster
+from towpath.model.codec import to_builtins
+from towpath.model.kinds.kind import json_name
+from towpath.model.net import Family, contains
+from towpath.model.reason import Refusal, Why
+from towpath.model.speaker import Announcement, Session, SpeakerState
+from towpath.routes.plan import static_routes
+from towpath.routes.route import MAIN_TABLE, StaticRoute
+
+SCHEMA = "towpath.plan/1"
+Document = dict[str, Any]
+_NAMED = {
+    "name", "scope", "peer_address", "peer_port", "remote_as", "local_as", "local_address", "passive", "families",
+    "hold_time", "keepalive_time", "connect_retry_time", "restart_time", "import_policy", "max_prefix",
+    "allow_local_as", "multihop", "filters", "advertise", "next_hop", "password_ref", "state", "reason", "why",
+    "peer_node", "shared_subnet",
+}  # fmt: skip
+"""Fields of a session that are written under names of their own, or say what other fields say."""
+_FURTHER = tuple((one.name, json_name(one.name)) for one in fields(Session) if one.name not in _NAMED)
+"""All others are written as they are named."""
+_ABSENT: Document = {"ttlSecurity": None, "reachableBy": None, "routeReflectorClient": False, "clusterID": None}
+"""What every session has, where nothing asks for it."""
+UNLIMITED_TTL = 255
+
+
+def planned(inputs: Inputs, node: str) -> SpeakerPlan:
+    """The speaker's plan of a node, as its agent makes it while the API server answers and nothing is severed."""
+    return speaker_plan(
+        inputs.cluster,
+        node,
+        secrets=inputs.passwords,
+        forwarding_preserved=False,
+        provisional=False,
+        severed=(),
+        own_addresses=(),
+    )
+
+
+def node_document(inputs: Inputs, node: str, *, learned: Iterable[Document] = ()) -> Document:
+    """What a node will do. ``learned``: routes that its speaker has, where they are known."""
+    cluster, plan = inputs.cluster, planned(inputs, node)
+    state, me = plan.state, node_views(cluster).by_name[node]
+    metric = cluster.bgp.kernel_metric
+    given = [_route(one, metric) for _, one in sorted(static_routes(cluster, node).items(), key=_by_prefix)]
+    taken = {one["prefix"] for one in given}
+    warnings = {*plan.warnings, *missing_passwords(state.sessions.values(), inputs.missing)}
+    return {
+        "asNumber": me.as_number,
+        "routerID": str(state.settings.router_id),
+        "families": {family.key: family in me.addresses for family in Family},
+        "listen": [{"address": _text(one.address), "port": one.port} for one in state.settings.listen],
+        "sessions": [_session(state.sessions[name]) for name in sorted(state.sessions)],
+        "announcements": [_announcement(one, state) for _, one in sorted(state.announcements.items(), key=_by_prefix)],
+        "routes": [*given, *(one for one in learned if one["prefix"] not in taken)],
+        "devices": [],
+        "neighbours": [],
+        "forwarding": [],
+        "nat": [],
+        "cni": _cni(cluster, node),
+        "warnings": [_warning(one) for one in sorted(warnings)],
+    }
+
+
+def rejected_document(rejected: Iterable[Rejected]) -> list[Document]:
+    """The objects that do not count."""
+    return [
+        {"object": {"kind": one.kind, "name": one.name}, "field": one.field or None, "message": one.message}
+        for one in rejected
+    ]
+
+
+def documents_by_node(inputs: Inputs, nodes: Iterable[str]) -> Iterator[tuple[str, Document]]:
+    """Each node with its document, one at a time: a mesh of a thousand nodes has a million sessions."""
+    for node in nodes:
+        yield node, node_document(inputs, node)
+
+
+def _session(one: Session) -> Document:
+    hops = one.multihop
+    made = {
+        "name": one.name,
+        "scope": one.scope,
+        "state": one.state,
+        "reason": one.reason,
+        "peerIP": str(one.peer_address),
+        "port": one.peer_port,
+        "remoteAS": one.remote_as,
+        "localAS": one.local_as,
+        "type": "eBGP" if one.ebgp else "iBGP",
+        "localAddress": _text(one.local_address),
+        "passive": one.passive,
+        "password": {"secret": one.password_ref.name, "key": one.password_ref.key} if one.password_ref else None,
+        **_ABSENT,
+        "multihop": (UNLIMITED_TTL if hops is True else hops) or None,
+        "holdTime": one.hold_time,
+        "keepaliveTime": one.keepalive_time,
+        "connectRetryTime": one.connect_retry_time,
+        "gracefulRestart": None if one.restart_time is None else {"restartTime": one.restart_time},
+        "nextHop": one.next_hop,
+        "allowLocalAS": one.allow_local_as,
+        "addressFamilies": [family.key for family in one.families],
+        "filters": list(one.filters),
+        "advertise": one.advertise,
+        "importPolicy": one.import_policy,
+        "maxPrefixes": {
+            "limit": one.max_prefix.limit,
+            "warnPercent": one.max_prefix.warn_percent,
+            "action": one.max_prefix.action,
+            "restartAfter": one.max_prefix.restart_after,
+        },
+    }
+    for name, key in _FURTHER:
+        made[key] = to_builtins(getattr(one, name))
+    made["why"] = _whys(one.why)
+    return made
+
+
+def _announcement(one: Announcement, state: SpeakerState) -> Document:
+    inside = (each for each in state.settings.tagged if contains(each.cidr, one.prefix))
+    tags = (str(community) for each in inside for community in each.communities)
+    return {
+        "prefix": str(one.prefix),
+        "source": one.source,
+        "communities": list(dict.fromkeys((*one.communities, *tags))),
+        "localPreference": one.local_preference,
+        "why": _whys(one.why),
+    }
+
+
+def _route(one: StaticRoute, metric: int) -> Document:
+    return {
+        "prefix": str(one.prefix),
+        "type": one.type,
+        "nextHops": [{"gateway": str(hop), "device": None, "onlink": False} for hop in one.next_hops],
+        "metric": metric,
+        "table": MAIN_TABLE,
+        "origin": one.origin,
+        "why": _whys(one.why),
+    }
+
+
+def _cni(cluster: Cluster, node: str) -> Document:
+    """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
+    blocks = [one.spec for one in in_force(cluster.blocks).values() if one.spec.node == node]
+    return conflist(blocks, cluster.pools, data_dir=Places(RUN_DIR, RUN_DIR).data_dir) if blocks else {}
+
+
+def _warning(one: Refusal) -> Document:
+    return {
+        "reason": one.reason,
+        "message": one.message,
+        "object": {"kind": one.object.kind, "name": one.object.name},
+    }
+
+
+def _whys(whys: Iterable[Why]) -> list[Document]:
+    return [{"kind": why.kind, "name": why.name, "field": why.field or None} for why in whys]
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _by_prefix(item: tuple[Any, object]) -> tuple[int, int, int]:
+    prefix = item[0]
+    return prefix.version, int(prefix.network_address), prefix.prefixlen

@@ -1,0 +1,46 @@
+"""The objects of a live cluster, listed once: what ``-f`` reads from files."""
+
+import asyncio
+from collections.abc import Iterable
+
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.resources import RESOURCES
+from towpath.controller.plan.inputs import Body
+from towpath.controller.ports import ApiError, ForbiddenError, NotFoundError
+from towpath.controller.settings import CannotRunError, Source
+
+_OPTIONAL = (NotFoundError, ForbiddenError)
+
+
+def listed(source: Source, kinds: Iterable[str], *, secrets: bool = False) -> list[Body]:
+    """All objects of some kinds; ``CannotRunError`` where the API server does not give them.
+
+    ``secrets``: those of towpath's namespace too, where they may be read.
+    """
+    return asyncio.run(_listed(source, tuple(kinds), secrets=secrets))
+
+
+async def _listed(source: Source, kinds: tuple[str, ...], *, secrets: bool) -> list[Body]:
+    wanted = [(kind, "") for kind in kinds if kind in RESOURCES]
+    if secrets:
+        wanted.append(("Secret", source.secret_namespace))
+    bodies: list[Body] = []
+    try:
+        async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
+            for kind, namespace in wanted:
+                token = ""
+                while True:
+                    try:
+                        page = await api.list(kind, namespace=namespace, continue_token=token)
+                    except _OPTIONAL:
+                        if kind != "Secret":
+                            raise
+                        break  # passwords that cannot be read are reported where they are named
+                    version = RESOURCES[kind].api_version
+                    bodies += [{"apiVersion": version, "kind": kind, **item} for item in page.items]
+                    token = page.continue_token
+                    if not token:
+                        break
+    except ApiError as error:
+        raise CannotRunError(str(error)) from error
+    return bodies

@@ -1,0 +1,72 @@
+"""Documents as text: JSON and YAML for programs, one node at a time, so that no plan has to fit into memory.
+
+In JSON an item of a list is a line.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+Format = Literal["table", "json", "yaml"]
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Dumper(yaml.SafeDumper):
+    """Repeats what is shared instead of pointing at it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # the signature is PyYAML's
+        return True
+
+
+def yaml_text(value: Any) -> str:
+    """YAML that reads back as the JSON would."""
+    plain = msgspec.json.decode(msgspec.json.encode(value))
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
+
+
+def streamed(
+    style: Literal["json", "yaml"],
+    head: Mapping[str, Any],
+    nodes: Iterable[tuple[str, Any]],
+    tail: Mapping[str, Any],
+) -> Iterator[str]:
+    """One object in pieces: the fields of ``head``, ``nodes`` by name, the fields of ``tail``."""
+    if style == "yaml":
+        yield yaml_text(dict(head))
+        yield "nodes:\n"
+        empty = True
+        for name, document in nodes:
+            empty = False
+            yield "".join(f"  {line}\n" for line in yaml_text({name: document}).splitlines())
+        if empty:
+            yield "  {}\n"
+        yield yaml_text(dict(tail)) if tail else ""
+        return
+    yield "{\n"
+    for key, value in head.items():
+        yield f" {_json(key)}: {_json(value)},\n"
+    yield ' "nodes": {'
+    comma = ""
+    for name, document in nodes:
+        yield f"{comma}\n  {_json(name)}: {{\n"
+        yield ",\n".join(f"   {_json(key)}: {_lines(value, 4)}" for key, value in document.items())
+        yield "}"
+        comma = ","
+    yield "}"
+    for key, value in tail.items():
+        yield f",\n {_json(key)}: {_lines(value, 2)}"
+    yield "\n}\n"
+
+
+def _lines(value: Any, by: int) -> str:
+    """JSON on one line, of a list one item a line: large plans stay readable, and their differences do."""
+    if not isinstance(value, list) or not value:
+        return _json(value)
+    gap = ",\n" + " " * by
+    return f"[\n{' ' * by}{gap.join(map(_json, value))}]"
+
+
+def _json(value: Any) -> str:
+    return _ENCODER.encode(value).decode()

@@ -1,0 +1,151 @@
+"""``towpath plan``: what it prints and with which exit code it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.planning.schema import faults, schema
+from towpath.controller.cli import main
+from towpath.controller.manifests import documents
+from towpath.controller.plan.document import documents_by_node, rejected_document
+from towpath.controller.plan.inputs import gathered
+from towpath.controller.settings import SECRET_NAMESPACE
+
+HERE = Path(__file__).parent
+GOLDEN = Path(__file__).parents[2] / "golden" / "plan"
+SAMPLE = HERE / "sample.yaml"
+OBJECTS = list(documents(SAMPLE.read_text()))
+NODES = ["n1", "n2", "n3"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output, warnings."""
+    code = main(["plan", *arguments])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("sample.json", ["-o", "json"]),
+        ("sample.txt", []),
+        ("converged.txt", ["--converged", "--assign"]),
+    ],
+)
+def test_the_plan_of_a_sample_is_what_it_was(
+    file: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The interface: a golden file each. Objects were rejected, so the exit code is 3; the rest is printed all the same."""
+    code, out, err = run(capsys, "-f", str(SAMPLE), *arguments)
+    assert code == 3
+    assert err == "warning: 1 of apps/v1 Deployment skipped: not a kind that is read here\n"
+    assert out == (GOLDEN / file).read_text()
+    assert "never-printed" not in out
+
+
+def test_the_document_fits_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every key is there, none is unknown; YAML says the same as JSON."""
+    _, text, _ = run(capsys, "-f", str(SAMPLE), "-o", "json", "--assign")
+    document = json.loads(text)
+    assert list(faults(document, schema("plan"))) == []
+    assert list(document["nodes"]) == NODES
+    _, text, _ = run(capsys, "-f", str(SAMPLE), "-o", "yaml", "--assign")
+    assert yaml.safe_load(text) == document
+    del document["nodes"]["n1"]["sessions"][0]["reachableBy"]
+    assert list(faults(document, schema("plan"))) == ["$.nodes.n1.sessions[0].reachableBy is missing"]
+
+
+def test_every_item_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    """Sessions, announcements and routes name an object of the input."""
+    _, text, _ = run(capsys, "-f", str(SAMPLE), "-o", "json", "--assign", "--converged")
+    for node in json.loads(text)["nodes"].values():
+        for item in (*node["sessions"], *node["announcements"], *node["routes"]):
+            assert item["why"], item
+
+
+def test_a_boolean_where_text_belongs_becomes_text(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As Kubernetes reads YAML: ``yes`` is true, and a name that is true is ``true``; sixties stay text."""
+    file = tmp_path / "peer.yaml"
+    file.write_text(
+        SAMPLE.read_text()
+        + "---\napiVersion: towpath.io/v1alpha1\nkind: BGPPeer\nmetadata: {name: yes}\n"
+        + "spec: {node: n3, peerIP: 10.0.0.200, asNumber: 7, filters: [outside, on], password: {secretKeyRef: {name: off, key: k}}}\n"
+    )
+    _, text, _ = run(capsys, "-f", str(file), "--node", "n3", "-o", "json")
+    node = json.loads(text)["nodes"]["n3"]
+    session = next(one for one in node["sessions"] if one["peerIP"] == "10.0.0.200")
+    assert session["why"][0]["name"] == "true"
+    assert session["filters"] == ["outside", "true"]
+    assert session["password"] == {"secret": "false", "key": "k"}
+    assert (session["state"], session["reason"]) == ("Withheld", "SecretMissing")
+
+
+def test_exit_codes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """0 good, 1 the input cannot be read, 2 usage."""
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "node.yaml").write_text(yaml.safe_dump(OBJECTS[1]))
+    (good / ".hidden.yaml").write_text("{")
+    assert run(capsys, "-f", str(good))[0] == 0
+    for bad, said in (("{", "line 1"), ("kind: Node", "apiVersion"), ("- 1", "no object")):
+        (tmp_path / "bad.yaml").write_text(bad)
+        code, out, err = run(capsys, "-f", str(tmp_path / "bad.yaml"))
+        assert (code, out) == (1, "")
+        assert said in err
+    assert run(capsys, "-f", str(tmp_path / "nothing"))[0] == 1
+    assert run(capsys, "-f", str(good), "--node", "other")[0] == 2
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "-o", "xml"])
+    assert ended.value.code == 2
+
+
+def test_standard_input_is_read(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """``-f -`` beside files."""
+    with SAMPLE.open() as text:
+        monkeypatch.setattr("sys.stdin", text)
+        _, out, _ = run(capsys, "-f", "-", "--node", "n1", "-o", "json")
+    assert list(json.loads(out)["nodes"]) == ["n1"]
+
+
+def test_a_difference_shows_what_changes_and_what_resets(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A hold time is negotiated, so its session resets; a filter's name is not. Exit code 4; nothing different is 0 or 3."""
+    other = tmp_path / "other.yaml"
+    text = SAMPLE.read_text()
+    other.write_text(text.replace("filters: [outside]", "filters: [another]"))
+    code, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "-o", "json")
+    found = json.loads(out)
+    assert code == 4
+    assert list(faults(found, schema("difference"))) == []
+    (changed,) = found["nodes"]["n1"]["changed"]["sessions"]
+    assert changed["name"] == "Global-10-0-0-254"
+    assert changed["before"] == {"filters": ["outside"]}
+    assert changed["filters"] == ["another"]
+    assert found["nodes"]["n1"]["resets"] == []
+    assert [one["reason"] for one in found["nodes"]["n1"]["added"]["warnings"]] == ["UnknownFilter"]
+    other.write_text(text.replace("filters: [outside]", "timers: {holdTime: 30s}"))
+    _, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "-o", "json")
+    assert {name: node["resets"] for name, node in json.loads(out)["nodes"].items()} == {
+        name: ["Global-10-0-0-254"] for name in NODES
+    }
+    other.write_text(text.replace("name: n3", "name: n4"))
+    _, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE))
+    assert "node n3:\n  - asNumber" in out
+    assert "node n4:\n  + asNumber" in out
+    assert run(capsys, "-f", str(SAMPLE), "--against", str(SAMPLE))[0] == 3
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.permutations(OBJECTS))
+def test_the_order_of_the_objects_means_nothing(objects: list[dict]) -> None:
+    """Plan, warnings and rejected list are those of any other order."""
+
+    def made(some: list[dict]) -> object:
+        inputs = gathered(some, secret_namespace=SECRET_NAMESPACE)
+        return dict(documents_by_node(inputs, NODES)), rejected_document(inputs.rejected)
+
+    assert made(objects) == made(OBJECTS)
