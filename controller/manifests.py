@@ -71,6 +71,11 @@ def documents(text: str) -> Iterator[dict[str, Any]]:
             yield from _objects(document)
 
 
+def values(text: str) -> list[Any]:
+    """Every document of a text, whatever it is, with scalars as Kubernetes reads them; ``ManifestError``."""
+    return _parsed(text)
+
+
 def dump(body: Mapping[str, Any]) -> str:
     """An object as YAML; text that Kubernetes would read as something else is quoted."""
     return yaml.dump(json.loads(json.dumps(body)), Dumper=_Dumper, sort_keys=False, allow_unicode=True)

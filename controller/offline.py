@@ -12,7 +12,7 @@ from typing import Any
 
 from towpath.controller.settings import SECRET_NAMESPACE, Source, UsageError
 
-COMMANDS = frozenset({"plan"})
+COMMANDS = frozenset({"plan", "policy"})
 _FORMATS = ("table", "json", "yaml")
 Sourced = Callable[[argparse.Namespace], Source]
 
@@ -35,6 +35,17 @@ def add(commands: Any) -> None:
         help="print what is different from the plan of these, and which sessions that resets",
     )
     plan.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
+    policy = commands.add_parser("policy", help="ask policy about routes that are written down")
+    parts = policy.add_subparsers(dest="part", required=True, parser_class=type(policy), metavar="PART")
+    test = parts.add_parser(
+        "test", help="say of each route whether it is accepted, by which rule, and how it is after that"
+    )
+    _objects(test)
+    test.add_argument("--node", metavar="NODE", required=True, help="the node whose policy is asked")
+    test.add_argument(
+        "--routes", metavar="FILE", required=True, help="the routes: a JSON object a line, or YAML (.yaml) with a list"
+    )
+    test.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
 
 def _objects(command: Any) -> None:
@@ -66,11 +77,20 @@ def run(arguments: argparse.Namespace, *, source: Sourced) -> int:
 
 
 def _run(arguments: argparse.Namespace, source: Source) -> int:
+    files = tuple(arguments.filename)
+    if arguments.command == "policy":
+        from towpath.controller.plan import policy
+
+        return policy.run(
+            policy.Request(
+                files=files, source=source, node=arguments.node, routes=arguments.routes, style=arguments.output
+            )
+        )
     from towpath.controller.plan import command
 
     return command.run(
         command.Request(
-            files=tuple(arguments.filename),
+            files=files,
             source=source,
             node=arguments.node,
             assign=arguments.assign,

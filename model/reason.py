@@ -95,6 +95,8 @@ class Reason(enum.StrEnum):
     MIXED_ROUTE = "MixedRoute"
     UNRESOLVED_NEXT_HOP = "UnresolvedNextHop"
     KERNEL_REFUSED = "KernelRefused"
+    OBJECTS_FIRST = "ObjectsFirst"
+    NOT_PROGRAMMED = "NotProgrammed"
     # the machine
     DISK_REFUSED = "DiskRefused"
     PLUGIN_MISSING = "PluginMissing"

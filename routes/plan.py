@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 from towpath.model.blocks import in_force, node_addresses
 from towpath.model.cluster import Cluster
-from towpath.model.net import Prefix, family_of
-from towpath.model.reason import Why
+from towpath.model.net import Prefix, contains, family_of
+from towpath.model.reason import Reason, Why
 from towpath.routes.route import StaticRoute
 
 
@@ -36,3 +36,18 @@ def static_routes(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
                 )
                 routes[prefix] = StaticRoute(prefix, "unicast", "Kubernetes", (address.ip,), reasons)
     return routes
+
+
+def unprogrammed(cluster: Cluster) -> tuple[Prefix, ...]:
+    """The ranges in which learned routes stay out of the kernel."""
+    if cluster.bgp.program_cluster_routes == "Enabled":
+        return ()
+    return tuple(pool.spec.cidr for pool in cluster.pools.values())
+
+
+def left_out(cluster: Cluster, node: str, prefix: Prefix) -> Reason | None:
+    """Why a route that the speaker has selected is not installed on a node; None: it is."""
+    if prefix in static_routes(cluster, node):
+        return Reason.OBJECTS_FIRST
+    inside = any(contains(cidr, prefix) for cidr in unprogrammed(cluster))
+    return Reason.NOT_PROGRAMMED if inside else None

@@ -34,7 +34,7 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes.kernel import LinkAddress
-from towpath.routes.plan import static_routes
+from towpath.routes.plan import static_routes, unprogrammed
 from towpath.routes.programmer import Programmer, Settings
 from towpath.routes.route import StaticRoute
 
@@ -174,11 +174,10 @@ class Bridge:
             gone = blackholes - self._programmer.blackholed(blackholes)
             static = {prefix: route for prefix, route in static.items() if prefix not in gone}
             blackholes -= gone
-        pools = tuple(pool.spec.cidr for pool in cluster.pools.values())
         settings = Settings(
             metric=configuration.kernel_metric,
             ignored_interfaces=configuration.ignored_interfaces,
-            excluded=pools if configuration.program_cluster_routes == "Disabled" else (),
+            excluded=unprogrammed(cluster),
         )
         self._programmer.desire(static, settings=settings, complete=live)
         self._live = live

@@ -16,8 +16,10 @@ from towpath.bgp.running import Mode, mode
 from towpath.bgp.table import Table
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
-from towpath.model.net import Address, Prefix, block_name, family_of, from_wire, split_wire
+from towpath.model.cluster import Cluster
+from towpath.model.net import Address, Prefix, block_name, contains, family_of, from_wire, split_wire
 from towpath.model.speaker import Routes, Session, SpeakerState
+from towpath.routes.plan import unprogrammed
 from towpath.routes.route import MAIN_TABLE
 
 _HEADER = 19
@@ -39,8 +41,6 @@ class _Speaker(Struct):
 def learned_routes(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     """The routes of each node's Loc-RIB, as a plan has them, once everybody has told everything."""
     cluster = inputs.cluster
-    if cluster.bgp.program_cluster_routes == "Disabled":
-        return {name: [] for name in node_views(cluster).by_name}
     states = {name: planned(inputs, name).state for name in node_views(cluster).by_name}
     ends = dict(_ends(states))
     waiting: deque[tuple[str, str]] = deque()
@@ -54,7 +54,7 @@ def learned_routes(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
         met = _negotiated(own.sessions[session], own, others, others.sessions[back])
         speakers[name].table.established(session, met)
     _talk(speakers, ends, waiting)
-    return {name: _routes(speaker, cluster.bgp.kernel_metric) for name, speaker in speakers.items()}
+    return {name: _routes(speaker, inputs.cluster) for name, speaker in speakers.items()}
 
 
 def _kick(node: str, waiting: deque[tuple[str, str]]) -> Kick:
@@ -148,18 +148,20 @@ def _negotiated(session: Session, state: SpeakerState, other: SpeakerState, back
     )
 
 
-def _routes(speaker: _Speaker, metric: int) -> list[dict[str, Any]]:
+def _routes(speaker: _Speaker, cluster: Cluster) -> list[dict[str, Any]]:
     found: dict[Prefix, dict[str, Any]] = {}
     for frame in speaker.table.whole():
         if not isinstance(frame, Routes):
             continue
         for wire in split_wire(frame.prefixes):
             prefix = from_wire(frame.family, wire)
+            if any(contains(cidr, prefix) for cidr in unprogrammed(cluster)):
+                continue
             found[prefix] = {
                 "prefix": str(prefix),
                 "type": "unicast",
                 "nextHops": [{"gateway": str(hop), "device": None, "onlink": False} for hop in frame.next_hops],
-                "metric": metric,
+                "metric": cluster.bgp.kernel_metric,
                 "table": MAIN_TABLE,
                 "origin": "BGP",
                 "why": _why(speaker.state, prefix, frame.sessions),
