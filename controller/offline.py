@@ -8,11 +8,12 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from towpath.controller.settings import SECRET_NAMESPACE, Source, UsageError
 
-COMMANDS = frozenset({"plan", "policy"})
+COMMANDS = frozenset({"plan", "policy", "import"})
 _FORMATS = ("table", "json", "yaml")
 Sourced = Callable[[argparse.Namespace], Source]
 
@@ -47,19 +48,34 @@ def add(commands: Any) -> None:
     )
     test.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
+    imported = commands.add_parser("import", help="turn another network's manifests into ours")
+    origins = imported.add_subparsers(dest="part", required=True, parser_class=type(imported), metavar="FROM")
+    calico = origins.add_parser("calico", help="Calico: projectcalico.org/v3 and crd.projectcalico.org/v1")
+    _files(calico, required=True, otherwise="")
+    calico.option("--secret-namespace", default=SECRET_NAMESPACE, help="namespace that Secrets with passwords get")
+    calico.add_argument(
+        "--report", type=Path, metavar="FILE", help="write what could not be carried over to this file too, as JSON"
+    )
+    calico.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="default yaml")
 
-def _objects(command: Any) -> None:
-    """Where the objects are."""
+
+def _files(command: Any, *, required: bool, otherwise: str) -> None:
     command.add_argument(
         "-f",
         "--filename",
         action="extend",
         nargs="+",
         default=[],
+        required=required,
         metavar="FILE",
-        help="files or folders of manifests, - is standard input; without it the live cluster counts",
+        help=f"files or folders of manifests, - is standard input{otherwise}",
     )
-    command.option("--kubeconfig", help="kubeconfig of the API server; without it the pod's account counts")
+
+
+def _objects(command: Any) -> None:
+    """Where the objects are."""
+    _files(command, required=False, otherwise="; without it the live cluster counts")
+    command.option("--kubeconfig", kind=Path, help="kubeconfig of the API server; without it the pod's account counts")
     command.option("--server", help="URL of an API server that needs no credentials")
     command.option("--secret-namespace", default=SECRET_NAMESPACE, help="namespace of the Secrets with passwords")
 
@@ -78,6 +94,12 @@ def run(arguments: argparse.Namespace, *, source: Sourced) -> int:
 
 def _run(arguments: argparse.Namespace, source: Source) -> int:
     files = tuple(arguments.filename)
+    if arguments.command == "import":
+        from towpath.controller.calico import command as calico
+
+        return calico.run(
+            files, secret_namespace=source.secret_namespace, report=arguments.report, style=arguments.output
+        )
     if arguments.command == "policy":
         from towpath.controller.plan import policy
 

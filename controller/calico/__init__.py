@@ -1,0 +1,1 @@
+"""Calico's manifests as ours: ``towpath import calico``."""

@@ -1,0 +1,34 @@
+"""``towpath import calico``: manifests in, ours out, and a report of what could not be carried over."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from towpath.controller.calico.carry import Finding
+from towpath.controller.calico.convert import converted
+from towpath.controller.manifests import dump
+from towpath.controller.plan.inputs import read
+from towpath.controller.settings import CannotRunError
+
+
+def run(files: tuple[str, ...], *, secret_namespace: str, report: Path | None, style: str) -> int:
+    """Print our objects; the report goes to standard error, and as JSON to a file where one is named."""
+    made = converted(read(files), secret_namespace=secret_namespace)
+    if report is not None:
+        text = json.dumps([_finding(one) for one in made.findings], indent=2) + "\n"
+        try:
+            report.write_text(text)
+        except OSError as error:
+            raise CannotRunError(f"--report {report}: {error.strerror}") from error
+    for one in made.findings:
+        print(f"{one.kind}/{one.name} {one.field}".rstrip() + f": {one.message}", file=sys.stderr)
+    if style == "json":
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": made.objects}, indent=2))
+    else:
+        sys.stdout.write("---\n".join(map(dump, made.objects)))
+    return 0
+
+
+def _finding(one: Finding) -> dict[str, Any]:
+    return {"object": {"kind": one.kind, "name": one.name}, "field": one.field or None, "message": one.message}

@@ -1,0 +1,203 @@
+"""All of a Calico cluster's manifests as ours, with everything set that our defaults would do otherwise."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from towpath.controller.calico.carry import Body, Finding, Report, carried, takes
+from towpath.controller.calico.nodes import blocks, nodes
+from towpath.model.kinds.bgp import DEFAULT_AS
+from towpath.model.kinds.registry import KINDS
+from towpath.model.kinds.values import ASNumber
+
+GROUPS = ("projectcalico.org/", "crd.projectcalico.org/")
+PASSED = frozenset({"Service", "EndpointSlice", "Namespace", "Pod"})
+_TIMERS = {"holdTime": "240s", "keepaliveTime": "80s"}
+_RESTART = {"restartTime": "120s"}
+_MULTIHOP = 64
+_RENAMED = {"IPAMConfig": "IPAMConfiguration"}
+_NAMESPACES = ("calico-system", "kube-system")
+"""Where Calico looks for Secrets, the first first."""
+_OWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "projectcalico.org/metadata"})
+_DEVICES = ("cali", "tunl", "wireguard.cali")
+
+
+class Converted(Struct, frozen=True):
+    """Our objects, and what could not be carried over."""
+
+    objects: tuple[Body, ...]
+    findings: tuple[Finding, ...]
+
+
+def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
+    """Everything of ``bodies``, in an order of its own. Objects that are neither Calico's nor needed are left out."""
+    report = Report()
+    theirs: dict[str, dict[str, Body]] = {}
+    kubernetes: dict[str, list[Body]] = {}
+    for body in bodies:
+        if body["apiVersion"].startswith(GROUPS):
+            kind = str(_RENAMED.get(body["kind"], body["kind"]))
+            theirs.setdefault(kind, {})[body["metadata"]["name"]] = body
+        else:
+            kubernetes.setdefault(body["kind"], []).append(body)
+    filters = list(_filters(theirs.pop("BGPFilter", {}), report))
+    config = theirs.pop("BGPConfiguration", {})
+    configurations = list(_configurations(config, kubernetes.get("DaemonSet", ()), report))
+    as_number = _as_number(configurations)
+    peers = list(_peers(theirs.pop("BGPPeer", {}), {one["metadata"]["name"] for one in filters}, as_number, report))
+    pools = list(_plain("IPPool", theirs.pop("IPPool", {}), report))
+    ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
+    made_nodes = nodes(
+        {one["metadata"]["name"]: one for one in kubernetes.get("Node", ())}, theirs.pop("Node", {}), report
+    )
+    found, affinities = (theirs.pop(kind, {}).values() for kind in ("IPAMBlock", "BlockAffinity"))
+    made_blocks = blocks(found, affinities, pools, report)
+    others = [one for kind, some in sorted(theirs.items()) for one in _others(kind, some, report)]
+    secrets = list(_secrets(kubernetes.get("Secret", ()), [*configurations, *peers], secret_namespace, report))
+    passed = [one for kind in sorted(PASSED) for one in kubernetes.get(kind, ())]
+    everything = (
+        *passed,
+        *secrets,
+        *made_nodes,
+        *configurations,
+        *filters,
+        *peers,
+        *pools,
+        *ipam,
+        *others,
+        *made_blocks,
+    )
+    return Converted(tuple(everything), report.findings)
+
+
+def _metadata(body: Body, name: str = "") -> Body:
+    """Name, labels and people's annotations; what a server sets stays behind."""
+    metadata = body["metadata"]
+    kept: Body = {"name": name or metadata["name"]}
+    if metadata.get("labels"):
+        kept["labels"] = metadata["labels"]
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key not in _OWN}
+    return {**kept, "annotations": annotations} if annotations else kept
+
+
+def _spec(body: Body) -> Body:
+    return dict(body.get("spec") or {})
+
+
+def _plain(kind: str, found: Mapping[str, Body], report: Report, *, name: str = "") -> Iterator[Body]:
+    for _, body in sorted(found.items()):
+        one = carried(kind, _metadata(body, name), _spec(body), report)
+        if one is not None:
+            yield one
+
+
+def _others(kind: str, found: Mapping[str, Body], report: Report) -> Iterator[Body]:
+    if kind in KINDS:
+        yield from _plain(kind, found, report)
+        return
+    for name in sorted(found):
+        report.add(kind, name, "", "not carried over: towpath has no such kind")
+
+
+def _configurations(found: Mapping[str, Body], daemons: Iterable[Body], report: Report) -> Iterator[Body]:
+    bodies = {"default": {"metadata": {"name": "default"}}} | dict(found)
+    for name, body in sorted(bodies.items()):
+        spec = _spec(body)
+        if spec.pop("programClusterRoutes", None) is not None:
+            message = "not carried over: there it says which of two programs installs the routes"
+            report.add("BGPConfiguration", name, "spec.programClusterRoutes", message)
+        if name == "default":
+            spec |= {"meshAdvertise": "All", "timers": _TIMERS, "gracefulRestart": _RESTART}
+            if _hashes_router_id(daemons, report):
+                spec["routerID"] = "hash"
+        one = carried("BGPConfiguration", _metadata(body), spec, report)
+        if one is not None:
+            yield one
+
+
+def _hashes_router_id(daemons: Iterable[Body], report: Report) -> bool:
+    """Whether calico-node is told to make router ids from names."""
+    hashed = False
+    for body in daemons:
+        template = ((body.get("spec") or {}).get("template") or {}).get("spec") or {}
+        for container in template.get("containers") or ():
+            for variable in container.get("env") or ():
+                if container.get("name") != "calico-node" or variable.get("name") != "CALICO_ROUTER_ID":
+                    continue
+                hashed = hashed or variable.get("value") == "hash"
+                if variable.get("value") not in (None, "", "hash"):
+                    message = f"not carried over: CALICO_ROUTER_ID {variable['value']} would be every node's router id"
+                    report.add("DaemonSet", body["metadata"]["name"], "spec.template.spec.containers[].env", message)
+    return hashed
+
+
+def _as_number(configurations: Iterable[Body]) -> int:
+    for one in configurations:
+        if one["metadata"]["name"] == "default" and "asNumber" in one["spec"]:
+            return int(ASNumber.parse(one["spec"]["asNumber"]))
+    return int(DEFAULT_AS)
+
+
+def _peers(found: Mapping[str, Body], filters: set[str], as_number: int, report: Report) -> Iterator[Body]:
+    multihop = takes("BGPPeer", "ebgpMultihop", _MULTIHOP)
+    for name, body in sorted(found.items()):
+        spec = {**_spec(body), "advertise": "All", "importPolicy": "All"}
+        if multihop and spec.get("ttlSecurity") is None and not _is_internal(spec, as_number):
+            spec["ebgpMultihop"] = _MULTIHOP
+        one = carried("BGPPeer", _metadata(body), spec, report)
+        if one is None:
+            continue
+        for place, missing in enumerate(one["spec"].get("filters", ())):
+            if missing not in filters:
+                message = f"BGPFilter {missing} does not exist: Calico skips it, here it rejects everything"
+                report.add("BGPPeer", name, f"spec.filters[{place}]", message)
+        yield one
+
+
+def _is_internal(spec: Mapping[str, Any], as_number: int) -> bool:
+    """Whether a peer is iBGP for nodes of the cluster's AS."""
+    try:
+        own = int(ASNumber.parse(spec.get("localASNumber") or as_number))
+        return "asNumber" in spec and int(ASNumber.parse(spec["asNumber"])) == own
+    except ValueError:
+        return False
+
+
+def _filters(found: Mapping[str, Body], report: Report) -> Iterator[Body]:
+    for one in _plain("BGPFilter", found, report):
+        for direction, rules in one["spec"].items():
+            for place, rule in enumerate(rules):
+                glob = rule.get("interface") or ""
+                if any(device in glob for device in _DEVICES):
+                    message = f"{glob} names devices that only Calico has: carried over as it is"
+                    report.add("BGPFilter", one["metadata"]["name"], f"spec.{direction}[{place}].interface", message)
+        yield one
+
+
+def _secrets(found: Iterable[Body], users: Iterable[Body], namespace: str, report: Report) -> Iterator[Body]:
+    """Secrets with passwords in our namespace, all others as they are."""
+    named: dict[str, tuple[str, str, str]] = {}
+    for user in users:
+        for field in ("password", "nodeMeshPassword"):
+            reference = (user["spec"].get(field) or {}).get("secretKeyRef") or {}
+            if reference:
+                named.setdefault(reference["name"], (user["kind"], user["metadata"]["name"], f"spec.{field}"))
+    by_name: dict[str, list[Body]] = {}
+    for body in found:
+        if body["metadata"]["name"] in named:
+            by_name.setdefault(body["metadata"]["name"], []).append(body)
+        else:
+            yield body
+    for name, (kind, holder, place) in sorted(named.items()):
+        bodies = sorted(by_name.get(name, ()), key=_preference)
+        if not bodies:
+            report.add(kind, holder, place, f"Secret {name} is not in the input: put it into namespace {namespace}")
+            continue
+        yield {**bodies[0], "metadata": {**_metadata(bodies[0]), "namespace": namespace}}
+        yield from bodies[1:]
+
+
+def _preference(secret: Body) -> int:
+    namespace = secret["metadata"].get("namespace")
+    return _NAMESPACES.index(namespace) if namespace in _NAMESPACES else len(_NAMESPACES)

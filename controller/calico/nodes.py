@@ -1,0 +1,108 @@
+"""Nodes and blocks: Calico's annotations and Node objects to ours, its IPAMBlocks and BlockAffinities to IPAMBlocks."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from towpath.controller.calico.carry import Body, Report, carried
+from towpath.controller.routing_nodes import ADDRESS, AS_NUMBER, CLUSTER_ID
+from towpath.model.net import Family, Prefix, block_name, contains, parse_prefix
+
+_ANNOTATIONS: Mapping[str, str] = {
+    "projectcalico.org/IPv4Address": ADDRESS[Family.IPV4],
+    "projectcalico.org/IPv6Address": ADDRESS[Family.IPV6],
+    "projectcalico.org/ASNumber": AS_NUMBER,
+    "projectcalico.org/RouteReflectorClusterID": CLUSTER_ID,
+}
+_FIELDS: Mapping[str, str] = {
+    "ipv4Address": ADDRESS[Family.IPV4],
+    "ipv6Address": ADDRESS[Family.IPV6],
+    "asNumber": AS_NUMBER,
+    "routeReflectorClusterID": CLUSTER_ID,
+}
+_HOST = "host:"
+
+
+def nodes(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Report) -> list[Body]:
+    """Kubernetes' Nodes with our annotations; a RoutingNode for what only Calico has a Node of."""
+    made: list[Body] = []
+    for name, body in sorted(kubernetes.items()):
+        metadata = dict(body["metadata"])
+        annotations = dict(metadata.get("annotations") or {})
+        given = {ours: str(annotations[theirs]) for theirs, ours in _ANNOTATIONS.items() if annotations.get(theirs)}
+        given |= _said(calico.get(name))
+        metadata["annotations"] = {
+            key: value for key, value in annotations.items() if "projectcalico.org/" not in key
+        } | given
+        made.append({**body, "metadata": metadata})
+    for name, body in sorted(calico.items()):
+        bgp = (body.get("spec") or {}).get("bgp")
+        if bgp is None:
+            report.add("Node", name, "spec.bgp", "is not there: here the node takes part in BGP if it has an address")
+        if name not in kubernetes and bgp is not None:
+            metadata = {"name": name, "labels": dict(body["metadata"].get("labels") or {})}
+            spec = {"bgp": {field: bgp[field] for field in _FIELDS if bgp.get(field) is not None}}
+            one = carried("RoutingNode", metadata, spec, report)
+            made += [one] if one else []
+    return made
+
+
+def _said(calico: Body | None) -> dict[str, str]:
+    bgp = ((calico or {}).get("spec") or {}).get("bgp") or {}
+    return {ours: str(bgp[field]) for field, ours in _FIELDS.items() if bgp.get(field) is not None}
+
+
+def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Body], report: Report) -> list[Body]:
+    """Our blocks. An affinity without its block makes one unless it is pending."""
+    ranges = {parse_prefix(one["spec"]["cidr"]): one["metadata"]["name"] for one in pools}
+    made: dict[Prefix, Body] = {}
+    for body in found:
+        name, spec = body["metadata"]["name"], body.get("spec") or {}
+        cidr = _cidr("IPAMBlock", name, spec, report)
+        affinity = spec.get("affinity") or ""
+        if cidr is None or _is_true(spec.get("deleted")):
+            continue
+        if not affinity.startswith(_HOST):
+            report.add("IPAMBlock", name, "spec.affinity", f"not carried over: {affinity or 'nothing'} is no node")
+            continue
+        owner = affinity.removeprefix(_HOST)
+        made[cidr] = _block(cidr, owner, ranges)
+        for borrower in _borrowers(spec, owner):
+            message = f"node {borrower} has addresses of it: no address is borrowed here"
+            report.add("IPAMBlock", name, "spec.attributes", message)
+    for body in affinities:
+        name, spec = body["metadata"]["name"], body.get("spec") or {}
+        cidr = _cidr("BlockAffinity", name, spec, report)
+        if cidr is None or cidr in made or _is_true(spec.get("deleted")):
+            continue
+        if spec.get("type") not in (None, "", "host"):
+            report.add("BlockAffinity", name, "spec.type", f"not carried over: {spec['type']} is no node")
+        elif spec.get("state") != "pending" and spec.get("node"):
+            made[cidr] = _block(cidr, spec["node"], ranges)
+    ours = (
+        carried("IPAMBlock", {"name": block_name(cidr)}, spec, report)
+        for cidr, spec in sorted(made.items(), key=lambda item: (item[0].version, item[0]))
+    )
+    return [one for one in ours if one]
+
+
+def _cidr(kind: str, name: str, spec: Body, report: Report) -> Prefix | None:
+    try:
+        return parse_prefix(str(spec.get("cidr")))
+    except ValueError as error:
+        report.add(kind, name, "spec.cidr", f"the object is not carried over: {error}")
+        return None
+
+
+def _block(cidr: Prefix, node: str, ranges: Mapping[Prefix, str]) -> Body:
+    pool = next((name for around, name in ranges.items() if contains(around, cidr)), "")
+    return {"cidr": str(cidr), "node": node} | ({"pool": pool} if pool else {})
+
+
+def _borrowers(spec: Body, owner: str) -> list[str]:
+    attributes: list[Any] = spec.get("attributes") or []
+    named = {(one.get("secondary") or {}).get("node") for one in attributes if isinstance(one, dict)}
+    return sorted(name for name in named if name and name != owner)
+
+
+def _is_true(value: object) -> bool:
+    return str(value).lower() == "true"

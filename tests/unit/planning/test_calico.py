@@ -1,0 +1,124 @@
+"""``towpath import calico``: what Calico's manifests become, and what is said of the rest."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from towpath.controller.calico.convert import Converted, converted
+from towpath.controller.cli import main
+from towpath.controller.manifests import documents
+from towpath.controller.plan.inputs import gathered
+from towpath.controller.settings import SECRET_NAMESPACE
+
+HERE = Path(__file__).parent
+GOLDEN = Path(__file__).parents[2] / "golden" / "plan"
+SAMPLE = HERE / "calico.yaml"
+
+
+def made(text: str) -> Converted:
+    """The conversion of some manifests."""
+    return converted(documents(text), secret_namespace=SECRET_NAMESPACE)
+
+
+def one(kind: str, name: str, spec: dict, version: str = "projectcalico.org/v3") -> str:
+    """A manifest."""
+    return "---\n" + yaml.safe_dump({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+
+
+def specs(result: Converted, kind: str) -> dict[str, dict]:
+    """Specifications of a kind by name."""
+    return {body["metadata"]["name"]: body["spec"] for body in result.objects if body["kind"] == kind}
+
+
+def said(result: Converted) -> dict[tuple[str, str], str]:
+    """Messages by object and field."""
+    return {(f"{each.kind}/{each.name}", each.field): each.message for each in result.findings}
+
+
+def test_a_cluster_of_calico_becomes_ours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The interface: a golden file of objects, and the same report on standard error and as JSON."""
+    report = tmp_path / "report.json"
+    assert main(["import", "calico", "-f", str(SAMPLE), "--report", str(report)]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == (GOLDEN / "calico.yaml").read_text()
+    assert report.read_text() == (GOLDEN / "calico-report.json").read_text()
+    found = json.loads(report.read_text())
+    assert all(set(each) == {"object", "field", "message"} for each in found)
+    assert len(printed.err.splitlines()) == len(found)
+
+
+def test_what_is_written_is_accepted_whole() -> None:
+    """Nothing that import writes is rejected by a plan, so one can be piped into the other."""
+    inputs = gathered(made(SAMPLE.read_text()).objects, secret_namespace=SECRET_NAMESPACE)
+    assert inputs.rejected == ()
+    assert inputs.warnings == ()
+
+
+def test_import_and_plan_go_through_a_pipe(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As YAML and as JSON."""
+    for style in ("yaml", "json"):
+        main(["import", "calico", "-f", str(SAMPLE), "-o", style])
+        monkeypatch.setattr("sys.stdin", io.StringIO(capsys.readouterr().out))
+        assert main(["plan", "-f", "-", "--node", "n1", "-o", "json"]) == 0
+        node = json.loads(capsys.readouterr().out)["nodes"]["n1"]
+        assert node["asNumber"] == 64513
+        tor = next(each for each in node["sessions"] if each["peerIP"] == "10.0.0.254")
+        assert (tor["holdTime"], tor["keepaliveTime"], tor["gracefulRestart"]) == (240, 80, {"restartTime": 60})
+        assert (tor["advertise"], tor["importPolicy"]) == ("All", "All")
+
+
+def test_fields_that_our_kinds_lack_are_reported() -> None:
+    """Unless they say what is so without them."""
+    pool = {"cidr": "10.1.0.0/16", "assignmentMode": "Automatic", "fromTheFuture": "on"}
+    result = made(one("IPPool", "p", pool))
+    assert specs(result, "IPPool")["p"] == {"cidr": "10.1.0.0/16"}
+    assert said(result) == {("IPPool/p", "spec.fromTheFuture"): "not carried over: is not a field that this kind has"}
+
+
+def test_nothing_means_more_than_it_did() -> None:
+    """An object whose narrowing field cannot be kept does not come over: a rule, a selector, a range."""
+    rule = {"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In", "weather": "fine"}
+    result = made(
+        one("BGPFilter", "f", {"importV4": [rule]})
+        + one("BGPPeer", "p", {"peerIP": "10.0.0.9", "asNumber": 7, "nodeSelector": "rack =="})
+        + one("IPPool", "i", {"cidr": "10.0.0.1/8"})
+    )
+    assert not specs(result, "BGPFilter")
+    assert not specs(result, "BGPPeer")
+    assert not specs(result, "IPPool")
+    assert {where for where, _ in said(result)} == {"BGPFilter/f", "BGPPeer/p", "IPPool/i"}
+
+
+def test_settings_of_one_node_are_kept_as_far_as_ours_has_them() -> None:
+    """``node.NAME`` sets a port; what is the cluster's alone is reported."""
+    result = made(one("BGPConfiguration", "node.n1", {"listenPort": 1790, "nodeToNodeMeshEnabled": False}))
+    assert specs(result, "BGPConfiguration")["node.n1"] == {"listenPort": 1790}
+    assert ("BGPConfiguration/node.n1", "spec.nodeToNodeMeshEnabled") in said(result)
+
+
+def test_an_address_as_router_id_is_reported() -> None:
+    """Only ``hash`` has a counterpart."""
+    for value, router_id in (("hash", "hash"), ("10.0.0.1", None)):
+        text = SAMPLE.read_text().replace("value: hash", f"value: {value}")
+        result = made(text)
+        assert specs(result, "BGPConfiguration")["default"].get("routerID") == router_id
+        assert (("DaemonSet/calico-node", "spec.template.spec.containers[].env") in said(result)) is (router_id is None)
+
+
+def test_blocks_come_from_blocks_and_from_affinities_that_hold() -> None:
+    """A pending affinity claims nothing; a block without a node, and one for something else, is reported."""
+    result = made(
+        one("IPPool", "p", {"cidr": "10.1.0.0/16"})
+        + one("IPAMBlock", "a", {"cidr": "10.1.0.0/26", "affinity": "virtual:load-balancer"})
+        + one("IPAMBlock", "b", {"cidr": "10.2.0.0/26", "affinity": "host:n1"})
+        + one("BlockAffinity", "c", {"cidr": "fd00::/122", "node": "n2", "state": "confirmed"})
+        + one("BlockAffinity", "d", {"cidr": "fd00::40/122", "node": "n2", "state": "pending"})
+    )
+    assert specs(result, "IPAMBlock") == {
+        "10-2-0-0-26": {"cidr": "10.2.0.0/26", "node": "n1"},
+        "fd00---122": {"cidr": "fd00::/122", "node": "n2"},
+    }
+    assert said(result) == {("IPAMBlock/a", "spec.affinity"): "not carried over: virtual:load-balancer is no node"}
