@@ -11,7 +11,7 @@ from towpath.bgp.nodes import node_views
 from towpath.controller.plan.assign import assigned
 from towpath.controller.plan.difference import difference, resets
 from towpath.controller.plan.document import SCHEMA, node_document, planned, rejected_document
-from towpath.controller.plan.inputs import Inputs, Rejected, gathered, read
+from towpath.controller.plan.inputs import SERVICES, Inputs, Rejected, gathered, read
 from towpath.controller.plan.output import Format, streamed
 from towpath.controller.plan.table import difference_lines, node_lines, rejected_lines
 from towpath.controller.settings import Source, UsageError
@@ -59,7 +59,7 @@ def load(files: Sequence[str], source: Source, *, assign: bool = False) -> Input
     else:
         from towpath.controller.plan.live import listed
 
-        bodies = listed(source, FIELDS, secrets=True)
+        bodies = listed(source, (*FIELDS, *SERVICES), secrets=True)
     inputs = gathered(bodies, secret_namespace=source.secret_namespace)
     if not assign:
         return inputs

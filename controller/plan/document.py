@@ -6,10 +6,12 @@ Everything is asked of the functions that the agent asks. Keys are the API's; wh
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
+from towpath.bgp.service_table import service_announcements
+from towpath.bgp.services import configured
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.secrets import missing_passwords
 from towpath.controller.settings import RUN_DIR
@@ -42,8 +44,9 @@ UNLIMITED_TTL = 255
 
 def planned(inputs: Inputs, node: str) -> SpeakerPlan:
     """The speaker's plan of a node, as its agent makes it while the API server answers and nothing is severed."""
-    return speaker_plan(
-        inputs.cluster,
+    cluster = inputs.cluster
+    plan = speaker_plan(
+        cluster,
         node,
         secrets=inputs.passwords,
         forwarding_preserved=False,
@@ -51,6 +54,10 @@ def planned(inputs: Inputs, node: str) -> SpeakerPlan:
         severed=(),
         own_addresses=(),
     )
+    if not configured(cluster.bgp):
+        return plan
+    announcements = service_announcements(cluster, node) | plan.state.announcements
+    return replace(plan, state=replace(plan.state, announcements=announcements))
 
 
 def node_document(inputs: Inputs, node: str, *, learned: Iterable[Document] = ()) -> Document:

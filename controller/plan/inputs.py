@@ -6,9 +6,9 @@ The order of files and documents means nothing, but for objects that are there t
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -24,6 +24,7 @@ from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.registry import KINDS
 from towpath.model.reason import InvalidSpecError, Why
 from towpath.model.secret import Secret
+from towpath.model.service import decode_endpoint_slice, decode_service, key_of
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STANDARD_INPUT = "-"
@@ -38,7 +39,9 @@ KUBERNETES = {
 """Kinds of Kubernetes that are understood, with their apiVersion."""
 _NAMESPACED = frozenset({"Service", "EndpointSlice", "Pod", "Secret"})
 _STEP = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
+SERVICES = ("Service", "EndpointSlice")
 Body = dict[str, Any]
+T = TypeVar("T")
 
 
 class Rejected(Struct, frozen=True, order=True):
@@ -92,7 +95,7 @@ def _texts(source: str) -> Iterator[tuple[str, str]]:
 
 def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
     """The snapshot of some objects, with a RoutingNode for every Node that has none, as the controller makes it."""
-    found: dict[str, dict[str, Body]] = {kind: {} for kind in (*FIELDS, "Secret")}
+    found: dict[str, dict[str, Body]] = {kind: {} for kind in (*FIELDS, *SERVICES, "Secret")}
     rejected: set[Rejected] = set()
     skipped: Counter[str] = Counter()
     for body in bodies:
@@ -116,6 +119,11 @@ def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
         cluster = replace(cluster, routing_nodes={**cluster.routing_nodes, **wanted})
     rejected |= {Rejected(one.kind, one.name, one.field, one.message) for one in store.problems()}
     rejected |= {Rejected(one.object.kind, one.object.name, one.object.field, one.message) for one in made.refusals}
+    cluster = replace(
+        cluster,
+        services=dict(_read(found["Service"], decode_service, rejected)),
+        endpoint_slices=dict(_read(found["EndpointSlice"], decode_endpoint_slice, rejected)),
+    )
     passwords, missing = _passwords(references(cluster), found["Secret"], secret_namespace)
     return Inputs(
         cluster=cluster,
@@ -140,6 +148,20 @@ def _named(name: str, body: Body) -> Body:
     """The object with the metadata that an API server would have given it."""
     metadata = {"uid": f"{body['kind']}/{name}", "generation": 1, **body["metadata"], "name": name}
     return {**body, "metadata": metadata}
+
+
+def _read(
+    found: Mapping[str, Body], decode: Callable[[Body], T | None], rejected: set[Rejected]
+) -> Iterator[tuple[str, T]]:
+    """Objects of Kubernetes as values, by key; those that mean nothing here are left out."""
+    for name in sorted(found):
+        try:
+            one = decode(found[name])
+        except InvalidSpecError as error:
+            rejected.add(Rejected(error.where.kind, error.where.name, error.where.field, error.message))
+            continue
+        if one is not None:
+            yield key_of(found[name]), one
 
 
 def _decode(kind: str, body: Mapping[str, Any]) -> Any:
