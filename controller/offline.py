@@ -13,7 +13,7 @@ from typing import Any
 
 from towpath.controller.settings import SECRET_NAMESPACE, Source, UsageError
 
-COMMANDS = frozenset({"plan", "policy", "import"})
+COMMANDS = frozenset({"plan", "policy", "import", "get", "explain"})
 _FORMATS = ("table", "json", "yaml")
 Sourced = Callable[[argparse.Namespace], Source]
 
@@ -57,6 +57,15 @@ def add(commands: Any) -> None:
         "--report", type=Path, metavar="FILE", help="write what could not be carried over to this file too, as JSON"
     )
     calico.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="default yaml")
+
+    get = commands.add_parser("get", help="list what nodes report, and what the objects have them do")
+    get.add_argument("what", choices=("sessions", "routes", "blocks", "announcements"))
+    explain = commands.add_parser("explain", help="follow a prefix from its object through policy to who uses it")
+    explain.add_argument("what", metavar="PREFIX", help="a prefix, or an address in one")
+    for one in (get, explain):
+        _objects(one)
+        one.add_argument("--node", metavar="NODE", help="of this node alone")
+        one.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
 
 def _files(command: Any, *, required: bool, otherwise: str) -> None:
@@ -106,6 +115,20 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
         return policy.run(
             policy.Request(
                 files=files, source=source, node=arguments.node, routes=arguments.routes, style=arguments.output
+            )
+        )
+    if arguments.command == "get":
+        from towpath.controller.plan import get
+
+        return get.run(
+            get.Request(what=arguments.what, files=files, source=source, node=arguments.node, style=arguments.output)
+        )
+    if arguments.command == "explain":
+        from towpath.controller.plan import explain
+
+        return explain.run(
+            explain.Request(
+                what=arguments.what, files=files, source=source, node=arguments.node, style=arguments.output
             )
         )
     from towpath.controller.plan import command

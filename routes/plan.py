@@ -4,7 +4,7 @@ A blackhole keeps packets to addresses of ours that no pod has from following th
 send them back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from towpath.model.blocks import in_force, node_addresses
 from towpath.model.cluster import Cluster
@@ -45,9 +45,9 @@ def unprogrammed(cluster: Cluster) -> tuple[Prefix, ...]:
     return tuple(pool.spec.cidr for pool in cluster.pools.values())
 
 
-def left_out(cluster: Cluster, node: str, prefix: Prefix) -> Reason | None:
-    """Why a route that the speaker has selected is not installed on a node; None: it is."""
-    if prefix in static_routes(cluster, node):
+def left_out(cluster: Cluster, prefix: Prefix, *, given: Container[Prefix]) -> Reason | None:
+    """Why a route that the speaker has selected is not installed on a node; None: it is. ``given``: what objects give it."""
+    if prefix in given:
         return Reason.OBJECTS_FIRST
     inside = any(contains(cidr, prefix) for cidr in unprogrammed(cluster))
     return Reason.NOT_PROGRAMMED if inside else None

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from towpath.bgp.link import LinkClient
-from towpath.bgp.reach import gateways
+from towpath.controller.node.given import given_routes
 from towpath.controller.node.parts import KernelState
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
@@ -34,7 +34,7 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes.kernel import LinkAddress
-from towpath.routes.plan import static_routes, unprogrammed
+from towpath.routes.plan import unprogrammed
 from towpath.routes.programmer import Programmer, Settings
 from towpath.routes.route import StaticRoute
 
@@ -167,7 +167,7 @@ class Bridge:
         """The routes that objects give. Not ``live``: no blackhole is added and nothing is deleted."""
         configuration = cluster.bgp
         if self._given is None or self._given[0] is not cluster:
-            self._given = (cluster, {**_to_peers(cluster, self._node), **static_routes(cluster, self._node)})
+            self._given = (cluster, given_routes(cluster, self._node))
         static = self._given[1]
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
         if not live:
@@ -246,11 +246,3 @@ class Bridge:
             if not self._awaited:
                 self._changed()
         self._reported()
-
-
-def _to_peers(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
-    """Routes to the node's peers alone, for those that lie behind a gateway."""
-    return {
-        prefix: StaticRoute(prefix, "unicast", "Peer", (gateway.address,), (gateway.why,))
-        for prefix, gateway in gateways(cluster, node).items()
-    }

@@ -42,7 +42,7 @@ def learned_routes(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     """The routes of each node's Loc-RIB, as a plan has them, once everybody has told everything."""
     cluster = inputs.cluster
     states = {name: planned(inputs, name).state for name in node_views(cluster).by_name}
-    ends = dict(_ends(states))
+    ends = dict(ends_of(states))
     waiting: deque[tuple[str, str]] = deque()
     speakers: dict[str, _Speaker] = {}
     for name, state in states.items():
@@ -88,7 +88,7 @@ def _bodies(messages: bytes) -> Iterator[bytes]:
         at += length
 
 
-def _ends(states: Mapping[str, SpeakerState]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
+def ends_of(states: Mapping[str, SpeakerState]) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
     """The two halves of sessions that can come up."""
     for name, state in states.items():
         for session in state.sessions.values():

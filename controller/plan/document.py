@@ -12,6 +12,7 @@ from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.service_table import service_announcements
 from towpath.bgp.services import configured
+from towpath.controller.node.given import given_routes
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.secrets import missing_passwords
 from towpath.controller.settings import RUN_DIR
@@ -23,7 +24,6 @@ from towpath.model.kinds.kind import json_name
 from towpath.model.net import Family, contains
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
-from towpath.routes.plan import static_routes
 from towpath.routes.route import MAIN_TABLE, StaticRoute
 
 SCHEMA = "towpath.plan/1"
@@ -31,15 +31,12 @@ Document = dict[str, Any]
 _NAMED = {
     "name", "scope", "peer_address", "peer_port", "remote_as", "local_as", "local_address", "passive", "families",
     "hold_time", "keepalive_time", "connect_retry_time", "restart_time", "import_policy", "max_prefix",
-    "allow_local_as", "multihop", "filters", "advertise", "next_hop", "password_ref", "state", "reason", "why",
+    "allow_local_as", "filters", "advertise", "next_hop", "password_ref", "state", "reason", "why",
     "peer_node", "shared_subnet",
 }  # fmt: skip
 """Fields of a session that are written under names of their own, or say what other fields say."""
 _FURTHER = tuple((one.name, json_name(one.name)) for one in fields(Session) if one.name not in _NAMED)
 """All others are written as they are named."""
-_ABSENT: Document = {"ttlSecurity": None, "reachableBy": None, "routeReflectorClient": False, "clusterID": None}
-"""What every session has, where nothing asks for it."""
-UNLIMITED_TTL = 255
 
 
 def planned(inputs: Inputs, node: str) -> SpeakerPlan:
@@ -65,7 +62,7 @@ def node_document(inputs: Inputs, node: str, *, learned: Iterable[Document] = ()
     cluster, plan = inputs.cluster, planned(inputs, node)
     state, me = plan.state, node_views(cluster).by_name[node]
     metric = cluster.bgp.kernel_metric
-    given = [_route(one, metric) for _, one in sorted(static_routes(cluster, node).items(), key=_by_prefix)]
+    given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node).items(), key=_by_prefix)]
     taken = {one["prefix"] for one in given}
     warnings = {*plan.warnings, *missing_passwords(state.sessions.values(), inputs.missing)}
     return {
@@ -100,8 +97,7 @@ def documents_by_node(inputs: Inputs, nodes: Iterable[str]) -> Iterator[tuple[st
 
 
 def _session(one: Session) -> Document:
-    hops = one.multihop
-    made = {
+    made: Document = {
         "name": one.name,
         "scope": one.scope,
         "state": one.state,
@@ -114,8 +110,6 @@ def _session(one: Session) -> Document:
         "localAddress": _text(one.local_address),
         "passive": one.passive,
         "password": {"secret": one.password_ref.name, "key": one.password_ref.key} if one.password_ref else None,
-        **_ABSENT,
-        "multihop": (UNLIMITED_TTL if hops is True else hops) or None,
         "holdTime": one.hold_time,
         "keepaliveTime": one.keepalive_time,
         "connectRetryTime": one.connect_retry_time,
@@ -135,7 +129,7 @@ def _session(one: Session) -> Document:
     }
     for name, key in _FURTHER:
         made[key] = to_builtins(getattr(one, name))
-    made["why"] = _whys(one.why)
+    made["why"] = whys(one.why)
     return made
 
 
@@ -147,7 +141,7 @@ def _announcement(one: Announcement, state: SpeakerState) -> Document:
         "source": one.source,
         "communities": list(dict.fromkeys((*one.communities, *tags))),
         "localPreference": one.local_preference,
-        "why": _whys(one.why),
+        "why": whys(one.why),
     }
 
 
@@ -159,7 +153,7 @@ def _route(one: StaticRoute, metric: int) -> Document:
         "metric": metric,
         "table": MAIN_TABLE,
         "origin": one.origin,
-        "why": _whys(one.why),
+        "why": whys(one.why),
     }
 
 
@@ -177,8 +171,9 @@ def _warning(one: Refusal) -> Document:
     }
 
 
-def _whys(whys: Iterable[Why]) -> list[Document]:
-    return [{"kind": why.kind, "name": why.name, "field": why.field or None} for why in whys]
+def whys(causes: Iterable[Why]) -> list[Document]:
+    """Why an item is there."""
+    return [{"kind": why.kind, "name": why.name, "field": why.field or None} for why in causes]
 
 
 def _text(value: object) -> str | None:

@@ -20,6 +20,11 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def json_text(document: Mapping[str, Any]) -> str:
+    """A field a line, of a list an item a line."""
+    return "{\n" + ",\n".join(f" {_json(key)}: {_lines(value, 2)}" for key, value in document.items()) + "\n}\n"
+
+
 def yaml_text(value: Any) -> str:
     """YAML that reads back as the JSON would."""
     plain = msgspec.json.decode(msgspec.json.encode(value))

@@ -15,6 +15,7 @@ from msgspec import Struct
 from towpath.bgp.nodes import node_views
 from towpath.bgp.verdict import Outcome, Route, Source, Verdict, exported, imported, session_of
 from towpath.controller.manifests import ManifestError, values
+from towpath.controller.node.given import given_routes
 from towpath.controller.plan.command import load
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import STANDARD_INPUT, Inputs
@@ -147,7 +148,7 @@ def answered(inputs: Inputs, node: str, asked: Iterable[tuple[str, Case]]) -> It
             "action": action,
             "reason": str(verdict.reason),
             "rule": verdict.rule or None,
-            "attributes": _attributes(verdict.outcome),
+            "attributes": attributes(verdict.outcome),
             "expected": case.expect,
             "ok": None if case.expect is None else case.expect == action,
         }
@@ -160,7 +161,7 @@ def _verdict(inputs: Inputs, state: SpeakerState, case: Case, *, peer: Session, 
         return exported(state, peer, route, came_by=came_by)
     verdict = imported(state, peer, route)
     if case.direction == "Kernel" and verdict.accepted:
-        reason = left_out(inputs.cluster, state.settings.node, route.prefix)
+        reason = left_out(inputs.cluster, route.prefix, given=given_routes(inputs.cluster, state.settings.node))
         if reason is not None:
             return Verdict(accepted=False, reason=reason)
     return verdict
@@ -183,7 +184,8 @@ def _route(case: Case) -> Route:
     )
 
 
-def _attributes(outcome: Outcome | None) -> dict[str, Any] | None:
+def attributes(outcome: Outcome | None) -> dict[str, Any] | None:
+    """Attributes as the interface has them; None: there is no route."""
     if outcome is None:
         return None
     return {
