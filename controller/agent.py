@@ -25,6 +25,7 @@ from towpath.controller.node import forwarding
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
+from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.services import WatchedServices
@@ -118,7 +119,7 @@ class AgentProcess:
         """Somebody was asked for the passwords in this process: before that no report can say which are missing."""
         self._pictured: Cluster | None = None
         """The last picture from the API that was acted on: what the disk is to have."""
-        self._warned: frozenset[tuple[Reason, Why]] = frozenset()
+        self._news = News()
         self._refusals: dict[str, Refusal] = {}
         """What the machine refuses at present, by what it is."""
         self._step_began = 0.0
@@ -233,12 +234,9 @@ class AgentProcess:
         return settled
 
     def _tell_of(self, warnings: tuple[Refusal, ...]) -> None:
-        """An event for each warning that is new: about another object, or for another reason, than those before."""
-        before = self._warned
-        self._warned = frozenset((one.reason, one.object) for one in warnings)
-        for one in warnings:
-            if (one.reason, one.object) not in before and one.reason is not Reason.LISTEN_REFUSED:  # the speaker tells
-                self._noticed(Notice(one.reason, f"{one.object}: {one.message}"))
+        """An event for each warning that is news."""
+        for one in self._news.of(warnings, now=asyncio.get_running_loop().time()):
+            self._noticed(Notice(one.reason, f"{one.object}: {one.message}"))
 
     async def _read_secrets(self) -> bool:
         if self._named is None:
@@ -324,6 +322,8 @@ class AgentProcess:
         provisional = False
         while True:
             await asyncio.sleep(1)
+            if self._news.waiting:
+                self._tell_of(self._node.warnings)
             if self._pods is not None and self._pods.changed():
                 self._status_loop.dirty()
                 if self._node.retaining:
