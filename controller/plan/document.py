@@ -4,6 +4,7 @@ Everything is asked of the functions that the agent asks. Keys are the API's; wh
 """
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import fields, replace
@@ -21,7 +22,7 @@ from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster
 from towpath.model.codec import to_builtins
 from towpath.model.kinds.kind import json_name
-from towpath.model.net import Family, contains
+from towpath.model.net import Address, Family, contains
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
 from towpath.routes.route import MAIN_TABLE, StaticRoute
@@ -37,6 +38,7 @@ _NAMED = {
 """Fields of a session that are written under names of their own, or say what other fields say."""
 _FURTHER = tuple((one.name, json_name(one.name)) for one in fields(Session) if one.name not in _NAMED)
 """All others are written as they are named."""
+_PLAIN = frozenset({bool, int, str})
 
 
 def planned(inputs: Inputs, node: str) -> SpeakerPlan:
@@ -102,7 +104,7 @@ def _session(one: Session) -> Document:
         "scope": one.scope,
         "state": one.state,
         "reason": one.reason,
-        "peerIP": str(one.peer_address),
+        "peerIP": _text(one.peer_address),
         "port": one.peer_port,
         "remoteAS": one.remote_as,
         "localAS": one.local_as,
@@ -128,7 +130,8 @@ def _session(one: Session) -> Document:
         },
     }
     for name, key in _FURTHER:
-        made[key] = to_builtins(getattr(one, name))
+        value = getattr(one, name)
+        made[key] = value if value is None or type(value) in _PLAIN else to_builtins(value)
     made["why"] = whys(one.why)
     return made
 
@@ -176,7 +179,9 @@ def whys(causes: Iterable[Why]) -> list[Document]:
     return [{"kind": why.kind, "name": why.name, "field": why.field or None} for why in causes]
 
 
-def _text(value: object) -> str | None:
+@lru_cache(maxsize=1 << 16)
+def _text(value: Address | None) -> str | None:
+    """The address of a node stands in every other node's plan."""
     return None if value is None else str(value)
 
 
