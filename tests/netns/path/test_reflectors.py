@@ -19,6 +19,7 @@ from towpath.model.net import Address
 REFLECTORS = ("node1", "node2")
 CLIENTS = ("node3", "node4")
 CLUSTER_ID = "towpath.io/route-reflector-cluster-id"
+SILENCE = "table inet silence {\n chain out {\n type filter hook output priority 0\n tcp dport 179 drop\n tcp sport 179 drop\n }\n}\n"
 BIRD = 5
 """The number of BIRD's address on the nodes' segment."""
 
@@ -131,13 +132,19 @@ def test_a_rolling_restart_of_both_reflectors_loses_nothing(lab: Lab, cluster_id
 
 
 def test_both_reflectors_killed_at_once_lose_nothing(lab: Lab) -> None:
-    """Clients keep what they had until both have heard everybody: nobody but the reflectors had these routes."""
+    """One client comes back later than the other, which keeps what it had until both reflectors have heard everybody."""
+    early, late = CLIENTS
 
     def deed() -> None:
         speakers = [f"{node}/speaker" for node in REFLECTORS]
+        lab.host(late).run("nft", "-f", "-", stdin=SILENCE)
         lab.kill(*speakers)
         wait_for(lambda: facts.sessions_down(lab), deadline=10, what="the router has lost a session")
         lab.start(*speakers)
+        wanted = without_mesh(early) * len(lab.families)
+        wait_for(lambda: facts.connections(lab, early) == wanted, deadline=30, what=f"{early} has its sessions")
+        facts.wait_healthy(lab, early)
+        lab.host(late).run("nft", "delete", "table", "inet", "silence")
         up(lab, without_mesh)
         facts.wait_healthy(lab)
 
