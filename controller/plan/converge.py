@@ -25,6 +25,8 @@ from towpath.routes.route import MAIN_TABLE
 _HEADER = 19
 """Bytes before an UPDATE's body (RFC 4271 §4.1)."""
 _LONGEST = 65535
+_LATER = 1e6
+"""Seconds after which everybody has stopped waiting for anybody."""
 _PULL = 1 << 20
 _AT_ONCE = 1 << 30
 Ends = Mapping[tuple[str, str], tuple[str, str]]
@@ -44,15 +46,21 @@ def learned_routes(inputs: Inputs) -> dict[str, list[dict[str, Any]]]:
     states = {name: planned(inputs, name).state for name in node_views(cluster).by_name}
     ends = dict(ends_of(states))
     waiting: deque[tuple[str, str]] = deque()
+    clock = [0.0]
     speakers: dict[str, _Speaker] = {}
     for name, state in states.items():
-        table = Table(kick=_kick(name, waiting), clock=lambda: 0.0)
+        table = Table(kick=_kick(name, waiting), clock=lambda: clock[0])
         table.apply(state)
         speakers[name] = _Speaker(state, table)
     for (name, session), (other, back) in ends.items():
         own, others = states[name], states[other]
         met = _negotiated(own.sessions[session], own, others, others.sessions[back])
         speakers[name].table.established(session, met)
+    _talk(speakers, ends, waiting)
+    clock[0] = _LATER  # a reflector waits no longer for peers that say nothing
+    for speaker in speakers.values():
+        speaker.table.expire(_LATER)
+    waiting.extend(ends)
     _talk(speakers, ends, waiting)
     return {name: _routes(speaker, inputs.cluster) for name, speaker in speakers.items()}
 
