@@ -36,11 +36,15 @@ def speaker_plan(
     provisional: bool,
     severed: tuple[str, ...],
     own_addresses: tuple[Address, ...],
+    gateways: tuple[Address, ...],
 ) -> SpeakerPlan:
-    """The plan of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld."""
+    """The plan of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld.
+
+    ``gateways`` are those of its default routes, as its kernel has them.
+    """
     blocks = in_force(cluster.blocks)
     nodes = node_views(cluster)
-    asked = sessions(cluster, node, nodes=nodes)
+    asked = sessions(cluster, node, nodes=nodes, gateways=gateways)
     planned = {session.name: _with_secret(session, secrets) for session in asked.sessions}
     facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
     state = SpeakerState(

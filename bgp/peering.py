@@ -6,8 +6,7 @@ agree without asking each other. Objects count in name order, never in the order
 The mesh follows ``nodeToNodeMeshEnabled`` alone, also with ``clusterRoutes: Kubernetes``, which merely needs none.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,20 +24,16 @@ from towpath.bgp.nodes import (
     node_views,
     timer_levels,
 )
+from towpath.bgp.parameters import NODE_HOPS, hops, limit, session_name, timers, withheld_for
 from towpath.bgp.references import unknown_filters
 from towpath.model.cluster import BGPPeer, Cluster
-from towpath.model.kinds.bgp import MaxPrefixes, Timers
 from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Address, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
-from towpath.model.speaker import MaxPrefix, Session
+from towpath.model.speaker import Scope, Session
 
-Scope = Literal["Mesh", "Global", "Node", "Reverse"]
-HOLD_TIME, CONNECT_RETRY_TIME = 90, 5
 MESH_MAX_PREFIX, LEAST_MAX_PREFIX = 256, 1000
 LARGE_MESH = 100
-NODE_HOPS = 64
-"""TTL of eBGP sessions between nodes: they may be in different subnets."""
 _MESH_FIELD = "spec.nodeToNodeMeshEnabled"
 
 
@@ -49,9 +44,12 @@ class Sessions(Struct, frozen=True):
     warnings: tuple[Refusal, ...] = ()
 
 
-def sessions(cluster: Cluster, node: str, *, nodes: Nodes | None = None) -> Sessions:
+def sessions(
+    cluster: Cluster, node: str, *, nodes: Nodes | None = None, gateways: tuple[Address, ...] = ()
+) -> Sessions:
     """All sessions of ``node``; ``nodes``: the cluster's views where they are at hand.
 
+    ``gateways``: those of the node's own default routes, which nobody else knows.
     A node without RoutingNode has no sessions, and a warning says so.
     """
     nodes = nodes or node_views(cluster)
@@ -59,21 +57,22 @@ def sessions(cluster: Cluster, node: str, *, nodes: Nodes | None = None) -> Sess
     if me is None:
         why = Why("RoutingNode", node)
         return Sessions(warnings=(Refusal(Reason.NO_ADDRESS, "the node has no RoutingNode yet: no sessions", why),))
-    return _Plan(cluster, nodes=nodes, me=me).made()
+    return _Plan(cluster, nodes=nodes, me=me, gateways=gateways).made()
 
 
 class _Plan:
     """One node's sessions in the making; lives for one call."""
 
-    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView) -> None:
+    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView, gateways: tuple[Address, ...]) -> None:
         self._cluster = cluster
+        self._gateways = gateways
         self._config = cluster.bgp
         self._nodes = nodes
         self._me = me
         self._peers = in_order(cluster.peers)
         self._timer_levels = timer_levels(cluster, me.name)
-        self._mesh_limit = _limit(self._config.max_prefixes, MESH_MAX_PREFIX)
-        self._other_limit = _limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
+        self._mesh_limit = limit(self._config.max_prefixes, MESH_MAX_PREFIX)
+        self._other_limit = limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
         self._warnings: dict[Refusal, None] = {}
 
     def made(self) -> Sessions:
@@ -117,7 +116,7 @@ class _Plan:
                 f"the mesh has {len(others) + 1} nodes; above {LARGE_MESH}, route reflectors or clusterRoutes Kubernetes cost less",
                 Why("BGPConfiguration", "default", _MESH_FIELD),
             )
-        hold, keepalive, retry = self._timers(None)
+        hold, keepalive, retry = timers(self._timer_levels, None)
         reference = self._config.node_mesh_password
         mesh = Why("BGPConfiguration", "default", _MESH_FIELD)
         for family, own in self._me.addresses.items():
@@ -165,6 +164,8 @@ class _Plan:
                 session = self._by_address(scope, peer)
                 if session is not None:
                     yield session, peer
+            if peer.spec.peer_from is not None:
+                yield from ((session, peer) for session in self._to_gateways(scope, peer))
             for other in self._selected(peer.spec):
                 for family, address in other.addresses.items():
                     if family in self._me.addresses:
@@ -215,6 +216,29 @@ class _Plan:
         written = peer.spec.peer_ip.port
         return session if written is None else replace(session, name=session_name(scope, str(address), port=written))
 
+    def _to_gateways(self, scope: Scope, peer: BGPPeer) -> Iterator[Session]:
+        """A session with each gateway of a default route, in the families in which this node has an address."""
+        assert peer.spec.as_number is not None
+        found = [one for one in self._gateways if family_of(one) in self._me.addresses]
+        if not found:
+            self._warn(
+                Reason.NO_ADDRESS,
+                "no default gateway is known that this node could peer with",
+                Why("BGPPeer", peer.name, "spec.peerFrom"),
+            )
+        for address in found:
+            node = self._nodes.by_address.get(address)
+            if node is self._me:
+                continue
+            yield self._session(
+                scope,
+                peer,
+                address=address,
+                port=BGP_PORT,
+                remote_as=int(peer.spec.as_number),
+                field="spec.peerFrom",
+            )
+
     def _reverse(self) -> Iterator[tuple[Session, BGPPeer]]:
         """Sessions with nodes whose own session, of those that they have with us the first in order, asks for the other half."""
         for family in self._me.addresses:
@@ -245,8 +269,8 @@ class _Plan:
         own = self._me.addresses.get(family)
         node = self._nodes.by_address.get(address)
         local_as = int((None if scope == "Reverse" else spec.local_as_number) or self._me.as_number)
-        hold, keepalive, retry = self._timers(spec)
-        reason = _withheld(spec, own)
+        hold, keepalive, retry = timers(self._timer_levels, spec)
+        reason = withheld_for(spec, own)
         cluster_id = self._me.cluster_id if remote_as == local_as else None
         why = Why("BGPPeer", peer.name, field)
         return Session(
@@ -264,9 +288,9 @@ class _Plan:
             connect_retry_time=retry,
             restart_time=self._restart_time(spec.max_restart_time),
             import_policy=spec.import_policy,
-            max_prefix=_limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
+            max_prefix=limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
             allow_local_as=0 if scope == "Reverse" else spec.num_allowed_local_as_numbers or 0,
-            multihop=_hops(spec, node) if remote_as != local_as else None,
+            multihop=hops(spec, node) if remote_as != local_as else None,
             ttl_security=spec.ttl_security,
             reachable_by=None if scope == "Reverse" else spec.reachable_by,
             shutdown_message=spec.shutdown.message if spec.shutdown else "",
@@ -292,21 +316,6 @@ class _Plan:
         """The subnet that this node shares with an address."""
         subnet = self._me.subnets.get(family_of(address))
         return subnet if subnet is not None and address in subnet else None
-
-    def _timers(self, spec: BGPPeerSpec | None) -> tuple[int, int, int]:
-        """Hold, keepalive and connect-retry time. Who sets a hold time sets the keepalive time too, to a third of it."""
-        levels = self._timer_levels
-        if spec is not None:
-            levels = (Timers(keepalive_time=spec.keepalive_time), spec.timers or Timers(), *levels)
-        hold = int(_first(levels, lambda timers: timers.hold_time, HOLD_TIME))
-        third = max(hold // 3, 1) if hold else 0
-        keepalive = third
-        for level in levels:
-            if level.keepalive_time is not None or level.hold_time is not None:
-                keepalive = third if level.keepalive_time is None else int(level.keepalive_time)
-                break
-        retry = int(_first(levels, lambda timers: timers.connect_retry_time, CONNECT_RETRY_TIME))
-        return hold, keepalive if keepalive < hold else third, retry
 
     def _restart_time(self, own: int | None) -> int | None:
         restart = self._config.graceful_restart
@@ -336,42 +345,12 @@ class _Plan:
         self._warnings[Refusal(reason, message, why)] = None
 
 
-def session_name(scope: Scope, address: str, *, port: int | None = None) -> str:
-    """``Global-10-0-0-254``, with ``-p1790`` where the object writes a port. It depends on the session's own object alone."""
-    name = f"{scope}-{address.replace('.', '-').replace(':', '-')}"
-    return name if port is None else f"{name}-p{port}"
-
-
-def _hops(spec: BGPPeerSpec, node: NodeView | None) -> int | None:
-    """The TTL of an eBGP session; with TTL security it is given."""
-    if spec.ttl_security is not None:
-        return None
-    return spec.ebgp_multihop or (None if node is None else NODE_HOPS)
-
-
-def _withheld(spec: BGPPeerSpec, own: Address | None) -> Reason | None:
-    if spec.shutdown is not None:
-        return Reason.SHUTDOWN
-    return Reason.NO_ADDRESS if own is None and spec.source_address == "UseNodeIP" else None
-
-
 def _unless_duplicate(session: Session, explicit: Mapping[tuple[Address, int], Session]) -> Session:
     """A mesh session, withheld where an explicit one is the same on the wire."""
     other = explicit.get((session.peer_address, session.peer_port))
     if other is None or other.local_address not in (None, session.local_address):
         return session
     return replace(session, state="Withheld", reason=Reason.DUPLICATE_PEER)
-
-
-def _limit(asked: MaxPrefixes | None, otherwise: int) -> MaxPrefix:
-    if asked is None:
-        return MaxPrefix(limit=otherwise)
-    after = None if asked.restart_after is None else int(asked.restart_after)
-    return MaxPrefix(limit=asked.limit, warn_percent=asked.warn_percent, action=asked.action, restart_after=after)
-
-
-def _first(levels: tuple[Timers, ...], value: Callable[[Timers], int | None], otherwise: int) -> int:
-    return next((found for found in map(value, levels) if found is not None), otherwise)
 
 
 def _shown(session: Session) -> str:

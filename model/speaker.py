@@ -24,6 +24,10 @@ NORMAL_LOCAL_PREF_BASE = 2147483647
 """LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
 
 
+Scope = Literal["Mesh", "Global", "Node", "Reverse"]
+"""Where a session comes from: the mesh, an object for all nodes or for some, or the other half of one."""
+
+
 class MaxPrefix(Struct, frozen=True):
     """Limit of accepted prefixes of a session and what happens there."""
 
@@ -38,7 +42,7 @@ class Session(Struct, frozen=True):
 
     name: str
     """Unique on the node, stable, a valid metric label: ``Node-10-0-0-2``, ``Global-10-0-0-254``."""
-    scope: Literal["Mesh", "Global", "Node", "Reverse"]
+    scope: Scope
     peer_address: Address
     peer_port: int
     """The port that we dial."""

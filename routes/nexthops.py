@@ -17,8 +17,17 @@ OnSevered = Callable[[frozenset[str]], None]
 class NextHops:
     """See the module. ``settle`` takes in what changed in the resolver."""
 
-    def __init__(self, resolver: Resolver, *, on_metrics: OnMetrics | None, on_severed: OnSevered | None) -> None:
+    def __init__(
+        self,
+        resolver: Resolver,
+        *,
+        on_metrics: OnMetrics | None,
+        on_severed: OnSevered | None,
+        on_gateways: Callable[[], None] | None,
+    ) -> None:
         self.resolver = resolver
+        self._on_gateways = on_gateways
+        self._gateways: dict[Family, tuple[Address, ...]] = dict.fromkeys(Family, ())
         self._on_metrics = on_metrics
         self._on_severed = on_severed
         self._resolutions: dict[Address, Resolution | None] = {}
@@ -51,6 +60,15 @@ class NextHops:
             for hop in found.next_hops
         ]
 
+    @property
+    def gateways(self) -> tuple[Address, ...]:
+        """Gateways of the default routes, the last ones where there is none now.
+
+        A default route that is gone for a moment, as when DHCP makes it anew, ends no session with its gateway; whether
+        the gateway is there the session itself knows.
+        """
+        return tuple(address for found in self._gateways.values() for address in found)
+
     def _resolution(self, address: Address) -> Resolution | None:
         try:
             return self._resolutions[address]
@@ -73,6 +91,11 @@ class NextHops:
                 told[address] = _metric(after)
         if told and self._on_metrics is not None:
             self._on_metrics(told)
+        gateways = {family: self.resolver.default_gateways(family) or self._gateways[family] for family in Family}
+        if gateways != self._gateways:
+            self._gateways = gateways
+            if self._on_gateways is not None:
+                self._on_gateways()
         severed = self._find_severed()
         if severed != self._severed:
             self._severed = severed

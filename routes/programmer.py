@@ -73,13 +73,14 @@ class Programmer:
         *,
         on_metrics: OnMetrics | None = None,
         on_severed: OnSevered | None = None,
+        on_gateways: Callable[[], None] | None = None,
         on_change: Callable[[], None] | None = None,
     ) -> None:
         self._open = kernel
         self._on_change = on_change
         self._tables = {family: Table(family) for family in Family}
         self._resolver = Resolver()
-        self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed)
+        self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways)
         self._settings = Settings()
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
@@ -204,6 +205,10 @@ class Programmer:
     def interfaces(self) -> dict[Address, str]:
         """The interfaces by which those next hops are reached."""
         return self._hops.interfaces()
+
+    def gateways(self) -> tuple[Address, ...]:
+        """The gateways of the default routes that others made; ``on_gateways`` tells when they change."""
+        return self._hops.gateways
 
     def carrier(self, peers: Mapping[str, Address]) -> frozenset[str]:
         """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""

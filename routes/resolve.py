@@ -166,6 +166,15 @@ class Resolver:
             return Resolution((NextHop(address, on_link[1]),), _DIRECT_METRIC)
         return None
 
+    def default_gateways(self, family: Family) -> tuple[Address, ...]:
+        """The gateways of the usable default route, all its ways; a link-local one says nothing without its device."""
+        for route in sorted(self._routes[family].get(0, {}).get(0, ()), key=lambda candidate: candidate.metric):
+            hops = [hop for hop in route.next_hops if hop.device in self._usable]
+            if hops:
+                gateways = [hop.gateway for hop in hops if hop.gateway is not None and not hop.gateway.is_link_local]
+                return tuple(sorted(set(gateways), key=int))
+        return ()
+
     def _on_link(self, family: Family, number: int) -> tuple[int, int] | None:
         """Prefix length and device of the longest range of a usable link that holds an address."""
         for length, network, index in self._subnets[family]:

@@ -187,8 +187,8 @@ class NodeAgent:
     def _plan(self, cluster: Cluster) -> SpeakerPlan:
         """The speaker's plan, the same as in the last step where nothing changed that it is made from."""
         secrets = self._passwords.usable(in_use=self._runs_with)
-        severed, addresses = self._kernel.severed(), self._kernel.own_addresses()
-        inputs = (secrets, self.provisional, severed, addresses)
+        severed, addresses, gateways = self._kernel.severed(), self._kernel.own_addresses(), self._kernel.gateways()
+        inputs = (secrets, self.provisional, severed, addresses, gateways)
         if self._planned is not None and self._planned[0] is cluster and self._planned[1] == inputs:
             return self._planned[2]
         plan = speaker_plan(
@@ -199,6 +199,7 @@ class NodeAgent:
             provisional=self.provisional,
             severed=severed,
             own_addresses=addresses,
+            gateways=gateways,
         )
         self._planned = (cluster, inputs, plan)
         return plan

@@ -63,6 +63,7 @@ class Bridge:
         self._programmer = Programmer(
             on_metrics=self._metrics,
             on_severed=self._severed_now,
+            on_gateways=changed,
             on_change=self._programmed,
         )
         self._severed: frozenset[str] = frozenset()
@@ -209,6 +210,10 @@ class Bridge:
         return tuple(
             sorted({one.local for one in self._programmer.addresses()}, key=lambda one: (one.version, one.packed))
         )
+
+    def gateways(self) -> tuple[Address, ...]:
+        """Gateways of this node's default routes, others' routes alone."""
+        return self._programmer.gateways()
 
     def link_addresses(self) -> Iterable[LinkAddress]:
         """The same with their devices and subnets."""

@@ -62,6 +62,9 @@ class Kernel(Protocol):
     def own_addresses(self) -> tuple[Address, ...]:
         """All addresses on this node's devices."""
 
+    def gateways(self) -> tuple[Address, ...]:
+        """Gateways of this node's default routes."""
+
     def severed(self) -> tuple[str, ...]:
         """Names of sessions whose interface has no carrier."""
 

@@ -52,6 +52,7 @@ def planned(inputs: Inputs, node: str) -> SpeakerPlan:
         provisional=False,
         severed=(),
         own_addresses=(),
+        gateways=(),
     )
     if not configured(cluster.bgp):
         return plan

@@ -25,6 +25,15 @@ TTL = Annotated[int, Field(ge=1, le=255)]
 Hops = Annotated[int, Field(ge=1, le=254)]
 
 
+class PeerFrom(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Where a node finds its peer's address by itself."""
+
+    default_gateway: Annotated[
+        bool,
+        Field(description="The peers are the gateways of the node's own default routes, in each family that it has."),
+    ]
+
+
 class Shutdown(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """A session that is configured and not run (RFC 9003)."""
 
@@ -42,6 +51,9 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     ] = None
     peer_ip: Annotated[PeerIP | None, Field(description="The peer: ip, ip:port or [v6]:port.")] = None
     peer_selector: Annotated[Selector | None, Field(description="The nodes that are peered with, by label.")] = None
+    peer_from: Annotated[
+        PeerFrom | None, Field(description="How each node finds the peer, where it is not the same for all.")
+    ] = None
     as_number: Annotated[ASNumber | None, Field(description="The peer's AS.")] = None
     local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
         None
@@ -132,14 +144,14 @@ BGP_PEER = Kind(
             check=lambda _meta, spec: spec.node is None or spec.node_selector is None,
         ),
         Rule(
-            cel="has(self.peerIP) != has(self.peerSelector)",
-            message="exactly one of peerIP and peerSelector is needed",
+            cel="[has(self.peerIP), has(self.peerSelector), has(self.peerFrom)].filter(given, given).size() == 1",
+            message="exactly one of peerIP, peerSelector and peerFrom is needed",
             field="spec.peerIP",
-            check=lambda _meta, spec: (spec.peer_ip is None) != (spec.peer_selector is None),
+            check=lambda _meta, spec: [spec.peer_ip, spec.peer_selector, spec.peer_from].count(None) == 2,
         ),
         Rule(
             cel="has(self.asNumber) || has(self.peerSelector)",
-            message="a peer by peerIP needs an asNumber",
+            message="a peer by peerIP or peerFrom needs an asNumber",
             field="spec.asNumber",
             check=lambda _meta, spec: spec.as_number is not None or spec.peer_selector is not None,
         ),
@@ -148,6 +160,12 @@ BGP_PEER = Kind(
             message="asNumber stays empty with peerSelector: the selected nodes' AS counts",
             field="spec.asNumber",
             check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
+        ),
+        Rule(
+            cel="!has(self.peerFrom) || self.peerFrom.defaultGateway",
+            message="defaultGateway is true, or peerFrom is left out",
+            field="spec.peerFrom.defaultGateway",
+            check=lambda _meta, spec: spec.peer_from is None or spec.peer_from.default_gateway,
         ),
         Rule(
             cel="!(has(self.ttlSecurity) && has(self.ebgpMultihop))",

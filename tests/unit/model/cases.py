@@ -88,6 +88,7 @@ GOOD = (
     ),
     _peer(peerIP="[fd00::1]:1790", ttlSecurity=1, reachableBy="fd00::2", shutdown={}),
     _config(shutdown=True),
+    _peer(peerIP=..., peerFrom={"defaultGateway": True}, passive=False),
     _config(meshAdvertise="All", communities=[{"name": "rack-1", "value": "65000:1"}, {"name": "x", "value": "1:2:3"}]),
     _config(
         name="node.node-1",
@@ -189,6 +190,10 @@ BAD = (
     _peer("spec.passive", passive=1),
     _peer("spec.description", description="x" * 256),
     _peer("spec.shutdown", shutdown=True),
+    _peer("spec.peerIP", peerFrom={"defaultGateway": True}),
+    _peer("spec.asNumber", peerIP=..., asNumber=..., peerFrom={"defaultGateway": True}),
+    _peer("spec.peerFrom.defaultGateway", peerIP=..., peerFrom={"defaultGateway": False}),
+    _peer("spec.peerFrom.defaultGateway", peerIP=..., peerFrom={}),
     _peer("spec.ttlSecurity", ttlSecurity=1, ebgpMultihop=2),
     _peer("spec.reachableBy", reachableBy="fd00::1"),
     _peer("spec.reachableBy", peerIP="[fd00::1]:179", reachableBy="10.0.0.1"),

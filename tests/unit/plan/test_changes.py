@@ -44,6 +44,7 @@ def state(*objects: dict[str, Any]) -> SpeakerState:
         provisional=False,
         severed=(),
         own_addresses=(),
+        gateways=(),
     ).state
 
 
@@ -72,6 +73,7 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
     ("nodeSelector", "rack == 'y'", E),
     ("peerIP", "10.0.0.252", E),
     ("peerSelector", "all()", E),
+    ("peerFrom", {"defaultGateway": True}, E),
     ("asNumber", 65001, R),
     ("localASNumber", 65009, R),
     ("reversePeering", "Manual", N),
@@ -102,7 +104,8 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
 def test_a_field_of_a_peer(field: str, value: Any, expected: Effect) -> None:
     """A change of one field of a peer is its session's alone: the others do not notice."""
     first = {"peerIP": "10.0.0.254", "asNumber": 65000}
-    second = {field: value} if field == "peerSelector" else first | {field: value}
+    instead = {"peerSelector": {}, "peerFrom": {"asNumber": 65000}}
+    second = instead.get(field, first) | {field: value}
     found = effects(state(peer("changed", **first)), state(peer("changed", **second)))
     # a peer by selector takes the place of the mesh session
     expected_mesh = Effect.ENDED if field == "peerSelector" else Effect.NOTHING
@@ -159,6 +162,6 @@ def test_a_password_that_changes_is_its_sessions_alone() -> None:
     other = {SecretKey("tor", "k"): Secret(b"other")}
     after = speaker_plan(
         cluster(*NODES, peer("beside", peerIP="10.0.0.253", asNumber=65000), peer("changed", peerIP="10.0.0.254", asNumber=65000, password=PASSWORD)),
-        "a", secrets=other, forwarding_preserved=False, provisional=False, severed=(), own_addresses=(),
+        "a", secrets=other, forwarding_preserved=False, provisional=False, severed=(), own_addresses=(), gateways=(),
     ).state  # fmt: skip
     assert effects(before, after) == {CHANGED: R, BESIDE: N, MESH: N}

@@ -19,7 +19,13 @@ TOR = peer("tor", peerIP="10.0.0.254", asNumber=65000, password={"secretKeyRef":
 
 
 def state(world: Cluster, secrets: dict | None = None, **changed: object) -> SpeakerState:
-    facts = {"forwarding_preserved": False, "provisional": False, "severed": (), "own_addresses": ()} | changed
+    facts = {
+        "forwarding_preserved": False,
+        "provisional": False,
+        "severed": (),
+        "own_addresses": (),
+        "gateways": (),
+    } | changed
     return speaker_plan(world, "a", secrets=secrets or {}, **facts).state
 
 

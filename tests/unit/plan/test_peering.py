@@ -1,5 +1,6 @@
 """Who talks to whom (rules 1 to 13)."""
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -271,6 +272,24 @@ def test_the_first_in_order_says_how_a_peer_is_reached() -> None:
         ("192.0.2.1/32", "10.0.0.252", "BGPPeer/b spec.reachableBy")
     ]
     assert gateways(world, "nobody") == {}
+
+
+def test_the_default_gateway_as_peer() -> None:
+    """Each gateway of the node's own default routes, in the families that the node has; without any a warning says so."""
+    world = cluster(
+        A, B, config(nodeToNodeMeshEnabled=False), peer("tor", peerFrom={"defaultGateway": True}, asNumber=65000)
+    )
+    known = tuple(map(ip_address, ("10.0.0.254", "10.0.0.253", "fd00::fe", "10.0.0.1")))
+    made = sessions(world, "a", gateways=known)
+    assert [(one.name, one.remote_as, one.passive) for one in made.sessions] == [
+        ("Global-10-0-0-254", 65000, False),
+        ("Global-10-0-0-253", 65000, False),
+    ]
+    assert made.warnings == ()
+    assert by_name(world, "a") == {}
+    assert warned(world, "a") == [
+        "NoAddress BGPPeer/tor spec.peerFrom: no default gateway is known that this node could peer with"
+    ]
 
 
 def test_a_cluster_that_leaves_has_no_session() -> None:

@@ -18,7 +18,7 @@ TOR = {"peerIP": "10.0.0.254", "asNumber": 65000}
 
 def planned(world: Cluster) -> Any:
     return speaker_plan(
-        world, "a", secrets={}, forwarding_preserved=False, provisional=False, severed=(), own_addresses=()
+        world, "a", secrets={}, forwarding_preserved=False, provisional=False, severed=(), own_addresses=(), gateways=()
     )
 
 

@@ -157,3 +157,21 @@ def test_link_local_says_nothing() -> None:
     interface = ip_interface("fe80::1/64")
     resolver.reset_links([Link(1, "eth1", usable=True)], [LinkAddress(1, interface.ip, interface)])
     assert resolver.resolve(ip_address("fe80::2")) is None
+
+
+def test_default_gateways() -> None:
+    """Those of the usable default route with the lowest metric; a device that is down or a link-local gateway does not count."""
+    resolver = Resolver()
+    resolver.reset_links(LINKS, [])
+    default = to_wire(ip_network("0.0.0.0/0"))
+    far, near, down = (
+        made(Family.IPV4, [(1, 9)], 200),
+        made(Family.IPV4, [(2, 2), (1, 1)], 100),
+        made(Family.IPV4, [(3, 7)], 0),
+    )
+    resolver.reset_routes(Family.IPV4, [(default, far), (default, near), (default, down)])
+    assert resolver.default_gateways(Family.IPV4) == (ip_address("10.0.0.1"), ip_address("10.0.0.2"))
+    link_local = spec(RouteType.UNICAST, [NextHop(ip_address("fe80::1"), 1)], metric=1024)
+    resolver.reset_routes(Family.IPV6, [(to_wire(ip_network("::/0")), link_local)])
+    assert resolver.default_gateways(Family.IPV6) == ()
+    assert Resolver().default_gateways(Family.IPV4) == ()

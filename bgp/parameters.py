@@ -1,0 +1,59 @@
+"""What a session is made with, from the objects that say so: its name, timers, limit, TTL, and why it may not run."""
+
+from collections.abc import Callable
+
+from towpath.bgp.nodes import NodeView
+from towpath.model.kinds.bgp import MaxPrefixes, Timers
+from towpath.model.kinds.peer import BGPPeerSpec
+from towpath.model.net import Address
+from towpath.model.reason import Reason
+from towpath.model.speaker import MaxPrefix, Scope
+
+HOLD_TIME, CONNECT_RETRY_TIME = 90, 5
+NODE_HOPS = 64
+"""TTL of eBGP sessions between nodes: they may be in different subnets."""
+
+
+def timers(levels: tuple[Timers, ...], spec: BGPPeerSpec | None) -> tuple[int, int, int]:
+    """Hold, keepalive and connect-retry time; ``levels``: what the node and the cluster say. Who sets a hold time sets the keepalive time too, to a third of it."""
+    if spec is not None:
+        levels = (Timers(keepalive_time=spec.keepalive_time), spec.timers or Timers(), *levels)
+    hold = int(_first(levels, lambda timers: timers.hold_time, HOLD_TIME))
+    third = max(hold // 3, 1) if hold else 0
+    keepalive = third
+    for level in levels:
+        if level.keepalive_time is not None or level.hold_time is not None:
+            keepalive = third if level.keepalive_time is None else int(level.keepalive_time)
+            break
+    retry = int(_first(levels, lambda timers: timers.connect_retry_time, CONNECT_RETRY_TIME))
+    return hold, keepalive if keepalive < hold else third, retry
+
+
+def session_name(scope: Scope, address: str, *, port: int | None = None) -> str:
+    """``Global-10-0-0-254``, with ``-p1790`` where the object writes a port. It depends on the session's own object alone."""
+    name = f"{scope}-{address.replace('.', '-').replace(':', '-')}"
+    return name if port is None else f"{name}-p{port}"
+
+
+def hops(spec: BGPPeerSpec, node: NodeView | None) -> int | None:
+    """The TTL of an eBGP session; with TTL security it is given."""
+    if spec.ttl_security is not None:
+        return None
+    return spec.ebgp_multihop or (None if node is None else NODE_HOPS)
+
+
+def withheld_for(spec: BGPPeerSpec, own: Address | None) -> Reason | None:
+    if spec.shutdown is not None:
+        return Reason.SHUTDOWN
+    return Reason.NO_ADDRESS if own is None and spec.source_address == "UseNodeIP" else None
+
+
+def limit(asked: MaxPrefixes | None, otherwise: int) -> MaxPrefix:
+    if asked is None:
+        return MaxPrefix(limit=otherwise)
+    after = None if asked.restart_after is None else int(asked.restart_after)
+    return MaxPrefix(limit=asked.limit, warn_percent=asked.warn_percent, action=asked.action, restart_after=after)
+
+
+def _first(levels: tuple[Timers, ...], value: Callable[[Timers], int | None], otherwise: int) -> int:
+    return next((found for found in map(value, levels) if found is not None), otherwise)
