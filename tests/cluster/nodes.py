@@ -6,7 +6,7 @@ _LOOKS = {
     "IPv4 routes": "ip -4 route show table all | grep -v 'table local' | sort",
     "IPv6 routes": "ip -6 route show table all | grep -v 'table local' | sort",
     "rules": "ip -4 rule; ip -6 rule",
-    "devices": "ip -brief link | cut -d ' ' -f 1",
+    "devices": "ip -brief link | cut -d ' ' -f 1 | cut -d @ -f 1",
     "neighbours": "ip neigh show nud permanent",
     "tables": "nft list tables | sort",
     "sysctls": "sysctl net.ipv4.ip_forward net.ipv4.conf.all.rp_filter net.ipv4.conf.eth0.rp_filter "
