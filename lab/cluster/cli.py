@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,6 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if os.geteuid() != 0:
         print("root is needed: namespaces are made and used", file=sys.stderr)
         return 1
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's background job would not hear the first
+        signal.signal(number, signal.default_int_handler)
     try:
         run(arguments)
     except BrokenPipeError:  # whoever read this has seen enough
