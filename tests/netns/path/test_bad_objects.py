@@ -117,7 +117,7 @@ def spoil(lab: Lab) -> None:
     patch(lab, "BGPPeer", "tor-a-ipv6", {"spec": {"password": MISSING}})
     lab.api.apply(custom("IPAMBlock", "block-1", {"cidr": "10.244.200.0/26", "node": "node1"}))
     patch(lab, "RoutingNode", "node2", {"spec": {"bgp": {"ipv4Address": "node2.example.com"}}})
-    patch(lab, "NodeStatus", "node1", {"spec": {"sessions": "none"}})
+    patch(lab, "NodeStatus", "node1", {"spec": "none"})
     patch(lab, "NodeStatus", "node2", {"status": {"sessions": "none", "conditions": 7, "blocks": [[]]}})
     patch(lab, "Node", "node2", {"metadata": {"annotations": {"towpath.io/as-number": "23456"}}})
 
@@ -135,7 +135,7 @@ def test_each_says_what_is_wrong_and_nothing_moves(lab: Lab) -> None:
         wait_for(
             lambda: routing_address(lab, "node2").startswith("192.0.2.12/"), deadline=10, what="its spec is repaired"
         )
-        wait_told(lab, "spec.sessions", about="node1")
+        wait_told(lab, "spec must be an object", about="node1")
         wait_told(lab, "metadata.annotations[towpath.io/as-number]", "23456", about="node2")
         for node in lab.nodes:
             said = wait_for(
@@ -170,7 +170,7 @@ def test_corrected_they_are_in_force(lab: Lab) -> None:
     patch(lab, "BGPPeer", "tor-a-ipv6", {"spec": {"password": None}})
     lab.api.delete("IPAMBlock", "block-1")
     lab.api.apply(custom("IPAMBlock", "10-244-200-0-26", {"cidr": "10.244.200.0/26", "node": "node1"}))
-    patch(lab, "NodeStatus", "node1", {"spec": {"sessions": None}})
+    patch(lab, "NodeStatus", "node1", {"spec": {}})
     patch(lab, "Node", "node2", {"metadata": {"annotations": None}})
     for kind, name, _, _, _ in (*CHANGES, *ADDED):
         if name != "main":
