@@ -6,6 +6,7 @@ configured already it does not appear: who serves pods is for people to decide.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -56,7 +57,7 @@ class CNIPods:
         self._released: frozenset[Prefix] = frozenset()
         """Blocks in which no reservation of ours is left."""
         self._version = 0
-        self._marks: tuple[int, ...] = ()
+        self._marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
 
     async def look_at_plugins(self) -> bool:
         """Put missing plugins in place and ask all what they understand; whether it all went well.
@@ -207,8 +208,9 @@ def _said(error: OSError) -> str:
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
-def _mark(folder: Path) -> int:
+def _mark(folder: Path) -> tuple[int, tuple[str, ...]]:
+    """When the folder changed last, and what is in it: the kernel's clock for files stands still for milliseconds."""
     try:
-        return folder.stat().st_mtime_ns
+        return folder.stat().st_mtime_ns, tuple(sorted(os.listdir(folder)))  # noqa: PTH208  # names alone
     except OSError:
-        return 0
+        return 0, ()
