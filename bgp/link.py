@@ -148,6 +148,21 @@ def _check_version(hello: Hello) -> None:
         raise LinkError(f"the other side speaks version {hello.version} of the link, this side {LINK_VERSION}")
 
 
+def bound(path: Path) -> socket.socket:
+    """A Unix socket at a path, for its owner alone; a stale one is replaced, anything else there is ``FileExistsError``."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise FileExistsError(f"{path} is there and is not a socket")
+        path.unlink()
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
+    return sock
+
+
 class LinkServer:
     """The speaker's side. One agent at a time: a new one takes the place of the old one."""
 
@@ -173,16 +188,7 @@ class LinkServer:
 
     async def start(self) -> None:
         """Listen; a stale socket file is replaced, anything else at the path is an error."""
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(self._path.lstat().st_mode):
-                raise FileExistsError(f"{self._path} is there and is not a socket")
-            self._path.unlink()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            sock.bind(str(self._path))
-        finally:
-            os.umask(before)
+        sock = bound(self._path)
         self._server = await asyncio.get_running_loop().create_unix_server(self._protocol, sock=sock)
 
     async def stop(self) -> None:

@@ -6,7 +6,7 @@ in between. After a session comes up everything is pending, and End-of-RIB follo
 (RFC 4724 §4: our own announcements are whole from the start, there is nothing to wait for).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -82,6 +82,10 @@ class AdjRibOut:
     def announced(self) -> int:
         """Prefixes that the peer was told."""
         return sum(map(len, self._sent.values()))
+
+    def told(self, family: Family) -> Mapping[bytes, Encoded | None]:
+        """The prefixes that the peer was told, with next hop and attributes; None: it is told again."""
+        return self._sent.get(family, {})
 
     @property
     def waiting(self) -> bool:

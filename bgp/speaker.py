@@ -17,10 +17,12 @@ from typing import Any
 import structlog
 from msgspec.structs import replace
 
+from towpath.bgp import window
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.link import LinkError, LinkServer
 from towpath.bgp.ports import Loss, Negotiated
 from towpath.bgp.table import SETTLE_PREFIXES, Table
+from towpath.bgp.window import Window
 from towpath.model.kinds.bgp import LogSeverity
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.speaker import (
@@ -61,6 +63,7 @@ class Speaker:
             disconnected=lambda reason: log.info("link.lost", reason=reason),
             writable=self._poke,
         )
+        self._window = Window(socket_path.with_name(window.NAME), lambda: self._table.look(self._engine.states()))
         self._state: SpeakerState | None = None
         self._poked = False
         self._deadline: asyncio.TimerHandle | None = None
@@ -73,11 +76,13 @@ class Speaker:
         """Wait for an agent."""
         await self._engine.start()
         await self._link.start()
+        await self._window.open()
 
     async def stop(self) -> None:
         """Restart: close everything without a word, so that peers keep our routes."""
         await self._engine.stop(graceful=True)
         await self._link.stop()
+        await self._window.close()
 
     # from the agent
 

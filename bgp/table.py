@@ -16,6 +16,7 @@ from towpath.bgp.decision import best
 from towpath.bgp.egress import Announcing, Egress, session_part
 from towpath.bgp.interest import Interest
 from towpath.bgp.judging import Judging, rejudge
+from towpath.bgp.look import Look
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut, Made
 from towpath.bgp.path import NextHop, Path
@@ -445,6 +446,14 @@ class Table:
             own_blocks=self._judging.own_blocks,
             announced=self._state.announcements,
         )
+
+    def look(self, states: Mapping[str, tuple[str, str]]) -> Look:
+        """For those who ask what is heard, used and told; ``states`` as for ``report``."""
+        return Look(self._peers, self._loc, normal=self._normal_priority, report=self.report(states))
+
+    def _normal_priority(self, family: Family) -> int:
+        priorities = self._state.settings.normal_priority if self._state is not None else (0, 0)
+        return priorities[family is Family.IPV6]
 
     def notices(self) -> list[Notice]:
         """Notices since the last call."""

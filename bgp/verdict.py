@@ -7,7 +7,7 @@ speaker does with a route, this says.
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -77,7 +77,7 @@ def imported(state: SpeakerState, session: Session, route: Route) -> Verdict:
         accepted=True,
         reason=path.verdict,
         rule=path.rule.name if path.rule else "",
-        outcome=_outcome(candidate.carried, candidate.next_hop, _normal(state, route.prefix)),
+        outcome=outcome(candidate.carried, candidate.next_hop, _normal(state, route.prefix)),
     )
 
 
@@ -105,8 +105,8 @@ def exported(state: SpeakerState, session: Session, route: Route, *, came_by: Se
 def _told(told: Told, normal: int) -> Verdict:
     if told.carried is None or told.reason not in ANNOUNCED:
         return Verdict(accepted=False, reason=told.reason, rule=told.rule)
-    outcome = _outcome(told.carried, told.next_hop, normal)
-    return Verdict(accepted=True, reason=told.reason, rule=told.rule, outcome=replace(outcome, priority=told.priority))
+    found = outcome(told.carried, told.next_hop, normal)
+    return Verdict(accepted=True, reason=told.reason, rule=told.rule, outcome=replace(found, priority=told.priority))
 
 
 def _normal(state: SpeakerState, prefix: Prefix) -> int:
@@ -171,7 +171,8 @@ def _update(family: Family, wire: bytes, carried: Carried, hop: bytes) -> bytes:
     return b"\0\0" + len(block).to_bytes(2, "big") + block
 
 
-def _outcome(carried: Carried, next_hop: bytes, normal: int) -> Outcome:
+def outcome(carried: Carried, next_hop: bytes, normal: int) -> Outcome:
+    """Attributes after policy, as a value; ``normal`` is the priority of a route that carries none."""
     return Outcome(
         next_hop=_address(next_hop),
         as_path=tuple(number for _, numbers in carried.path for number in numbers),
@@ -180,6 +181,20 @@ def _outcome(carried: Carried, next_hop: bytes, normal: int) -> Outcome:
         med=carried.med,
         priority=priority_of(carried.local_preference, normal),
     )
+
+
+def attributes(found: Outcome | None) -> dict[str, Any] | None:
+    """An outcome as plain data, as the command line has it; None: there is no route."""
+    if found is None:
+        return None
+    return {
+        "nextHop": "self" if found.next_hop is None else str(found.next_hop),
+        "asPath": list(found.as_path),
+        "communities": list(map(str, found.communities)),
+        "localPreference": found.local_preference,
+        "med": found.med,
+        "priority": found.priority,
+    }
 
 
 def _address(packed: bytes) -> Address | None:

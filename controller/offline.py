@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from towpath.controller.settings import SECRET_NAMESPACE, Source, UsageError
+from towpath.controller.settings import RUN_DIR, SECRET_NAMESPACE, Source, UsageError
 
 COMMANDS = frozenset({"plan", "policy", "import", "get", "explain"})
 _FORMATS = ("table", "json", "yaml")
@@ -62,10 +62,19 @@ def add(commands: Any) -> None:
     get = commands.add_parser("get", help="list what nodes report, and what the objects have them do")
     get.add_argument("what", choices=("sessions", "routes", "blocks", "announcements"))
     explain = commands.add_parser("explain", help="follow a prefix from its object through policy to who uses it")
-    explain.add_argument("what", metavar="PREFIX", help="a prefix, or an address in one")
+    explain.add_argument("what", metavar="WHAT", help="a prefix, an address, or a pod (NAMESPACE/NAME)")
     for one in (get, explain):
         _objects(one)
         one.add_argument("--node", metavar="NODE", help="of this node alone")
+        one.add_argument(
+            "--here", action="store_true", help="ask the speaker and the kernel of this machine, as they are now"
+        )
+        one.option(
+            "--socket",
+            kind=Path,
+            default=RUN_DIR / "speaker.sock",
+            help="the speaker's socket to its agent, for --here",
+        )
         one.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
 
@@ -121,20 +130,19 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
                 files=files, source=source, node=arguments.node, routes=arguments.routes, style=arguments.output
             )
         )
-    if arguments.command == "get":
-        from towpath.controller.plan import get
+    if arguments.command in {"get", "explain"}:
+        from towpath.controller.plan import explain, get
+        from towpath.controller.plan.request import Request
 
-        return get.run(
-            get.Request(what=arguments.what, files=files, source=source, node=arguments.node, style=arguments.output)
+        asked = Request(
+            what=arguments.what,
+            files=files,
+            source=source,
+            node=arguments.node,
+            style=arguments.output,
+            here=arguments.socket if arguments.here else None,
         )
-    if arguments.command == "explain":
-        from towpath.controller.plan import explain
-
-        return explain.run(
-            explain.Request(
-                what=arguments.what, files=files, source=source, node=arguments.node, style=arguments.output
-            )
-        )
+        return get.run(asked) if arguments.command == "get" else explain.run(asked)
     from towpath.controller.plan import command
 
     return command.run(

@@ -1,7 +1,7 @@
 """``towpath plan``: from inputs to a printed plan, or to what differs from another, with an exit code for programs."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -52,14 +52,14 @@ def run(request: Request) -> int:
     return REJECTED if rejected else GOOD
 
 
-def load(files: Sequence[str], source: Source, *, assign: bool = False) -> Inputs:
-    """The snapshot of some files, or without any of the live cluster."""
+def load(files: Sequence[str], source: Source, *, assign: bool = False, spared: Collection[str] = ()) -> Inputs:
+    """The snapshot of some files, or without any of the live cluster; ``spared`` kinds need not be readable there."""
     if files:
         bodies = read(files)
     else:
         from towpath.controller.plan.live import listed
 
-        bodies = listed(source, (*FIELDS, *SERVICES), secrets=True)
+        bodies = listed(source, (*FIELDS, *SERVICES), secrets=True, spared=spared)
     inputs = gathered(bodies, secret_namespace=source.secret_namespace)
     if not assign:
         return inputs

@@ -1,58 +1,70 @@
 """``towpath explain``: one prefix, from the object that caused it, through every session's policy, to who installs it.
 
-Made from the objects by the functions that agents and speakers run; what a kernel holds at this moment only its node knows.
+Made from the objects by the functions that agents and speakers run. What this machine's speaker has heard, uses and has told at
+this moment, and what its kernel holds, is added by ``--here``.
 """
 
+import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
-from typing import Any
-
-from msgspec import Struct
+from typing import Any, Final
 
 from towpath.bgp.nodes import node_views
-from towpath.bgp.verdict import Outcome, Route, Verdict, exported, imported
+from towpath.bgp.verdict import Outcome, Route, Verdict, attributes, exported, imported
 from towpath.controller.node.given import given_routes
+from towpath.controller.plan import here
 from towpath.controller.plan.command import load
 from towpath.controller.plan.converge import Ends, ends_of
 from towpath.controller.plan.document import planned, whys
-from towpath.controller.plan.inputs import Inputs
-from towpath.controller.plan.output import Format, json_text, yaml_text
-from towpath.controller.plan.policy import attributes
+from towpath.controller.plan.inputs import Inputs, read
+from towpath.controller.plan.live import pods
+from towpath.controller.plan.request import Request, show
 from towpath.controller.plan.table import table
-from towpath.controller.settings import Source, UsageError
+from towpath.controller.settings import CannotRunError, UsageError
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster
 from towpath.model.community import Community
-from towpath.model.net import Prefix, contains, family_of, host_prefix, parse_prefix
+from towpath.model.net import Address, Prefix, contains, family_of, host_prefix, parse_prefix
 from towpath.model.speaker import Announcement, SpeakerState
 from towpath.routes.plan import left_out
 
 SCHEMA = "towpath.explain/1"
+_UNASKED: Final = frozenset({"NodeStatus"})
+"""Nothing here depends on it, and an agent's account may not list it."""
+POD_SCHEMA = "towpath.explain.pod/1"
+_POD: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9][a-z0-9.-]*")
 Item = dict[str, Any]
-
-
-class Request(Struct, frozen=True):
-    """What was asked for on the command line."""
-
-    what: str
-    files: tuple[str, ...]
-    source: Source
-    node: str | None = None
-    style: Format = "table"
 
 
 def run(request: Request) -> int:
     """Print what is known of the prefix; the exit code."""
-    inputs = load(request.files, request.source)
+    namespace, _, pod = request.what.partition("/")
+    if _POD.fullmatch(request.what) and not _is_prefix(request.what):
+        addresses = pod_addresses(request, namespace=namespace, name=pod)
+        documents = [_document(request, host_prefix(one)) for one in addresses]
+        document = {"schema": POD_SCHEMA, "pod": request.what, "addresses": documents}
+        show(document, request.style, (line for one in documents for line in _lines(one)))
+        return 0
+    document = _document(request, _asked(request.what))
+    show(document, request.style, _lines(document))
+    return 0
+
+
+def _document(request: Request, asked: Prefix) -> Item:
+    """From the objects, and with ``here`` from speaker and kernel too: those answer where the API server does not."""
+    now = here.prefix(request.here, asked) if request.here is not None else None
+    try:
+        inputs = load(request.files, request.source, spared=_UNASKED)
+    except CannotRunError as error:
+        if now is None:
+            raise
+        print(f"warning: without the objects: {error}", file=sys.stderr)
+        known: Item = {"pool": None, "block": None, "announcedBy": [], "told": [], "used": []}
+        return {"schema": SCHEMA, "prefix": now["prefix"], **known, "here": now}
     if request.node is not None and request.node not in node_views(inputs.cluster).by_name:
         raise UsageError(f"--node {request.node}: there is no such node")
-    document = explained(inputs, _asked(request.what), node=request.node)
-    if request.style == "table":
-        print("\n".join(_lines(document)))
-    else:
-        sys.stdout.write(json_text(document) if request.style == "json" else yaml_text(document))
-    return 0
+    return {**explained(inputs, asked, node=request.node), "here": now}
 
 
 def explained(inputs: Inputs, asked: Prefix, *, node: str | None = None) -> Item:
@@ -72,8 +84,8 @@ def explained(inputs: Inputs, asked: Prefix, *, node: str | None = None) -> Item
         if announcement is None:
             continue
         origins.append({"node": name, "source": announcement.source, "why": whys(announcement.why)})
-        for here, there in _spread(inputs.cluster, states, ends, name, announcement):
-            told += [here] if node in (None, name) else []
+        for said, there in _spread(inputs.cluster, states, ends, name, announcement):
+            told += [said] if node in (None, name) else []
             used += [there] if there is not None and node in (None, there["node"]) else []
     return {
         "schema": SCHEMA,
@@ -89,7 +101,29 @@ def _asked(text: str) -> Prefix:
     try:
         return parse_prefix(text) if "/" in text else host_prefix(ip_address(text))
     except ValueError as error:
-        raise UsageError(f"{text!r} is neither a prefix nor an address: {error}") from error
+        raise UsageError(f"{text!r} is no prefix, no address and no pod (NAMESPACE/NAME): {error}") from error
+
+
+def _is_prefix(text: str) -> bool:
+    try:
+        parse_prefix(text)
+    except ValueError:
+        return False
+    return True
+
+
+def pod_addresses(request: Request, *, namespace: str, name: str) -> list[Address]:
+    """The addresses of a pod, of the files or of the live cluster; ``CannotRunError`` where it has none."""
+    bodies = read(request.files) if request.files else pods(request.source, namespace=namespace, name=name)
+    for body in bodies:
+        metadata = body["metadata"]
+        if (body["kind"], metadata.get("namespace", "default"), metadata["name"]) == ("Pod", namespace, name):
+            status = body.get("status") or {}
+            found = [one["ip"] for one in status.get("podIPs") or () if one.get("ip")]
+            if not found:
+                raise CannotRunError(f"Pod {namespace}/{name} has no address yet")
+            return [ip_address(one) for one in found]
+    raise CannotRunError(f"Pod {namespace}/{name}: there is no such pod")
 
 
 def _owned(cluster: Cluster, prefix: Prefix) -> Item:
@@ -118,12 +152,12 @@ def _spread(
         if session.state != "Active" or family_of(announcement.prefix) not in session.families:
             continue
         verdict = exported(state, session, route)
-        here = {"node": name, "session": session.name, "peerIP": str(session.peer_address), **_judged(verdict)}
+        said = {"node": name, "session": session.name, "peerIP": str(session.peer_address), **_judged(verdict)}
         there = None
         if verdict.outcome is not None and (name, session.name) in ends:
             other, back = ends[name, session.name]
             there = _heard(cluster, states[other], back, announcement.prefix, verdict.outcome)
-        yield here, there
+        yield said, there
 
 
 def _heard(cluster: Cluster, state: SpeakerState, session: str, prefix: Prefix, outcome: Outcome) -> Item:
@@ -178,6 +212,52 @@ def _lines(document: Item) -> Iterator[str]:
         if rows:
             yield f"{title}:"
             yield from (f"  {line}" for line in table(rows, head=[column.upper() for column in columns]))
+    if document["here"] is not None:
+        yield from _lines_here(document["here"])
+
+
+def _lines_here(now: Item) -> Iterator[str]:
+    """What speaker and kernel of this machine have."""
+    yield f"here, {now['prefix']}:"
+    heard = (
+        (
+            one["session"],
+            one["action"],
+            one["reason"],
+            one["rule"],
+            *_shown(one["attributes"]),
+            "stale" if one["stale"] else "" if one["reachable"] else "unreachable",
+        )
+        for one in now["heard"]
+    )
+    yield from _under(
+        "heard", heard, ("SESSION", "ACTION", "REASON", "RULE", "NEXT HOP", "AS PATH", "LOCAL PREF", "MED", "STATE")
+    )
+    used = now["used"]
+    if used is not None:
+        yield f"  used: {', '.join(used['nextHops'])}, heard on {', '.join(used['sessions'])}" + (
+            " (provisionally: its owner is not known)" if used["provisional"] else ""
+        )
+    told = ((one["session"], *_shown(one["attributes"])) for one in now["told"])
+    yield from _under("told", told, ("SESSION", "NEXT HOP", "AS PATH", "LOCAL PREF", "MED"))
+    yield f"  kernel: {here.kernel_text(now['kernel']) or 'no route'}"
+
+
+def _shown(attributes: Item | None) -> tuple[object, ...]:
+    found = attributes or {}
+    return (
+        found.get("nextHop"),
+        " ".join(map(str, found.get("asPath", ()))),
+        found.get("localPreference"),
+        found.get("med"),
+    )
+
+
+def _under(title: str, rows: Iterable[Sequence[object]], head: Sequence[str]) -> Iterator[str]:
+    for place, line in enumerate(table(rows, head=head)):
+        if place == 0:
+            yield f"  {title}:"
+        yield f"    {line}"
 
 
 def _cell(value: object) -> object:

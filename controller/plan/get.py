@@ -1,18 +1,21 @@
-"""``towpath get``: sessions, routes, blocks and announcements of a cluster's nodes, as the nodes report them and the objects have them."""
+"""``towpath get``: sessions, routes, blocks and announcements.
 
-import sys
+Of a cluster's nodes, as the nodes report them and the objects have them; with ``--here`` of this machine alone, as its speaker
+and its kernel have them now.
+"""
+
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
-
 from towpath.bgp.nodes import node_views
+from towpath.controller.plan import here
 from towpath.controller.plan.command import load
 from towpath.controller.plan.document import node_document
 from towpath.controller.plan.inputs import Inputs
-from towpath.controller.plan.output import Format, json_text, yaml_text
+from towpath.controller.plan.request import Request, show
 from towpath.controller.plan.table import table
-from towpath.controller.settings import Source, UsageError
+from towpath.controller.settings import UsageError
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster
 from towpath.model.codec import to_builtins
@@ -22,30 +25,35 @@ SCHEMA = "towpath.get/1"
 Item = dict[str, Any]
 
 
-class Request(Struct, frozen=True):
-    """What was asked for on the command line."""
-
-    what: str
-    files: tuple[str, ...]
-    source: Source
-    node: str | None = None
-    style: Format = "table"
-
-
 def run(request: Request) -> int:
     """Print the items; the exit code."""
+    items = _here(request.what, request.here) if request.here is not None else _everywhere(request)
+    document = {"schema": SCHEMA, "kind": request.what, "items": items}
+    show(
+        document,
+        request.style,
+        table((tuple(map(_cell, one.values())) for one in map(_flat, items)), head=_head(items)),
+    )
+    return 0
+
+
+def _everywhere(request: Request) -> list[Item]:
     inputs = load(request.files, request.source)
     cluster = inputs.cluster
     if request.node is not None and request.node not in cluster.nodes.keys() | cluster.routing_nodes.keys():
         raise UsageError(f"--node {request.node}: there is no such node")
-    items = [one for one in WHAT[request.what](inputs) if request.node in (None, one["node"])]
-    if request.style == "table":
-        for line in table((tuple(_cell(cell) for cell in one.values()) for one in items), head=_head(items)):
-            print(line)
-        return 0
-    document = {"schema": SCHEMA, "kind": request.what, "items": items}
-    sys.stdout.write(json_text(document) if request.style == "json" else yaml_text(document))
-    return 0
+    return [one for one in WHAT[request.what](inputs) if request.node in (None, one["node"])]
+
+
+def _here(what: str, speaker: Path) -> list[Item]:
+    asked: Mapping[str, Callable[[Path], list[Item]]] = {
+        "sessions": here.sessions,
+        "routes": here.routes,
+        "announcements": here.announcements,
+    }
+    if what not in asked:
+        raise UsageError(f"get {what} --here: speaker and kernel know {', '.join(asked)}")
+    return asked[what](speaker)
 
 
 def _statuses(cluster: Cluster) -> Iterator[tuple[str, NodeStatusStatus]]:
@@ -104,7 +112,18 @@ WHAT: Mapping[str, Callable[[Inputs], Iterable[Item]]] = {
 
 
 def _head(items: list[Item]) -> list[str]:
-    return [_title(key) for key in items[0]] if items else []
+    return [_title(key) for key in _flat(items[0])] if items else []
+
+
+def _flat(item: Item) -> Item:
+    """An item with its attributes beside its other fields, as far as a table has room for them."""
+    if "attributes" not in item:
+        return item
+    attributes = item["attributes"] or {}
+    shown = {key: attributes.get(key) for key in ("asPath", "communities", "localPreference", "med")}
+    told = {} if "nextHops" in item else {"nextHop": attributes.get("nextHop")}
+    flat = {key: value for key, value in item.items() if key != "attributes"} | told | shown
+    return flat | ({"kernel": here.kernel_text(flat.pop("kernel"))} if "kernel" in flat else {})
 
 
 def _title(key: str) -> str:
@@ -117,6 +136,8 @@ def _title(key: str) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
     if isinstance(value, list):
         return ", ".join(f"{one['kind']}/{one['name']}" if isinstance(one, dict) else str(one) for one in value)
     return value

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from towpath.bgp.nodes import node_views
-from towpath.bgp.verdict import Outcome, Route, Source, Verdict, exported, imported, session_of
+from towpath.bgp.verdict import Route, Source, Verdict, attributes, exported, imported, session_of
 from towpath.controller.manifests import ManifestError, values
 from towpath.controller.node.given import given_routes
 from towpath.controller.plan.command import load
@@ -182,20 +182,6 @@ def _route(case: Case) -> Route:
         med=written.med,
         priority=written.priority,
     )
-
-
-def attributes(outcome: Outcome | None) -> dict[str, Any] | None:
-    """Attributes as the interface has them; None: there is no route."""
-    if outcome is None:
-        return None
-    return {
-        "nextHop": "self" if outcome.next_hop is None else str(outcome.next_hop),
-        "asPath": list(outcome.as_path),
-        "communities": list(map(str, outcome.communities)),
-        "localPreference": outcome.local_preference,
-        "med": outcome.med,
-        "priority": outcome.priority,
-    }
 
 
 def _print_table(answers: list[dict[str, Any]]) -> None:

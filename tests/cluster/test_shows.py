@@ -1,11 +1,15 @@
 """What ``kubectl get`` and ``kubectl describe`` show an operator."""
 
+import json
 from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster import hand
+from tests.cluster.hand import start_pod
 from towpath.lab.addressing import PODS
 from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.console import OURS
 from towpath.lab.cluster.release import Release
 from towpath.lab.process import wait_for
 from towpath.model.kinds.kind import API_VERSION, Kind
@@ -24,7 +28,13 @@ def created(kind: str, name: str, **spec: object) -> dict[str, object]:
 def shown(installed: Release) -> Iterator[Cluster]:
     """With at least one object of every kind, and two that are wrong."""
     made = installed.cluster
-    own = (("bgpfilter", "shown"), ("ipamconfiguration", "default"), ("ippool", WRONG), ("bgppeer", WRONG))
+    own = (
+        ("pod", "explained"),
+        ("bgpfilter", "shown"),
+        ("ipamconfiguration", "default"),
+        ("ippool", WRONG),
+        ("bgppeer", WRONG),
+    )
     try:
         made.apply(
             created("BGPFilter", "shown"),
@@ -83,6 +93,24 @@ def test_get_tells_who_is_well(shown: Cluster) -> None:
     assert accepted == {"default-ipv4": "True", "default-ipv6": "True", WRONG: "False"}
     _, rows = table(shown.kubectl("get", "nodestatuses", "node2"))
     assert rows[0].split()[:4] == ["node2", "True", "true", "True"]
+
+
+def test_a_pod_is_explained_from_inside_an_agents_container(shown: Cluster) -> None:
+    """With the agent's own account: pool, block and owner; and what this node's speaker and kernel have of it."""
+    pod = start_pod(shown, hand.pod("explained", node="node2"))
+    agents = json.loads(
+        shown.kubectl("get", "pods", "-n", OURS, "-l", "app.kubernetes.io/component=node", "-o", "json")
+    )
+    agent = next(one["metadata"]["name"] for one in agents["items"] if one["spec"]["nodeName"] == "node1")
+    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    asked = ("towpath", "explain", name, "--here", "-o", "json")
+    found = json.loads(shown.kubectl("exec", "-n", OURS, agent, "-c", "agent", "--", *asked))
+    assert len(found["addresses"]) == len(Family)
+    for one in found["addresses"]:
+        assert one["block"]["node"] == "node2"
+        assert [each["reason"] for each in one["used"] if each["node"] == "node1"] == ["OriginValid"]
+        assert "OriginValid" in {each["reason"] for each in one["here"]["heard"]}
+        assert [each["ours"] for each in one["here"]["kernel"]] == [True]
 
 
 def test_describe_shows_events(shown: Cluster) -> None:

@@ -1,10 +1,14 @@
 """The main job: a node joins, gets a block, announces it, peers learn it, kernels route it, packets flow."""
 
+import json
+import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.netns.path.cluster import cluster
+from tests.unit.planning.schema import faults, schema
 from towpath.lab import facts
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -51,6 +55,35 @@ def test_everyone_reaches_everyone(lab: Lab) -> None:
     """Pods on the same node, on other nodes, and the client behind the router, each way, in both families."""
     assert len(facts.flows(lab)) == 7 * 6 * 2
     facts.wait_reachable(lab)
+
+
+def test_a_node_shows_why_a_route_is_there(lab: Lab) -> None:
+    """On node1 a pod of node2 leads from its block and the verdict on the path to the route that the kernel holds."""
+
+    def asked(*arguments: str) -> dict[str, Any]:
+        here = ("--here", "--socket", str(lab.node_directory("node1", "run") / "speaker.sock"))
+        command = (sys.executable, "-m", "towpath.controller.cli", *arguments, *here, *lab.programs.source)
+        found: dict[str, Any] = json.loads(lab.host("node1").run(*command, "-o", "json"))
+        return found
+
+    pod = next(one for one in lab.pods.values() if one.node == "node2")
+    for family in lab.families:
+        found = asked("explain", str(pod.address(family)))
+        assert list(faults(found, schema("explain"))) == []
+        assert found["block"]["node"] == "node2"
+        now, gateway = found["here"], str(lab.node_addresses("node2")[lab.families.index(family)])
+        assert (now["prefix"], now["used"]["nextHops"]) == (found["prefix"], [gateway])
+        assert {(one["action"], one["reason"]) for one in now["heard"]} >= {("Accept", "OriginValid")}
+        (route,) = now["kernel"]
+        assert (route["ours"], [hop["gateway"] for hop in route["nextHops"]]) == (True, [gateway])
+    held = {one["prefix"]: one for one in asked("get", "routes")["items"]}
+    assert held.keys() == {str(prefix) for prefix in facts.kernel_routes(lab, "node1")}
+    assert all(one["kernel"] for one in held.values())
+    told = {(one["session"], one["prefix"]) for one in asked("get", "announcements")["items"]}
+    mine = {str(prefix) for prefix, owner in facts.blocks(lab).items() if owner == "node1"}
+    assert {prefix for _, prefix in told} == mine
+    assert len(told) == 6  # two families with two nodes and the router each
+    assert {one["state"] for one in asked("get", "sessions")["items"]} == {"Established"}
 
 
 def test_every_agent_reports_its_sessions_and_that_it_is_in_sync(lab: Lab) -> None:
