@@ -39,9 +39,9 @@ class Look:
         self._report = report
 
     def sessions(self) -> Iterator[Item]:
-        """The sessions, with what was refused on each, by reason."""
+        """The sessions, as they are reported to the agent."""
         for one in self._report.sessions:
-            yield {**to_builtins(one), "refused": dict(self._report.refused.get(one.name, {}))}
+            yield to_builtins(one)
 
     def prefix(self, asked: Prefix) -> Item:
         """The longest prefix that anybody told us, or that we told anybody, and that holds ``asked``; and all of it."""

@@ -1,12 +1,13 @@
 """The table's report: counts by session, refusals by reason, own blocks in which others' paths are held."""
 
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping
 from typing import Literal, cast
 
 from towpath.bgp.peer import Peer
 from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.rib import AdjRibIn
-from towpath.model.kinds.node import SessionReport
+from towpath.model.kinds.node import RefusedReport, SessionReport
 from towpath.model.net import Family, Prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import Report, Session
@@ -25,12 +26,10 @@ def report(
     announced: Container[Prefix],
 ) -> Report:
     """``states``: the state and the last reason of each session, as the engine has them."""
-    refused = {name: counts for name, peer in peers.items() if (counts := _refusals(peer))}
     return Report(
         tuple(
             _session(session, peers.get(name), *states.get(name, ("Idle", ""))) for name, session in sessions.items()
         ),
-        refused,
         _foreign_paths(own_blocks, peers.values(), announced=announced),
         _ordered(block for own in own_blocks.values() for block in own.exact.values()),
     )
@@ -48,15 +47,15 @@ def _session(session: Session, peer: Peer | None, state: str, reason: str) -> Se
         received=sum(len(receiver.rib) for receiver in peer.receivers) if peer is not None else 0,
         accepted=peer.inbound.accepted if peer is not None else 0,
         announced=peer.out.announced if peer is not None and peer.out is not None else 0,
+        refused=_refused(peer) if peer is not None else (),
     )
 
 
-def _refusals(peer: Peer) -> dict[str, int]:
-    counts: dict[str, int] = {}
+def _refused(peer: Peer) -> tuple[RefusedReport, ...]:
+    counts: Counter[Reason] = Counter()
     for receiver in peer.receivers:
-        for reason, count in receiver.rib.refusals().items():
-            counts[reason.value] = counts.get(reason.value, 0) + count
-    return counts
+        counts.update(receiver.rib.refusals())
+    return tuple(RefusedReport(reason, count) for reason, count in sorted(counts.items()))
 
 
 def _foreign_paths(

@@ -5,23 +5,24 @@ Ending it changes nothing on the node: routes, sessions and the CNI configuratio
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import os
 import signal
-from collections.abc import Awaitable, Iterator
+from collections import Counter
+from collections.abc import Awaitable, Iterator, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
 from towpath.bgp.nodes import log_severity
+from towpath.controller import metrics
 from towpath.controller.health import Health
 from towpath.controller.kube.events import Events, Subject
+from towpath.controller.lock import only_one
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node import forwarding
+from towpath.controller.node import metrics as node_metrics
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
@@ -33,7 +34,7 @@ from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.secrets import Passwords, file_on_tmpfs, references
-from towpath.controller.settings import AgentSettings, CannotRunError
+from towpath.controller.settings import AgentSettings
 from towpath.controller.snapshot import SnapshotError, SnapshotFile
 from towpath.controller.status import StatusWriter
 from towpath.ipam.cni import Places
@@ -124,6 +125,9 @@ class AgentProcess:
         """What the machine refuses at present, by what it is."""
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
+        self._reported: NodeStatusStatus | None = None
+        self._told: Counter[str] = Counter()
+        """Notices since the start, by reason."""
 
     async def run(self) -> None:
         """Everything at once, for ever; a bug in any part ends them all."""
@@ -169,12 +173,28 @@ class AgentProcess:
                 tasks.create_task(_follow(self._source.follow_pods(self._bound)))
             if self._source.follow_secrets is not None:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
-            slow = (self._snapshot_loop, self._plugin_loop, self._preflight_loop)
-            for loop in (self._node_loop, self._secret_loop, self._status_loop, *slow):
+            for loop in self._loops.values():
                 tasks.create_task(loop.run())
+            if settings.metrics_port is not None:
+                tasks.create_task(metrics.serve(settings.metrics_port, self._measures))
             tasks.create_task(self._follow_services())
             tasks.create_task(self._keep_time())
             tasks.create_task(self._events.run())
+
+    @property
+    def _loops(self) -> Mapping[str, LevelLoop]:
+        return {
+            "node": self._node_loop,
+            "secrets": self._secret_loop,
+            "status": self._status_loop,
+            "snapshot": self._snapshot_loop,
+            "plugins": self._plugin_loop,
+            "preflight": self._preflight_loop,
+        }
+
+    def _measures(self) -> Iterator[metrics.Measure]:
+        yield from node_metrics.measures(self._reported, events=self._told)
+        yield from metrics.of_loops(self._loops)
 
     def _load(self) -> Cluster | None:
         try:
@@ -260,7 +280,7 @@ class AgentProcess:
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         status = self._node.status(before=self._writer.written, now=stamp, wanted=self._bound.wanted)
-        self._unready_because = unready(status)
+        self._unready_because, self._reported = unready(status), status
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
         found = self._bridge.found(self._source.store.cluster())
@@ -340,6 +360,7 @@ class AgentProcess:
 
     def _noticed(self, notice: Notice) -> None:
         node = self._settings.node
+        self._told[notice.reason.value] += 1
         # as the kubelet's, which has no uid either before it has seen its Node
         subject = Subject("Node", node, self._node.uid or node, api_version="v1")
         if self._events.emit(subject, reason=notice.reason.value, message=notice.message):
@@ -365,20 +386,3 @@ def unready(status: NodeStatusStatus | None) -> str | None:
     return next(
         (one.message or one.reason for one in status.conditions if one.type == "Ready" and one.status != "True"), None
     )
-
-
-@contextlib.contextmanager
-def only_one(run_dir: Path) -> Iterator[None]:
-    """Hold the lock of this run dir: two agents that program one node would undo each other's work."""
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(run_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise CannotRunError(f"--run-dir {run_dir} cannot be used: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise CannotRunError(f"another agent runs with {run_dir}") from None
-    finally:
-        os.close(descriptor)

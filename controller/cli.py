@@ -68,6 +68,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
         "--manage-crds", kind=true_or_false, default=True, help="create CRDs, and make older ones newer, at start"
     )
     controller.option("--health-socket", kind=Path, help="serve them on this Unix socket")
+    controller.option("--metrics-port", kind=int, help="serve /metrics on this port of all addresses")
 
     agent = commands.add_parser("agent", help="program this node and drive its speaker (DaemonSet)")
     _source(agent)
@@ -84,6 +85,7 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     agent.option("--node", default=socket.gethostname(), help="name of this node's objects")
     agent.option("--socket", kind=Path, help="socket to the speaker (default RUN_DIR/speaker.sock)")
     agent.option("--health-port", kind=int, help="serve /healthz and /readyz on this port of localhost")
+    agent.option("--metrics-port", kind=int, help="serve /metrics on this port of all addresses")
 
     speaker = commands.add_parser("speaker", help="speak BGP for the agent on this node (same pod)")
     _logs(speaker)
@@ -182,6 +184,7 @@ def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         proc_sys=arguments.proc_sys,
         host_root=arguments.host_root,
         health_port=getattr(arguments, "health_port", None),
+        metrics_port=getattr(arguments, "metrics_port", None),
     )
 
 
@@ -252,6 +255,7 @@ def run(arguments: argparse.Namespace) -> int:
         health_port=arguments.health_port,
         manage_crds=arguments.manage_crds,
         health_socket=arguments.health_socket,
+        metrics_port=arguments.metrics_port,
     )
     return replica.main(settings)
 

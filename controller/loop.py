@@ -35,6 +35,10 @@ class LevelLoop:
         self._step = step
         self._pace = pace or Pace()
         self._wake = asyncio.Event()
+        self.runs = self.failures = 0
+        """How often the step has ended, and how often without everything in place."""
+        self.seconds = 0.0
+        """How long its runs took in all."""
 
     def dirty(self) -> None:
         """Something changed: run soon."""
@@ -48,6 +52,8 @@ class LevelLoop:
             self._wake.clear()
             started = clock()
             failures = 0 if await self._step() else failures + 1
+            self.runs, self.failures = self.runs + 1, self.failures + bool(failures)
+            self.seconds += clock() - started
             pause = self._pace.pause(failures) * random.uniform(0.8, 1.0)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):

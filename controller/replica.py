@@ -5,10 +5,11 @@ import contextlib
 import gc
 import signal
 import uuid
+from collections.abc import Iterator
 
 import structlog
 
-from towpath.controller import cluster
+from towpath.controller import cluster, cluster_metrics, metrics
 from towpath.controller.definitions import Definitions
 from towpath.controller.health import Health
 from towpath.controller.kube.connect import connect
@@ -92,7 +93,14 @@ async def _run(settings: ControllerSettings) -> None:
                     on_loop=loops.append,
                 )
             )
+            if settings.metrics_port is not None:
+                tasks.create_task(metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops)))
             gc.freeze()
+
+
+def _measures(store: Store, lease: Lease, loops: list[LevelLoop]) -> Iterator[metrics.Measure]:
+    yield from cluster_metrics.measures(store.cluster(), leading=lease.leading, problems=store.problems())
+    yield from metrics.of_loops(dict(zip(("cluster",), loops, strict=False)))
 
 
 async def _bring(definitions: Definitions) -> None:

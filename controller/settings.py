@@ -55,6 +55,8 @@ class AgentSettings(Struct, frozen=True):
     """Below it lie those folders of the host that are only looked at: ``etc/systemd``, ``run/systemd/netif`` and the like."""
     health_port: int | None = None
     """Port on localhost for ``/healthz`` and ``/readyz``; None: neither is served."""
+    metrics_port: int | None = None
+    """Port on all addresses for ``/metrics``; None: it is not served."""
 
     @property
     def snapshot(self) -> Path:
@@ -86,5 +88,7 @@ class ControllerSettings(Struct, frozen=True):
     health_port: int | None = None
     manage_crds: bool = True
     """Create the CustomResourceDefinitions, and make older ones newer, at start."""
+    metrics_port: int | None = None
+    """Port on all addresses for ``/metrics``; None: it is not served."""
     health_socket: Path | None = None
     """Where ``/healthz`` and ``/readyz`` are served besides: two replicas may share one host's ports."""

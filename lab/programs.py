@@ -11,7 +11,9 @@ from towpath.lab.process import Process
 
 HEALTH_PORT = 9180
 """Port of ``/readyz`` on localhost in the namespace of an agent or controller."""
-_HEALTH = ("--health-port", str(HEALTH_PORT))
+METRICS_PORT = 9181
+"""Port of ``/metrics`` on all addresses there."""
+_HEALTH = ("--health-port", str(HEALTH_PORT), "--metrics-port", str(METRICS_PORT))
 
 
 class Programs:

@@ -270,10 +270,9 @@ class NextHopInterest(Struct, frozen=True, tag="interest"):
 
 
 class Report(Struct, frozen=True, tag="report"):
-    """Sessions as they stand, refused paths by session and reason, own blocks in which others' paths are held."""
+    """Sessions as they stand, own blocks in which others' paths are held."""
 
     sessions: tuple[SessionReport, ...]
-    refused: dict[str, dict[str, int]] = field(default_factory=dict)
     foreign_paths: tuple[Prefix, ...] = ()
     own_blocks: tuple[Prefix, ...] = ()
     """The own blocks that were looked at for it: of others it says nothing."""

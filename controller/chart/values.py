@@ -162,6 +162,22 @@ class Unnumbered(_Values, frozen=True):
     ] = False
 
 
+class Metrics(_Values, frozen=True):
+    """Metrics for Prometheus."""
+
+    enabled: Annotated[
+        bool,
+        _said(
+            "Agent and controller serve /metrics, on all addresses of their nodes and without a password; their pods say so "
+            "with prometheus.io annotations. Off: nothing listens."
+        ),
+    ] = False
+    node_port: Annotated[Port, _said("Port of the agent on every node.")] = 9181
+    controller_port: Annotated[
+        Port, _said("Port of the controller; where two replicas run on one node the second has no metrics.")
+    ] = 9182
+
+
 class HostChecks(_Values, frozen=True):
     """What is looked at on the hosts beyond what the kernel tells."""
 
@@ -270,6 +286,7 @@ class Values(_Values, frozen=True):
         HostChecks,
         _said("Looking for systemd-networkd and NetworkManager, which may remove what is not their own from a node."),
     ] = HostChecks()
+    metrics: Annotated[Metrics, _said("What Prometheus can ask for.")] = Metrics()
     controller: Annotated[
         Controller, _said("The Deployment towpath-controller: gives blocks of addresses to nodes.")
     ] = Controller()

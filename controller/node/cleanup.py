@@ -10,8 +10,8 @@ import signal
 
 import structlog
 
-from towpath.controller.agent import only_one
 from towpath.controller.health import Health
+from towpath.controller.lock import only_one
 from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove

@@ -136,8 +136,13 @@ def _title(key: str) -> str:
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
     if isinstance(value, list):
-        return ", ".join(f"{one['kind']}/{one['name']}" if isinstance(one, dict) else str(one) for one in value)
+        return ", ".join(map(_entry, value))
     return value
+
+
+def _entry(value: object) -> str:
+    """One of several in a cell: an object, a number of refused prefixes, or a plain value."""
+    if not isinstance(value, dict):
+        return str(value)
+    return f"{value['kind']}/{value['name']}" if "kind" in value else f"{value['prefixes']} {value['reason']}"

@@ -66,6 +66,13 @@ ROUTING_NODE = Kind(
 )
 
 
+class RefusedReport(Struct, frozen=True, rename=json_name):
+    """Prefixes of a session that are not used, for one reason."""
+
+    reason: Annotated[str, Field(description="Why.")]
+    prefixes: Annotated[int, Field(description="How many.")]
+
+
 class SessionReport(Struct, frozen=True, rename=json_name):
     """One BGP session as it stands."""
 
@@ -80,6 +87,9 @@ class SessionReport(Struct, frozen=True, rename=json_name):
     received: Annotated[int, Field(description="Prefixes received.")] = 0
     accepted: Annotated[int, Field(description="Prefixes accepted.")] = 0
     announced: Annotated[int, Field(description="Prefixes announced.")] = 0
+    refused: Annotated[
+        tuple[RefusedReport, ...], Field(description="Prefixes received and not accepted, by reason.")
+    ] = ()
 
 
 class BlockReport(Struct, frozen=True, rename=json_name):

@@ -33,6 +33,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
         "logFormat": "console",
         "unnumbered": {"enabled": True},
         "hostChecks": {"enabled": True},
+        "metrics": {"enabled": True, "nodePort": 19181, "controllerPort": 19182},
         "controller": {
             "replicas": 1,
             "nodeSelector": {"role": "infra"},
@@ -76,6 +77,8 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a peer's AS as a float", {"bgpPeers": [{"name": "a", "peerIP": "192.0.2.1", "asNumber": 1.5}]}, ("/bgpPeers/0/asNumber", "got number, want integer or string")),
     ("a peer's spec in a spec", {"bgpPeers": [{"name": "a", "spec": {"peerIP": "192.0.2.1"}}]}, ("'spec' not allowed",)),
     ("a password in the values", {"bgpPeers": [{"name": "a", "peerIP": "192.0.2.1", "asNumber": 1, "password": "x"}]}, ("/bgpPeers/0/password", "got string, want object")),
+    ("metrics at a port that probes use", {"metrics": {"enabled": True, "nodePort": 9179}}, ("metrics.nodePort: 9179 is the port of another",)),
+    ("both metrics at one port", {"metrics": {"enabled": True, "nodePort": 9182}}, ("metrics.nodePort: 9182 is the port of another",)),
     ("a number as text", {"controller": {"replicas": "two"}}, ("/controller/replicas", "got string, want integer")),
     ("no replica", {"controller": {"replicas": 0}}, ("/controller/replicas", "minimum: got 0, want 1")),
     ("a truth as text", {"cleanup": {"enabled": "yes please"}}, ("/cleanup/enabled", "got string, want boolean")),

@@ -61,6 +61,23 @@ seccompProfile: {type: RuntimeDefault}
 {{- end }}
 {{- end }}
 
+{{/* Annotations by which Prometheus finds a pod. Give (list $ PORT). */}}
+{{- define "towpath.scraped" -}}
+{{- if (index . 0).Values.metrics.enabled -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ index . 1 | quote }}
+prometheus.io/path: /metrics
+{{- end }}
+{{- end }}
+
+{{/* Where a process serves its metrics. Give (list $ PORT). */}}
+{{- define "towpath.metricsPort" -}}
+{{- if (index . 0).Values.metrics.enabled -}}
+- name: TOWPATH_METRICS_PORT
+  value: {{ index . 1 | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "towpath.pullSecrets" -}}
 {{- with .Values.imagePullSecrets -}}
 imagePullSecrets: {{ toJson . }}

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from tests.netns.engine.rig import AS_OURS, AS_PEER, Bird, bird_neighbour, make_session
 from tests.netns.engine.test_speaker import agent_at, announce, desired, path, speaker, until  # noqa: F401  # fixtures
+from tests.unit.bgp_table.world import refused
 from towpath.model.decode import decode
 from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.net import Family
@@ -93,7 +94,7 @@ async def test_import_filters_see_what_bird_sends(segment, speaker, path, tmp_pa
             families = numbered(*wanted)
             await until(lambda families=families: set(agent.routes) == families, what=f"{wanted}")
         agent.client.desire(replace(state, filters={}))
-        await until(lambda: agent.report.refused["v4"] == {"FilterMissing": 6}, what="a filter that does not exist")
+        await until(lambda: refused(agent.report)["v4"] == {"FilterMissing": 6}, what="a filter that does not exist")
         assert (bird.changes("v4"), bird.changes("v6")) == changes
 
 

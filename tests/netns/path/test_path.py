@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.netns.path.cluster import cluster
 from tests.unit.planning.schema import faults, schema
 from towpath.lab import facts
 from towpath.lab.process import wait_for
+from towpath.lab.programs import METRICS_PORT
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
@@ -84,6 +86,27 @@ def test_a_node_shows_why_a_route_is_there(lab: Lab) -> None:
     assert {prefix for _, prefix in told} == mine
     assert len(told) == 6  # two families with two nodes and the router each
     assert {one["state"] for one in asked("get", "sessions")["items"]} == {"Established"}
+
+
+def test_metrics_say_what_the_status_says(lab: Lab) -> None:
+    """Asked over the network: both replicas of the controller, of which one leads, and a node with its sessions and routes."""
+    script = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=30).read().decode())"
+
+    def asked(host: str, address: str) -> dict[str, list[float]]:
+        text = lab.host(host).run(sys.executable, "-c", script, f"http://{address}:{METRICS_PORT}/metrics")
+        found: dict[str, list[float]] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                found.setdefault(sample.name, []).append(sample.value)
+        return found
+
+    node = asked("tor", str(lab.node_addresses("node1")[0]))
+    assert node["towpath_session_established"] == [1.0] * 6
+    assert node["towpath_routes_installed"] == node["towpath_routes_desired"] == [6.0]
+    assert sum(node["towpath_block_addresses_in_use"]) >= 4
+    replicas = [asked(name, "127.0.0.1") for name in ("ctl1", "ctl2")]
+    assert sorted(one["towpath_leading"] for one in replicas) == [[0.0], [1.0]]
+    assert [sum(one["towpath_blocks"]) for one in replicas] == [6.0, 6.0]
 
 
 def test_every_agent_reports_its_sessions_and_that_it_is_in_sync(lab: Lab) -> None:

@@ -13,6 +13,7 @@ import structlog
 from towpath.controller import logging as ours
 from towpath.controller.cli import agent_settings, main, parser
 from towpath.controller.health import Health, ask
+from towpath.controller.pages import Page
 from towpath.controller.settings import CannotRunError
 from towpath.model.secret import Secret
 
@@ -69,11 +70,13 @@ def test_messages_of_libraries_are_events(lines: io.StringIO) -> None:
 def test_not_ready_is_not_dead() -> None:
     """The two paths answer by themselves; other paths and methods are refused."""
     health = Health(dead=lambda: None, unready=lambda: "no ipv6 block yet")
-    assert health.response(b"GET /healthz HTTP/1.1\r\n") == ("200 OK", b"ok\n")
-    assert health.response(b"GET /readyz?verbose HTTP/1.1\r\n") == ("503 Service Unavailable", b"no ipv6 block yet\n")
-    assert health.response(b"GET /etc/passwd HTTP/1.1\r\n")[0].startswith("404")
-    assert health.response(b"POST /healthz HTTP/1.1\r\n")[0].startswith("405")
-    assert health.response(b"\xff\xfe\r\n")[0].startswith("405")
+    assert health.response(b"GET /healthz HTTP/1.1\r\n") == Page("200 OK", b"ok\n")
+    assert health.response(b"GET /readyz?verbose HTTP/1.1\r\n") == Page(
+        "503 Service Unavailable", b"no ipv6 block yet\n"
+    )
+    assert health.response(b"GET /etc/passwd HTTP/1.1\r\n").status.startswith("404")
+    assert health.response(b"POST /healthz HTTP/1.1\r\n").status.startswith("405")
+    assert health.response(b"\xff\xfe\r\n").status.startswith("405")
 
 
 async def test_a_probe_asks_by_a_socket(tmp_path: Path) -> None:

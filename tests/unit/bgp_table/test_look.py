@@ -116,7 +116,7 @@ async def test_tables_come_over_the_socket_and_mistakes_are_answered(world: Worl
         }
         sessions = await asyncio.to_thread(here.sessions, speaker)
         assert {one["name"]: one["refused"] for one in sessions} == {
-            "b": {"OriginInvalid": 1}, "c": {}, "tor": {}, "tor2": {},
+            "b": [{"reason": "OriginInvalid", "prefixes": 1}], "c": [], "tor": [], "tor2": [],
         }  # fmt: skip
         for question in (b'{"what": "everything"}', b'{"what": "prefix"}', b'{"what": "prefix", "prefix": "10.0.0.1"}'):
             answer = await asyncio.to_thread(raw, tmp_path, question + b"\n")

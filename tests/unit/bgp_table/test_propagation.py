@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.unit.bgp_table.test_outbound import messages
-from tests.unit.bgp_table.world import BOTH, LOCAL_AS, RESTART, session, state
+from tests.unit.bgp_table.world import BOTH, LOCAL_AS, RESTART, refused, session, state
 from towpath.bgp.ports import Loss, LossKind, Negotiated
 from towpath.bgp.table import Table
 from towpath.model.net import Family, Prefix, from_wire, split_wire
@@ -221,8 +221,8 @@ def test_two_reflectors_with_one_cluster_id_or_two(shared: bool) -> None:
     network = Network(topology, Random(1))
     network.rest()
     assert network.routes == network.whole()
-    refused = [table.report({}).refused for table in (network.tables[0], network.tables[1])]
-    loops = [counts.get("ClusterLoop", 0) for by_session in refused for counts in by_session.values()]
+    seen = [refused(table.report({})) for table in (network.tables[0], network.tables[1])]
+    loops = [counts.get("ClusterLoop", 0) for by_session in seen for counts in by_session.values()]
     assert sum(loops) == (4 if shared else 0)
     # one of the two is enough
     network.cut((0, 2))

@@ -14,6 +14,7 @@ from towpath.model.speaker import (
     Announcement,
     MaxPrefix,
     NodeOrigin,
+    Report,
     Routes,
     Session,
     Settings,
@@ -227,4 +228,9 @@ class World:
         return {str(prefix): [str(hop) for hop in hops] for prefix, (hops, _) in self.drained().items()}
 
     def refused(self, name: str) -> dict[str, int]:
-        return self.table.report({}).refused.get(name, {})
+        return refused(self.table.report({})).get(name, {})
+
+
+def refused(report: Report) -> dict[str, dict[str, int]]:
+    """How many prefixes are refused, by session and reason."""
+    return {one.name: {each.reason: each.prefixes for each in one.refused} for one in report.sessions if one.refused}
