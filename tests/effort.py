@@ -1,7 +1,7 @@
 """How much is tried, and from which seed.
 
-Every day's runs try a bounded number of random cases; ``./dev soak`` tries the same at length. Both begin at a seed that
-is printed, and ``TOWPATH_SEED`` (``./dev test --seed``) begins there again.
+``./dev test`` tries a bounded number of random cases, ``./dev check`` a part of them, ``./dev soak`` the same at length. All
+begin at a seed that is printed, and ``TOWPATH_SEED`` (``./dev test --seed``) begins there again.
 """
 
 import os
@@ -11,12 +11,16 @@ from hypothesis import HealthCheck, settings
 
 SOAK = os.environ.get("TOWPATH_SOAK", "") not in {"", "0"}
 SEED = int(os.environ.get("TOWPATH_SEED") or random.SystemRandom().randrange(1 << 32))
+BRIEF = not SOAK and os.environ.get("TOWPATH_BRIEF", "") not in {"", "0"}
 LONGER = 50
+SHORTER = 5
 
 
 def examples(number: int, *, soak: int | None = None) -> int:
-    """``number`` of cases or rounds; in a soak ``soak`` of them, or 50 times as many."""
-    return (number * LONGER if soak is None else soak) if SOAK else number
+    """``number`` of cases or rounds, before a commit a fifth of them; in a soak ``soak``, or 50 times as many."""
+    if SOAK:
+        return number * LONGER if soak is None else soak
+    return -(-number // SHORTER) if BRIEF else number
 
 
 def chance(*names: str) -> random.Random:

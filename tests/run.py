@@ -60,12 +60,15 @@ def check() -> Outcome:
     return outcome
 
 
-def folder(name: str, *, soak: bool, seed: int, extra: Sequence[str], kubernetes: str = tools.KUBERNETES) -> Outcome:
+def folder(
+    name: str, *, soak: bool, seed: int, extra: Sequence[str], brief: bool = False, kubernetes: str = tools.KUBERNETES
+) -> Outcome:
     """One folder of tests, by pytest; with a version of Kubernetes that is built if it is not there."""
     environment = {
         **os.environ,
         "TOWPATH_SEED": str(seed),
         "TOWPATH_SOAK": "1" if soak else "",
+        "TOWPATH_BRIEF": "1" if brief else "",
         "TOWPATH_KUBERNETES": kubernetes,
         "PYTHONPATH": str(ROOT),
     }
@@ -127,6 +130,7 @@ def main() -> int:
         wanted = (*wanted, OLDER)
     if arguments.layers == ["check"]:
         wanted = ("check", "unit")
+        layers["unit"] = lambda: folder("unit", soak=False, seed=arguments.seed, extra=extra, brief=True)
     total = Outcome()
     times: list[str] = []
     for name in wanted:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.effort import examples
 from tests.unit.bgp_table.test_outbound import messages
 from tests.unit.bgp_table.world import BOTH, LOCAL_AS, RESTART, refused, session, state
 from towpath.bgp.ports import Loss, LossKind, Negotiated
@@ -176,7 +177,7 @@ class Network:
         }
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(topology=topologies(), seed=st.integers(0, 2**32), data=st.data())
 def test_every_block_reaches_every_node_and_none_outlives_its_announcement(
     topology: Topology, seed: int, data: st.DataObject

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from tests.effort import examples
 from tests.unit.plan import worlds
 from towpath.bgp import service_table
 from towpath.bgp.service_table import ServiceTable, service_announcements
@@ -319,7 +320,7 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(steps=_STEPS)
 def test_step_by_step_is_the_same_as_all_at_once(steps: list[Any]) -> None:
     """Whatever came and went in which order: what is announced depends on what there is now."""

@@ -8,6 +8,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from tests.unit.planning.schema import faults, schema
 from towpath.controller.cli import main
 from towpath.controller.manifests import documents
@@ -139,7 +140,7 @@ def test_a_difference_shows_what_changes_and_what_resets(capsys: pytest.CaptureF
     assert run(capsys, "-f", str(SAMPLE), "--against", str(SAMPLE))[0] == 3
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.permutations(OBJECTS))
 def test_the_order_of_the_objects_means_nothing(objects: list[dict]) -> None:
     """Plan, warnings and rejected list are those of any other order."""
