@@ -1,4 +1,4 @@
-"""The page on operations names every reason that the code can give, and none that it cannot."""
+"""The page on operations names every reason that the code can give, and none that it cannot; the map of rules names what there is."""
 
 import re
 
@@ -24,3 +24,16 @@ def given(reason: Reason) -> bool:
 def test_every_reason_that_is_given_is_explained(reason: Reason) -> None:
     """Who meets one in a status finds it on the page; one that nothing gives is not there."""
     assert (f"`{reason}`" in PAGE) is given(reason)
+
+
+def test_every_rule_has_its_module_and_its_tests() -> None:
+    """The map of rules names files that exist: one module, and at least one file of tests, for each."""
+    rows = [line.split("|")[1:-1] for line in (ROOT / "docs" / "rules.md").read_text().splitlines() if line[:2] == "| "]
+    rules = [row for row in rows if row[0].strip() != "rule"]
+    assert len(rules) > 40
+    for rule, decided, shown in rules:
+        modules, tests = re.findall(r"`([^`]+)`", decided), re.findall(r"`([^`]+)`", shown)
+        assert len(modules) == 1, rule
+        assert tests, rule
+        missing = [one for one in (*modules, *tests) if not (ROOT / one).is_file()]
+        assert missing == [], rule
