@@ -350,13 +350,21 @@ def _quads(value: bytes) -> list[bytes]:
     return [value[at : at + 4] for at in range(0, len(value), 4)]
 
 
-def next_hop_refusal(family: Family, packed: bytes) -> Reason | None:
-    """Why an address can never be a next hop of this family: unspecified, loopback, multicast, link-local, wrong length."""
-    if family is Family.IPV4:
+def is_link_local(packed: bytes) -> bool:
+    """Whether an address lies in fe80::/10: it means something on one link only."""
+    return len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80
+
+
+def next_hop_refusal(family: Family, packed: bytes, *, ipv6: bool, link_local: bool) -> Reason | None:
+    """Why an address can never be a next hop of this family: unspecified, loopback, multicast, wrong length.
+
+    ``ipv6``: an IPv4 route may have an IPv6 next hop (RFC 8950). ``link_local``: it is known on which link the peer is.
+    """
+    if family is Family.IPV4 and not (ipv6 and len(packed) == 16):
         if len(packed) != 4 or packed[0] in {0, 127} or packed[0] >= 224:
             return Reason.NEXT_HOP_INVALID
         return None
-    if len(packed) != 16 or packed[0] == 0xFF or (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80):
+    if len(packed) != 16 or packed[0] == 0xFF or (is_link_local(packed) and not link_local):
         return Reason.NEXT_HOP_INVALID
     if packed[:12] in {bytes(12), bytes(10) + b"\xff\xff"}:  # ::, ::1, IPv4-compatible and IPv4-mapped
         return Reason.NEXT_HOP_INVALID

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from towpath.bgp.carried import read, write
 from towpath.bgp.export import ANNOUNCED, Candidate, Criteria, Export, own
-from towpath.bgp.outbound import Encoded
+from towpath.bgp.outbound import Encoded, in_reach, own_next_hop
 from towpath.bgp.path import Path
 from towpath.bgp.ports import Negotiated
 from towpath.model.delta import diff
@@ -132,6 +132,7 @@ class Announcing:
             session.local_as,
             negotiated.local_address,
             negotiated.four_octet_as,
+            negotiated.ipv6_next_hops,
         )
         group = self._groups.get(key)
         if group is None:
@@ -206,7 +207,8 @@ class UpdateGroup:
         self._announcing = announcing
         anyone = replace(session, name="", peer_address=NOBODY)
         self.exports = {family: announcing.export(anyone, family) for family in Family}
-        self._self = negotiated.local_address.packed
+        self._self = {family: own_next_hop(negotiated, family) for family in Family}
+        self._in_reach = {family: in_reach(negotiated, family) for family in Family}
         self._four_octet_as = negotiated.four_octet_as
         self._known: dict[tuple[int, int, Family], tuple[Candidate, Encoded | None]] = {}
         self._recent: dict[tuple[int, Family, bool, tuple[bytes, ...]], Judged] = {}
@@ -247,8 +249,10 @@ class UpdateGroup:
         told = export.decide(candidate, held)
         if told.carried is None or told.reason not in ANNOUNCED:
             return None
-        hop = told.next_hop or self._self
-        in_block = hop if family is Family.IPV4 else b""
+        hop = told.next_hop or self._self[family]
+        if len(hop) > 4 and not self._in_reach[family]:
+            return None  # the peer takes no IPv6 next hop of an IPv4 route (RFC 8950 §4)
+        in_block = b"" if self._in_reach[family] else hop
         return hop, write(told.carried, next_hop=in_block, four_octet_as=self._four_octet_as)
 
 

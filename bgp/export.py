@@ -12,6 +12,7 @@ from typing import Final, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.bgp.attributes import is_link_local
 from towpath.bgp.carried import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, Carried, crossing, reflected
 from towpath.bgp.classes import Classes, Match
 from towpath.bgp.filter import Chain, Rule, compiled, priority_of
@@ -169,7 +170,7 @@ class Export:
         if not candidate.ebgp and not self._session.ebgp:
             if self._session.cluster_id is None or not (candidate.client or self._session.route_reflector_client):
                 return Reason.INTERNAL_TO_INTERNAL  # RFC 4271 §9.2; a reflector has clients (RFC 4456 §6)
-            if candidate.next_hop == self._session.peer_address.packed:
+            if candidate.next_hop == self._session.peer_address.packed and not is_link_local(candidate.next_hop):
                 return Reason.SPLIT_HORIZON  # by another reflector we heard what is his
         if candidate.carried.carries(NO_ADVERTISE):
             return Reason.NO_ADVERTISE
@@ -233,6 +234,8 @@ class Export:
         # nobody is told that he is the way himself
         if not candidate.learned or session.next_hop == "Self" or hop == session.peer_address.packed:
             return b""
+        if is_link_local(hop):
+            return b""  # it means nothing on another link (RFC 2545 §3)
         if session.next_hop == "Auto" and session.ebgp and not self._shared(hop):
             return b""
         return hop

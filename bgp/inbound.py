@@ -93,8 +93,7 @@ class Inbound:
         key = head + rest
         path = receiver.recall(key)
         if path is None:
-            # a second, link-local next hop is of no use without an interface (RFC 2545 §3)
-            path = receiver.know(key, rest, head[4:20])
+            path = receiver.know(key, rest, receiver.next_hop(head[4:]))
         if packed:
             one, other = self._accepted
             receiver.announce(packed, path, room=self.limit.limit - len(one) - len(other))

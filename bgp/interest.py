@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from towpath.bgp.receive import NextHops, Receiver
+from towpath.bgp.nexthops import NextHops
+from towpath.bgp.receive import Receiver
 from towpath.model.net import Address
 
 SWEEP: Final = 30.0

@@ -9,11 +9,12 @@ from typing import Final
 from towpath.bgp.attributes import Decoder, PeerView
 from towpath.bgp.filter import Chain, compiled
 from towpath.bgp.inbound import Inbound
+from towpath.bgp.nexthops import NextHops, hop_key
 from towpath.bgp.path import Source
 from towpath.bgp.peer import Peer, global_settings
 from towpath.bgp.policy import Policy, never_accepted, standing
 from towpath.bgp.ranges import Near, Ranges
-from towpath.bgp.receive import NextHops, Receiver
+from towpath.bgp.receive import Receiver
 from towpath.bgp.rib import AdjRibIn
 from towpath.model.delta import diff
 from towpath.model.net import Family, Prefix
@@ -54,7 +55,7 @@ class Judging:
         if not (everywhere or nodes or changed):
             return {}
         self._policies = {family: Policy(family, state) for family in Family}
-        self.hops.own = frozenset(address.packed for address in new.own_addresses)
+        self.hops.own = frozenset(map(hop_key, new.own_addresses))
         self.hops.nodes = {address.packed: name for name, origin in state.nodes.items() for address in origin.addresses}
         own = {prefix: prefix for prefix, node in state.blocks.items() if node == new.node}
         self.own_blocks = {family: Ranges(family, own) for family in Family}
@@ -75,7 +76,13 @@ class Judging:
                 address=int(session.peer_address),
             )
             rib = AdjRibIn(family, dirty[family])
-            receivers[family] = Receiver(rib, source=source, peer=session.peer_address.packed, hops=self.hops)
+            receivers[family] = Receiver(
+                rib,
+                source=source,
+                peer=session.peer_address.packed,
+                hops=self.hops,
+                interface=session.interface,
+            )
         return Inbound(receivers, session.max_prefix)
 
     def judge_by(self, peer: Peer, state: SpeakerState) -> None:

@@ -1,11 +1,12 @@
 """What the speaker of a node should be doing, whole: sessions, announcements, and whose every block and address is."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.advertise import block_announcements, is_used
+from towpath.bgp.interfaces import NOBODY_FOUND
 from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_id
 from towpath.bgp.peering import sessions
 from towpath.bgp.references import named_filters, tagged
@@ -14,7 +15,7 @@ from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
 from towpath.model.memo import remembered
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Address, Prefix, zone_of
 from towpath.model.reason import Reason, Refusal
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, NodeOrigin, Session, Settings, SpeakerState
@@ -37,19 +38,26 @@ def speaker_plan(
     severed: tuple[str, ...],
     own_addresses: tuple[Address, ...],
     gateways: tuple[Address, ...],
+    routers: Mapping[str, Address] = NOBODY_FOUND,
 ) -> SpeakerPlan:
     """The plan of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld.
 
-    ``gateways`` are those of its default routes, as its kernel has them.
+    ``gateways`` are those of its default routes, as its kernel has them; ``routers`` the neighbours that it has found, by
+    interface.
     """
     blocks = in_force(cluster.blocks)
     nodes = node_views(cluster)
-    asked = sessions(cluster, node, nodes=nodes, gateways=gateways)
+    asked = sessions(cluster, node, nodes=nodes, gateways=gateways, routers=routers)
     planned = {session.name: _with_secret(session, secrets) for session in asked.sessions}
     facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
+    interfaces = {session.interface for session in planned.values() if session.state == "Active"}
     state = SpeakerState(
         settings=replace(
-            facts, forwarding_preserved=forwarding_preserved, provisional=provisional, severed=tuple(sorted(severed))
+            facts,
+            forwarding_preserved=forwarding_preserved,
+            provisional=provisional,
+            severed=tuple(sorted(severed)),
+            listen=(*facts.listen, *_listen_on_links(facts, interfaces - {None})),
         ),
         sessions=planned,
         passwords={
@@ -79,7 +87,7 @@ def settings(
         router_id=router_id(cluster, node),
         listen=_listen(cluster, me),
         maximum_paths=config.multipath.maximum_paths,
-        own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one)))),
+        own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one), zone_of(one)))),
         pools=tuple(sorted((pool.spec.cidr for pool in cluster.pools.values()), key=_by_family)),
         unexported=tuple(
             sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
@@ -120,6 +128,15 @@ def _listen(cluster: Cluster, me: NodeView | None) -> tuple[Listen, ...]:
     if cluster.bgp.bind_mode == "NodeIP":
         return tuple(Listen(address, me.listen_port) for address in me.addresses.values())
     return (Listen(None, me.listen_port),)
+
+
+def _listen_on_links(facts: Settings, interfaces: Collection[str | None]) -> Iterator[Listen]:
+    """Where only the node's own addresses are listened on: the link-local ones of the interfaces that peers are on."""
+    if not any(listen.address is None for listen in facts.listen):
+        for port in sorted({listen.port for listen in facts.listen}):
+            for address in facts.own_addresses:
+                if zone_of(address) in interfaces:
+                    yield Listen(address, port)
 
 
 def _by_family(prefix: Prefix) -> tuple[int, int, int]:

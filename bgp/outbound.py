@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
+from towpath.bgp.attributes import is_link_local
 from towpath.bgp.carried import attribute
 from towpath.bgp.ports import Negotiated
 from towpath.model.net import Family, family_of
@@ -25,7 +26,7 @@ _SMALLEST_WIRE: Final = 4
 """Bytes of a short prefix: more of them than ``limit`` holds need not be looked at."""
 
 Encoded = tuple[bytes, bytes]
-"""Next hop and attribute block; the next hop of IPv4 is in the block as well."""
+"""Next hop and attribute block; where IPv4 goes without MP_REACH_NLRI its next hop is in the block as well."""
 Tell = Callable[[Family, Sequence[bytes]], Iterable[tuple[Encoded | None, Sequence[bytes]]]]
 """What prefixes are to be told with, all of them in groups; None: not at all."""
 
@@ -61,6 +62,24 @@ def end_of_rib(family: Family) -> bytes:
     return message(b"", attribute(0x80, 15, family.afi.to_bytes(2, "big") + b"\x01"), b"")
 
 
+def in_reach(negotiated: Negotiated, family: Family) -> bool:
+    """Whether prefixes of a family go in MP_REACH_NLRI and MP_UNREACH_NLRI: IPv4 does where its next hop may be IPv6."""
+    return family is Family.IPV6 or negotiated.ipv6_next_hops
+
+
+def own_next_hop(negotiated: Negotiated, family: Family) -> bytes:
+    """Ourselves as the next hop of a family, packed; empty: our end of the session is none.
+
+    A link-local address takes the place of the global one too (RFC 2545 §3 has no word for a link without any), as others
+    do on such links.
+    """
+    packed = negotiated.local_address.packed
+    own = family_of(negotiated.local_address)
+    if own is not family and not (own is Family.IPV6 and negotiated.ipv6_next_hops):
+        return b""
+    return packed + packed if is_link_local(packed) else packed
+
+
 class AdjRibOut:
     """What one established session was told and what it is yet to be told. Prefixes are in wire form."""
 
@@ -70,13 +89,13 @@ class AdjRibOut:
         self._made = made
         self.holding = holding
         """End-of-RIB is held back: more is to be told that is not known yet."""
-        own = family_of(negotiated.local_address)
-        self.carried = frozenset(family for family in negotiated.families if family is own)
-        self.uncarried: tuple[Family, ...] = tuple(f for f in negotiated.families if f is not own)
+        self.carried = frozenset(family for family in negotiated.families if own_next_hop(negotiated, family))
+        self.uncarried: tuple[Family, ...] = tuple(f for f in negotiated.families if f not in self.carried)
         """Families of the session for which our end of it gives no next hop: nothing can be announced in them."""
         self._sent: dict[Family, dict[bytes, Encoded | None]] = {family: {} for family in negotiated.families}
         self._pending: dict[Family, dict[bytes, None]] = {family: {} for family in negotiated.families}
         self._owed: set[Family] = set(negotiated.families)
+        self._in_reach = frozenset(family for family in Family if in_reach(negotiated, family))
 
     @property
     def announced(self) -> int:
@@ -200,7 +219,7 @@ class AdjRibOut:
         """One message with as many of the prefixes as it holds, and how many those are."""
         next_hop, block = encoded
         size = self._size - OVERHEAD - len(block)
-        if family is Family.IPV4:
+        if family not in self._in_reach:
             packed, count = _pack(wires, size)
             return message(b"", block, packed), count
         head = family.afi.to_bytes(2, "big") + b"\x01" + bytes((len(next_hop),)) + next_hop + b"\0"
@@ -209,7 +228,7 @@ class AdjRibOut:
 
     def _withdrawal(self, family: Family, wires: list[bytes]) -> tuple[bytes, int]:
         size = self._size - OVERHEAD
-        if family is Family.IPV4:
+        if family not in self._in_reach:
             packed, count = _pack(wires, size)
             return message(packed, b"", b""), count
         packed, count = _pack(wires, size - 7)

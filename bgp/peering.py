@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
+from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, key_address, on_interface, with_router
 from towpath.bgp.nodes import (
     BGP_PORT,
     Nodes,
@@ -45,11 +46,17 @@ class Sessions(Struct, frozen=True):
 
 
 def sessions(
-    cluster: Cluster, node: str, *, nodes: Nodes | None = None, gateways: tuple[Address, ...] = ()
+    cluster: Cluster,
+    node: str,
+    *,
+    nodes: Nodes | None = None,
+    gateways: tuple[Address, ...] = (),
+    routers: Mapping[str, Address] = NOBODY_FOUND,
 ) -> Sessions:
     """All sessions of ``node``; ``nodes``: the cluster's views where they are at hand.
 
-    ``gateways``: those of the node's own default routes, which nobody else knows.
+    ``gateways``: those of the node's own default routes, which nobody else knows. ``routers``: link-local addresses of
+    the neighbours that it has found, by interface.
     A node without RoutingNode has no sessions, and a warning says so.
     """
     nodes = nodes or node_views(cluster)
@@ -57,15 +64,24 @@ def sessions(
     if me is None:
         why = Why("RoutingNode", node)
         return Sessions(warnings=(Refusal(Reason.NO_ADDRESS, "the node has no RoutingNode yet: no sessions", why),))
-    return _Plan(cluster, nodes=nodes, me=me, gateways=gateways).made()
+    return _Plan(cluster, nodes=nodes, me=me, gateways=gateways, routers=routers).made()
 
 
 class _Plan:
     """One node's sessions in the making; lives for one call."""
 
-    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView, gateways: tuple[Address, ...]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        nodes: Nodes,
+        me: NodeView,
+        gateways: tuple[Address, ...],
+        routers: Mapping[str, Address],
+    ) -> None:
         self._cluster = cluster
         self._gateways = gateways
+        self._routers = routers
         self._config = cluster.bgp
         self._nodes = nodes
         self._me = me
@@ -95,7 +111,10 @@ class _Plan:
             if message := agreement.mismatch(session, peer):
                 self._warn(Reason.MISMATCH, message, session.why[0])
         explicit = {key: session for key, (session, _) in chosen.items()}
-        everything = [*explicit.values(), *(_unless_duplicate(one, explicit) for one in self._mesh())]
+        everything = [
+            *(with_router(one, self._routers) for one in explicit.values()),
+            *(_unless_duplicate(one, explicit) for one in self._mesh()),
+        ]
         if self._config.shutdown:
             leaving = Why("BGPConfiguration", "default", "spec.shutdown")
             everything = [
@@ -164,7 +183,9 @@ class _Plan:
                 session = self._by_address(scope, peer)
                 if session is not None:
                     yield session, peer
-            if peer.spec.peer_from is not None:
+            if peer.spec.peer_from is not None and peer.spec.peer_from.interface is not None:
+                yield self._on_interface(scope, peer, peer.spec.peer_from.interface), peer
+            elif peer.spec.peer_from is not None:
                 yield from ((session, peer) for session in self._to_gateways(scope, peer))
             for other in self._selected(peer.spec):
                 for family, address in other.addresses.items():
@@ -238,6 +259,23 @@ class _Plan:
                 remote_as=int(peer.spec.as_number),
                 field="spec.peerFrom",
             )
+
+    def _on_interface(self, scope: Scope, peer: BGPPeer, interface: str) -> Session:
+        """The session with the router at the other end of an interface, whoever that is, in all families of this node."""
+        assert peer.spec.as_number is not None
+        session = self._session(
+            scope,
+            peer,
+            address=NOBODY,
+            port=BGP_PORT,
+            remote_as=int(peer.spec.as_number),
+            field="spec.peerFrom.interface",
+        )
+        enabled = self._config.unnumbered.enabled
+        if not enabled:
+            message = "a peer on an interface needs unnumbered.enabled in the BGPConfiguration named default"
+            self._warn(Reason.UNNUMBERED_DISABLED, message, session.why[0])
+        return on_interface(session, interface, families=tuple(self._me.addresses), enabled=enabled)
 
     def _reverse(self) -> Iterator[tuple[Session, BGPPeer]]:
         """Sessions with nodes whose own session, of those that they have with us the first in order, asks for the other half."""
@@ -330,7 +368,7 @@ class _Plan:
             if session.password_ref is None or session.state == "Withheld":
                 yield session
                 continue
-            first = holds.setdefault(session.peer_address, session)
+            first = holds.setdefault(key_address(session), session)
             if first.password_ref == session.password_ref:
                 yield session
                 continue
@@ -354,4 +392,6 @@ def _unless_duplicate(session: Session, explicit: Mapping[tuple[Address, int], S
 
 
 def _shown(session: Session) -> str:
+    if session.interface is not None:
+        return f"the router at {session.interface}"
     return f"{session.peer_address} port {session.peer_port}"

@@ -64,7 +64,8 @@ def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:
     """Ranges inside which nothing is accepted from anyone, by reason."""
     refused: dict[Prefix, Reason] = dict.fromkeys(state.settings.services, Reason.SERVICE_RANGE)
     refused |= {prefix: Reason.OWN_BLOCK for prefix, node in state.blocks.items() if node == state.settings.node}
-    refused |= {host_prefix(address): Reason.OWN_ADDRESS for address in state.settings.own_addresses}
+    own = (address for address in state.settings.own_addresses if not address.is_link_local)
+    refused |= {host_prefix(address): Reason.OWN_ADDRESS for address in own}
     refused |= dict.fromkeys(MARTIANS, Reason.MARTIAN_PREFIX)
     return refused
 

@@ -14,14 +14,21 @@ What makes it fast, from the bytes to the table:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from msgspec.structs import replace
 
-from towpath.bgp.attributes import ASPath, Attributes, Decoder, ends_in_communities, next_hop_refusal
+from towpath.bgp.attributes import (
+    ASPath,
+    Attributes,
+    Decoder,
+    ends_in_communities,
+    is_link_local,
+    next_hop_refusal,
+)
 from towpath.bgp.carried import GRACEFUL_SHUTDOWN, carries
 from towpath.bgp.filter import Chain, Changes, Rule, priority_of
+from towpath.bgp.nexthops import NextHops, counting
 from towpath.bgp.origin import Claim
 from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
 from towpath.bgp.policy import Policy, Standing
@@ -31,7 +38,7 @@ from towpath.bgp.update import (
     SIZE,
     prefixes,
 )
-from towpath.model.net import Address, Prefix, from_wire
+from towpath.model.net import Prefix, from_wire
 from towpath.model.reason import Reason
 
 GENERATION: Final = 4096
@@ -45,33 +52,16 @@ Tell = Callable[[Reason, Prefix], None]
 """Called with one of the prefixes of an UPDATE that were refused one by one."""
 
 
-class NextHops:
-    """The next hops that paths have, shared by all sessions."""
-
-    def __init__(self) -> None:
-        self.known: dict[bytes, NextHop] = {}
-        self.own: frozenset[bytes] = frozenset()
-        """Our own addresses."""
-        self.nodes: dict[bytes, str] = {}
-        """Addresses of nodes of ours."""
-
-    def get(self, packed: bytes) -> NextHop:
-        """The next hop with this address."""
-        hop = self.known.get(packed)
-        if hop is None:
-            hop = self.known[packed] = NextHop(_address(packed))
-        return hop
-
-
-def _address(packed: bytes) -> Address:
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
-
-
 class Receiver:
     """One session and family: its Adj-RIB-In and what judges the paths in it."""
 
-    def __init__(self, rib: AdjRibIn, *, source: Source, peer: bytes, hops: NextHops) -> None:
+    def __init__(
+        self, rib: AdjRibIn, *, source: Source, peer: bytes, hops: NextHops, interface: str | None = None
+    ) -> None:
         self.rib = rib
+        self.ipv6_next_hops = False
+        """IPv4 routes may have IPv6 next hops (RFC 8950)."""
+        self._interface = interface
         self.family = rib.family
         self.source = source
         self._peer = peer
@@ -102,8 +92,8 @@ class Receiver:
         self._young.clear()
         self._old.clear()
         self._judgements.clear()
-        for via in self.vias.values():
-            via.refusal = self._hop_refusal(via.hop.address.packed)
+        for (packed, _), via in self.vias.items():
+            via.refusal = self._hop_refusal(packed)
             via.node = self._hops.nodes.get(via.hop.address.packed)
 
     def know(self, key: bytes, block: bytes, next_hop: bytes | None) -> Path:
@@ -179,7 +169,7 @@ class Receiver:
 
     def _new_via(self, packed: bytes, *, provisional: bool) -> Via:
         usable = packed if len(packed) in {4, 16} else b"\0\0\0\0"
-        hop = self._hops.get(usable)
+        hop = self._hops.get(usable, device=self._device(usable))
         via = Via(
             self.source,
             hop,
@@ -192,9 +182,19 @@ class Receiver:
         resolve(via)
         return via
 
+    def next_hop(self, told: bytes) -> bytes:
+        """The next hop that counts of those in MP_REACH_NLRI, packed."""
+        return counting(told, on_link=self._interface is not None)
+
+    def _device(self, packed: bytes) -> str:
+        return self._interface if self._interface is not None and is_link_local(packed) else ""
+
     def _hop_refusal(self, packed: bytes) -> Reason | None:
-        refusal = next_hop_refusal(self.family, packed)
-        return Reason.NEXT_HOP_OURS if refusal is None and packed in self._hops.own else refusal
+        on_link = self._interface is not None
+        refusal = next_hop_refusal(self.family, packed, ipv6=self.ipv6_next_hops, link_local=on_link)
+        if refusal is None and packed + self._device(packed).encode() in self._hops.own:
+            return Reason.NEXT_HOP_OURS
+        return refusal
 
     def _path(self, plain: Path, verdict: Reason) -> Path:
         """The same attributes with another verdict."""

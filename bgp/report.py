@@ -40,7 +40,7 @@ def _session(session: Session, peer: Peer | None, state: str, reason: str) -> Se
         state, reason = "Withheld", str(session.reason or reason)
     return SessionReport(
         name=session.name,
-        peer=str(session.peer_address),
+        peer=str(session.peer_address) if session.found else session.interface or "",
         remote_as=session.remote_as,
         state=cast("_State", state),
         reason=reason,

@@ -21,6 +21,8 @@ class Mode(enum.Enum):
     WITHHELD = "withheld"
     SEVERED = "severed"
     """The interface has no carrier."""
+    SOUGHT = "sought"
+    """Nobody knows the peer's address yet."""
 
 
 def mode(session: Session, *, settings: Settings, passwords: Container[str]) -> Mode:
@@ -31,7 +33,7 @@ def mode(session: Session, *, settings: Settings, passwords: Container[str]) -> 
         return Mode.WITHHELD
     if session.state != "Active" or (session.password_ref is not None and session.name not in passwords):
         return Mode.HOLD
-    return Mode.RUN
+    return Mode.RUN if session.found else Mode.SOUGHT
 
 
 def withheld(session: Session) -> bool:

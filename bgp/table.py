@@ -17,6 +17,7 @@ from towpath.bgp.egress import Announcing, Egress, session_part
 from towpath.bgp.interest import Interest
 from towpath.bgp.judging import Judging, rejudge
 from towpath.bgp.look import Look
+from towpath.bgp.nexthops import hop_key
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut, Made
 from towpath.bgp.path import NextHop, Path
@@ -200,6 +201,7 @@ class Table:
         peer.inbound.carry(negotiated.families)
         for receiver in peer.receivers:
             receiver.source.four_octet_as = negotiated.four_octet_as
+            receiver.ipv6_next_hops = negotiated.ipv6_next_hops
         self._judge_by(name, peer)
         for receiver in peer.receivers:
             family = receiver.family
@@ -326,7 +328,7 @@ class Table:
         changed: set[NextHop] = set()
         moved: set[NextHop] = set()
         for address, metric in metrics.items():
-            hop = self._judging.hops.known.get(address.packed)
+            hop = self._judging.hops.known.get(hop_key(address))
             if hop is None:
                 continue
             if hop.metric != metric:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.bgp.attributes import is_link_local
 from towpath.bgp.carried import Carried, attribute, prepend, write
 from towpath.bgp.egress import Announcing, learned
 from towpath.bgp.export import ANNOUNCED, Candidate, Told
@@ -24,6 +25,8 @@ from towpath.model.net import Address, Family, Prefix, family_of, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Session, SpeakerState
 
+_SOMEBODY = IPv6Address("fe80::1")
+"""Stands for the peer of an interface, whose address only the node knows."""
 Source = Literal["Block", "Service", "Tunnel", "Kernel", "Connected", "BGP"]
 
 
@@ -152,12 +155,15 @@ def _received(state: SpeakerState, session: Session, route: Route) -> Path | Non
     judging.adopt(None, state)
     peer = Peer(session, judging.inbound(session, state, dirty={each: {} for each in Family}))
     peer.inbound.carry(tuple(Family))
+    for receiver in peer.receivers:
+        receiver.ipv6_next_hops = session.ipv6_next_hops
     judging.judge_by(peer, state)
-    hop = route.next_hop or session.peer_address
+    hop = (route.next_hop or (session.peer_address if session.found else _SOMEBODY)).packed
     if route.interface:
-        judging.hops.get(hop.packed).interface = route.interface
+        link = session.interface if session.interface is not None and is_link_local(hop) else ""
+        judging.hops.get(hop, device=link).interface = route.interface
     carried = _carried(route, None if session.ebgp else _preference(route))
-    peer.inbound.updates([_update(family, to_wire(route.prefix), carried, hop.packed)])
+    peer.inbound.updates([_update(family, to_wire(route.prefix), carried, hop)])
     return peer.inbound.receivers[family].rib.get(to_wire(route.prefix))
 
 
@@ -200,7 +206,7 @@ def attributes(found: Outcome | None) -> dict[str, Any] | None:
 def _address(packed: bytes) -> Address | None:
     if not packed:
         return None
-    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+    return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed[-16:])  # of two the link-local one
 
 
 def session_of(sessions: Sequence[Session], name: str) -> Session | None:

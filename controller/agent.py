@@ -95,6 +95,7 @@ class AgentProcess:
         self._bridge = Bridge(
             settings.node,
             socket=settings.socket,
+            routers=settings.run_dir / "routers.json",
             changed=self._node_loop.dirty,
             reported=self._status_loop.dirty,
             noticed=self._noticed,

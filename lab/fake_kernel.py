@@ -86,6 +86,7 @@ class FakeKernel:
             and (
                 hop.onlink
                 or hop.gateway is None
+                or hop.gateway.is_link_local
                 or any(found.index == hop.device and hop.gateway in found.subnet.network for found in self._addresses)
             )
             for hop in wanted.next_hops

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from towpath.model.kinds.values import PARSERS
+from towpath.model.net import Address, parse_scoped
 from towpath.model.secret import Secret
 
 T = TypeVar("T")
@@ -26,6 +27,11 @@ def decode_hook(kind: Any, value: Any) -> Any:
     return PARSERS[kind](value)
 
 
+def frame_hook(kind: Any, value: Any) -> Any:
+    """``decode_hook`` for what processes of ours say to each other: an address may say on whose link it is."""
+    return parse_scoped(value) if kind is Address else decode_hook(kind, value)
+
+
 def to_builtins(value: Any) -> Any:
     """Any of our values as JSON-compatible data."""
     return msgspec.to_builtins(value, enc_hook=encode_hook)
@@ -43,4 +49,4 @@ def packer() -> msgspec.msgpack.Encoder:
 
 def unpacker(kind: type[T]) -> msgspec.msgpack.Decoder[T]:
     """A decoder from msgpack."""
-    return msgspec.msgpack.Decoder(kind, dec_hook=decode_hook)
+    return msgspec.msgpack.Decoder(kind, dec_hook=frame_hook)

@@ -72,6 +72,27 @@ def parse_address(text: str) -> Address:
     return _not_mapped(ip_address(text))
 
 
+def parse_scoped(text: str) -> Address:
+    """Parse an address that may be link-local with the device whose link it is on: ``fe80::1%eth0`` (RFC 4007 §11)."""
+    address, zone, device = text.partition("%")
+    return scoped(parse_address(address), device) if zone else parse_address(text)
+
+
+def scoped(address: Address, device: str) -> Address:
+    """An IPv6 address on the link of a device: another one than the same address on another link."""
+    return IPv6Address(f"{address}%{device}")
+
+
+def zone_of(address: Address) -> str:
+    """The device whose link a link-local address is on; empty where the address says so itself."""
+    return getattr(address, "scope_id", None) or ""
+
+
+def unscoped(address: Address) -> Address:
+    """The address alone, without the device."""
+    return IPv6Address(address.packed) if zone_of(address) else address
+
+
 def parse_prefix(text: str) -> Prefix:
     """Parse a prefix whose host bits are zero; ``ValueError`` says what is wrong with it."""
     if "/" not in text:

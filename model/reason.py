@@ -36,6 +36,7 @@ class Reason(enum.StrEnum):
     PASSWORD_CONFLICT = "PasswordConflict"  # noqa: S105  # the name of a reason, not a secret
     NO_ADDRESS = "NoAddress"
     SHUTDOWN = "Shutdown"
+    UNNUMBERED_DISABLED = "UnnumberedDisabled"
     MISMATCH = "Mismatch"
     UNKNOWN_FILTER = "UnknownFilter"
     UNKNOWN_COMMUNITY = "UnknownCommunity"
@@ -105,6 +106,7 @@ class Reason(enum.StrEnum):
     ROUTES_MANAGED = "RoutesManaged"
     KERNEL_LACKS = "KernelLacks"
     FILTER_REFUSED = "FilterRefused"
+    DISCOVERY_REFUSED = "DiscoveryRefused"
     MTU_MISMATCH = "MTUMismatch"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"

@@ -19,7 +19,7 @@ from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.secret import Secret
 
-LINK_VERSION = 2
+LINK_VERSION = 3
 NORMAL_LOCAL_PREF_BASE = 2147483647
 """LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
 
@@ -44,6 +44,7 @@ class Session(Struct, frozen=True):
     """Unique on the node, stable, a valid metric label: ``Node-10-0-0-2``, ``Global-10-0-0-254``."""
     scope: Scope
     peer_address: Address
+    """Of a neighbour on a link that has no other addresses: ``fe80::1%eth0``, or ``::%eth0`` while nobody has found it."""
     peer_port: int
     """The port that we dial."""
     remote_as: int
@@ -61,6 +62,8 @@ class Session(Struct, frozen=True):
     import_policy: Literal["Filtered", "All", "None"]
     max_prefix: MaxPrefix
     allow_local_as: int = 0
+    interface: str | None = None
+    """The interface that the peer is found on, where it is not given by its address."""
     multihop: int | None = None
     """TTL of an eBGP session; None: 1."""
     ttl_security: int | None = None
@@ -91,6 +94,16 @@ class Session(Struct, frozen=True):
     def ebgp(self) -> bool:
         """Whether the session crosses an AS border."""
         return self.remote_as != self.local_as
+
+    @property
+    def found(self) -> bool:
+        """Whether the peer's address is known."""
+        return not self.peer_address.is_unspecified
+
+    @property
+    def ipv6_next_hops(self) -> bool:
+        """Whether IPv4 routes may have IPv6 next hops (RFC 8950): it is offered wherever both kinds meet."""
+        return self.peer_address.version == 6 and Family.IPV4 in self.families
 
 
 class Announcement(Struct, frozen=True):

@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from towpath.model.net import Family
+from towpath.model.net import Family, family_of
 from towpath.routes.kernel import Operation, RouteSeen
 from towpath.routes.route import MAIN_TABLE, PROTOCOL, NextHop, RouteType, Spec, address, spec
 from towpath.routes.rtmsg import rtmsg
@@ -51,11 +51,11 @@ def message(operation: Operation, family: Family, route: Spec, *, dst: str, leng
     encoded["scope"] = SCOPE_NOWHERE if operation is Operation.DELETE and family is Family.IPV4 else 0
     attributes: list[tuple[str, Any]] = [("RTA_DST", dst), ("RTA_PRIORITY", route.metric)]
     if len(route.next_hops) > 1:
-        attributes.append(("RTA_MULTIPATH", [_next_hop(hop) for hop in route.next_hops]))
+        attributes.append(("RTA_MULTIPATH", [_next_hop(hop, family) for hop in route.next_hops]))
     elif route.next_hops:
         (hop,) = route.next_hops
         encoded["flags"] = RTNH_F_ONLINK if hop.onlink else 0
-        attributes += _ways(hop)
+        attributes += _ways(hop, family)
         attributes.append(("RTA_OIF", hop.device))
     elif family is Family.IPV6 and operation is Operation.DELETE:
         attributes.append(("RTA_OIF", LOOPBACK))  # without a device the kernel would take the first of our protocol
@@ -64,12 +64,16 @@ def message(operation: Operation, family: Family, route: Spec, *, dst: str, leng
     return bytes(encoded.data)
 
 
-def _ways(hop: NextHop) -> list[tuple[str, Any]]:
-    return [] if hop.gateway is None else [("RTA_GATEWAY", str(hop.gateway))]
+def _ways(hop: NextHop, family: Family) -> list[tuple[str, Any]]:
+    if hop.gateway is None:
+        return []
+    if family_of(hop.gateway) is family:
+        return [("RTA_GATEWAY", str(hop.gateway))]
+    return [("RTA_VIA", {"family": AF[family_of(hop.gateway)], "addr": str(hop.gateway)})]
 
 
-def _next_hop(hop: NextHop) -> dict[str, Any]:
-    return {"oif": hop.device, "flags": RTNH_F_ONLINK if hop.onlink else 0, "hops": 0, "attrs": _ways(hop)}
+def _next_hop(hop: NextHop, family: Family) -> dict[str, Any]:
+    return {"oif": hop.device, "flags": RTNH_F_ONLINK if hop.onlink else 0, "hops": 0, "attrs": _ways(hop, family)}
 
 
 class Template:
@@ -134,8 +138,8 @@ def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
     metric = int.from_bytes(values.get(_RTA_PRIORITY, b""), "little")
     known = RouteType(kind) if kind in (RouteType.UNICAST, RouteType.BLACKHOLE) else RouteType.OTHER
     hops: list[NextHop] = []
-    if _RTA_VIA in values or _RTA_ENCAP in values:
-        known = RouteType.OTHER  # a gateway of the other family, or a tunnel: nothing that we follow
+    if _RTA_ENCAP in values:
+        known = RouteType.OTHER  # a tunnel: nothing that we follow
     elif known is RouteType.UNICAST:
         if _RTA_MULTIPATH in values:
             hops = _multipath(values[_RTA_MULTIPATH])
@@ -147,7 +151,7 @@ def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
 
 
 def _hop(values: dict[int, bytes], device: int, flags: int) -> NextHop:
-    gateway = values.get(_RTA_GATEWAY)
+    gateway = values.get(_RTA_GATEWAY) or values.get(_RTA_VIA, b"")[2:]  # struct rtvia: family, address
     return NextHop(address(gateway) if gateway else None, device, bool(flags & RTNH_F_ONLINK))
 
 
@@ -157,7 +161,7 @@ def _multipath(data: bytes) -> list[NextHop]:
     while position + 8 <= len(data):
         length, flags, _, device = _NEXT_HOP.unpack_from(data, position)
         values = dict(attributes(data, position + 8, position + length))
-        if _RTA_VIA in values or _RTA_ENCAP in values:
+        if _RTA_ENCAP in values:
             return []
         hops.append(_hop(values, device, flags))
         position += max(8, (length + 3) & ~3)

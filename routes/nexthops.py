@@ -6,7 +6,7 @@ are resolved again.
 
 from collections.abc import Callable, Mapping
 
-from towpath.model.net import Address, Family, family_of
+from towpath.model.net import Address, Family, family_of, zone_of
 from towpath.routes.resolve import Resolution, Resolver
 from towpath.routes.route import NextHop
 
@@ -52,11 +52,11 @@ class NextHops:
         return link.name if link is not None else ""
 
     def ways(self, family: Family, addresses: tuple[Address, ...]) -> list[NextHop]:
-        """All ways to these addresses, as far as they are of the family."""
+        """All ways to these addresses, as far as routes of the family can have them: IPv4 ones have IPv6 gateways too."""
         return [
             hop
             for address in addresses
-            if family_of(address) is family and (found := self._resolution(address)) is not None
+            if family_of(address) in (family, Family.IPV6) and (found := self._resolution(address)) is not None
             for hop in found.next_hops
         ]
 
@@ -123,6 +123,9 @@ class NextHops:
         for name, address in self._peers.items():
             # IPv6 loses its addresses with the link: the device that led there last still says what happened
             device = self.resolver.device_of(address)
+            if device is None and zone_of(address):
+                severed.add(name)  # the interface that the session is bound to is gone
+                continue
             if device is None:
                 device = self._peer_devices.get(name)
             if device is None or device not in self.resolver.links:

@@ -6,12 +6,12 @@ addresses arrives as events, which ``Observer`` takes in.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import structlog
 from msgspec import Struct
 
-from towpath.model.net import Address, Family, Prefix, family_of, from_wire, to_wire
+from towpath.model.net import Address, Family, Prefix, family_of, from_wire, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
 from towpath.routes.kernel import Batch, Kernel, LinkAddress
@@ -340,6 +340,19 @@ class Programmer:
             for prefix in prefixes
             if (found := self._tables[family_of(prefix)].installed.get(to_wire(prefix))) is not None
             and found.type is RouteType.BLACKHOLE
+        )
+
+    def device(self, name: str) -> int | None:
+        """The number of a device; None where there is none of that name."""
+        return self._resolver.named(name)
+
+    def link_local(self, interfaces: Collection[str]) -> frozenset[Address]:
+        """This node's own link-local addresses on these interfaces, each with its interface."""
+        names = {index: name for name in interfaces if (index := self._resolver.named(name)) is not None}
+        return frozenset(
+            scoped(one.local, names[one.index])
+            for one in self._resolver.addresses
+            if one.index in names and one.local.version == 6 and one.local.is_link_local
         )
 
     def addresses(self) -> frozenset[LinkAddress]:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from towpath.model.net import Address, Family, family_of
+from towpath.model.net import Address, Family, family_of, unscoped, zone_of
 from towpath.routes.kernel import AddressEvent, Link, LinkAddress, LinkEvent, RouteEvent
 from towpath.routes.route import NextHop, RouteType, Spec, spec
 
@@ -32,6 +32,7 @@ class Resolver:
         self.addresses: set[LinkAddress] = set()
         self._ignored: tuple[str, ...] = ()
         self._routes: dict[Family, dict[int, dict[int, tuple[Spec, ...]]]] = {family: {} for family in Family}
+        self._by_name: dict[str, int] = {}
         self._subnets: dict[Family, list[tuple[int, int, int]]] = {family: [] for family in Family}
         self._usable: frozenset[int] = frozenset()
         self._own: frozenset[Address] = frozenset()
@@ -82,6 +83,7 @@ class Resolver:
             if link.usable and not any(fnmatchcase(link.name, glob) for glob in self._ignored)
         )
         self._own = frozenset(address.local for address in self.addresses)
+        self._by_name = {link.name: link.index for link in self.links.values()}
         for family in Family:
             self._subnets[family] = sorted(
                 (
@@ -153,7 +155,10 @@ class Resolver:
             return None
         family, number = family_of(address), int(address)
         if family is Family.IPV6 and address.is_link_local:
-            return None  # without its device it says nothing
+            device = self._by_name.get(zone_of(address))  # without its device it says nothing
+            if device is None or device not in self._usable:
+                return None
+            return Resolution((NextHop(unscoped(address), device),), _DIRECT_METRIC)
         on_link = self._on_link(family, number)
         routes = self._routes[family]
         for length in sorted(routes, reverse=True):
@@ -195,13 +200,19 @@ class Resolver:
         return None
 
     def device_of(self, address: Address) -> int | None:
-        """The device whose range holds an address, usable or not: the usable one, else the longest range."""
+        """The device that an address names, else whose range holds it, usable or not: the usable one, else the longest range."""
+        if zone_of(address):
+            return self._by_name.get(zone_of(address))
         family, number = family_of(address), int(address)
         holding = [
             index for length, network, index in self._subnets[family] if number >> (family.bits - length) == network
         ]
         usable = [index for index in holding if self.carrier(index)]
         return next(iter(usable or holding), None)
+
+    def named(self, name: str) -> int | None:
+        """The number of a device."""
+        return self._by_name.get(name)
 
     def carrier(self, index: int) -> bool:
         """Whether a device is up and has carrier."""

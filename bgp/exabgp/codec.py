@@ -36,6 +36,8 @@ HARD_RESET = 9
 
 _LONGEST_COMMUNICATION = 255
 _UNICAST = 1
+_IPV4_BY_IPV6 = (Family.IPV4.afi, _UNICAST, Family.IPV6.afi)
+"""IPv4 unicast with IPv6 next hops, as the extended next hop capability writes it (RFC 8950 §3)."""
 _FAMILY_BY_AFI = {family.afi: family for family in Family}
 _DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error)
 
@@ -50,6 +52,7 @@ class Agreement(Struct, frozen=True):
     four_octet_as: bool
     message_size: int
     restart: PeerRestart | None
+    ipv6_next_hops: bool = False
 
 
 class Goodbye(Struct, frozen=True):
@@ -143,6 +146,7 @@ def _agreement(sent: Open, received: Open, negotiated: Negotiated) -> Agreement:
         four_octet_as=bool(negotiated.asn4),
         message_size=int(negotiated.msg_size),
         restart=_peer_restart(sent, received),
+        ipv6_next_hops=any((int(afi), int(safi), int(hop)) == _IPV4_BY_IPV6 for afi, safi, hop in negotiated.nexthop),
     )
 
 

@@ -11,7 +11,7 @@ from towpath.bgp.exabgp.listener import Arrival, Key, Listener
 from towpath.bgp.exabgp.peer import Order, Peer, least_hops
 from towpath.bgp.ports import Outbound, SessionSink
 from towpath.bgp.running import Mode, mode
-from towpath.model.net import Address
+from towpath.model.net import Address, unscoped
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import Notice, Session, Settings
@@ -141,7 +141,7 @@ def _keys(orders: Mapping[str, Order]) -> dict[Address, Key]:
     for name, order in sorted(orders.items()):
         if order.password is None or order.mode is not Mode.RUN:
             continue
-        address = order.session.peer_address
+        address = unscoped(order.session.peer_address)  # the kernel knows keys by address alone, whatever the link
         known = keys.get(address)
         needed = order.session.passive or (known is not None and known.needed)
         keys[address] = Key(secret=order.password, needed=needed, session=name)
@@ -155,4 +155,6 @@ def _standing(peer: Peer) -> tuple[str, str]:
         return _WITHHELD, str(reason)
     if order.mode is Mode.SEVERED:
         return State.IDLE.value, "the interface has no carrier"
+    if order.mode is Mode.SOUGHT:
+        return State.IDLE.value, f"no router has been found on {order.session.interface}"
     return peer.state.value, peer.last_reason

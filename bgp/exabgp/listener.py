@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from towpath.bgp.exabgp import tcp
-from towpath.model.net import Address, Family, family_of
+from towpath.model.net import Address, Family, family_of, unscoped
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, Notice
@@ -151,14 +151,13 @@ class Listener:
                     return
                 continue  # this one was gone before it was accepted
             sock.setblocking(False)
-            peer = tcp.address_of(name)
             try:
-                local = tcp.address_of(sock.getsockname())
+                peer, local = tcp.address_of(name), tcp.address_of(sock.getsockname())
             except OSError:
                 sock.close()
                 continue
             hops = tcp.hops_of_syn(sock, door.family)
-            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=peer in door.keys, hops=hops))
+            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=unscoped(peer) in door.keys, hops=hops))
 
     def _later(self) -> None:
         if self._retry is None:

@@ -15,6 +15,7 @@ from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
 
 from towpath.bgp.exabgp.codec import NOTIFICATION_BIT
+from towpath.model.net import unscoped
 from towpath.model.speaker import Session, Settings
 
 
@@ -22,7 +23,7 @@ def neighbor(session: Session, settings: Settings) -> Neighbor:
     """ExaBGP's view of a session: what its negotiation reads."""
     result = Neighbor()
     values: dict[str, Any] = {
-        "peer-address": IP.create(str(session.peer_address)),
+        "peer-address": IP.create(str(unscoped(session.peer_address))),
         "local-address": IP.create(str(session.local_address)) if session.local_address else None,
         "router-id": RouterID(str(settings.router_id)),
         "local-as": ASN(session.local_as),
@@ -40,11 +41,14 @@ def neighbor(session: Session, settings: Settings) -> Neighbor:
             "asn4": True,
             "route-refresh": True,
             "extended-message": True,
+            "nexthop": session.ipv6_next_hops,
             "graceful-restart": session.restart_time if session.restart_time is not None else False,
         },
     )
     for family in session.families:
         result.add_family((AFI.create(family.afi), SAFI.unicast))
+    if session.ipv6_next_hops:
+        result.add_nexthop(AFI.ipv4, SAFI.unicast, AFI.ipv6)
     return result
 
 

@@ -85,7 +85,7 @@ class Peer:
     def apply(self, order: Order) -> None:
         """Become what the order says; the first call starts the session."""
         before, self.order = self.order, order
-        if order.mode in (Mode.WITHHELD, Mode.SEVERED):
+        if order.mode in (Mode.WITHHELD, Mode.SEVERED, Mode.SOUGHT):
             self._end(order.mode)
             return
         another = identity(order.session) != identity(before.session)
@@ -265,7 +265,7 @@ class Peer:
                 least=least_hops(session),
             )
             async with asyncio.timeout(max(self._retry_time, 2.0)):
-                await self._loop.sock_connect(sock, (str(session.peer_address), session.peer_port))
+                await self._loop.sock_connect(sock, tcp.name_of(session.peer_address, session.peer_port))
         except (OSError, asyncio.CancelledError) as error:
             if sock is not None:
                 sock.close()
@@ -328,6 +328,7 @@ class Peer:
             four_octet_as=agreement.four_octet_as,
             message_size=agreement.message_size,
             restart=agreement.restart,
+            ipv6_next_hops=agreement.ipv6_next_hops,
         )
 
     def _end(self, mode: Mode) -> None:

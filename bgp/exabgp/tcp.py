@@ -4,7 +4,7 @@ import errno
 import socket
 import struct
 
-from towpath.model.net import Address, Family, family_of, parse_address
+from towpath.model.net import Address, Family, family_of, parse_address, scoped, unscoped, zone_of
 from towpath.model.secret import Secret
 
 _TCP_MD5SIG = 14
@@ -39,7 +39,7 @@ def dialling_socket(
         tune(sock, family_of(peer))
         limit(sock, family_of(peer), hops=hops, least=least)
         if local is not None:
-            sock.bind((str(local), 0))
+            sock.bind(name_of(local, 0))
     except OSError:
         sock.close()
         raise
@@ -59,7 +59,7 @@ def listening_socket(family: Family, address: Address | None, port: int) -> sock
             sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
         else:
             sock.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
-        sock.bind((str(address) if address is not None else "", port))
+        sock.bind(name_of(address, port) if address is not None else ("", port))
         sock.listen(BACKLOG)
     except OSError:
         sock.close()
@@ -125,8 +125,18 @@ def set_key(sock: socket.socket, peer: Address, key: Secret | None) -> None:
 
 
 def address_of(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
-    """The address in what ``getpeername``, ``getsockname`` and ``accept`` return, without its zone."""
-    return parse_address(name[0].partition("%")[0])
+    """The address in what ``getpeername``, ``getsockname`` and ``accept`` return, a link-local one with its device.
+
+    ``OSError``: the device is gone.
+    """
+    address = parse_address(name[0].partition("%")[0])
+    return scoped(address, socket.if_indextoname(name[3])) if len(name) == 4 and name[3] else address
+
+
+def name_of(address: Address, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
+    """What ``bind`` and ``connect`` take, the device as its number. ``OSError``: there is no such device."""
+    device = zone_of(address)
+    return (str(unscoped(address)), port, 0, socket.if_nametoindex(device)) if device else (str(address), port)
 
 
 def _stream(family: Family) -> socket.socket:

@@ -158,7 +158,11 @@ class Unnumbered(_Values, frozen=True):
     """Sessions over interfaces without addresses."""
 
     enabled: Annotated[
-        bool, _said("Gives the speaker NET_RAW, which such sessions need. Off: NET_BIND_SERVICE is all it has.")
+        bool,
+        _said(
+            "Gives the agent NET_RAW, with which it looks for routers at the ends of interfaces and tells them of itself. "
+            "Needed by bgpConfiguration.unnumbered.enabled. Off: NET_ADMIN is all it has."
+        ),
     ] = False
 
 

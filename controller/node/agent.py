@@ -188,7 +188,8 @@ class NodeAgent:
         """The speaker's plan, the same as in the last step where nothing changed that it is made from."""
         secrets = self._passwords.usable(in_use=self._runs_with)
         severed, addresses, gateways = self._kernel.severed(), self._kernel.own_addresses(), self._kernel.gateways()
-        inputs = (secrets, self.provisional, severed, addresses, gateways)
+        routers = self._kernel.routers()
+        inputs = (secrets, self.provisional, severed, addresses, gateways, routers)
         if self._planned is not None and self._planned[0] is cluster and self._planned[1] == inputs:
             return self._planned[2]
         plan = speaker_plan(
@@ -200,6 +201,7 @@ class NodeAgent:
             severed=severed,
             own_addresses=addresses,
             gateways=gateways,
+            routers=routers,
         )
         self._planned = (cluster, inputs, plan)
         return plan

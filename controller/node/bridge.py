@@ -16,11 +16,12 @@ import structlog
 from towpath.bgp.link import LinkClient
 from towpath.controller.node.given import given_routes
 from towpath.controller.node.parts import KernelState
+from towpath.controller.node.routers import RoutersFile
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
-from towpath.model.net import Address, Family, Prefix
-from towpath.model.reason import Refusal, Why
+from towpath.model.net import Address, Family, Prefix, zone_of
+from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import (
     FromSpeaker,
     Hello,
@@ -33,6 +34,7 @@ from towpath.model.speaker import (
     Whole,
     Withdrawn,
 )
+from towpath.routes.discovery.finder import Finder
 from towpath.routes.kernel import LinkAddress
 from towpath.routes.plan import unprogrammed
 from towpath.routes.programmer import Programmer, Settings
@@ -51,10 +53,12 @@ class Bridge:
         node: str,
         *,
         socket: Path,
+        routers: Path,
         changed: Callable[[], None],
         reported: Callable[[], None],
         noticed: Callable[[Notice], None],
     ) -> None:
+        """``routers``: the file that keeps who was found at the ends of interfaces."""
         self._node = node
         self._changed = changed
         self._reported = reported
@@ -66,6 +70,8 @@ class Bridge:
             on_gateways=changed,
             on_change=self._programmed,
         )
+        self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.device)
+        self._routers = RoutersFile(routers)
         self._severed: frozenset[str] = frozenset()
         self._asked: SpeakerState | None = None
         """What the node wants the speaker to do, and ``_told`` what was made of it for the speaker."""
@@ -85,12 +91,14 @@ class Bridge:
 
     async def start(self) -> None:
         """Read the kernel, then listen to the speaker."""
+        self._finder.recall(self._routers.load())
         self._preserved = await self._programmer.start()
         await self._link.start()
         self.started = True
 
     async def stop(self) -> None:
         """Let go of both; everything stays as it is."""
+        self._finder.close()
         await self._link.stop()
         self._programmer.close()
 
@@ -115,6 +123,23 @@ class Bridge:
         settings = msgspec.structs.replace(state.settings, forwarding_preserved=self._preserved)
         self._told = msgspec.structs.replace(state, settings=settings)
         self._link.desire(self._told)
+        self._look_for_routers()
+
+    def _look_for_routers(self) -> None:
+        """Look on the interfaces of all sessions that have one; whose session is up stays as it is."""
+        if self._asked is None:
+            return  # nobody has said yet what is wanted: who was known before stays known
+        sessions = self._asked.sessions.values()
+        wanted = {one.name: one.interface for one in sessions if one.interface is not None and one.state == "Active"}
+        if not wanted and not self._finder.routers:
+            return
+        up = {one.name for one in self.report.sessions if one.state == "Established"} if self.report else wanted
+        interfaces: dict[str, bool] = {}
+        for name, interface in wanted.items():
+            interfaces[interface] = interfaces.get(interface, False) or name in up
+        severed = {interface for name, interface in wanted.items() if name in self._severed}
+        self._finder.desire(interfaces, severed=severed)
+        self._routers.keep(self._finder.routers)
 
     def _greeted(self, instance: str) -> None:
         """A speaker is there. A fresh one beside an agent that runs on finds the kernel as its predecessor left it."""
@@ -139,6 +164,7 @@ class Bridge:
                 self._link.metrics(dict(self._reach), interfaces=self._programmer.interfaces())
             case Report():
                 self.report = frame
+                self._look_for_routers()
                 self._changed()
             case Notice():
                 self._noticed(frame)
@@ -196,20 +222,34 @@ class Bridge:
 
     def state(self) -> KernelState:
         """How the kernel stands to what is wanted."""
-        status = self._programmer.status()
+        status, why = self._programmer.status(), Why("Node", self._node)
         return KernelState(
             in_sync=status.in_sync and self._synced,
             routes=RouteReport(desired=status.desired, installed=status.installed, conflicts=len(status.conflicts)),
-            problems=tuple(
-                Refusal(one.reason, f"{one.prefix}: {one.message}", Why("Node", self._node)) for one in status.conflicts
+            problems=(
+                *(Refusal(one.reason, f"{one.prefix}: {one.message}", why) for one in status.conflicts),
+                *(
+                    Refusal(Reason.DISCOVERY_REFUSED, f"no router is looked for on {interface}: {said}", why)
+                    for interface, said in self._finder.problems.items()
+                ),
             ),
         )
 
     def own_addresses(self) -> tuple[Address, ...]:
-        """All addresses of this node's devices."""
-        return tuple(
-            sorted({one.local for one in self._programmer.addresses()}, key=lambda one: (one.version, one.packed))
-        )
+        """All addresses of this node's devices; of link-local ones those of the interfaces that peers are looked for on."""
+        addresses = {one.local for one in self._programmer.addresses() if not one.local.is_link_local}
+        return tuple(sorted(addresses | self._own_on_links(), key=lambda one: (one.version, one.packed, zone_of(one))))
+
+    def routers(self) -> Mapping[str, Address]:
+        """Routers that were found, by interface."""
+        return self._finder.routers
+
+    def _own_on_links(self) -> frozenset[Address]:
+        return self._programmer.link_local(self._finder.interfaces)
+
+    def _found_router(self) -> None:
+        self._routers.keep(self._finder.routers)
+        self._changed()
 
     def gateways(self) -> tuple[Address, ...]:
         """Gateways of this node's default routes, others' routes alone."""

@@ -65,6 +65,9 @@ class Kernel(Protocol):
     def gateways(self) -> tuple[Address, ...]:
         """Gateways of this node's default routes."""
 
+    def routers(self) -> Mapping[str, Address]:
+        """Routers that were found at the ends of interfaces, by interface."""
+
     def severed(self) -> tuple[str, ...]:
         """Names of sessions whose interface has no carrier."""
 

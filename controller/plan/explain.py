@@ -152,7 +152,8 @@ def _spread(
         if session.state != "Active" or family_of(announcement.prefix) not in session.families:
             continue
         verdict = exported(state, session, route)
-        said = {"node": name, "session": session.name, "peerIP": str(session.peer_address), **_judged(verdict)}
+        peer = str(session.peer_address) if session.found else session.interface
+        said = {"node": name, "session": session.name, "peerIP": peer, **_judged(verdict)}
         there = None
         if verdict.outcome is not None and (name, session.name) in ends:
             other, back = ends[name, session.name]

@@ -63,7 +63,7 @@ def _sessions(sessions: Sequence[Document]) -> Iterator[str]:
     head = ("PEER", "PORT", "AS", "TYPE", "SCOPE", "STATE", "SIDE", "ADVERTISE", "FILTERS", "WHY")
     rows = (
         (
-            one["peerIP"],
+            one["peerIP"] or one["interface"],
             one["port"],
             one["remoteAS"],
             one["type"],

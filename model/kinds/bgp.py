@@ -63,6 +63,17 @@ class Multipath(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tru
     maximum_paths: Annotated[int, Field(ge=1, le=128, description="Paths of one prefix used at once, at most.")] = 16
 
 
+class Unnumbered(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """Peers at the other end of an interface, by link-local addresses."""
+
+    enabled: Annotated[
+        bool,
+        Field(
+            description="Nodes run the sessions of peers with peerFrom.interface, and send router advertisements on those interfaces. The agent needs NET_RAW for it (unnumbered.enabled in the chart's values)."
+        ),
+    ] = False
+
+
 class MaxPrefixes(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """How many prefixes one session may bring."""
 
@@ -193,6 +204,7 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         Literal["BGP", "Kubernetes"],
         Field(description="Where routes to other nodes' blocks come from: the mesh, or the API's objects (host-gw)."),
     ] = "BGP"
+    unnumbered: Annotated[Unnumbered, Field(description="Peers that are named by an interface.")] = Unnumbered()
     shutdown: Annotated[
         bool,
         Field(

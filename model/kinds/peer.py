@@ -23,6 +23,7 @@ from towpath.model.selector import Selector
 Occurrences = Annotated[int, Field(ge=0, le=255)]
 TTL = Annotated[int, Field(ge=1, le=255)]
 Hops = Annotated[int, Field(ge=1, le=254)]
+InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$")]
 
 
 class PeerFrom(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -31,7 +32,13 @@ class PeerFrom(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True
     default_gateway: Annotated[
         bool,
         Field(description="The peers are the gateways of the node's own default routes, in each family that it has."),
-    ]
+    ] = False
+    interface: Annotated[
+        InterfaceName | None,
+        Field(
+            description="The peer is the router at the other end of this interface (unnumbered): its link-local address is found by neighbour discovery. Needs unnumbered.enabled in the BGPConfiguration.",
+        ),
+    ] = None
 
 
 class Shutdown(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -162,10 +169,12 @@ BGP_PEER = Kind(
             check=lambda _meta, spec: spec.as_number is None or spec.peer_selector is None,
         ),
         Rule(
-            cel="!has(self.peerFrom) || self.peerFrom.defaultGateway",
-            message="defaultGateway is true, or peerFrom is left out",
-            field="spec.peerFrom.defaultGateway",
-            check=lambda _meta, spec: spec.peer_from is None or spec.peer_from.default_gateway,
+            cel="!has(self.peerFrom) || self.peerFrom.defaultGateway != has(self.peerFrom.interface)",
+            message="exactly one of defaultGateway: true and interface is needed",
+            field="spec.peerFrom",
+            check=lambda _meta, spec: (
+                spec.peer_from is None or spec.peer_from.default_gateway != (spec.peer_from.interface is not None)
+            ),
         ),
         Rule(
             cel="!(has(self.ttlSecurity) && has(self.ebgpMultihop))",
@@ -190,6 +199,7 @@ BGP_PEER = Kind(
     ),
     columns=(
         Column("Peer", ".spec.peerIP"),
+        Column("Interface", ".spec.peerFrom.interface", priority=1),
         Column("AS", ".spec.asNumber"),
         Column("Node", ".spec.node"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),

@@ -10,7 +10,12 @@ GOLDEN: dict[str, dict[str, Any]] = {
             {"cidr": "fd00:20::/56", "blockSize": 122},
             {"name": "rack-b", "cidr": "10.21.0.0/16", "nodeSelector": "rack == 'b'", "disabled": True},
         ],
-        "bgpConfiguration": {"asNumber": 4200000001, "nodeToNodeMeshEnabled": False, "timers": {"holdTime": "9s"}},
+        "bgpConfiguration": {
+            "asNumber": 4200000001,
+            "nodeToNodeMeshEnabled": False,
+            "timers": {"holdTime": "9s"},
+            "unnumbered": {"enabled": True},
+        },
         "bgpPeers": [
             {"name": "tor-a", "peerIP": "192.0.2.1", "asNumber": 4200000000, "nodeSelector": "rack == 'a'"},
             {
@@ -19,6 +24,7 @@ GOLDEN: dict[str, dict[str, Any]] = {
                 "asNumber": "64086.59904",
                 "password": {"secretKeyRef": {"name": "tor", "key": "password"}},
             },
+            {"name": "tor-c", "peerFrom": {"interface": "eth1"}, "asNumber": 4200000000},
         ],
         "ipamConfiguration": {"growAtPercent": 60, "quarantine": "10m", "assignPodCIDRs": True},
         "keepObjects": False,
@@ -93,6 +99,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a log format that there is not", {"logFormat": "text"}, ("/logFormat", "value must be one of 'console', 'json'")),
     ("a pull policy in small letters", {"image": {"pullPolicy": "never"}}, ("/image/pullPolicy", "value must be one of")),
     ("BGP settings that there are not", {"bgpConfiguration": {"as": 65000}}, ("/bgpConfiguration", "'as' not allowed")),
+    ("interfaces as peers without the right to look there", {"bgpConfiguration": {"unnumbered": {"enabled": True}}}, ("bgpConfiguration.unnumbered.enabled needs unnumbered.enabled",)),
     ("a hold time as a number", {"bgpConfiguration": {"timers": {"holdTime": 90}}}, ("/bgpConfiguration/timers/holdTime", "got number, want string")),
     ("tolerations as an object", {"node": {"tolerations": {"operator": "Exists"}}}, ("/node/tolerations", "got object, want array")),
 ]  # fmt: skip

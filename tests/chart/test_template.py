@@ -67,7 +67,7 @@ def test_no_container_has_more_than_it_needs(arguments: tuple[str, ...]) -> None
     """Read-only root file systems, no escalation, every capability dropped but the few that are named."""
     allowed = {"agent": ["NET_ADMIN"], "cleanup": ["NET_ADMIN"], "speaker": ["NET_BIND_SERVICE"]}
     if "unnumbered.enabled=true" in arguments:
-        allowed["speaker"].append("NET_RAW")
+        allowed["agent"].append("NET_RAW")
     for name, one in containers(rendered(*arguments)).items():
         context = one["securityContext"]
         assert context["readOnlyRootFilesystem"] is True, name

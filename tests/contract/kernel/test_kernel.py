@@ -57,8 +57,9 @@ class RealWorld:
 
     def _ip(self, verb: str, family: Family, wire: bytes, route: Spec, protocol: int) -> None:
         (hop,) = route.next_hops
+        other = ("inet6",) if hop.gateway.version > int(family) else ()
         self.node.ip(
-            *(f"-{int(family)}", "route", verb, str(from_wire(family, wire)), "via", str(hop.gateway)),
+            *(f"-{int(family)}", "route", verb, str(from_wire(family, wire)), "via", *other, str(hop.gateway)),
             *("dev", "eth0", "metric", str(route.metric), "proto", str(protocol)),
         )
 
@@ -94,10 +95,12 @@ async def world(request) -> AsyncIterator[World]:
 
 
 class Example:
-    """The values of one family."""
+    """The values of one family; ``links``: with the link-local gateways that a link without other addresses has."""
 
-    def __init__(self, world: World, family: Family) -> None:
+    def __init__(self, world: World, family: Family, *, links: bool) -> None:
         _, one, other, prefix = EXAMPLES[family]
+        if links:
+            one, other = "fe80::fe", "fe80::fd"
         self.family = family
         self.wire = to_wire(ip_network(prefix))
         self.one = spec(RouteType.UNICAST, (NextHop(ip_address(one), world.device),), metric=1179)
@@ -118,9 +121,12 @@ class Example:
         ]
 
 
-@pytest.fixture(params=list(Family), ids=lambda family: family.key)
+@pytest.fixture(
+    params=[(Family.IPV4, False), (Family.IPV6, False), (Family.IPV4, True)], ids=["ipv4", "ipv6", "ipv4-by-ipv6"]
+)
 def example(request, world: World) -> Example:
-    return Example(world, request.param)
+    family, links = request.param
+    return Example(world, family, links=links)
 
 
 def drain(kernel: Kernel) -> list[object]:

@@ -74,6 +74,9 @@ class Parts:
     def own_addresses(self) -> tuple[Address, ...]:
         return ()
 
+    def routers(self) -> dict[str, Address]:
+        return {}
+
     def gateways(self) -> tuple[Address, ...]:
         return ()
 

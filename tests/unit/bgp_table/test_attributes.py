@@ -141,14 +141,18 @@ def test_merging_as4_paths() -> None:
 
 def test_next_hops_that_never_are() -> None:
     """Unspecified, loopback, multicast, link-local, mapped; and lengths of the other family."""
+
+    def refusal(family: Family, packed: bytes) -> Reason | None:
+        return next_hop_refusal(family, packed, ipv6=False, link_local=False)
+
     for text in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "255.255.255.255"):
-        assert next_hop_refusal(Family.IPV4, ip_address(text).packed) is Reason.NEXT_HOP_INVALID
+        assert refusal(Family.IPV4, ip_address(text).packed) is Reason.NEXT_HOP_INVALID
     for text in ("::", "::1", "ff02::1", "fe80::1", "::ffff:10.0.0.1"):
-        assert next_hop_refusal(Family.IPV6, ip_address(text).packed) is Reason.NEXT_HOP_INVALID
-    assert next_hop_refusal(Family.IPV4, ip_address("10.0.0.1").packed) is None
-    assert next_hop_refusal(Family.IPV6, ip_address("2001:db8::1").packed) is None
-    assert next_hop_refusal(Family.IPV4, bytes(16)) is Reason.NEXT_HOP_INVALID
-    assert next_hop_refusal(Family.IPV6, b"\x0a\0\0\1") is Reason.NEXT_HOP_INVALID
+        assert refusal(Family.IPV6, ip_address(text).packed) is Reason.NEXT_HOP_INVALID
+    assert refusal(Family.IPV4, ip_address("10.0.0.1").packed) is None
+    assert refusal(Family.IPV6, ip_address("2001:db8::1").packed) is None
+    assert refusal(Family.IPV4, bytes(16)) is Reason.NEXT_HOP_INVALID
+    assert refusal(Family.IPV6, b"\x0a\0\0\1") is Reason.NEXT_HOP_INVALID
 
 
 @given(st.binary(max_size=60) | st.binary(max_size=30).map(lambda more: block() + more), st.booleans(), st.booleans())

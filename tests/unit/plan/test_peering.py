@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.unit.plan.worlds import block, by_name, cluster, config, node, peer, shown, warned
+from towpath.bgp.nodes import node_views
 from towpath.bgp.peering import sessions
 from towpath.bgp.reach import gateways
+from towpath.model.net import scoped
 
 A, B, C = node("a", "10.0.0.1/24"), node("b", "10.0.0.2/24"), node("c", "10.0.0.10/24")
 PASSWORD = {"secretKeyRef": {"name": "tor", "key": "k"}}
@@ -406,3 +408,63 @@ def test_a_dual_stack_cluster_with_a_router_per_rack() -> None:
     )
     golden = GOLDEN / "sessions-dual-stack.txt"
     assert text == golden.read_text()
+
+
+UNNUMBERED = {"unnumbered": {"enabled": True}, "nodeToNodeMeshEnabled": False}
+
+
+def test_peers_on_interfaces() -> None:
+    """A session an interface, in all families of the node; whose router was found has its address, and no name changes."""
+    world = cluster(
+        A,
+        B,
+        config(**UNNUMBERED),
+        peer("left", peerFrom={"interface": "eth0"}, asNumber=65000, ttlSecurity=1),
+        peer("right", peerFrom={"interface": "eth1.7"}, asNumber=65001, nodeSelector="all()", passive=True),
+        peer("right-too", peerFrom={"interface": "eth1.7"}, asNumber=65002, nodeSelector="all()"),
+    )
+    found = {"eth0": scoped(ip_address("fe80::1"), "eth0"), "eth7": scoped(ip_address("fe80::7"), "eth7")}
+    made = sessions(world, "a", routers=found)
+    assert [
+        (one.name, str(one.peer_address), one.interface, one.found, one.local_address, one.passive, one.state)
+        for one in made.sessions
+    ] == [
+        ("Global-eth0", "fe80::1%eth0", "eth0", True, None, False, "Active"),
+        ("Node-eth1-7", "::%eth1.7", "eth1.7", False, None, True, "Active"),
+    ]
+    assert {one.families for one in made.sessions} == {tuple(node_views(world).by_name["a"].addresses)}
+    assert [f"{one.reason} {one.object}: {one.message}" for one in made.warnings] == [
+        "DuplicatePeer BGPPeer/right-too spec.peerFrom.interface: a session with the router at eth1.7 is already asked for by BGPPeer right"
+    ]
+    assert list(by_name(world, "a")) == [one.name for one in made.sessions]
+
+
+def test_interfaces_are_peered_on_only_where_that_is_asked_for() -> None:
+    """Without unnumbered.enabled nobody sends advertisements: the session is withheld, and a warning says what to set."""
+    world = cluster(A, config(nodeToNodeMeshEnabled=False), peer("t", peerFrom={"interface": "eth0"}, asNumber=65000))
+    (one,) = by_name(world, "a").values()
+    assert (one.state, one.reason) == ("Withheld", "UnnumberedDisabled")
+    assert warned(world, "a") == [
+        "UnnumberedDisabled BGPPeer/t spec.peerFrom.interface: a peer on an interface needs unnumbered.enabled in the BGPConfiguration named default"
+    ]
+
+
+def test_one_password_for_one_address_on_two_links() -> None:
+    """The kernel knows a key by address alone: two routers called fe80::1 need the same password, two others do not."""
+    keys = [{"secretKeyRef": {"name": name, "key": "k"}} for name in ("one", "other")]
+    world = cluster(
+        A,
+        config(**UNNUMBERED),
+        *(
+            peer(f"t{number}", peerFrom={"interface": f"eth{number}"}, asNumber=65000, password=key)
+            for number, key in enumerate(keys)
+        ),
+    )
+
+    def states(*addresses: str) -> list[str]:
+        routers = {f"eth{n}": scoped(ip_address(one), f"eth{n}") for n, one in enumerate(addresses)}
+        return [one.state for one in sessions(world, "a", routers=routers).sessions]
+
+    assert states() == ["Active", "Active"]
+    assert states("fe80::1", "fe80::2") == ["Active", "Active"]
+    assert states("fe80::1", "fe80::1") == ["Active", "Withheld"]

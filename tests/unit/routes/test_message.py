@@ -27,6 +27,7 @@ V6 = st.builds(
     st.integers(0, 2**127 - 1),
     st.integers(0, 128),
 )
+ROUTER = ip_address("fe80::a")
 GATEWAYS = {Family.IPV4: ("10.0.0.1", "10.0.0.2"), Family.IPV6: ("fd00::1", "fe80::2")}
 
 
@@ -38,6 +39,8 @@ def specs(family: Family) -> list[Spec]:
         spec(RouteType.UNICAST, (NextHop(one, 3, onlink=True),), metric=4294967294),
         spec(RouteType.UNICAST, (NextHop(None, 7),), metric=1),
         spec(RouteType.UNICAST, (NextHop(one, 3), NextHop(other, 4, onlink=True)), metric=1179),
+        spec(RouteType.UNICAST, (NextHop(ROUTER, 3),), metric=1179),
+        spec(RouteType.UNICAST, (NextHop(one, 3), NextHop(ROUTER, 3), NextHop(ROUTER, 4)), metric=1179),
     ]
 
 

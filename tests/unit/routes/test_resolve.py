@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.effort import examples
-from towpath.model.net import Address, Family, Prefix, to_wire
+from towpath.model.net import Address, Family, Prefix, scoped, to_wire
 from towpath.routes.kernel import AddressEvent, Link, LinkAddress, LinkEvent, RouteEvent, RouteSeen
 from towpath.routes.resolve import Resolution, Resolver
 from towpath.routes.route import NextHop, RouteType, Spec, spec
@@ -175,3 +175,22 @@ def test_default_gateways() -> None:
     resolver.reset_routes(Family.IPV6, [(to_wire(ip_network("::/0")), link_local)])
     assert resolver.default_gateways(Family.IPV6) == ()
     assert Resolver().default_gateways(Family.IPV4) == ()
+
+
+def test_link_local_with_its_interface() -> None:
+    """On the link of the device that it names, while that is usable, whatever addresses it has; another one's is another."""
+    resolver = Resolver()
+    resolver.reset_links(LINKS, [])
+    found = resolver.resolve(scoped(ip_address("fe80::2"), "eth2"))
+    assert found == Resolution((NextHop(ip_address("fe80::2"), 2),), 0)
+    questions = [scoped(ip_address("fe80::2"), name) for name in ("eth1", "eth3", "nowhere")]
+    assert [resolver.resolve(one) is not None for one in questions] == [True, False, False]
+    assert [resolver.device_of(one) for one in questions] == [1, 3, None]
+    resolver.changed(questions)
+    resolver.link(LinkEvent(Link(1, "eth1", usable=False), gone=False))
+    assert resolver.changed(questions) == questions
+    assert resolver.resolve(questions[0]) is None
+    resolver.link(LinkEvent(Link(9, "nowhere", usable=True), gone=False))
+    assert resolver.resolve(questions[2]) == Resolution((NextHop(ip_address("fe80::2"), 9),), 0)
+    resolver.ignore(["no*"])
+    assert resolver.resolve(questions[2]) is None
