@@ -144,7 +144,23 @@ async def test_bad_messages_are_answered(engine, table, data, code, subcode):
         (peer_open(router_id="0.0.0.0"), 2, 3),
         (peer_open(hold_time=2), 2, 6),
         (message(OPEN, b"\x03" + peer_open()[20:]), 2, 1),
+        (peer_open(hold_time=1), 2, 6),
+        (message(OPEN, b"\x05" + peer_open()[20:]), 2, 1),
+        (message(OPEN, b"\x00" + peer_open()[20:]), 2, 1),
         (message(OPEN, peer_open()[19:28] + b"\x04\x05\x02\x00\x00"), 2, None),
+        # a parameter that is longer than the message, one of a type that nobody knows, authentication of old
+        (message(OPEN, peer_open()[19:28] + b"\x04\x02\xff\x01\x04"), 2, None),
+        (message(OPEN, peer_open()[19:28] + b"\x03\x07\x01\x00"), 2, None),
+        (message(OPEN, peer_open()[19:28] + b"\x02\x01\x00"), 2, None),
+        # a capability cut short, and one whose value has the wrong size
+        (message(OPEN, peer_open()[19:28] + b"\x06\x02\x04\x41\x04\x00\x00"), 2, None),
+        (message(OPEN, peer_open()[19:28] + b"\x05\x02\x03\x41\x01\x00"), 2, None),
+        # a family that is not the session's
+        (message(OPEN, peer_open()[19:28] + b"\x08\x02\x06\x01\x04\x00\x02\x00\x80"), 2, 7),
+        # the AS of the header and the one of the capability differ; AS 0 and AS_TRANS alone
+        (message(OPEN, peer_open()[19:20] + b"\x12\x34" + peer_open()[22:]), 2, None),
+        (message(OPEN, peer_open()[19:20] + b"\0\0" + peer_open()[22:28] + b"\0"), 2, 2),
+        (message(OPEN, peer_open()[19:20] + b"\x5b\xa0" + peer_open()[22:28] + b"\0"), 2, 2),
         (message(KEEPALIVE), 5, 1),
         (message(UPDATE, b"\0\0\0\0"), 5, 1),
     ],
