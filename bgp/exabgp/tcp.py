@@ -1,6 +1,7 @@
 """Sockets as BGP wants them: options, TCP-MD5 keys (RFC 2385), dialling and listening."""
 
 import errno
+import os
 import socket
 import struct
 
@@ -15,6 +16,8 @@ _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73
 _TCP_SAVE_SYN = 27
 _TCP_SAVED_SYN = 28
+_LONGEST_SYN = 256
+"""More than any two headers with their options: into less the kernel puts nothing."""
 _DEFAULT_HOPS = -1
 FARTHEST = 255
 """The TTL of who is to be known as near (RFC 5082 section 3)."""
@@ -70,7 +73,7 @@ def listening_socket(family: Family, address: Address | None, port: int) -> sock
 def hops_of_syn(sock: socket.socket, family: Family) -> int:
     """The TTL that the SYN of an accepted socket came with; 0 where that is not known, as after a SYN cookie."""
     try:
-        header = sock.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, 60)
+        header = sock.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, _LONGEST_SYN)
     except OSError:
         return 0
     at = 7 if family is Family.IPV6 else 8  # Hop Limit (RFC 8200 section 3), Time to Live (RFC 791 section 3.1)
@@ -136,7 +139,14 @@ def address_of(name: tuple[str, int] | tuple[str, int, int, int]) -> Address:
 def name_of(address: Address, port: int) -> tuple[str, int] | tuple[str, int, int, int]:
     """What ``bind`` and ``connect`` take, the device as its number. ``OSError``: there is no such device."""
     device = zone_of(address)
-    return (str(unscoped(address)), port, 0, socket.if_nametoindex(device)) if device else (str(address), port)
+    return (str(unscoped(address)), port, 0, _index(device)) if device else (str(address), port)
+
+
+def _index(device: str) -> int:
+    try:
+        return socket.if_nametoindex(device)
+    except OSError:  # it has neither number nor reason
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV)) from None
 
 
 def _stream(family: Family) -> socket.socket:

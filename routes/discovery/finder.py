@@ -167,9 +167,9 @@ class Finder:
                 link.asked = 0
             self._speak(link, link.channel)
         except OSError as error:
-            if link.problem != (error.strerror or ""):
-                log.warning("router.not_looked_for", interface=name, error=error.strerror, remedy="tried again")
-            link.problem = error.strerror or str(error)
+            before, link.problem = link.problem, error.strerror or str(error)
+            if link.problem != before:
+                log.warning("router.not_looked_for", interface=name, error=link.problem, remedy="tried again")
         else:
             link.problem = ""
 
