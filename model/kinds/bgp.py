@@ -237,19 +237,27 @@ def _set_for_one_node(meta: ObjectMeta, spec: BGPConfigurationSpec) -> bool:
 
 def _cel_set_for_one_node() -> str:
     """The same for the API server, which has filled in the defaults by then."""
-    terms = ["!self.metadata.name.startsWith('node.')"]
-    terms += [
-        f"!has(self.spec.{field.encode_name})"
-        if field.default is None or field.default == ()
-        else f"self.spec.{field.encode_name} == {_literal(field.default)}"
+    terms = [
+        term
         for field in fields(BGPConfigurationSpec)
-        if field.name not in _OF_A_NODE and not isinstance(field.default, Struct)
+        if field.name not in _OF_A_NODE
+        for term in _cel_default(f"self.spec.{field.encode_name}", field.default)
     ]
-    return f"{terms[0]} || ({' && '.join(terms[1:])})"
+    return f"!self.metadata.name.startsWith('node.') || ({' && '.join(terms)})"
 
 
-def _literal(value: object) -> str:
-    return str(value).lower() if isinstance(value, (bool, int)) else f"'{value}'"
+def _cel_default(path: str, default: object) -> list[str]:
+    """That a field has its default, or, where that is nothing, is not set."""
+    if default is None or default == ():
+        return [f"!has({path})"]
+    if isinstance(default, Struct):
+        return [
+            term
+            for field in fields(type(default))
+            for term in _cel_default(f"{path}.{field.encode_name}", getattr(default, field.name))
+        ]
+    written = str(default).lower() if type(default) in (bool, int) else f"'{default}'"
+    return [f"{path} == {written}"]
 
 
 BGP_CONFIGURATION = Kind(

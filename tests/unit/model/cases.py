@@ -206,6 +206,7 @@ BAD = (
     _peer("spec.reachableBy", peerIP=..., peerFrom={"interface": "eth0"}, reachableBy="10.0.0.1"),
     _config("spec.unnumbered", unnumbered=True),
     _config("spec", name="node.a", unnumbered={"enabled": True}),
+    _config("spec", name="node.a", gracefulRestart={"enabled": False}),
     _peer("spec.ttlSecurity", ttlSecurity=1, ebgpMultihop=2),
     _peer("spec.reachableBy", reachableBy="fd00::1"),
     _peer("spec.reachableBy", peerIP="[fd00::1]:179", reachableBy="10.0.0.1"),

@@ -86,6 +86,38 @@ def test_a_boolean_where_text_belongs_becomes_text(capsys: pytest.CaptureFixture
     assert (session["state"], session["reason"]) == ("Withheld", "SecretMissing")
 
 
+def test_a_peer_on_an_interface(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It has its interface and no address, in the table too; what its policy makes of routes can be asked all the same."""
+    file = tmp_path / "rack.yaml"
+    made = [
+        {"kind": "BGPConfiguration", "metadata": {"name": "default"}, "spec": {"unnumbered": {"enabled": True}}},
+        {
+            "kind": "BGPPeer",
+            "metadata": {"name": "left"},
+            "spec": {"peerFrom": {"interface": "eth1.7"}, "asNumber": 65000, "importPolicy": "All"},
+        },
+    ]
+    node = next(one for one in OBJECTS if one["kind"] == "Node")
+    whole = [node, *({"apiVersion": "towpath.io/v1alpha1", **one} for one in made)]
+    file.write_text(yaml.safe_dump_all(whole))
+    code, text, _ = run(capsys, "-f", str(file), "-o", "json")
+    assert code == 0
+    document = json.loads(text)
+    assert list(faults(document, schema("plan"))) == []
+    ((name, plan),) = document["nodes"].items()
+    (session,) = plan["sessions"]
+    assert (session["name"], session["interface"], session["peerIP"]) == ("Global-eth1-7", "eth1.7", None)
+    assert (session["state"], session["addressFamilies"]) == ("Active", ["ipv4", "ipv6"])
+    table = run(capsys, "-f", str(file))[1]
+    assert any(line.split()[:3] == ["eth1.7", "179", "65000"] for line in table.splitlines())
+    routes = tmp_path / "routes.yaml"
+    asked = {"peer": "Global-eth1-7", "direction": "Import", "route": {"prefix": "192.0.2.0/24", "asPath": [65000]}}
+    announced = {"peer": "Global-eth1-7", "direction": "Export", "route": {"prefix": "10.9.0.0/26", "source": "Block"}}
+    routes.write_text(yaml.safe_dump([{**asked, "expect": "Accept"}, {**announced, "expect": "Accept"}]))
+    assert main(["policy", "test", "-f", str(file), "--node", name, "--routes", str(routes)]) == 0
+    capsys.readouterr()
+
+
 def test_exit_codes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """0 good, 1 the input cannot be read, 2 usage."""
     good = tmp_path / "good"
