@@ -28,6 +28,8 @@ NODES = {"n1": 4200000001, "n2": 4200000002}
 TORS = {"tor1": 65001, "tor2": 65002}
 INTERFACES = {"eth0": "tor1", "eth1": "tor2"}
 BLOCKS = {"n1": ("10.244.1.0/26", "fd00:244::40/122"), "n2": ("10.244.2.0/26", "fd00:244::80/122")}
+_MAY = {"agent": "+net_admin,+net_raw", "speaker": "+net_bind_service"}
+"""All capabilities that each has in a pod."""
 LAN = ("192.0.2.0/24", "2001:db8:1::/64")
 CLIENT = ("192.0.2.9", "2001:db8:1::9")
 _ROUTERS = {"tor1": ("192.0.2.1/24", "2001:db8:1::1/64"), "tor2": ("192.0.2.2/24", "2001:db8:1::2/64")}
@@ -142,7 +144,8 @@ class Rack:
 
     def _process(self, node: str, *arguments: str) -> Process:
         (self.root / node).mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "towpath.controller.cli", *arguments]
+        only = ["setpriv", f"--bounding-set=-all,{_MAY[arguments[0]]}", "--inh-caps=-all"]
+        command = [*only, sys.executable, "-m", "towpath.controller.cli", *arguments]
         return Process(command, log=self.root / node / f"{arguments[0]}.log", netns=self.nodes[node].netns)
 
     def _options(self, node: str) -> list[str]:
