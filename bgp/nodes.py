@@ -4,7 +4,7 @@ Precedence is the same for every field: the RoutingNode, then ``BGPConfiguration
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from msgspec import Struct
@@ -54,22 +54,31 @@ class Nodes(Struct, frozen=True):
 @remembered
 def node_views(cluster: Cluster) -> Nodes:
     """Every RoutingNode as a speaker. Of two nodes with one address the first in name order has it."""
+    return assembled(node_view(cluster, name) for name in sorted(cluster.routing_nodes))
+
+
+def node_view(cluster: Cluster, name: str) -> NodeView:
+    """One RoutingNode of the cluster as a speaker."""
+    node = cluster.routing_nodes[name]
+    own = configuration_of(cluster, name)
+    interfaces = node_addresses(node)
+    return NodeView(
+        name=name,
+        labels=node.meta.labels,
+        addresses={family: interface.ip for family, interface in interfaces.items()},
+        subnets={family: interface.network for family, interface in interfaces.items()},
+        as_number=int(node.spec.bgp.as_number or own.as_number or cluster.bgp.as_number or DEFAULT_AS),
+        listen_port=own.listen_port or cluster.bgp.listen_port or BGP_PORT,
+        cluster_id=_cluster_id(node.spec.bgp.route_reflector_cluster_id),
+    )
+
+
+def assembled(views: Iterable[NodeView]) -> Nodes:
+    """Views, given in name order, with the one that has each address."""
     by_name: dict[str, NodeView] = {}
     by_address: dict[Address, NodeView] = {}
-    for name in sorted(cluster.routing_nodes):
-        node = cluster.routing_nodes[name]
-        own = configuration_of(cluster, name)
-        interfaces = node_addresses(node)
-        view = NodeView(
-            name=name,
-            labels=node.meta.labels,
-            addresses={family: interface.ip for family, interface in interfaces.items()},
-            subnets={family: interface.network for family, interface in interfaces.items()},
-            as_number=int(node.spec.bgp.as_number or own.as_number or cluster.bgp.as_number or DEFAULT_AS),
-            listen_port=own.listen_port or cluster.bgp.listen_port or BGP_PORT,
-            cluster_id=_cluster_id(node.spec.bgp.route_reflector_cluster_id),
-        )
-        by_name[name] = view
+    for view in views:
+        by_name[view.name] = view
         for address in view.addresses.values():
             by_address.setdefault(address, view)
     return Nodes(by_name, by_address)
@@ -106,6 +115,13 @@ def applies(spec: BGPPeerSpec, node: NodeView) -> bool:
     if spec.node is not None:
         return spec.node == node.name
     return spec.node_selector is None or spec.node_selector.selects(node.name, node.labels)
+
+
+def points_at(spec: BGPPeerSpec, node: NodeView) -> bool:
+    """Whether the peer has to do with ``node`` as the other end, rightly or wrongly."""
+    if spec.peer_selector is not None:
+        return spec.peer_selector.selects(node.name, node.labels)
+    return spec.peer_ip is not None and spec.peer_ip.address in node.addresses.values()
 
 
 def means(spec: BGPPeerSpec, node: NodeView, family: Family) -> bool:

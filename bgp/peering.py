@@ -6,13 +6,13 @@ agree without asking each other. Objects count in name order, never in the order
 The mesh follows ``nodeToNodeMeshEnabled`` alone, also with ``clusterRoutes: Kubernetes``, which merely needs none.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
-from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, key_address, on_interface, with_router
+from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, on_interface, with_router
 from towpath.bgp.nodes import (
     BGP_PORT,
     Nodes,
@@ -26,6 +26,7 @@ from towpath.bgp.nodes import (
     timer_levels,
 )
 from towpath.bgp.parameters import NODE_HOPS, hops, limit, session_name, timers, withheld_for
+from towpath.bgp.passwords import one_password_each, passwords
 from towpath.bgp.references import unknown_filters
 from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.peer import BGPPeerSpec
@@ -36,6 +37,9 @@ from towpath.model.speaker import Scope, Session
 MESH_MAX_PREFIX, LEAST_MAX_PREFIX = 256, 1000
 LARGE_MESH = 100
 _MESH_FIELD = "spec.nodeToNodeMeshEnabled"
+CONTRADICTIONS = frozenset({Reason.DUPLICATE_PEER, Reason.MISMATCH, Reason.PASSWORD_CONFLICT})
+"""Reasons of warnings about objects that do not fit together: everybody sees them who has the objects."""
+_CONTRADICTED = frozenset({"BGPPeer", "BGPConfiguration"})
 
 
 class Sessions(Struct, frozen=True):
@@ -67,6 +71,17 @@ def sessions(
     return _Plan(cluster, nodes=nodes, me=me, gateways=gateways, routers=routers).made()
 
 
+def peer_warnings(cluster: Cluster, node: str, *, nodes: Nodes) -> tuple[Refusal, ...]:
+    """What ``sessions`` warns of where BGPPeers contradict one another, as the objects alone show it.
+
+    Of the mesh and of the other halves of sessions only that is looked at which may contradict a BGPPeer: where all
+    passwords are one, nothing. So all nodes of a large cluster can be gone through.
+    """
+    me = nodes.by_name[node]
+    found = _Plan(cluster, nodes=nodes, me=me, gateways=None, routers=NOBODY_FOUND).contradictions()
+    return tuple(one for one in found if one.reason in CONTRADICTIONS and one.object.kind in _CONTRADICTED)
+
+
 class _Plan:
     """One node's sessions in the making; lives for one call."""
 
@@ -76,9 +91,10 @@ class _Plan:
         *,
         nodes: Nodes,
         me: NodeView,
-        gateways: tuple[Address, ...],
+        gateways: tuple[Address, ...] | None,
         routers: Mapping[str, Address],
     ) -> None:
+        """``gateways`` None: nobody knows them here, and sessions with them are left out."""
         self._cluster = cluster
         self._gateways = gateways
         self._routers = routers
@@ -92,25 +108,7 @@ class _Plan:
         self._warnings: dict[Refusal, None] = {}
 
     def made(self) -> Sessions:
-        chosen: dict[tuple[Address, int], tuple[Session, BGPPeer]] = {}
-        named: dict[str, tuple[Session, BGPPeer]] = {}
-        for session, peer in (*self._explicit(), *self._reverse()):
-            key = (session.peer_address, session.peer_port)
-            # by name too: two that write no port are one, also where their AS numbers lead to different ports
-            found = chosen.get(key) or named.get(session.name)
-            if found is None:
-                chosen[key] = named[session.name] = session, peer
-            elif session.scope != "Reverse" and found[1] is not peer:
-                self._warn(
-                    Reason.DUPLICATE_PEER,
-                    f"a session with {_shown(session)} is already asked for by BGPPeer {found[1].name}",
-                    session.why[0],
-                )
-        agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)
-        for session, peer in chosen.values():
-            if message := agreement.mismatch(session, peer):
-                self._warn(Reason.MISMATCH, message, session.why[0])
-        explicit = {key: session for key, (session, _) in chosen.items()}
+        explicit = self._agreed(self._chosen((*self._explicit(), *self._reverse())))
         everything = [
             *(with_router(one, self._routers) for one in explicit.values()),
             *(_unless_duplicate(one, explicit) for one in self._mesh()),
@@ -123,12 +121,57 @@ class _Plan:
                 else one
                 for one in everything
             ]
-        return Sessions(tuple(self._one_password_each(everything)), tuple(self._warnings))
+        return Sessions(self._one_password_each(everything), tuple(self._warnings))
 
-    def _mesh(self) -> Iterator[Session]:
+    def contradictions(self) -> tuple[Refusal, ...]:
+        several = len(passwords(self._cluster)) > 1
+        explicit = self._agreed(self._chosen((*self._explicit(), *(self._reverse() if several else ()))))
+        if several and not self._config.shutdown:
+            with_peers = {
+                node.name: node for address, _ in explicit if (node := self._nodes.by_address.get(address)) is not None
+            }
+            mesh = self._mesh(with_peers.values())
+            everything = [*explicit.values(), *(_unless_duplicate(one, explicit) for one in mesh)]
+            self._one_password_each(everything)
+        return tuple(self._warnings)
+
+    def _chosen(self, asked: Iterable[tuple[Session, BGPPeer]]) -> dict[tuple[Address, int], tuple[Session, BGPPeer]]:
+        """Of sessions with the same peer, which are given in their order, the first."""
+        chosen: dict[tuple[Address, int], tuple[Session, BGPPeer]] = {}
+        named: dict[str, tuple[Session, BGPPeer]] = {}
+        for session, peer in asked:
+            key = (session.peer_address, session.peer_port)
+            # by name too: two that write no port are one, also where their AS numbers lead to different ports
+            found = chosen.get(key) or named.get(session.name)
+            if found is None:
+                chosen[key] = named[session.name] = session, peer
+            elif session.scope != "Reverse" and found[1] is not peer:
+                self._warn(
+                    Reason.DUPLICATE_PEER,
+                    f"a session with {_shown(session)} is already asked for by BGPPeer {found[1].name}",
+                    session.why[0],
+                )
+        return chosen
+
+    def _agreed(
+        self, chosen: Mapping[tuple[Address, int], tuple[Session, BGPPeer]]
+    ) -> dict[tuple[Address, int], Session]:
+        """The sessions, with a warning for each on which the other side does not agree."""
+        agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)
+        for session, peer in chosen.values():
+            if message := agreement.mismatch(session, peer):
+                self._warn(Reason.MISMATCH, message, session.why[0])
+        return {key: session for key, (session, _) in chosen.items()}
+
+    def _mesh(self, among: Iterable[NodeView] | None = None) -> Iterator[Session]:
+        """Sessions with all other nodes of the mesh, or with these."""
         if not self._config.node_to_node_mesh_enabled or self._me.reflector:
             return
-        others = [other for other in self._nodes if other is not self._me and not other.reflector]
+        others = [
+            other
+            for other in (self._nodes if among is None else among)
+            if other is not self._me and not other.reflector
+        ]
         if len(others) >= LARGE_MESH:
             self._warn(
                 Reason.LARGE_MESH,
@@ -185,7 +228,7 @@ class _Plan:
                     yield session, peer
             if peer.spec.peer_from is not None and peer.spec.peer_from.interface is not None:
                 yield self._on_interface(scope, peer, peer.spec.peer_from.interface), peer
-            elif peer.spec.peer_from is not None:
+            elif peer.spec.peer_from is not None and self._gateways is not None:
                 yield from ((session, peer) for session in self._to_gateways(scope, peer))
             for other in self._selected(peer.spec):
                 for family, address in other.addresses.items():
@@ -240,7 +283,7 @@ class _Plan:
     def _to_gateways(self, scope: Scope, peer: BGPPeer) -> Iterator[Session]:
         """A session with each gateway of a default route, in the families in which this node has an address."""
         assert peer.spec.as_number is not None
-        found = [one for one in self._gateways if family_of(one) in self._me.addresses]
+        found = [one for one in self._gateways or () if family_of(one) in self._me.addresses]
         if not found:
             self._warn(
                 Reason.NO_ADDRESS,
@@ -361,23 +404,10 @@ class _Plan:
             return None
         return int(restart.restart_time if own is None else own)
 
-    def _one_password_each(self, everything: list[Session]) -> Iterator[Session]:
-        """TCP-MD5 keys go by address: of two passwords for one peer address the first in order holds."""
-        holds: dict[Address, Session] = {}
-        for session in everything:
-            if session.password_ref is None or session.state == "Withheld":
-                yield session
-                continue
-            first = holds.setdefault(key_address(session), session)
-            if first.password_ref == session.password_ref:
-                yield session
-                continue
-            self._warn(
-                Reason.PASSWORD_CONFLICT,
-                f"session {first.name} has another password for {session.peer_address}, and there can be one an address",
-                session.why[0],
-            )
-            yield replace(session, state="Withheld", reason=Reason.PASSWORD_CONFLICT)
+    def _one_password_each(self, everything: list[Session]) -> tuple[Session, ...]:
+        made, refused = one_password_each(everything)
+        self._warnings.update(dict.fromkeys(refused))
+        return made
 
     def _warn(self, reason: Reason, message: str, why: Why) -> None:
         self._warnings[Refusal(reason, message, why)] = None

@@ -6,7 +6,7 @@ table judges: it never sees a socket. Both run in the speaker's one event loop; 
 
 import enum
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -68,6 +68,17 @@ class Loss(Struct, frozen=True):
     code: int = 0
     subcode: int = 0
     message: str = ""
+
+
+class Standing(NamedTuple):
+    """A session as the engine has it."""
+
+    state: str = "Idle"
+    """Of RFC 4271, or ``Withheld``."""
+    reason: str = ""
+    """Why it is withheld, or was lost or refused last; empty while it is up."""
+    lost: int = 0
+    """How often it was lost."""
 
 
 class SessionError(Exception):

@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable, Mapping
 from typing import Literal, cast
 
 from towpath.bgp.peer import Peer
+from towpath.bgp.ports import Standing
 from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.rib import AdjRibIn
 from towpath.model.kinds.node import RefusedReport, SessionReport
@@ -21,21 +22,20 @@ def report(
     sessions: Mapping[str, Session],
     peers: Mapping[str, Peer],
     *,
-    states: Mapping[str, tuple[str, str]],
+    states: Mapping[str, Standing],
     own_blocks: Mapping[Family, Ranges[Prefix]],
     announced: Container[Prefix],
 ) -> Report:
-    """``states``: the state and the last reason of each session, as the engine has them."""
+    """``states``: each session as the engine has it."""
     return Report(
-        tuple(
-            _session(session, peers.get(name), *states.get(name, ("Idle", ""))) for name, session in sessions.items()
-        ),
+        tuple(_session(session, peers.get(name), states.get(name, Standing())) for name, session in sessions.items()),
         _foreign_paths(own_blocks, peers.values(), announced=announced),
         _ordered(block for own in own_blocks.values() for block in own.exact.values()),
     )
 
 
-def _session(session: Session, peer: Peer | None, state: str, reason: str) -> SessionReport:
+def _session(session: Session, peer: Peer | None, standing: Standing) -> SessionReport:
+    state, reason, lost = standing
     if session.state == "Withheld" and state != "Established":
         state, reason = "Withheld", str(session.reason or reason)
     return SessionReport(
@@ -48,6 +48,8 @@ def _session(session: Session, peer: Peer | None, state: str, reason: str) -> Se
         accepted=peer.inbound.accepted if peer is not None else 0,
         announced=peer.out.announced if peer is not None and peer.out is not None else 0,
         refused=_refused(peer) if peer is not None else (),
+        lost=lost,
+        bgp_peer=next((why.name for why in session.why if why.kind == "BGPPeer"), ""),
     )
 
 

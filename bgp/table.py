@@ -22,7 +22,7 @@ from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut, Made
 from towpath.bgp.path import NextHop, Path
 from towpath.bgp.peer import Peer, judgement, reflection
-from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated
+from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated, Standing
 from towpath.bgp.receive import Receiver
 from towpath.bgp.rejudging import Rejudgings
 from towpath.bgp.report import report
@@ -437,8 +437,8 @@ class Table:
 
     # what operators are told
 
-    def report(self, states: Mapping[str, tuple[str, str]]) -> Report:
-        """Counts by session; ``states``: each session's state and last reason, as the engine has them."""
+    def report(self, states: Mapping[str, Standing]) -> Report:
+        """Counts by session; ``states``: each session as the engine has it."""
         if self._state is None:
             return Report(sessions=())
         return report(

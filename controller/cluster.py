@@ -13,10 +13,13 @@ from msgspec.structs import replace
 from towpath.bgp.references import unknown_names
 from towpath.controller import node_conditions
 from towpath.controller.block_writes import BlockWrites
+from towpath.controller.folding import folded, losses
 from towpath.controller.kindstore import Problem
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node_writes import NodeWrites
+from towpath.controller.peer_review import PeerReview
 from towpath.controller.ports import Api
+from towpath.controller.reports import Reports
 from towpath.controller.routing_nodes import RoutingNodeCache
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
@@ -86,6 +89,8 @@ class ClusterController:
         self._nodes = NodeWrites(self._writer, clock=clock)
         self._telling = Telling(self._writer, identity=identity, clock=clock)
         self._routing_nodes = RoutingNodeCache()
+        self._review = PeerReview()
+        self._reports = Reports(self._review.concerns)
         self._planner = Planner()
         self._was_leading = False
         self._owners_told = False
@@ -97,6 +102,7 @@ class ClusterController:
             return True
         if not self._was_leading:
             self._planner, self._was_leading = Planner(), True
+            self._reports = Reports(self._review.concerns)
             self._telling.forget()
         if not self._store.complete:
             return True
@@ -124,7 +130,14 @@ class ClusterController:
             *node_conditions.writes(self._writer, cluster),
         )
         refusals = (*wished.refusals, *nodes.refusals, *unknown_names(cluster))
-        return await self._telling.tell(cluster, refusals, problems=problems) and done
+        contradictions = await self._review.look(cluster)
+        lost = self._reports.look(cluster)
+        said = (
+            *((node, one) for node, found in contradictions.items() for one in found),
+            *self._reports.said(cluster),
+        )
+        told = await self._telling.tell(cluster, refusals, problems=problems, folded=folded(said), losses=losses(lost))
+        return told and done
 
     def _cluster(self) -> Cluster:
         cluster = self._store.cluster()

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.bgp.peering import CONTRADICTIONS
 from towpath.model.cluster import Cluster
 from towpath.model.reason import Reason, Refusal
 from towpath.model.resource import Condition, Resource
@@ -18,6 +19,8 @@ AVAILABLE = "Available"
 RESOLVED = "ResolvedRefs"
 USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration")
 DISJOINT = "Disjoint"
+CONSISTENT = "Consistent"
+WITHIN_LIMITS = "WithinLimits"
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     "IPPool": (
         (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED}), "BlocksFree"),
@@ -28,8 +31,15 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
         ),
     ),
     "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
-    "BGPPeer": ((RESOLVED, frozenset({Reason.UNKNOWN_FILTER}), "ResolvedRefs"),),
-    "BGPConfiguration": ((RESOLVED, frozenset({Reason.UNKNOWN_COMMUNITY}), "ResolvedRefs"),),
+    "BGPPeer": (
+        (RESOLVED, frozenset({Reason.UNKNOWN_FILTER, Reason.SECRET_MISSING, Reason.NO_ADDRESS}), "ResolvedRefs"),
+        (CONSISTENT, CONTRADICTIONS, "NoConflict"),
+        (WITHIN_LIMITS, frozenset({Reason.MAX_PREFIX}), "WithinLimits"),
+    ),
+    "BGPConfiguration": (
+        (RESOLVED, frozenset({Reason.UNKNOWN_COMMUNITY, Reason.SECRET_MISSING}), "ResolvedRefs"),
+        (CONSISTENT, CONTRADICTIONS, "NoConflict"),
+    ),
 }
 """Conditions beside ``Accepted``: of each kind the type, the reasons for which it is False, and the reason while it is True."""
 NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.UNKNOWN_NAME, Reason.OVERLAPPING_POOL})

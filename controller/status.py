@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from towpath.controller.ports import AlreadyExistsError, Api, NotFoundError
+from towpath.controller.reports import over_limit
 from towpath.model.codec import to_builtins
 from towpath.model.decode import decode
 from towpath.model.kinds.kind import API_VERSION
@@ -87,6 +88,8 @@ def _gist(status: NodeStatusStatus) -> object:
         {one.cidr: one.drained for one in status.blocks},
         status.foreign_paths,
         {(one.type, one.status, one.reason) for one in status.conditions},
+        {(one.kind, one.name, one.field, one.reason) for one in status.refusals},
+        {one.name for one in status.sessions if over_limit(one)},
         _lack(status).bit_length(),  # when pods come by the dozen: each time that twice as many wait
     )
 

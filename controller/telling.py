@@ -1,12 +1,14 @@
 """What people are told by the controller: conditions on the objects that users write, and an event for each refusal."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from towpath.controller.conditions import Key, Wanted, conditions
+from towpath.controller.folding import Folded
+from towpath.controller.folding import Key as Topic
 from towpath.controller.kindstore import Problem
 from towpath.controller.kube.conditions import set_conditions
 from towpath.controller.kube.events import Events, Subject
@@ -14,9 +16,11 @@ from towpath.controller.ports import ApiError, InvalidObjectError, NotFoundError
 from towpath.controller.store import FIELDS
 from towpath.controller.writes import Writer
 from towpath.model.cluster import Cluster
-from towpath.model.reason import Refusal, Why
+from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger(__name__)
+CALM, BURST, REFILL = 30.0, 10, 10.0
+"""Seconds between two writes that change words alone; writes at once, and seconds until there may be one more."""
 REMIND_AFTER = 1800.0
 """Seconds after which an event is counted again while its cause lasts: the API server forgets it after an hour."""
 
@@ -30,28 +34,54 @@ class Telling:
         self._conditions: dict[Key, Wanted] = {}
         """What was written, or found, last."""
         self._events = Events(_WhileLeading(writer), component="towpath-controller", host=identity, clock=clock)
-        self._said: dict[Refusal, float] = {}
-        """When an event was last asked for, of each refusal that lasts."""
+        self._pace = _Pace()
+        self._said: dict[object, float] = {}
+        """When an event was last asked for, of each refusal, or each thing that nodes say of an object, that lasts."""
 
     def forget(self) -> None:
         """Another one may have written since: everything is looked at again."""
         self._conditions, self._said = {}, {}
 
-    async def tell(self, cluster: Cluster, refusals: Iterable[Refusal], *, problems: Iterable[Problem]) -> bool:
-        """Conditions on the objects that users write, and an event for each refusal; whether all conditions are there."""
+    async def tell(
+        self,
+        cluster: Cluster,
+        refusals: Iterable[Refusal],
+        *,
+        problems: Iterable[Problem],
+        folded: Mapping[Topic, Folded],
+        losses: Mapping[str, str],
+    ) -> bool:
+        """Conditions on the objects that users write, and an event for each refusal; whether all conditions are there.
+
+        ``folded``: what nodes say of objects. ``losses``: by BGPPeer, a sentence on sessions that were lost just now.
+        """
         named = [problem for problem in problems if problem.name]
-        found = (
+        found = {
             *refusals,
             *(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)) for one in named),
-        )
+        }
         rejected = {(one.kind, one.name): (one.uid, one.generation) for one in named}
-        wanted = conditions(cluster, found, rejected=rejected)
+        from_nodes = [one for several in folded.values() for one in several.refusals]
+        wanted = conditions(cluster, (*found, *from_nodes), rejected=rejected)
         self._conditions = {key: one for key, one in self._conditions.items() if key in wanted}
-        todo = [(key, one) for key, one in wanted.items() if self._conditions.get(key) != one]
+        self._pace.keep(wanted)
+        todo = [(key, one) for key, one in wanted.items() if self._is_due(key, one)]
         done = await self._writer.all(*(self._set_conditions(key, one) for key, one in todo))
-        self._emit(cluster, set(found), {(one.kind, one.name): one.uid for one in named})
+        topics: dict[object, Refusal] = {one: one for one in found} | {topic: one.told for topic, one in folded.items()}
+        self._emit(cluster, topics, {(one.kind, one.name): one.uid for one in named})
+        for peer, sentence in losses.items():
+            subject = _subject(cluster, Why("BGPPeer", peer), {})
+            self._events.emit(subject, reason=Reason.SESSION_LOST.value, message=sentence)
         await self._events.flush()
         return done
+
+    def _is_due(self, key: Key, wanted: Wanted) -> bool:
+        """Whether conditions are to be written now: those that differ from what was written, and not too often."""
+        before = self._conditions.get(key)
+        if before == wanted:
+            return False
+        now = self._clock()
+        return before is None or self._pace.may(key, now=now, news=_gist(before) != _gist(wanted))
 
     async def _set_conditions(self, key: Key, wanted: Wanted) -> bool:
         kind, name = key
@@ -73,17 +103,38 @@ class Telling:
         self._conditions[key] = wanted
         return True
 
-    def _emit(self, cluster: Cluster, refusals: set[Refusal], uids: Mapping[Key, str]) -> None:
-        """An event for each refusal that is new, or was told long ago. ``uids``: of objects that are not in force."""
+    def _emit(self, cluster: Cluster, topics: Mapping[object, Refusal], uids: Mapping[Key, str]) -> None:
+        """An event for each topic that is new, or was told long ago. ``uids``: of objects that are not in force."""
         now = self._clock()
-        self._said = {refusal: at for refusal, at in self._said.items() if refusal in refusals}
-        for refusal in sorted(refusals):
-            if now < self._said.get(refusal, -REMIND_AFTER) + REMIND_AFTER:
+        self._said = {topic: at for topic, at in self._said.items() if topic in topics}
+        for topic, refusal in sorted(topics.items(), key=lambda item: item[1]):
+            if now < self._said.get(topic, -REMIND_AFTER) + REMIND_AFTER:
                 continue
-            self._said[refusal] = now
+            self._said[topic] = now
             about, note = refusal.object, f"{refusal.object.field} {refusal.message}".strip()
             if self._events.emit(_subject(cluster, about, uids), reason=refusal.reason, message=note):
                 log.warning("object.refused", object=str(about), reason=refusal.reason, message=refusal.message)
+
+
+class _Pace:
+    """How often the conditions of one object are written: when only words change, seldom; when they flap, less and less."""
+
+    def __init__(self) -> None:
+        self._written: dict[Key, tuple[float, float]] = {}
+        """When it was written last, and how many writes it may have at once then."""
+
+    def keep(self, keys: Collection[Key]) -> None:
+        """Forget all others."""
+        self._written = {key: one for key, one in self._written.items() if key in keys}
+
+    def may(self, key: Key, *, now: float, news: bool) -> bool:
+        """Whether it may be written now, which then counts as done; ``news``: more than words has changed."""
+        at, held = self._written.get(key, (-CALM, float(BURST)))
+        held = min(float(BURST), held + (now - at) / REFILL)
+        if held < 1 or (not news and now - at < CALM):
+            return False
+        self._written[key] = now, held - 1
+        return True
 
 
 class _WhileLeading:
@@ -107,6 +158,10 @@ class _WhileLeading:
             "event", name, lambda: api.patch(kind, name, patch, namespace=namespace)
         )
         return made
+
+
+def _gist(wanted: Wanted) -> object:
+    return wanted.uid, wanted.generation, [(one.type, one.status, one.reason) for one in wanted.conditions]
 
 
 def _subject(cluster: Cluster, about: Why, uids: Mapping[Key, str]) -> Subject:

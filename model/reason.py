@@ -38,6 +38,7 @@ class Reason(enum.StrEnum):
     SHUTDOWN = "Shutdown"
     UNNUMBERED_DISABLED = "UnnumberedDisabled"
     MISMATCH = "Mismatch"
+    SESSION_LOST = "SessionLost"
     UNKNOWN_FILTER = "UnknownFilter"
     UNKNOWN_COMMUNITY = "UnknownCommunity"
     LARGE_MESH = "LargeMesh"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.listener import Arrival, Key, Listener
 from towpath.bgp.exabgp.peer import Order, Peer, least_hops
-from towpath.bgp.ports import Outbound, SessionSink
+from towpath.bgp.ports import Outbound, SessionSink, Standing
 from towpath.bgp.running import Mode, mode
 from towpath.model.net import Address, unscoped
 from towpath.model.reason import Reason
@@ -94,8 +94,8 @@ class Engine:
         if peer is not None:
             peer.kick()
 
-    def states(self) -> dict[str, tuple[str, str]]:
-        """State (of RFC 4271, or ``Withheld``) and the last reason of every session."""
+    def states(self) -> dict[str, Standing]:
+        """Every session as it stands."""
         return {name: _standing(peer) for name, peer in self._peers.items()}
 
     def deaf(self) -> tuple[str, ...]:
@@ -148,13 +148,13 @@ def _keys(orders: Mapping[str, Order]) -> dict[Address, Key]:
     return keys
 
 
-def _standing(peer: Peer) -> tuple[str, str]:
+def _standing(peer: Peer) -> Standing:
     order = peer.order
     if order.mode is Mode.WITHHELD or (order.mode is Mode.HOLD and peer.up is None):
         reason = order.session.reason or Reason.SECRET_MISSING
-        return _WITHHELD, str(reason)
+        return Standing(_WITHHELD, str(reason), peer.lost)
     if order.mode is Mode.SEVERED:
-        return State.IDLE.value, "the interface has no carrier"
+        return Standing(State.IDLE.value, "the interface has no carrier", peer.lost)
     if order.mode is Mode.SOUGHT:
-        return State.IDLE.value, f"no router has been found on {order.session.interface}"
-    return peer.state.value, peer.last_reason
+        return Standing(State.IDLE.value, f"no router has been found on {order.session.interface}", peer.lost)
+    return Standing(peer.state.value, peer.last_reason, peer.lost)

@@ -79,6 +79,8 @@ class Peer:
         self._retry_handle: asyncio.TimerHandle | None = None
         self._held_until = 0.0
         self.last_reason = ""
+        self.lost = 0
+        """How often it was lost, but for what was changed or removed here."""
 
     # what it should be
 
@@ -210,6 +212,7 @@ class Peer:
         was_up = connection is self.up
         if was_up:
             self.up = None
+            self.lost += loss.kind not in (LossKind.CHANGED, LossKind.REMOVED)
         elif connection in self._pending:
             self._pending.remove(connection)
         if was_up or loss.code:

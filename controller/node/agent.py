@@ -301,6 +301,7 @@ class NodeAgent:
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
+            asked_wrong=self._asked_wrong,
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 

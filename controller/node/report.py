@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from towpath.controller.reports import reported
 from towpath.controller.status import condition, listed, with_times
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport
 from towpath.model.net import family_of
@@ -35,6 +36,8 @@ class Facts(Struct, frozen=True):
     leaving: bool = False
     """All sessions are to end, because the cluster leaves."""
     problems: tuple[Refusal, ...] = ()
+    asked_wrong: tuple[Refusal, ...] = ()
+    """What objects ask of this node and cannot be done."""
 
 
 def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatusStatus:
@@ -44,6 +47,7 @@ def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatu
         reported_at=now,
         in_sync=facts.in_sync,
         sessions=facts.report.sessions if facts.report else (),
+        refusals=reported(facts.asked_wrong),
         blocks=facts.blocks,
         wanted_addresses=facts.wanted,
         routes=facts.routes,

@@ -90,6 +90,18 @@ class SessionReport(Struct, frozen=True, rename=json_name):
     refused: Annotated[
         tuple[RefusedReport, ...], Field(description="Prefixes received and not accepted, by reason.")
     ] = ()
+    lost: Annotated[int, Field(description="How often it was lost since the speaker was started.")] = 0
+    bgp_peer: Annotated[str, Field(description="The BGPPeer that it comes from; empty for the mesh.")] = ""
+
+
+class RefusalReport(Struct, frozen=True, rename=json_name):
+    """Something that an object asks for and that only this node can say that it cannot be done."""
+
+    kind: Annotated[str, Field(description="Kind of the object.")]
+    name: Annotated[str, Field(description="Name of the object.")]
+    field: Annotated[str, Field(description="The field that asks for it.")]
+    reason: Annotated[str, Field(description="Why it is not done, in one word.")]
+    message: Annotated[str, Field(description="Why it is not done, in a sentence.")]
 
 
 class BlockReport(Struct, frozen=True, rename=json_name):
@@ -122,6 +134,12 @@ class NodeStatusStatus(Struct, frozen=True, rename=json_name):
     ] = ""
     in_sync: Annotated[bool, Field(description="Everything wanted is in place.")] = False
     sessions: Annotated[tuple[SessionReport, ...], Field(description="BGP sessions.")] = ()
+    refusals: Annotated[
+        tuple[RefusalReport, ...],
+        Field(
+            description="What objects ask for and this node cannot do, as far as the objects themselves do not show it."
+        ),
+    ] = ()
     blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()
     wanted_addresses: Annotated[
         int,

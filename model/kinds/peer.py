@@ -205,6 +205,8 @@ BGP_PEER = Kind(
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
         Column("Peer-Selector", ".spec.peerSelector", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
+        Column("Resolved", ".status.conditions[?(@.type=='ResolvedRefs')].status"),
+        Column("Consistent", ".status.conditions[?(@.type=='Consistent')].status"),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),
 )

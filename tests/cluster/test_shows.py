@@ -142,3 +142,10 @@ def test_describe_shows_events(shown: Cluster) -> None:
         what="the node's status says so as well",
         interval=0.5,
     )
+    wait_for(
+        lambda: "SecretMissing" in events("bgppeer", WRONG),
+        deadline=60,
+        what="the peer's events say so too",
+        interval=0.5,
+    )
+    assert "spec.password: Secret nowhere does not exist" in shown.kubectl("describe", "bgppeer", WRONG)

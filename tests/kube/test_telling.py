@@ -4,16 +4,25 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from towpath.controller import cluster
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.events import Events, Subject
+from towpath.controller.reports import reported
 from towpath.controller.store import Store
-from towpath.lab import tools
+from towpath.lab import objects, tools
 from towpath.lab.api import custom
 from towpath.lab.kubernetes import RealKubernetes
+from towpath.model.codec import to_builtins
+from towpath.model.kinds.node import NodeStatusStatus, SessionReport
+from towpath.model.reason import Reason, Refusal, Why
+
+PASSWORD = Why("BGPPeer", "tor", "spec.password")
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +70,55 @@ async def test_describe_shows_what_is_wrong_with_an_object(kubernetes: RealKuber
     assert (
         len(re.findall(r"Warning +OverlappingPool .*towpath-controller +spec.cidr 10.0.0.0/16 overlaps", events)) == 1
     )
+
+
+async def test_describe_shows_what_nodes_say_of_a_peer(kubernetes: RealKubernetes) -> None:
+    """A Secret that a node does not find, with field and node; a peer that is not run because of another; a session lost."""
+    nodes = ("first", "second")
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api:
+        for number, name in enumerate(nodes, 1):
+            await api.create("Node", objects.node(name, (IPv4Address(f"192.0.2.{number}"),), rack="a"))
+        tor = {"peerIP": "192.0.2.254", "asNumber": 65000, "password": {"secretKeyRef": {"name": "s", "key": "k"}}}
+        for name in ("tor", "tor-again"):
+            await api.create("BGPPeer", custom("BGPPeer", name, tor))
+        store = Store(cluster.KINDS)
+        controller = cluster.ClusterController(api, store, lease=Leading())
+
+        async def step() -> None:
+            for kind in store.kinds:
+                page = await api.list(kind)
+                store.listed(kind, page.items, version=page.resource_version)
+            await controller.step()
+
+        async def report(node: str, **session: Any) -> None:
+            whole = SessionReport(
+                name="Global-192-0-2-254", peer="192.0.2.254", remote_as=65000, state="Idle", bgp_peer="tor"
+            )
+            status = NodeStatusStatus(
+                node_uid=(await api.get("Node", node))["metadata"]["uid"],
+                reported_at="2026-01-01T00:00:00Z",
+                sessions=(replace(whole, **session),),
+                refusals=reported([Refusal(Reason.SECRET_MISSING, "Secret s does not exist", PASSWORD)]),
+            )
+            await api.patch_status("NodeStatus", node, {"status": to_builtins(status)})
+
+        await step()
+        for node in nodes:
+            await api.create("NodeStatus", custom("NodeStatus", node, {}))
+            await report(node)
+        await step()
+        for node in nodes:
+            await report(node, lost=1, reason="the hold timer expired")
+        await step()
+    text, events = described(kubernetes, "bgppeer", "tor").split("Events:")
+    assert re.search(r"Message: +spec.password: Secret s does not exist \(first, second\)\n", text), text
+    assert re.search(r"Reason: +SecretMissing\n +Status: +False\n +Type: +ResolvedRefs\n", text), text
+    assert re.search(r"Warning +SecretMissing .*towpath-controller +spec.password Secret s does not exist\n", events)
+    lost = "lost the session with 192.0.2.254 on first, second: the hold timer expired"
+    assert re.search(rf"Warning +SessionLost .*towpath-controller +{lost}\n", events), events
+    text, events = described(kubernetes, "bgppeer", "tor-again").split("Events:")
+    assert re.search(r"Reason: +DuplicatePeer\n +Status: +False\n +Type: +Consistent\n", text), text
+    assert "already asked for by BGPPeer tor" in events
 
 
 async def test_describe_shows_what_an_agent_says_of_its_node(kubernetes: RealKubernetes) -> None:

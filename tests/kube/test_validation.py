@@ -131,7 +131,7 @@ def test_kubectl_get_prints_our_columns(server: RealKubernetes) -> None:
         assert code == 200, made
     printed = run(str(kubectl()), "--kubeconfig", str(server.kubeconfig), "get", "bgpp")
     head, *rows = (line.split() for line in printed.splitlines())
-    assert head == ["NAME", "PEER", "AS", "NODE", "ACCEPTED", "AGE"]
+    assert head == ["NAME", "PEER", "AS", "NODE", "ACCEPTED", "RESOLVED", "CONSISTENT", "AGE"]
     assert [row[:3] for row in rows] == [["p1", "10.0.0.254", "65000"], ["p2", "10.0.0.254", "65000.1"]]
     for name in ("p1", "p2"):
         answer(server, "DELETE", f"bgppeers/{name}")

@@ -101,6 +101,16 @@ def node_conditions(lab: Lab, node: str) -> dict[str, str]:
     }
 
 
+def unresolved(lab: Lab, peer: str) -> str:
+    """What a BGPPeer refers to and is not there; empty where all is."""
+    item = lab.api.get("BGPPeer", peer)
+    assert item is not None
+    conditions = item.get("status", {}).get("conditions", [])
+    return next(
+        (one["message"] for one in conditions if one["type"] == "ResolvedRefs" and one["status"] == "False"), ""
+    )
+
+
 def routing_address(lab: Lab, node: str) -> str:
     """The IPv4 address in the spec of a RoutingNode."""
     item = lab.api.get("RoutingNode", node)
@@ -147,6 +157,11 @@ def test_each_says_what_is_wrong_and_nothing_moves(lab: Lab) -> None:
             )
             assert "Secret nowhere does not exist" in said["SecretMissing"]
             assert "BGPPeer/tor-a-ipv6 spec.password" in said["SecretMissing"]
+        wait_for(
+            lambda: "spec.password: Secret nowhere does not exist" in unresolved(lab, "tor-a-ipv6"),
+            deadline=30,
+            what="the peer says it of itself",
+        )
         assert connections(lab) == before
         assert moved() == {}
         # nothing that was good lives in a process only
@@ -193,5 +208,6 @@ def test_corrected_they_are_in_force(lab: Lab) -> None:
             deadline=10,
             what=f"{node} has nothing to object to",
         )
+    wait_for(lambda: not unresolved(lab, "tor-a-ipv6"), deadline=90, what="the peer has nothing to object to")
     assert connections(lab) == before
     facts.wait_reachable(lab)

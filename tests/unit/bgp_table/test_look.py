@@ -10,6 +10,7 @@ import pytest
 from tests.unit.bgp_table.world import TOR_AS, World, announce, body, session, state
 from towpath.bgp import window
 from towpath.bgp.look import Look
+from towpath.bgp.ports import Standing
 from towpath.bgp.window import Window
 from towpath.controller.plan import here
 from towpath.controller.settings import CannotRunError
@@ -35,7 +36,7 @@ def world() -> World:
 
 def look(world: World) -> Look:
     """The table as it is."""
-    return world.table.look({"tor": ("Established", "")})
+    return world.table.look({"tor": Standing("Established")})
 
 
 def test_an_address_finds_the_longest_prefix_with_every_path_and_its_verdict(world: World) -> None:

@@ -71,7 +71,7 @@ class Speaker:
 
     @property
     def up(self):
-        return {name for name, (state, _) in self.engine.states().items() if state == "Established"}
+        return {name for name, one in self.engine.states().items() if one.state == "Established"}
 
     @property
     def up_in_table(self):

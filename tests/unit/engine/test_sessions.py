@@ -312,7 +312,7 @@ async def test_a_withheld_session_is_neither_dialled_nor_accepted(engine, table,
     await eventually(lambda: "a" in table.negotiated)
     apply(engine, listening(state="Withheld", reason=Reason.DUPLICATE_PEER))
     assert [loss.kind for _, loss in table.lost_sessions] == [LossKind.REMOVED]
-    assert engine.states()["a"] == ("Withheld", "DuplicatePeer")
+    assert engine.states()["a"] == ("Withheld", "DuplicatePeer", 0)
     assert await (await RawPeer.dial()).read() is None
 
 

@@ -1,0 +1,116 @@
+"""What nodes say of the objects that people write, gathered from their NodeStatus objects.
+
+A node alone can say whether it holds a password, how many prefixes a peer sends, or that a session was lost. Each status
+is read once: what the others said is kept. Who has no Node any more, or another one of the same name, says nothing.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from msgspec import Struct
+
+from towpath.model.cluster import Cluster, NodeStatus
+from towpath.model.delta import exchanged
+from towpath.model.kinds.node import NodeStatusStatus, RefusalReport, SessionReport
+from towpath.model.reason import Reason, Refusal, Why
+
+NOTHING = NodeStatusStatus()
+FROM_NODES = frozenset({Reason.SECRET_MISSING, Reason.NO_ADDRESS})
+"""Reasons that a node gives for what objects ask for and that the objects themselves do not show."""
+REPORTED = 100
+"""Refusals that a node reports at most."""
+LONGEST = 256
+"""Characters of a node's sentence, at most."""
+
+
+class Loss(Struct, frozen=True, order=True):
+    """A session of a BGPPeer was lost on a node since its last report."""
+
+    peer: str
+    node: str
+    address: str
+    reason: str
+    """Why; empty where it is up again, or the node does not say."""
+
+
+class Reports:
+    """Remembers the statuses that it has seen, and what they say."""
+
+    def __init__(self, concerns: Callable[[str, str], bool]) -> None:
+        """``concerns``: whether a BGPPeer has to do with a node, which may speak of no other."""
+        self._concerns = concerns
+        self._statuses: Mapping[str, NodeStatus] = {}
+        self._said: dict[str, tuple[Refusal, ...]] = {}
+
+    def look(self, cluster: Cluster) -> tuple[Loss, ...]:
+        """Read the statuses that changed; the sessions that were lost since the last look."""
+        losses: list[Loss] = []
+        for node, old, new in exchanged(self._statuses, cluster.statuses):
+            before, after = _status(old), _status(new)
+            if said := tuple(refusals(after)):
+                self._said[node] = said
+            else:
+                self._said.pop(node, None)
+            if old is not None:
+                losses += (one for one in lost(node, before, after) if self._concerns(one.peer, node))
+        self._statuses = cluster.statuses
+        return tuple(sorted(losses))
+
+    def said(self, cluster: Cluster) -> Iterator[tuple[str, Refusal]]:
+        """What nodes that are there say, each with the node."""
+        for name, found in self._said.items():
+            node, status = cluster.nodes.get(name), _status(self._statuses.get(name))
+            if node is not None and node.meta.uid == status.node_uid:
+                yield from ((name, one) for one in found if self._may_say(name, one))
+
+    def _may_say(self, node: str, refusal: Refusal) -> bool:
+        about = refusal.object
+        if about.kind == "BGPPeer":
+            return self._concerns(about.name, node)
+        return about.name in ("default", f"node.{node}")
+
+
+def reported(warnings: Iterable[Refusal]) -> tuple[RefusalReport, ...]:
+    """The part of a node's warnings that is about objects and that nobody else can know, for its status."""
+    chosen = sorted({one for one in warnings if one.reason in FROM_NODES and one.object.kind in _SUBJECTS})
+    return tuple(
+        RefusalReport(
+            kind=one.object.kind,
+            name=one.object.name,
+            field=one.object.field,
+            reason=one.reason.value,
+            message=one.message[:LONGEST],
+        )
+        for one in chosen[:REPORTED]
+    )
+
+
+def refusals(status: NodeStatusStatus) -> Iterator[Refusal]:
+    """What a status says of objects, as far as its words are known ones."""
+    for one in status.refusals[:REPORTED]:
+        if one.reason in FROM_NODES and one.kind in _SUBJECTS:
+            yield Refusal(Reason(one.reason), one.message[:LONGEST], Why(one.kind, one.name, one.field))
+    for session in status.sessions:
+        if session.bgp_peer and (count := over_limit(session)):
+            text = f"{count} prefixes of {session.peer} are refused, {session.accepted} are accepted"
+            yield Refusal(Reason.MAX_PREFIX, text, Why("BGPPeer", session.bgp_peer, "spec.maxPrefixes"))
+
+
+def over_limit(session: SessionReport) -> int:
+    """Prefixes that are refused because as many as may be are accepted already."""
+    return next((one.prefixes for one in session.refused if one.reason == Reason.MAX_PREFIX), 0)
+
+
+def lost(node: str, before: NodeStatusStatus, after: NodeStatusStatus) -> Iterator[Loss]:
+    """Sessions of BGPPeers that were lost between two reports of one speaker."""
+    earlier: dict[str, SessionReport] = {one.name: one for one in before.sessions if one.bgp_peer}
+    for one in after.sessions:
+        known = earlier.get(one.name)
+        if known is not None and one.lost > known.lost:
+            yield Loss(one.bgp_peer, node, one.peer, one.reason[:LONGEST])
+
+
+_SUBJECTS = frozenset({"BGPPeer", "BGPConfiguration"})
+
+
+def _status(found: NodeStatus | None) -> NodeStatusStatus:
+    return NOTHING if found is None or found.status is None else found.status
