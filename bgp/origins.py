@@ -93,7 +93,7 @@ def settings(
             sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
         ),
         tagged=tagged(cluster, node)[0],
-        services=covering(entry.prefix for entry in configured(config).entries),
+        services=covering((*(entry.prefix for entry in configured(config).entries), *cluster.service_ranges)),
         normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
         log_severity=log_severity(cluster, node),
     )

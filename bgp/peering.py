@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
+from towpath.bgp.duplicates import Chosen, first_of_each, unless_duplicate
 from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, on_interface, with_router
 from towpath.bgp.nodes import (
     BGP_PORT,
@@ -111,7 +112,7 @@ class _Plan:
         explicit = self._agreed(self._chosen((*self._explicit(), *self._reverse())))
         everything = [
             *(with_router(one, self._routers) for one in explicit.values()),
-            *(_unless_duplicate(one, explicit) for one in self._mesh()),
+            *(unless_duplicate(one, explicit) for one in self._mesh()),
         ]
         if self._config.shutdown:
             leaving = Why("BGPConfiguration", "default", "spec.shutdown")
@@ -131,31 +132,16 @@ class _Plan:
                 node.name: node for address, _ in explicit if (node := self._nodes.by_address.get(address)) is not None
             }
             mesh = self._mesh(with_peers.values())
-            everything = [*explicit.values(), *(_unless_duplicate(one, explicit) for one in mesh)]
+            everything = [*explicit.values(), *(unless_duplicate(one, explicit) for one in mesh)]
             self._one_password_each(everything)
         return tuple(self._warnings)
 
-    def _chosen(self, asked: Iterable[tuple[Session, BGPPeer]]) -> dict[tuple[Address, int], tuple[Session, BGPPeer]]:
-        """Of sessions with the same peer, which are given in their order, the first."""
-        chosen: dict[tuple[Address, int], tuple[Session, BGPPeer]] = {}
-        named: dict[str, tuple[Session, BGPPeer]] = {}
-        for session, peer in asked:
-            key = (session.peer_address, session.peer_port)
-            # by name too: two that write no port are one, also where their AS numbers lead to different ports
-            found = chosen.get(key) or named.get(session.name)
-            if found is None:
-                chosen[key] = named[session.name] = session, peer
-            elif session.scope != "Reverse" and found[1] is not peer:
-                self._warn(
-                    Reason.DUPLICATE_PEER,
-                    f"a session with {_shown(session)} is already asked for by BGPPeer {found[1].name}",
-                    session.why[0],
-                )
-        return chosen
+    def _chosen(self, asked: Iterable[tuple[Session, BGPPeer]]) -> Chosen:
+        made, refused = first_of_each(asked)
+        self._warnings.update(dict.fromkeys(refused))
+        return made
 
-    def _agreed(
-        self, chosen: Mapping[tuple[Address, int], tuple[Session, BGPPeer]]
-    ) -> dict[tuple[Address, int], Session]:
+    def _agreed(self, chosen: Chosen) -> dict[tuple[Address, int], Session]:
         """The sessions, with a warning for each on which the other side does not agree."""
         agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)
         for session, peer in chosen.values():
@@ -411,17 +397,3 @@ class _Plan:
 
     def _warn(self, reason: Reason, message: str, why: Why) -> None:
         self._warnings[Refusal(reason, message, why)] = None
-
-
-def _unless_duplicate(session: Session, explicit: Mapping[tuple[Address, int], Session]) -> Session:
-    """A mesh session, withheld where an explicit one is the same on the wire."""
-    other = explicit.get((session.peer_address, session.peer_port))
-    if other is None or other.local_address not in (None, session.local_address):
-        return session
-    return replace(session, state="Withheld", reason=Reason.DUPLICATE_PEER)
-
-
-def _shown(session: Session) -> str:
-    if session.interface is not None:
-        return f"the router at {session.interface}"
-    return f"{session.peer_address} port {session.peer_port}"

@@ -449,7 +449,7 @@ class Table:
             announced=self._state.announcements,
         )
 
-    def look(self, states: Mapping[str, tuple[str, str]]) -> Look:
+    def look(self, states: Mapping[str, Standing]) -> Look:
         """For those who ask what is heard, used and told; ``states`` as for ``report``."""
         return Look(self._peers, self._loc, normal=self._normal_priority, report=self.report(states))
 

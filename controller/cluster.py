@@ -21,11 +21,11 @@ from towpath.controller.peer_review import PeerReview
 from towpath.controller.ports import Api
 from towpath.controller.reports import Reports
 from towpath.controller.routing_nodes import RoutingNodeCache
+from towpath.controller.service_ranges import service_ranges
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.plan import Planner
 from towpath.model.cluster import Cluster
-from towpath.model.net import Prefix
 from towpath.model.reason import Reason
 
 KINDS = (
@@ -78,11 +78,8 @@ class ClusterController:
         lease: Leadership,
         identity: str = "towpath-controller",
         clock: Callable[[], float] = time.monotonic,
-        services: Callable[[], tuple[Prefix, ...]] = tuple,
     ) -> None:
-        """``services``: the ranges of services, as far as they are known."""
         self._store = store
-        self._services = services
         self._clock = clock
         self._writer = Writer(api, lease=lease)
         self._blocks = BlockWrites(self._writer, clock=clock)
@@ -118,7 +115,7 @@ class ClusterController:
             now=self._clock(),
             uncertain={name: claim.spec for name, claim in self._blocks.uncertain.items()},
             barred=self._blocks.barred.values(),
-            services=self._services(),
+            services=service_ranges(cluster),
             restored=self._store.went_back,
             unsure=unsure,
         )
@@ -173,7 +170,6 @@ async def run(
     *,
     lease: Leadership,
     identity: str = "towpath-controller",
-    services: Callable[[], tuple[Prefix, ...]] = tuple,
     pace: Pace | None = None,
     on_loop: Callable[[LevelLoop], None] | None = None,
 ) -> None:
@@ -182,7 +178,7 @@ async def run(
     The store is fed and the lease is run by the caller, who calls ``dirty`` of the loop (handed to ``on_loop``) when the
     lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``.
     """
-    controller = ClusterController(api, store, lease=lease, identity=identity, services=services)
+    controller = ClusterController(api, store, lease=lease, identity=identity)
     loop = LevelLoop(controller.step, pace=pace)
     store.subscribe(loop.dirty)
     if on_loop is not None:

@@ -81,15 +81,13 @@ async def _run(settings: ControllerSettings) -> None:
             for kind in store.kinds:
                 tasks.create_task(Reflector(api, store, kind=kind).run())
             tasks.create_task(lease.run(elected))
-            services = ServiceRanges(api, changed=dirty)
-            tasks.create_task(services.run())
+            tasks.create_task(ServiceRanges(api, known=store.service_ranges).run())
             tasks.create_task(
                 cluster.run(
                     api,
                     store,
                     lease=lease,
                     identity=identity,
-                    services=lambda: services.ranges,
                     on_loop=loops.append,
                 )
             )

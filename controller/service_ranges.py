@@ -1,38 +1,43 @@
 """The ranges that services have, from the ServiceCIDR objects of the cluster; a cluster without that kind has none to read.
 
-They change about as often as the cluster is made, so they are listed now and then and not watched.
+They change about as often as the cluster is made, so they are listed now and then and not watched. Where nobody says
+anything, the ranges of the configuration count.
 """
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import structlog
 
+from towpath.bgp.services import configured
 from towpath.controller.ports import ApiError, NotFoundError, Reader
+from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix, parse_prefix
 
 log = structlog.get_logger(__name__)
-EVERY = 60.0
-"""Seconds between two listings."""
+OFTEN, SELDOM = 60.0, 600.0
+"""Seconds between two listings: of the one controller that leads, and of each of many agents."""
 
 
 class ServiceRanges:
-    """The last answer; ``changed`` is called where it differs from the one before."""
+    """``known`` is called with every answer; without one what was known stays."""
 
-    def __init__(self, reader: Reader, *, changed: Callable[[], None]) -> None:
+    def __init__(self, reader: Reader, *, known: Callable[[tuple[Prefix, ...]], None], every: float = OFTEN) -> None:
         self._reader = reader
-        self._changed = changed
+        self._known = known
+        self._every = every
         self._refused = ""
-        self.ranges: tuple[Prefix, ...] = ()
 
     async def run(self) -> None:
-        """List until cancelled."""
+        """List until cancelled; without an answer again within a minute."""
         while True:
-            await self.refresh()
-            await asyncio.sleep(EVERY)
+            pause = self._every if await self.refresh() else OFTEN
+            await asyncio.sleep(pause * random.uniform(0.8, 1.0))
 
-    async def refresh(self) -> None:
-        """List once; without an answer what was known stays."""
+    async def refresh(self) -> bool:
+        """List once; whether there was an answer."""
         try:
             found = (await self._reader.list("ServiceCIDR")).items
         except NotFoundError:
@@ -40,16 +45,26 @@ class ServiceRanges:
         except ApiError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
-                log.warning("services.unknown", error=str(error), remedy="pools are not compared with service ranges")
-            return
+                remedy = "the ranges known last count, else those of the configuration; let it list servicecidrs"
+                log.warning("services.unknown", error=str(error), remedy=remedy)
+            return False
         self._refused = ""
-        ranges = tuple(sorted({prefix for one in found for prefix in _ranges(one)}, key=str))
-        if ranges != self.ranges:
-            self.ranges = ranges
-            self._changed()
+        self._known(ranges_of(found))
+        return True
 
 
-def _ranges(body: dict[str, object]) -> list[Prefix]:
+def ranges_of(bodies: Iterable[Mapping[str, Any]]) -> tuple[Prefix, ...]:
+    """The ranges that ServiceCIDR objects name, in order; what is none is left out, and said in the log."""
+    return tuple(sorted({prefix for body in bodies for prefix in _ranges(body)}, key=str))
+
+
+def service_ranges(cluster: Cluster) -> tuple[Prefix, ...]:
+    """Where addresses of services come from: as objects say, else as the configuration announces them."""
+    announced = {one.prefix for one in configured(cluster.bgp).entries if one.kind == "Cluster"}
+    return cluster.service_ranges or tuple(sorted(announced, key=str))
+
+
+def _ranges(body: Mapping[str, Any]) -> list[Prefix]:
     spec = body.get("spec")
     texts = spec.get("cidrs") if isinstance(spec, dict) else None
     found = []

@@ -14,6 +14,7 @@ from msgspec import Struct
 from towpath.controller.kindstore import Decode, KindStore, Problem, Seen, Value, number
 from towpath.model.cluster import Cluster, Node
 from towpath.model.decode import decode, decode_node
+from towpath.model.net import Prefix
 from towpath.model.overlap import pools_in_force
 from towpath.model.reason import InvalidSpecError, Reason, Why
 from towpath.model.resource import Meta
@@ -167,6 +168,13 @@ class Store:
             values: Mapping[str, Value] = getattr(cluster, FIELDS[kind])
             one.seed(value for value in values.values() if not (kind == "IPAMBlock" and _owner(value) == node))
         self._selections = remember(cluster)
+        self.service_ranges(cluster.service_ranges)
+
+    def service_ranges(self, ranges: tuple[Prefix, ...]) -> None:
+        """Where addresses of services come from."""
+        if ranges != self._cluster.service_ranges:
+            self._cluster = msgspec.structs.replace(self.cluster(), service_ranges=ranges)
+            self._tell()
 
     def expect(self, kind: str, names: Collection[str]) -> None:
         """Objects of these names were there not long ago: too many of them gone at once is not believed at once."""

@@ -63,6 +63,8 @@ class Cluster(Struct, frozen=True):
     services: Mapping[str, Service] = field(default_factory=dict)
     """By namespace and name, as are the slices. An agent keeps both beside its picture, for they change often."""
     endpoint_slices: Mapping[str, EndpointSlice] = field(default_factory=dict)
+    service_ranges: tuple[Prefix, ...] = ()
+    """Where addresses of services come from, as the ServiceCIDR objects say; empty: nobody has said."""
     held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Nodes that a selector still selects although no label says so any more, by ``selection.key`` (``model.selection``)."""
 

@@ -19,12 +19,12 @@ from towpath.model.kinds.registry import KINDS
 def known() -> dict[str, Any]:
     """What controller and agent follow, by API group; what gets conditions; our definitions; which value is which kind.
 
-    Beside its store the controller follows the ranges of services, and an agent its node's pods and, where they are
-    announced, services with their endpoints.
+    Beside its store each follows the ranges of services, and an agent its node's pods and, where they are announced,
+    services with their endpoints.
     """
     return {
         "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR"))},
-        "agent": {"follows": _by_group((*source.KINDS, "Pod", *services.KINDS))},
+        "agent": {"follows": _by_group((*source.KINDS, "Pod", "ServiceCIDR", *services.KINDS))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),
         "values": {"named": _values(many=True), "default": _values(many=False)},

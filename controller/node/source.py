@@ -14,6 +14,7 @@ from towpath.controller.node.bound import BoundPods, QualifiedNames
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.ports import Api
 from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
+from towpath.controller.service_ranges import SELDOM, ServiceRanges
 from towpath.controller.settings import Source
 from towpath.controller.store import Store
 
@@ -43,7 +44,12 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         from towpath.controller.directory import Directory
 
         folder = Directory(source.folder, store, node=node)
-        yield Opened(store=store, api=folder, followers=(folder.run,), follow_services=folder.feed)
+        yield Opened(
+            store=store,
+            api=folder,
+            followers=(folder.run,),
+            follow_services=folder.feed,
+        )
         return
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Retry
@@ -53,6 +59,8 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
             Reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")
             for kind in KINDS
         ]
+
+        ranges = ServiceRanges(api, known=store.service_ranges, every=SELDOM)
 
         def follow_secrets(sink: WatchedSecrets) -> Awaitable[None]:
             patient = Retry(longest_refused=60.0)  # where the watch is not allowed they are asked for once a minute
@@ -75,7 +83,7 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         yield Opened(
             store=store,
             api=api,
-            followers=tuple(one.run for one in reflectors),
+            followers=(*(one.run for one in reflectors), ranges.run),
             follow_secrets=follow_secrets,
             follow_pods=follow_pods,
             follow_services=follow_services,

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from towpath.controller.manifests import ManifestError, documents
 from towpath.controller.routing_nodes import routing_nodes
 from towpath.controller.secrets import password_of, references
+from towpath.controller.service_ranges import ranges_of
 from towpath.controller.settings import CannotRunError
 from towpath.controller.store import FIELDS, Store, decode_any
 from towpath.model.cluster import Cluster
@@ -35,11 +36,12 @@ KUBERNETES = {
     "Namespace": "v1",
     "Pod": "v1",
     "EndpointSlice": "discovery.k8s.io/v1",
+    "ServiceCIDR": "networking.k8s.io/v1",
 }
 """Kinds of Kubernetes that are understood, with their apiVersion."""
 _NAMESPACED = frozenset({"Service", "EndpointSlice", "Pod", "Secret"})
 _STEP = re.compile(r"\[([0-9]+)\]|([^.\[\]]+)")
-SERVICES = ("Service", "EndpointSlice")
+SERVICES = ("Service", "EndpointSlice", "ServiceCIDR")
 Body = dict[str, Any]
 T = TypeVar("T")
 
@@ -123,6 +125,7 @@ def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
         cluster,
         services=dict(_read(found["Service"], decode_service, rejected)),
         endpoint_slices=dict(_read(found["EndpointSlice"], decode_endpoint_slice, rejected)),
+        service_ranges=ranges_of(found["ServiceCIDR"].values()),
     )
     passwords, missing = _passwords(references(cluster), found["Secret"], secret_namespace)
     return Inputs(

@@ -18,7 +18,7 @@ def listed(source: Source, kinds: Iterable[str], *, secrets: bool = False, spare
     ``secrets``: those of towpath's namespace too, where they may be read. ``spared``: kinds without which it goes on where they
     may not be read.
     """
-    return asyncio.run(_listed(source, tuple(kinds), secrets=secrets, spared={"Secret", *spared}))
+    return asyncio.run(_listed(source, tuple(kinds), secrets=secrets, spared={"Secret", "ServiceCIDR", *spared}))
 
 
 def pods(source: Source, *, namespace: str, name: str) -> list[Body]:
@@ -51,7 +51,7 @@ async def _listed(source: Source, kinds: tuple[str, ...], *, secrets: bool, spar
                     except _OPTIONAL:
                         if kind not in spared:
                             raise
-                        break  # passwords that cannot be read are reported where they are named
+                        break  # passwords that cannot be read are reported where they are named; ranges need not be there
                     version = RESOURCES[kind].api_version
                     bodies += [{"apiVersion": version, "kind": kind, **item} for item in page.items]
                     token = page.continue_token

@@ -1,8 +1,11 @@
 """A connection whose other end has vanished without a word is noticed, and the store catches up afterwards."""
 
 import asyncio
+import functools
 import sys
 import threading
+import urllib.request
+import uuid
 
 import pytest
 
@@ -12,11 +15,14 @@ from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import UnreachableError
 from towpath.controller.store import Store
+from towpath.lab.certificates import trusting
+from towpath.lab.kubernetes import Place
 from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
 
-THERE = "chain there { type filter hook input priority 0; tcp dport 8001 drop; }"
-BACK = "chain back { type filter hook output priority 0; tcp sport 8001 drop; }"
+PORTS = "{ 8001, 6443 }"
+THERE = f"chain there {{ type filter hook input priority 0; tcp dport {PORTS} drop; }}"
+BACK = f"chain back {{ type filter hook output priority 0; tcp sport {PORTS} drop; }}"
 
 
 @pytest.fixture
@@ -83,24 +89,65 @@ def test_half_open(served, settled, timeouts, drop):
     The times here are short ones; with those of production it takes 24 s, 25 s and, behind a proxy alone, 11 minutes.
     """
     server, client = served
+    connecting = functools.partial(connect, server="http://192.0.2.1:8001", timeouts=timeouts)
+    _in_thread(client, lambda: _cut(server, connecting, drop, settled))
 
-    async def main():
-        store = Store(("Node",))
-        async with (
-            await connect(server="http://192.0.2.1:8001", timeouts=timeouts) as api,
-            following(api, store, retry=Retry(longest=0.5)),
-        ):
-            await api.create("Node", {"metadata": {"name": "before"}})
-            await settled(lambda: "before" in store.cluster().nodes and store.unreachable_for() == 0)
-            server.run("nft", f"table inet cut {{ {'; '.join(drop)}; }}")
+
+@pytest.fixture(scope="module")
+def kubernetes(tmp_path_factory):
+    """A real API server at 192.0.2.1:6443, the host of its client, and the way in."""
+    with Network(own("tpkr")) as network:
+        server, client = network.host("server"), network.host("client")
+        network.link(server, "eth0", client, "eth0")
+        server.address("192.0.2.1/24", dev="eth0")
+        client.address("192.0.2.2/24", dev="eth0")
+        place = Place(tmp_path_factory.mktemp("kubernetes"), "192.0.2.1")
+        place.prepare()
+        server.process(*place.etcd_command(), log=place.folder / "etcd.log")
+        server.process(*place.apiserver_command(), log=place.folder / "apiserver.log")
+        with client.entered():
+            wait_for(lambda: _ready(place), deadline=90, what="it serves", interval=0.2)
+        yield server, client, place
+
+
+def _ready(place):
+    """Whether it answers that it is ready."""
+    request = urllib.request.Request(
+        f"{place.url}/readyz", headers={"Authorization": f"Bearer {place.token.read_text()}"}
+    )
+    try:
+        with urllib.request.urlopen(request, context=trusting(place.authority.certificate), timeout=2) as answer:
+            return answer.read() == b"ok"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("drop", [THERE, BACK], ids=["there", "back"])
+def test_half_open_to_the_real_server(kubernetes, settled, drop):
+    """The same over TLS, with what the real one sends of itself: whichever direction is cut, it is noticed, and caught up with."""
+    server, client, place = kubernetes
+    timeouts = Timeouts(dead_after=60, ask_after=2, connect=1)
+    connecting = functools.partial(connect, kubeconfig=place.kubeconfig, timeouts=timeouts)
+    _in_thread(client, lambda: _cut(server, connecting, (drop,), settled))
+
+
+async def _cut(server, connecting, drop, settled):
+    """Follow Nodes, cut the connection, mend it: what was known stays, and what comes afterwards is seen."""
+    store = Store(("Node",))
+    async with await connecting() as api, following(api, store, retry=Retry(longest=0.5)):
+        before, after = (f"{name}-{uuid.uuid4().hex[:8]}" for name in ("before", "after"))
+        await api.create("Node", {"metadata": {"name": before}})
+        await settled(lambda: before in store.cluster().nodes and store.unreachable_for() == 0)
+        known = list(store.cluster().nodes)
+        server.run("nft", f"table inet cut {{ {'; '.join(drop)}; }}")
+        try:
             await settled(lambda: store.unreachable_for() > 0, deadline=10)
-            assert list(store.cluster().nodes) == ["before"]
+            assert list(store.cluster().nodes) == known
+        finally:
             server.run("nft", "delete table inet cut")
-            await settled(lambda: store.unreachable_for() == 0, deadline=12)
-            await api.create("Node", {"metadata": {"name": "after"}})
-            await settled(lambda: "after" in store.cluster().nodes)
-
-    _in_thread(client, main)
+        await settled(lambda: store.unreachable_for() == 0, deadline=12)
+        await api.create("Node", {"metadata": {"name": after}})
+        await settled(lambda: after in store.cluster().nodes)
 
 
 def test_a_request_that_was_given_up_never_arrives(served):

@@ -64,6 +64,9 @@ def shared(before, after):
     fields = {}
     for name in before.__struct_fields__:
         old, new = getattr(before, name), getattr(after, name)
+        if not isinstance(new, dict):
+            fields[name] = new
+            continue
         fields[name] = {key: old[key] if old.get(key) == value else value for key, value in new.items()}
     return replace(after, **fields)
 
