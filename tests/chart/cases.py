@@ -61,6 +61,17 @@ GOLDEN: dict[str, dict[str, Any]] = {
 }
 """Values by the name of the golden file."""
 
+IPV6_RANGES = (
+    "::/0",
+    "fd00::/8",
+    "fd00:20::/56",
+    "2001:DB8:0:ff00::/56",
+    "fd00:0:0:0:8000::/65",
+    "::1:0/112",
+    "fd00:1:2:3:4:5:6:0/112",
+)
+"""Ranges without host bits, in every way in which they are written."""
+
 WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     # what was meant, the values, words that the message must have
     ("a key that is misspelt", {"pool": []}, ("additional properties 'pool' not allowed",)),
@@ -73,6 +84,9 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a byte too large", {"pools": [{"cidr": "10.256.0.0/16"}]}, ('pools[0].cidr: "10.256.0.0/16" is no CIDR',)),
     ("a range too long", {"pools": [{"cidr": "10.1.0.0/33"}]}, ('pools[0].cidr: "10.1.0.0/33" is no CIDR',)),
     ("a host in a range", {"pools": [{"cidr": "10.1.0.1/16"}]}, ('pools[0].cidr: "10.1.0.1/16" has host bits', "10.1.0.0/16")),
+    ("a host in an IPv6 range", {"pools": [{"cidr": "fd00:20:0:1::/56"}]}, ('pools[0].cidr: "fd00:20:0:1::/56" has host bits', "after the first 56")),
+    ("the address of a gateway for its network", {"pools": [{"cidr": "2001:DB8::1/64"}]}, ('"2001:DB8::1/64" has host bits',)),
+    ("an IPv6 length within a group", {"pools": [{"cidr": "fd00:0:0:0:8000::/64"}]}, ("has host bits",)),
     ("an IPv6 range without length", {"pools": [{"cidr": "10.1.0.0/16"}, {"cidr": "fd00::"}]}, ('pools[1].cidr: "fd00::" is no CIDR',)),
     ("a block size of the other family", {"pools": [{"cidr": "fd00::/48", "blockSize": 26}]}, ("pools[0].blockSize: 26", "116 to 128")),
     ("a block larger than its pool", {"pools": [{"cidr": "10.1.0.0/24", "blockSize": 22}]}, ("pools[0].blockSize: 22", "24 to 32")),

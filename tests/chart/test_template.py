@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.cases import GOLDEN, WRONG
+from tests.chart.cases import GOLDEN, IPV6_RANGES, WRONG
 from tests.chart.chart import CHART, containers, find, rendered, run_helm, template, values_file
 from tests.tree import ROOT
 
@@ -40,6 +40,13 @@ def test_wrong_values_are_refused(values: dict[str, Any], words: tuple[str, ...]
     done = template("-f", values_file(tmp_path, values))
     assert done.returncode != 0
     assert [word for word in words if word not in done.stderr] == [], done.stderr
+
+
+def test_ranges_without_host_bits_are_taken(tmp_path: Path) -> None:
+    """However an IPv6 address is shortened."""
+    pools = [{"name": f"p{number}", "cidr": cidr, "blockSize": 122} for number, cidr in enumerate(IPV6_RANGES)]
+    done = template("-f", values_file(tmp_path, {"pools": pools}))
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_old_kubernetes_is_refused() -> None:

@@ -1,5 +1,6 @@
 """What an operator sees with kubectl of what the controller and the agents say."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.patience import within
 from towpath.controller import cluster
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.events import Events, Subject
 from towpath.controller.reports import reported
+from towpath.controller.service_ranges import ServiceRanges
 from towpath.controller.store import Store
 from towpath.lab import objects, tools
 from towpath.lab.api import custom
@@ -70,6 +73,34 @@ async def test_describe_shows_what_is_wrong_with_an_object(kubernetes: RealKuber
     assert (
         len(re.findall(r"Warning +OverlappingPool .*towpath-controller +spec.cidr 10.0.0.0/16 overlaps", events)) == 1
     )
+
+
+async def test_describe_shows_that_others_have_addresses_in_a_pool(kubernetes: RealKubernetes) -> None:
+    """The service range as the server's own ServiceCIDR says it, and the addresses of nodes: one message that names each."""
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api:
+        await api.create("IPPool", custom("IPPool", "wide", {"cidr": "10.96.0.0/14"}))
+        await api.create("Node", objects.node("inside", (IPv4Address("10.97.0.7"),), rack="a"))
+        store = Store(cluster.KINDS)
+        controller = cluster.ClusterController(api, store, lease=Leading())
+        async with within(60):
+            ranges = ServiceRanges(api, known=store.service_ranges)
+            while not store.cluster().service_ranges:  # the server makes the object some seconds after its start
+                await ranges.refresh()
+                await asyncio.sleep(0.1)
+        for _ in range(3):
+            for kind in store.kinds:
+                page = await api.list(kind)
+                store.listed(kind, page.items, version=page.resource_version)
+            await controller.step()
+        await api.delete("Node", "inside")
+    text, events = described(kubernetes, "ippool", "wide").split("Events:")
+    said = re.search(r"Message: +(spec.cidr: .*)\n +Observed Generation.*\n +Reason: .*\n +Status: +False", text)
+    assert said is not None, text
+    assert "10.96.0.0/14 contains 10.97.0.7 of Node/inside" in said[1]
+    assert "10.96.0.0/14 overlaps the service range 10.96.0.0/16: no block is cut there" in said[1]
+    assert re.search(r"Type: +Disjoint\n", text)
+    for reason in ("NodeAddress", "ServiceRangeConflict"):
+        assert re.search(rf"Warning +{reason} ", events), events
 
 
 async def test_describe_shows_what_nodes_say_of_a_peer(kubernetes: RealKubernetes) -> None:

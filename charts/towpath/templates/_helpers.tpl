@@ -147,7 +147,7 @@ annotations:
 {{- end -}}
 {{- end }}
 
-{{/* Fails where an IPv4 prefix has host bits; of IPv6 the API server says so. Give (list FIELD CIDR). */}}
+{{/* Fails where an IPv4 prefix has host bits. Give (list FIELD CIDR). */}}
 {{- define "towpath.hostBits" -}}
 {{- $field := index . 0 }}{{ $cidr := index . 1 -}}
 {{- $parts := splitList "/" $cidr -}}
@@ -157,5 +157,24 @@ annotations:
 {{- $network := sub $number (mod $number $size) -}}
 {{- $octets := list (div $network 16777216) (mod (div $network 65536) 256) (mod (div $network 256) 256) (mod $network 256) -}}
 {{- fail (printf "%s: %q has host bits; the range is %s/%s" $field $cidr (join "." $octets) (last $parts)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The same for IPv6, group by group: each has 16 bits. What is no address at all the API server refuses. */}}
+{{- define "towpath.hostBits6" -}}
+{{- $field := index . 0 }}{{ $cidr := index . 1 -}}
+{{- $parts := splitList "/" $cidr }}{{ $length := last $parts | int -}}
+{{- $halves := splitList "::" (first $parts) -}}
+{{- $groups := list }}{{ if first $halves }}{{ $groups = splitList ":" (first $halves) }}{{ end -}}
+{{- $tail := list }}{{ if and (eq (len $halves) 2) (last $halves) }}{{ $tail = splitList ":" (last $halves) }}{{ end -}}
+{{- if eq (len $halves) 2 -}}
+{{- range until (max 0 (sub 8 (add (len $groups) (len $tail))) | int) }}{{ $groups = append $groups "0" }}{{ end -}}
+{{- $groups = concat $groups $tail -}}
+{{- end -}}
+{{- range $index, $group := $groups -}}
+{{- $size := 1 }}{{ range until (max 0 (min 16 (sub (mul 16 (add $index 1)) $length)) | int) }}{{ $size = mul $size 2 }}{{ end -}}
+{{- if mod (int64 (printf "0x%s" $group)) $size -}}
+{{- fail (printf "%s: %q has host bits; all after the first %d must be zero" $field $cidr $length) -}}
+{{- end -}}
 {{- end -}}
 {{- end }}
