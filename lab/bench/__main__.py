@@ -8,6 +8,7 @@ from pathlib import Path
 from towpath.lab.bench.announce import announce
 from towpath.lab.bench.change import change
 from towpath.lab.bench.kernel import kernel
+from towpath.lab.bench.many import many
 from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
 from towpath.lab.bench.receive import receive
@@ -23,6 +24,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "kernel": kernel,
     "announce": announce,
     "memory": memory,
+    "many": many,
     "nodes": nodes,
     "reflector": reflector,
     "restart": restart,

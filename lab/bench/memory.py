@@ -95,7 +95,7 @@ def established(here: Rig) -> int:
     return here.dut.run("ss", "-Htn", "state", "established", "sport", "=", ":179").count("\n")
 
 
-def settle(*processes: Process) -> None:
+def settle(*processes: Process, deadline: float = 60) -> None:
     """Wait until the processes have used no processor time worth naming for a second."""
 
     def quiet() -> bool:
@@ -103,13 +103,22 @@ def settle(*processes: Process) -> None:
         time.sleep(1)
         return sum(cpu_seconds(process) for process in processes) - before < 0.05
 
-    wait_for(quiet, deadline=60, what="start-up is over", interval=0)
+    wait_for(quiet, deadline=deadline, what="start-up is over", interval=0)
 
 
 def resident(process: Process) -> float:
     """Resident memory in MB."""
+    return _memory(process, "VmRSS:")
+
+
+def peak(process: Process) -> float:
+    """The most resident memory that it ever had, in MB."""
+    return _memory(process, "VmHWM:")
+
+
+def _memory(process: Process, field: str) -> float:
     for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) / 1024
     return 0.0
 

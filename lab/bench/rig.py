@@ -63,11 +63,12 @@ class Rig:
             log=self.scratch / "speaker.log",
         )
 
-    def agent(self, *, health_port: int | None = None) -> Process:
-        """Our agent on ``dut``, on the manifests of this rig."""
+    def agent(self, *, health_port: int | None = None, server: str = "") -> Process:
+        """Our agent on ``dut``, on the manifests of this rig, or on an API server."""
+        source = ["--server", server] if server else ["--from", str(self.manifests)]
         health = [] if health_port is None else ["--health-port", str(health_port)]
         return self.dut.process(
-            *(sys.executable, "-m", "towpath.controller.cli", "agent", "--node", "dut", "--from", str(self.manifests)),
+            *(sys.executable, "-m", "towpath.controller.cli", "agent", "--node", "dut", *source),
             *(
                 "--socket",
                 str(self.socket),
