@@ -19,6 +19,7 @@ from towpath.bgp.update import (
     split,
 )
 from towpath.model.net import Family
+from towpath.model.reason import Reason
 from towpath.model.speaker import MaxPrefix
 
 CEASE: Final = 6
@@ -35,6 +36,8 @@ class Inbound:
         self.receivers = receivers
         self.limit = limit
         self._accepted = (receivers[Family.IPV4].rib.accepted, receivers[Family.IPV6].rib.accepted)
+        self.forgot: set[Reason] = set()
+        """Verdicts of prefixes that were too many to be held: if those change, the peer has to send them again."""
         self.carry(())
 
     def carry(self, families: Iterable[Family]) -> None:
@@ -84,6 +87,8 @@ class Inbound:
             elif body == END_OF_RIB:
                 complete.add(Family.IPV4)
         self._enforce_limit()
+        for receiver in self.receivers.values():
+            self.forgot |= receiver.rib.trim()
         return complete & self.families
 
     def _reached(self, receiver: Receiver, head: bytes, rest: bytes, packed: bytes) -> None:

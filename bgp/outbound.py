@@ -18,6 +18,7 @@ from towpath.model.net import Family, family_of
 MARKER: Final = b"\xff" * 16
 HEADER: Final = 19
 UPDATE: Final = 2
+ROUTE_REFRESH: Final = 5
 OVERHEAD: Final = HEADER + 4
 """Header and both length fields of an UPDATE."""
 LOOKS: Final = 20_000
@@ -78,6 +79,12 @@ def own_next_hop(negotiated: Negotiated, family: Family) -> bytes:
     if own is not family and not (own is Family.IPV6 and negotiated.ipv6_next_hops):
         return b""
     return packed + packed if is_link_local(packed) else packed
+
+
+def route_refresh(family: Family) -> bytes:
+    """A ROUTE-REFRESH message (RFC 2918 §3): the peer is asked to send a family again."""
+    body = family.afi.to_bytes(2, "big") + b"\0\x01"
+    return MARKER + (HEADER + len(body)).to_bytes(2, "big") + bytes((ROUTE_REFRESH,)) + body
 
 
 class AdjRibOut:

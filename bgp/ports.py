@@ -43,6 +43,8 @@ class Negotiated(Struct, frozen=True):
     """Largest message that the peer takes: 4096 or 65535 (RFC 8654)."""
     restart: PeerRestart | None
     """None: the peer did not send the capability, or we did not."""
+    refresh: bool = True
+    """The peer sends its routes again when it is asked (RFC 2918)."""
     ipv6_next_hops: bool = False
     """IPv4 routes may have IPv6 next hops (RFC 8950)."""
 

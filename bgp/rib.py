@@ -15,6 +15,8 @@ from towpath.model.net import Address, Family
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
 
+HELD = 250_000
+"""So many prefixes that may not be used are held of one session and family, so that they can be judged again."""
 FRAME = 1 << 16
 """Bytes of prefixes in one frame to the agent, about."""
 
@@ -153,6 +155,20 @@ class AdjRibIn:
     def sweep(self) -> None:
         """Forget what is still stale."""
         self.remove(list(self.stale))
+
+    def trim(self) -> set[Reason]:
+        """Forget what was refused last, where that is more than is held; the verdicts of what was forgotten."""
+        forgotten: set[Reason] = set()
+        while len(self.refused) > HELD:
+            wire, path = self.refused.popitem()
+            forgotten.add(path.verdict)
+            self.stale.pop(wire, None)
+            self.passing.pop(wire, None)
+        while len(self.capped) > HELD:
+            wire, _ = self.capped.popitem()
+            forgotten.add(Reason.MAX_PREFIX)
+            self.stale.pop(wire, None)
+        return forgotten
 
     def admit(self, room: int) -> None:
         """Accept capped paths while there is room."""

@@ -19,15 +19,16 @@ from towpath.bgp.judging import Judging, rejudge
 from towpath.bgp.look import Look
 from towpath.bgp.nexthops import hop_key
 from towpath.bgp.notices import Notices
-from towpath.bgp.outbound import AdjRibOut, Made
+from towpath.bgp.outbound import AdjRibOut, Made, route_refresh
 from towpath.bgp.path import NextHop, Path
 from towpath.bgp.peer import Peer, judgement, reflection
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated, Standing
 from towpath.bgp.receive import Receiver
+from towpath.bgp.refreshes import Refreshes
 from towpath.bgp.rejudging import Rejudgings
 from towpath.bgp.report import report
 from towpath.bgp.restart import kept_families, preserved
-from towpath.bgp.rib import AdjRibIn, LocRib
+from towpath.bgp.rib import HELD, AdjRibIn, LocRib
 from towpath.bgp.running import identity, withheld
 from towpath.bgp.startup import Startup
 from towpath.model.delta import diff
@@ -48,6 +49,10 @@ SETTLE_PREFIXES: Final = 10_000
 """So many held prefixes are judged again at a time."""
 LIMIT_INTERVAL: Final = 300.0
 """Seconds between notices that a prefix limit is near or reached."""
+NEAR_BLOCKS: Final = frozenset(
+    {Reason.ORIGIN_UNKNOWN, Reason.ORIGIN_INVALID, Reason.OWN_BLOCK, Reason.OWN_ADDRESS, Reason.SERVICE_RANGE}
+)
+"""Verdicts that blocks, nodes and ranges give: those that change with them."""
 _TOLD_AT_ONCE: Final = {
     Reason.ORIGIN_INVALID: "announces {}, which lies in or over the block of another node",
     Reason.OWN_BLOCK: "announces {}, which lies in a block of this node",
@@ -72,6 +77,7 @@ class Table:
         self._rejudging = Rejudgings()
         self._interest = Interest(self._judging.hops)
         self._notices = Notices()
+        self._refreshes = Refreshes()
 
     # what is desired
 
@@ -91,6 +97,7 @@ class Table:
         )
         self._announcing.deferring = self._startup.deferring
         near = self._judging.adopt(before, state)
+        others_pools = before is None or before.settings.pools != state.settings.pools
         announced, reconsider = self._announcing.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
         for name in sessions.removed:
@@ -103,6 +110,8 @@ class Table:
                 self._judge_by(name, peer)
                 rejudge(peer, near)
                 peer.inbound.admit()
+                if others_pools or not NEAR_BLOCKS.isdisjoint(peer.inbound.forgot):
+                    self._ask_again(name, peer)
         for name, session in sessions.changed.items():
             reconsider = self._adopt_session(name, session, state) or reconsider
         self._defer_no_longer()
@@ -152,6 +161,13 @@ class Table:
         self._judging.judge_by(peer, cast("SpeakerState", self._state))
         for receiver in peer.receivers:
             self._rejudging.begin(name, receiver, decode=decode)
+        self._ask_again(name, peer)
+
+    def _ask_again(self, name: str, peer: Peer) -> None:
+        """What was forgotten cannot be judged again: the peer has to send it once more."""
+        if peer.inbound.forgot and peer.negotiated is not None and peer.negotiated.refresh:
+            self._refreshes.want(name)
+            self._kick(name)
 
     @property
     def unsettled(self) -> bool:
@@ -186,6 +202,7 @@ class Table:
             for receiver in peer.receivers:
                 receiver.rib.clear()
             self._notices.forget(name)
+            self._refreshes.forget(name)
 
     # sessions
 
@@ -198,6 +215,8 @@ class Table:
         if peer.negotiated is not None:
             self._keep(peer, Loss(LossKind.REPLACED), now)
         peer.negotiated = negotiated
+        peer.inbound.forgot.clear()
+        self._refreshes.forget(name)
         peer.inbound.carry(negotiated.families)
         for receiver in peer.receivers:
             receiver.source.four_octet_as = negotiated.four_octet_as
@@ -311,10 +330,12 @@ class Table:
         peer = self._peers.get(name)
         if peer is None or peer.out is None:
             return b""
+        asked = peer.negotiated is not None and self._refreshes.take(name, self._clock())
+        questions = b"".join(map(route_refresh, sorted(peer.inbound.families))) if asked else b""
         made = peer.out.pull(limit=limit)
         if not made and peer.out.waiting:
             self._kick(name)  # it has looked at many prefixes in vain; others come first now
-        return made
+        return questions + made
 
     def farewell(self, name: str) -> bytes:
         """Withdrawals of all that a session was told."""
@@ -421,7 +442,7 @@ class Table:
     def deadline(self) -> float | None:
         """When ``expire`` should be called next, on the table's clock."""
         times = [peer.restart.deadline for peer in self._peers.values()]
-        times += [self._notices.deadline, *self._startup.deadlines(self._clock())]
+        times += [self._notices.deadline, self._refreshes.deadline, *self._startup.deadlines(self._clock())]
         return min((time for time in times if time is not None), default=None)
 
     def expire(self, now: float) -> None:
@@ -432,6 +453,8 @@ class Table:
                     receiver.rib.sweep()
                 peer.restart.complete()
                 peer.inbound.admit()
+        for name in self._refreshes.due(now):
+            self._kick(name)
         self._defer_no_longer()
         self._notices.expire(now, {Reason.ORIGIN_UNKNOWN: self._still_unknown})
 
@@ -480,6 +503,11 @@ class Table:
         )
 
     def _watch_limit(self, peer: Peer, now: float) -> None:
+        if peer.inbound.forgot:
+            text = f"sends more than {HELD} prefixes that may not be used; those beyond it are forgotten"
+            self._notices.say(
+                Notice(Reason.TOO_MANY_REFUSED, text, peer.session.name), now=now, interval=LIMIT_INTERVAL
+            )
         limit, accepted = peer.session.max_prefix, peer.inbound.accepted
         if accepted * 100 < limit.limit * limit.warn_percent:
             return

@@ -65,6 +65,7 @@ class Reason(enum.StrEnum):
     NOT_ACCEPTED = "NotAccepted"
     IMPORT_NONE = "ImportNone"
     MAX_PREFIX = "MaxPrefix"
+    TOO_MANY_REFUSED = "TooManyRefused"
     FILTER_REJECTED = "FilterRejected"
     FILTER_MISSING = "FilterMissing"
     # paths that are used

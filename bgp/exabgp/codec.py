@@ -11,6 +11,7 @@ from exabgp.bgp.message import KeepAlive, Message, Notification, Notify, Open
 from exabgp.bgp.message.direction import Direction
 from exabgp.bgp.message.open.capability import Capability, Negotiated
 from exabgp.bgp.message.open.capability.graceful import Graceful
+from exabgp.bgp.message.open.capability.refresh import REFRESH as REFRESHES
 from exabgp.bgp.message.refresh import RouteRefresh
 from exabgp.bgp.neighbor import Neighbor
 from msgspec import Struct
@@ -52,6 +53,7 @@ class Agreement(Struct, frozen=True):
     four_octet_as: bool
     message_size: int
     restart: PeerRestart | None
+    refresh: bool
     ipv6_next_hops: bool = False
 
 
@@ -146,6 +148,7 @@ def _agreement(sent: Open, received: Open, negotiated: Negotiated) -> Agreement:
         four_octet_as=bool(negotiated.asn4),
         message_size=int(negotiated.msg_size),
         restart=_peer_restart(sent, received),
+        refresh=negotiated.refresh != REFRESHES.ABSENT,
         ipv6_next_hops=any((int(afi), int(safi), int(hop)) == _IPV4_BY_IPV6 for afi, safi, hop in negotiated.nexthop),
     )
 

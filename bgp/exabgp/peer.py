@@ -331,6 +331,7 @@ class Peer:
             four_octet_as=agreement.four_octet_as,
             message_size=agreement.message_size,
             restart=agreement.restart,
+            refresh=agreement.refresh,
             ipv6_next_hops=agreement.ipv6_next_hops,
         )
 
