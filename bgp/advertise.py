@@ -1,10 +1,10 @@
-"""What a node announces of its own: the blocks in force that it owns (RULES: announced, candidates)."""
+"""What a node announces of its own: the blocks in force that it owns, and its addresses (RULES: announced, candidates)."""
 
 from collections.abc import Mapping
 
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.net import Family, Prefix, family_of
+from towpath.model.net import Family, Prefix, family_of, host_prefix
 from towpath.model.reason import Why
 from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Announcement
 
@@ -18,10 +18,7 @@ def block_announcements(
     cluster: Cluster, node: str, *, blocks: Mapping[Prefix, IPAMBlock]
 ) -> dict[Prefix, Announcement]:
     """The same, with the blocks in force at hand."""
-    preference = {
-        Family.IPV4: NORMAL_LOCAL_PREF_BASE - cluster.bgp.ipv4_normal_route_priority,
-        Family.IPV6: NORMAL_LOCAL_PREF_BASE - cluster.bgp.ipv6_normal_route_priority,
-    }
+    preference = _preference(cluster)
     own = sorted(
         (block for block in blocks.values() if block.spec.node == node and is_used(block)), key=lambda block: block.name
     )
@@ -33,6 +30,27 @@ def block_announcements(
             why=(Why("IPAMBlock", block.name, "spec.node"),),
         )
         for block in own
+    }
+
+
+def address_announcements(cluster: Cluster, node: str) -> dict[Prefix, Announcement]:
+    """The node's own addresses, where the nodes announce theirs."""
+    found = cluster.routing_nodes.get(node)
+    if found is None or not cluster.bgp.advertise_node_addresses:
+        return {}
+    preference = _preference(cluster)
+    why = (Why("BGPConfiguration", "default", "spec.advertiseNodeAddresses"), Why("RoutingNode", node, "spec.bgp"))
+    return {
+        prefix: Announcement(prefix, "Node", local_preference=preference[family], why=why)
+        for family, address in node_addresses(found).items()
+        for prefix in (host_prefix(address.ip),)
+    }
+
+
+def _preference(cluster: Cluster) -> dict[Family, int]:
+    return {
+        Family.IPV4: NORMAL_LOCAL_PREF_BASE - cluster.bgp.ipv4_normal_route_priority,
+        Family.IPV6: NORMAL_LOCAL_PREF_BASE - cluster.bgp.ipv6_normal_route_priority,
     }
 
 

@@ -6,9 +6,11 @@ What a peer outside thinks is nobody's knowledge here; the session's state tells
 from msgspec import Struct
 
 from towpath.bgp.nodes import Nodes, NodeView, applies, listens
+from towpath.bgp.parameters import session_families, ways
+from towpath.bgp.role import COUNTERPART, agree
 from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.bgp import SecretReference
-from towpath.model.kinds.peer import BGPPeerSpec
+from towpath.model.kinds.peer import BGPPeerSpec, Role
 from towpath.model.net import Family, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import Session
@@ -24,6 +26,9 @@ class _Side(Struct, frozen=True):
     source: str
     shutdown: bool = False
     ttl_security: int | None = None
+    role: Role | None = None
+    strict_role: bool = False
+    families: tuple[Family, ...] = ()
 
 
 class Agreement:
@@ -59,6 +64,10 @@ class Agreement:
             return f"node {node.name} has another password by {other.source}"
         if (session.ttl_security is None) is not (other.ttl_security is None):
             return f"only one of {self._me.name} and {node.name} has ttlSecurity: see {other.source}"
+        if set(session.families).isdisjoint(other.families):
+            return f"node {node.name} carries only {_named(other.families)} by {other.source}, and {self._me.name} only {_named(session.families)}"
+        if message := _roles(session, other, node.name):
+            return message
         if session.passive and other.passive:
             return f"both {self._me.name} and {node.name} wait for the other to connect"
         return ""
@@ -79,7 +88,15 @@ class Agreement:
         if own is None or family not in node.addresses:
             return None
         waits = listens(session.peer_address, own)
-        back = next((one for one in self._towards_me[family] if applies(one.spec, node)), None)
+        common = [each for each in node.addresses if each in self._me.addresses]
+        back = next(
+            (
+                one
+                for one in self._towards_me[family]
+                if applies(one.spec, node) and (one.spec.peer_ip is not None or family in ways(one.spec, common))
+            ),
+            None,
+        )
         if back is not None:
             spec = back.spec
             both = (
@@ -96,6 +113,9 @@ class Agreement:
                 source=f"BGPPeer {back.name}",
                 shutdown=spec.shutdown is not None,
                 ttl_security=spec.ttl_security,
+                role=spec.role,
+                strict_role=spec.strict_role,
+                families=session_families(spec, own),
             )
         reverse = peer.spec.reverse_peering == "Auto" and session.remote_as == node.as_number
         if reverse and session.peer_port == node.listen_port:
@@ -106,6 +126,9 @@ class Agreement:
                 passive=peer.spec.passive or waits,
                 source=f"BGPPeer {peer.name}",
                 ttl_security=peer.spec.ttl_security,
+                role=COUNTERPART[peer.spec.role] if peer.spec.role is not None else None,
+                strict_role=peer.spec.strict_role,
+                families=session.families,
             )
         if self._config.node_to_node_mesh_enabled and not (self._me.reflector or node.reflector):
             return _Side(
@@ -114,5 +137,17 @@ class Agreement:
                 password=self._config.node_mesh_password,
                 passive=waits,
                 source="the mesh",
+                families=(family,),
             )
         return None
+
+
+def _roles(session: Session, other: _Side, node: str) -> str:
+    """What is wrong with the roles of an external session's two halves."""
+    if not session.ebgp or agree((session.role, session.strict_role), (other.role, other.strict_role)):
+        return ""
+    return f"node {node} is {other.role or 'without a role'} by {other.source}, which is no counterpart of {session.role or 'none'}"
+
+
+def _named(families: tuple[Family, ...]) -> str:
+    return " and ".join(family.key for family in families)

@@ -11,6 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from towpath.bgp.as_path import CONFED_SEQUENCE, CONFED_SET, SEQUENCE, SET, merge_as4, read_segments
+from towpath.bgp.role import leaked
+from towpath.model.kinds.peer import Role
 from towpath.model.net import Family
 from towpath.model.reason import Reason
 
@@ -29,6 +31,7 @@ AS4_PATH: Final = 17
 AS4_AGGREGATOR: Final = 18
 IPV6_EXTENDED_COMMUNITY: Final = 25
 LARGE_COMMUNITY: Final = 32
+ONLY_TO_CUSTOMER: Final = 35
 
 AS_TRANS: Final = 23456
 
@@ -54,6 +57,7 @@ _FLAGS: Final = {
     AS4_AGGREGATOR: _OPTIONAL_TRANSITIVE,
     IPV6_EXTENDED_COMMUNITY: _OPTIONAL_TRANSITIVE,
     LARGE_COMMUNITY: _OPTIONAL_TRANSITIVE,
+    ONLY_TO_CUSTOMER: _OPTIONAL_TRANSITIVE,
 }
 _DISCARDED: Final = frozenset({ATOMIC_AGGREGATE, AGGREGATOR, AS4_AGGREGATOR})
 """Malformed, these are ignored (RFC 7606 §7.6, §7.7; RFC 6793 §6): we read nothing in them."""
@@ -91,6 +95,8 @@ class PeerView(Struct, frozen=True):
     """Ours, four bytes."""
     cluster_id: bytes = b""
     """Ours on the iBGP sessions of a route reflector, four bytes; who reflects nothing has none (RFC 4456 §8)."""
+    role: Role | None = None
+    """What we are to the peer (RFC 9234)."""
 
 
 class ASPath(Struct, frozen=True, gc=False):
@@ -164,6 +170,7 @@ class Decoder:
         med = 0
         originator: bytes | None = None
         clusters = b""
+        customers_only: int | None = None
         refusal: Reason | None = None
         aggregator_is_two = as4_aggregator = False
         seen = 0
@@ -260,6 +267,11 @@ class Decoder:
                 aggregator_is_two = size == 6 and block[start] << 8 | block[start + 1] != AS_TRANS
             elif kind == AS4_AGGREGATOR:
                 as4_aggregator = True
+            elif kind == ONLY_TO_CUSTOMER:
+                if size == 4:
+                    customers_only = int.from_bytes(block[start:position], "big")
+                else:
+                    refusal = Reason.MALFORMED  # RFC 9234 §5
         ignored = aggregator_is_two and as4_aggregator  # RFC 6793 §4.2.3
         if path is not None and as4_value is not None and not self.view.four_octet_as and not ignored:
             path = self._merged(path, path_value, as4_value)
@@ -270,6 +282,8 @@ class Decoder:
                 refusal = path.refusal
             elif ebgp and path.neighbour != self.view.peer_as:
                 refusal = Reason.FIRST_AS
+            elif customers_only is not None and leaked(self.view.role, customers_only, peer_as=self.view.peer_as):
+                refusal = Reason.ROUTE_LEAK
             elif originator == self.view.router_id:
                 refusal = Reason.ORIGINATOR_LOOP
             elif clusters and self.view.cluster_id in _quads(clusters):

@@ -26,6 +26,7 @@ from towpath.bgp.attributes import (
     LOCAL_PREF,
     MED,
     NEXT_HOP,
+    ONLY_TO_CUSTOMER,
     ORIGIN,
     ORIGINATOR_ID,
 )
@@ -47,6 +48,7 @@ _WIDTH: Final = {COMMUNITY: 4, EXTENDED_COMMUNITY: 8, IPV6_EXTENDED_COMMUNITY: 2
 _OURS: Final = frozenset(
     {ORIGIN, AS_PATH, NEXT_HOP, MED, LOCAL_PREF, COMMUNITY, LARGE_COMMUNITY, AGGREGATOR, AS4_PATH, AS4_AGGREGATOR}
     | {ORIGINATOR_ID, CLUSTER_LIST, EXTENDED_COMMUNITY, IPV6_EXTENDED_COMMUNITY, ATOMIC_AGGREGATE}
+    | {ONLY_TO_CUSTOMER}
 )
 _NOT_TRANSITIVE: Final = 0x40
 """Bit of the type of an extended community: it stays within the AS (RFC 4360 §2)."""
@@ -69,6 +71,8 @@ class Carried(Struct, frozen=True):
     atomic: bool = False
     originator: bytes | None = None
     clusters: bytes = b""
+    customers_only: int | None = None
+    """Only to Customer: the AS that marked it (RFC 9234)."""
     others: tuple[tuple[int, int, bytes], ...] = ()
     """Transitive attributes that we do not know: flags, type, value."""
 
@@ -170,6 +174,7 @@ def read(block: bytes, *, four_octet_as: bool, external: bool) -> Carried:
         atomic=ATOMIC_AGGREGATE in values,
         originator=None if external else value(ORIGINATOR_ID),
         clusters=b"" if external else value(CLUSTER_LIST) or b"",
+        customers_only=number(ONLY_TO_CUSTOMER),
         others=tuple(
             (flags, kind, found)
             for kind, (flags, found) in sorted(values.items())
@@ -247,6 +252,8 @@ def write(carried: Carried, *, next_hop: bytes, four_octet_as: bool) -> bytes:
         put(0xC0, AS4_PATH, _segments(plain, 4))
     if carried.large:
         put(0xC0, LARGE_COMMUNITY, b"".join(carried.large))
+    if carried.customers_only is not None:
+        put(0xC0, ONLY_TO_CUSTOMER, carried.customers_only.to_bytes(4, "big"))
     for flags, kind, value in carried.others:
         put(flags & ~_EXTENDED | _PARTIAL, kind, value)  # RFC 4271 §5: passed on by one that does not know it
     return b"".join(piece for _, piece in sorted(pieces))

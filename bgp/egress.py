@@ -41,8 +41,11 @@ def session_part(session: Session) -> tuple[object, ...]:
         session.advertise,
         session.next_hop,
         session.shared_subnet,
+        session.local_address,
+        session.next_hop_beside,
         session.cluster_id,
         session.route_reflector_client,
+        session.role,
         session.peer_address,
     )
 
@@ -69,7 +72,7 @@ class Announcing:
         """Another number whenever a prefix may have another route, or a route may be told otherwise."""
         self.deferring = False
         """Learned routes are not told yet (RFC 4724 §4.1)."""
-        self._learned: dict[int, tuple[Path, tuple[str, bool, int], Candidate]] = {}
+        self._learned: dict[int, tuple[Path, tuple[str, bool, int, int | None], Candidate]] = {}
 
     def adopt(self, before: SpeakerState | None, state: SpeakerState) -> tuple[dict[Family, list[bytes]], bool]:
         """Make this the state. Returns our prefixes that changed, and whether anything may be said otherwise now."""
@@ -166,8 +169,8 @@ class Announcing:
         return candidate
 
     def _candidate(self, path: Path) -> Candidate:
-        known = self._learned.get(id(path))
-        beside = path.via.hop.interface, path.via.source.client, path.via.source.router_id
+        known, source = self._learned.get(id(path)), path.via.source
+        beside = path.via.hop.interface, source.client, source.router_id, source.customers_only
         if known is not None and known[0] is path and known[1] == beside:
             return known[2]
         if len(self._learned) >= REMEMBERED:
@@ -183,9 +186,14 @@ def learned(path: Path) -> Candidate:
     carried = read(path.block, four_octet_as=source.four_octet_as, external=source.ebgp)
     if path.rule is not None:
         carried = path.rule.changes.apply(carried)
+    marked = source.customers_only if carried.customers_only is None else carried.customers_only
     return Candidate(
         source="BGP",
-        carried=replace(carried, local_preference=source.preference if preference is None else preference),
+        carried=replace(
+            carried,
+            local_preference=source.preference if preference is None else preference,
+            customers_only=marked,
+        ),
         session=source.session,
         ebgp=source.ebgp,
         next_hop=path.attributes.next_hop,
@@ -207,11 +215,16 @@ class UpdateGroup:
         self._announcing = announcing
         anyone = replace(session, name="", peer_address=NOBODY)
         self.exports = {family: announcing.export(anyone, family) for family in Family}
-        self._self = {family: own_next_hop(negotiated, family) for family in Family}
+        beside = {family_of(one): one.packed for one in (session.next_hop_beside,) if one is not None}
+        self._self = {family: own_next_hop(negotiated, family) or beside.get(family, b"") for family in Family}
         self._in_reach = {family: in_reach(negotiated, family) for family in Family}
         self._four_octet_as = negotiated.four_octet_as
         self._known: dict[tuple[int, int, Family], tuple[Candidate, Encoded | None]] = {}
         self._recent: dict[tuple[int, Family, bool, tuple[bytes, ...]], Judged] = {}
+
+    def has_next_hop(self, family: Family) -> bool:
+        """Whether we are a next hop of the family on these sessions."""
+        return bool(self._self[family])
 
     def judged(self, family: Family, wires: Sequence[bytes], *, learned: bool) -> Judged:
         """What a member is told that is neither the teller nor the way of a route."""
@@ -250,6 +263,8 @@ class UpdateGroup:
         if told.carried is None or told.reason not in ANNOUNCED:
             return None
         hop = told.next_hop or self._self[family]
+        if not hop or hop == candidate.address:
+            return None
         if len(hop) > 4 and not self._in_reach[family]:
             return None  # the peer takes no IPv6 next hop of an IPv4 route (RFC 8950 §4)
         in_block = b"" if self._in_reach[family] else hop
@@ -269,6 +284,11 @@ class Egress:
         self._session = session
         self._peer = session.peer_address.packed
         self._group = self._announcing.group(session, self._negotiated)
+
+    @property
+    def mute(self) -> tuple[Family, ...]:
+        """Families of the session in which we have no next hop to tell: nothing of our own can be announced in them."""
+        return tuple(family for family in self._negotiated.families if not self._group.has_next_hop(family))
 
     @property
     def redistributes(self) -> bool:

@@ -16,12 +16,16 @@ from towpath.bgp.attributes import is_link_local
 from towpath.bgp.carried import NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED, Carried, crossing, reflected
 from towpath.bgp.classes import Classes, Match
 from towpath.bgp.filter import Chain, Rule, compiled, priority_of
+from towpath.bgp.role import bars, mark_of_leaving
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Announcement, Session, SpeakerState
 
 ANNOUNCED: Final = frozenset(
-    {Reason.FILTER_ACCEPTED, Reason.OWN_BLOCK, Reason.OWN_SERVICE, Reason.SERVICE_REFLECTED, Reason.IN_POOL}
+    {
+        *(Reason.FILTER_ACCEPTED, Reason.OWN_BLOCK, Reason.OWN_SERVICE, Reason.OWN_ADDRESS),
+        *(Reason.SERVICE_REFLECTED, Reason.IN_POOL),
+    }
 )
 """Verdicts that make a route announced."""
 _TUNNELS: Final = re.compile(r"tp-(ipip|vx[46]-[0-9]+)")
@@ -31,8 +35,10 @@ _TUNNELS: Final = re.compile(r"tp-(ipip|vx[46]-[0-9]+)")
 class Candidate(Struct, frozen=True):
     """A route that might be announced."""
 
-    source: Literal["Block", "Service", "Tunnel", "Kernel", "Connected", "BGP"]
+    source: Literal["Block", "Service", "Tunnel", "Node", "Kernel", "Connected", "BGP"]
     carried: Carried
+    address: bytes = b""
+    """Of a node's own address: itself, which is never the way to itself."""
     session: str = ""
     """Of a learned route: the session that it came by."""
     ebgp: bool = False
@@ -81,7 +87,8 @@ def own(announcement: Announcement) -> Candidate:
         communities=tuple(sorted(plain)),
         large=tuple(sorted(large)),
     )
-    return Candidate(source=announcement.source, carried=carried)
+    itself = announcement.prefix.network_address.packed if announcement.source == "Node" else b""
+    return Candidate(source=announcement.source, carried=carried, address=itself)
 
 
 class Criteria:
@@ -121,6 +128,8 @@ class Export:
     def __init__(self, session: Session, criteria: Criteria) -> None:
         self._session = session
         self._criteria = criteria
+        ours = (session.local_address, session.next_hop_beside)
+        self._own_hops = frozenset(address.packed for address in ours if address is not None)
 
     @property
     def redistributes(self) -> bool:
@@ -160,7 +169,9 @@ class Export:
         return self._told(reason, "", candidate, self._tagged(carried, held))
 
     def _barred(self, candidate: Candidate) -> Reason | None:
-        """Why a learned route is told to this session on no account."""
+        """Why a route is told to this session on no account."""
+        if candidate.address and candidate.address in self._own_hops:
+            return Reason.NEXT_HOP_INVALID
         if not candidate.learned:
             return None
         if candidate.session == self._session.name:
@@ -176,6 +187,8 @@ class Export:
             return Reason.NO_ADVERTISE
         if self._session.ebgp and any(map(candidate.carried.carries, (NO_EXPORT, NO_EXPORT_SUBCONFED))):
             return Reason.NO_EXPORT
+        if candidate.carried.customers_only is not None and bars(self._session.role):
+            return Reason.ROUTE_LEAK
         return None
 
     def _is_candidate(self, candidate: Candidate, held: int) -> bool:
@@ -202,6 +215,8 @@ class Export:
             return Reason.OWN_BLOCK
         if candidate.source == "Service":
             return Reason.OWN_SERVICE
+        if candidate.source == "Node":
+            return Reason.OWN_ADDRESS
         if candidate.passing:
             return Reason.SERVICE_REFLECTED
         return Reason.IN_POOL if held & criteria.pool else Reason.NOT_ANNOUNCED
@@ -223,10 +238,16 @@ class Export:
     def _told(self, reason: Reason, rule: str, candidate: Candidate, carried: Carried) -> Told:
         priority = priority_of(carried.local_preference, self._criteria.normal)
         if self._session.ebgp:
-            carried = crossing(carried, self._session.local_as)
+            carried = self._marked(crossing(carried, self._session.local_as))
         elif candidate.learned and not candidate.ebgp and self._session.cluster_id is not None:
             carried = reflected(carried, teller=candidate.teller, cluster_id=self._session.cluster_id.packed)
         return Told(reason, rule, carried, self._next_hop(candidate), priority)
+
+    def _marked(self, carried: Carried) -> Carried:
+        """For the peer's customers only, where it is no more than that to us; a mark that is there stays (RFC 9234 section 5)."""
+        if carried.customers_only is not None:
+            return carried
+        return replace(carried, customers_only=mark_of_leaving(self._session.role, local_as=self._session.local_as))
 
     def _next_hop(self, candidate: Candidate) -> bytes:
         """Empty: ourselves (RFC 4271 §5.1.3)."""

@@ -12,10 +12,11 @@ from towpath.bgp.inbound import Inbound
 from towpath.bgp.nexthops import NextHops, hop_key
 from towpath.bgp.path import Source
 from towpath.bgp.peer import Peer, global_settings
-from towpath.bgp.policy import Policy, never_accepted, standing
+from towpath.bgp.policy import Policy, never_accepted, node_addresses, standing
 from towpath.bgp.ranges import Near, Ranges
 from towpath.bgp.receive import Receiver
 from towpath.bgp.rib import AdjRibIn
+from towpath.bgp.role import mark_of_arriving
 from towpath.model.delta import diff
 from towpath.model.net import Family, Prefix
 from towpath.model.reason import Reason
@@ -43,12 +44,21 @@ class Judging:
         blocks = diff(before.blocks if before else {}, state.blocks)
         nodes = diff(before.nodes if before else {}, state.nodes)
         refused = diff(never_accepted(before) if before else {}, never_accepted(state))
+        addresses = diff(node_addresses(before) if before else {}, node_addresses(state))
         if before is None or before.filters != state.filters:
             self._chains.clear()
         everywhere = old is None or global_settings(old) != global_settings(new)
         pools = old is None or (old.pools, old.provisional) != (new.pools, new.provisional)
         changed: dict[Prefix, bool] = dict.fromkeys(
-            [*blocks.changed, *blocks.removed, *refused.changed, *refused.removed], True
+            (
+                *blocks.changed,
+                *blocks.removed,
+                *refused.changed,
+                *refused.removed,
+                *addresses.changed,
+                *addresses.removed,
+            ),
+            True,
         )
         if nodes or pools:
             changed |= dict.fromkeys([*state.blocks, *new.pools, *(old.pools if old else ())], True)
@@ -97,10 +107,12 @@ class Judging:
                 allow_local_as=session.allow_local_as,
                 router_id=state.settings.router_id.packed,
                 cluster_id=session.cluster_id.packed if session.cluster_id is not None else b"",
+                role=session.role,
             )
         )
         for receiver in peer.receivers:
             receiver.source.client = session.route_reflector_client
+            receiver.source.customers_only = mark_of_arriving(session.role, peer_as=session.remote_as)
             receiver.judge_by(
                 self._policies[receiver.family],
                 standing=standing(session, state),

@@ -14,7 +14,7 @@ from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.bgp import DEFAULT_AS, BGPConfigurationSpec, LogSeverity, Timers
 from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.memo import remembered
-from towpath.model.net import Address, Family, Prefix
+from towpath.model.net import Address, Family, Prefix, family_of
 
 BGP_PORT = 179
 _NO_TIMERS = Timers()
@@ -38,6 +38,11 @@ class NodeView(Struct, frozen=True):
     def reflector(self) -> bool:
         """Whether the node is a route reflector: it has no part in the mesh."""
         return self.cluster_id is not None
+
+    def shared(self, address: Address) -> Prefix | None:
+        """The subnet that the node shares with an address."""
+        subnet = self.subnets.get(family_of(address))
+        return subnet if subnet is not None and address in subnet else None
 
 
 class Nodes(Struct, frozen=True):

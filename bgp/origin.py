@@ -8,12 +8,33 @@ claim, being a ``str`` or an ``int``, is in it or not.
 from collections.abc import Iterable, Mapping
 
 from towpath.bgp.ranges import Ranges
-from towpath.model.net import Family, Prefix
+from towpath.model.net import Family, Prefix, host_prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import NodeOrigin
 
 Owner = tuple[str, int | None]
 Claim = str | int | None
+
+
+def addresses(nodes: Mapping[str, NodeOrigin]) -> dict[Prefix, Owner]:
+    """The nodes' own addresses as prefixes, and whose each is; of two nodes with one address the first in name order has it."""
+    found: dict[Prefix, Owner] = {}
+    for name, origin in sorted(nodes.items()):
+        for address in origin.addresses:
+            found.setdefault(host_prefix(address), (name, origin.as_number))
+    return found
+
+
+def judge_address(owner: Owner, claim: Claim, *, ebgp: bool) -> Reason | None:
+    """The verdict on a node's own address as a prefix; None: the nodes have no say.
+
+    Only an external path can lead there: an internal one whose next hop is the node leads to itself.
+    """
+    if ebgp:
+        return Reason.ORIGIN_VALID if claim is not None and claim == owner[1] else Reason.ORIGIN_INVALID
+    if claim is None:
+        return None
+    return Reason.NEXT_HOP_INVALID if claim == owner[0] else Reason.ORIGIN_INVALID
 
 
 class Origins:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.bgp.advertise import block_announcements, is_used
+from towpath.bgp.advertise import address_announcements, block_announcements, is_used
 from towpath.bgp.interfaces import NOBODY_FOUND
 from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_id
 from towpath.bgp.peering import sessions
@@ -65,7 +65,7 @@ def speaker_plan(
             for session in planned.values()
             if session.state == "Active" and session.password_ref is not None
         },
-        announcements=block_announcements(cluster, node, blocks=blocks),
+        announcements=address_announcements(cluster, node) | block_announcements(cluster, node, blocks=blocks),
         blocks=block_owners(blocks),
         nodes=node_origins(nodes),
         filters=named_filters(cluster, planned),
@@ -93,6 +93,7 @@ def settings(
             sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
         ),
         tagged=tagged(cluster, node)[0],
+        node_addresses=config.advertise_node_addresses,
         services=covering((*(entry.prefix for entry in configured(config).entries), *cluster.service_ranges)),
         normal_priority=(config.ipv4_normal_route_priority, config.ipv6_normal_route_priority),
         log_severity=log_severity(cluster, node),

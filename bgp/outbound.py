@@ -96,9 +96,7 @@ class AdjRibOut:
         self._made = made
         self.holding = holding
         """End-of-RIB is held back: more is to be told that is not known yet."""
-        self.carried = frozenset(family for family in negotiated.families if own_next_hop(negotiated, family))
-        self.uncarried: tuple[Family, ...] = tuple(f for f in negotiated.families if f not in self.carried)
-        """Families of the session for which our end of it gives no next hop: nothing can be announced in them."""
+        self.carried = frozenset(negotiated.families)
         self._sent: dict[Family, dict[bytes, Encoded | None]] = {family: {} for family in negotiated.families}
         self._pending: dict[Family, dict[bytes, None]] = {family: {} for family in negotiated.families}
         self._owed: set[Family] = set(negotiated.families)

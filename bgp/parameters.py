@@ -1,11 +1,11 @@
 """What a session is made with, from the objects that say so: its name, timers, limit, TTL, and why it may not run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from towpath.bgp.nodes import NodeView
-from towpath.model.kinds.bgp import MaxPrefixes, Timers
+from towpath.model.kinds.bgp import BGPConfigurationSpec, MaxPrefixes, Timers
 from towpath.model.kinds.peer import BGPPeerSpec
-from towpath.model.net import Address
+from towpath.model.net import Address, Family, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import MaxPrefix, Scope
 
@@ -35,6 +35,18 @@ def session_name(scope: Scope, address: str, *, port: int | None = None) -> str:
     return name if port is None else f"{name}-p{port}"
 
 
+def session_families(spec: BGPPeerSpec, address: Address) -> tuple[Family, ...]:
+    """The families whose routes a session with this address carries."""
+    return tuple(family for family in Family if family.key in spec.address_families) or (family_of(address),)
+
+
+def ways(spec: BGPPeerSpec, common: Collection[Family]) -> tuple[Family, ...]:
+    """Of the families in which both ends have an address those over which a peer that is not named by address has a session."""
+    if not spec.address_families:
+        return tuple(common)
+    return tuple(family for key in spec.address_families for family in common if family.key == key)[:1]
+
+
 def hops(spec: BGPPeerSpec, node: NodeView | None) -> int | None:
     """The TTL of an eBGP session; with TTL security it is given."""
     if spec.ttl_security is not None:
@@ -46,6 +58,14 @@ def withheld_for(spec: BGPPeerSpec, own: Address | None) -> Reason | None:
     if spec.shutdown is not None:
         return Reason.SHUTDOWN
     return Reason.NO_ADDRESS if own is None and spec.source_address == "UseNodeIP" else None
+
+
+def restart_time(config: BGPConfigurationSpec, own: int | None) -> int | None:
+    """The graceful restart time that is offered: the session's ``own``, else the cluster's; None where there is none of it."""
+    restart = config.graceful_restart
+    if not restart.enabled:
+        return None
+    return int(restart.restart_time if own is None else own)
 
 
 def limit(asked: MaxPrefixes | None, otherwise: int) -> MaxPrefix:

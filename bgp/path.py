@@ -39,6 +39,8 @@ class Source(Struct, eq=False):
     """How wide AS numbers are in the blocks of this session's paths (RFC 6793)."""
     client: bool = False
     """Whether we reflect what it tells us to every internal peer (RFC 4456)."""
+    customers_only: int | None = None
+    """What its paths without a mark are marked with (RFC 9234)."""
 
 
 class NextHop(Struct, eq=False):

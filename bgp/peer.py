@@ -20,6 +20,7 @@ def judgement(session: Session) -> tuple[object, ...]:
         session.peer_node,
         session.filters,
         session.cluster_id,
+        session.role,
     )
 
 
@@ -29,8 +30,8 @@ def global_settings(settings: Settings) -> tuple[object, ...]:
 
 
 def reflection(session: Session) -> tuple[object, ...]:
-    """What decides whom a session's internal paths are told."""
-    return session.cluster_id, session.route_reflector_client
+    """What decides whom a session's paths are told, and with which marks."""
+    return session.cluster_id, session.route_reflector_client, session.role
 
 
 class Peer:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from towpath.bgp.agreement import Agreement
 from towpath.bgp.duplicates import Chosen, first_of_each, unless_duplicate
 from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, on_interface, with_router
+from towpath.bgp.mesh import mesh
 from towpath.bgp.nodes import (
     BGP_PORT,
     Nodes,
@@ -26,18 +27,26 @@ from towpath.bgp.nodes import (
     node_views,
     timer_levels,
 )
-from towpath.bgp.parameters import NODE_HOPS, hops, limit, session_name, timers, withheld_for
+from towpath.bgp.parameters import (
+    hops,
+    limit,
+    restart_time,
+    session_families,
+    session_name,
+    timers,
+    ways,
+    withheld_for,
+)
 from towpath.bgp.passwords import one_password_each, passwords
 from towpath.bgp.references import unknown_filters
+from towpath.bgp.role import COUNTERPART
 from towpath.model.cluster import BGPPeer, Cluster
-from towpath.model.kinds.peer import BGPPeerSpec
-from towpath.model.net import Address, Prefix, family_of
+from towpath.model.kinds.peer import BGPPeerSpec, Role
+from towpath.model.net import Address, Family, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Scope, Session
 
-MESH_MAX_PREFIX, LEAST_MAX_PREFIX = 256, 1000
-LARGE_MESH = 100
-_MESH_FIELD = "spec.nodeToNodeMeshEnabled"
+LEAST_MAX_PREFIX = 1000
 CONTRADICTIONS = frozenset({Reason.DUPLICATE_PEER, Reason.MISMATCH, Reason.PASSWORD_CONFLICT})
 """Reasons of warnings about objects that do not fit together: everybody sees them who has the objects."""
 _CONTRADICTED = frozenset({"BGPPeer", "BGPConfiguration"})
@@ -104,7 +113,6 @@ class _Plan:
         self._me = me
         self._peers = in_order(cluster.peers)
         self._timer_levels = timer_levels(cluster, me.name)
-        self._mesh_limit = limit(self._config.max_prefixes, MESH_MAX_PREFIX)
         self._other_limit = limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
         self._warnings: dict[Refusal, None] = {}
 
@@ -151,57 +159,14 @@ class _Plan:
 
     def _mesh(self, among: Iterable[NodeView] | None = None) -> Iterator[Session]:
         """Sessions with all other nodes of the mesh, or with these."""
-        if not self._config.node_to_node_mesh_enabled or self._me.reflector:
-            return
-        others = [
-            other
-            for other in (self._nodes if among is None else among)
-            if other is not self._me and not other.reflector
-        ]
-        if len(others) >= LARGE_MESH:
-            self._warn(
-                Reason.LARGE_MESH,
-                f"the mesh has {len(others) + 1} nodes; above {LARGE_MESH}, route reflectors or clusterRoutes Kubernetes cost less",
-                Why("BGPConfiguration", "default", _MESH_FIELD),
-            )
-        hold, keepalive, retry = timers(self._timer_levels, None)
-        reference = self._config.node_mesh_password
-        mesh = Why("BGPConfiguration", "default", _MESH_FIELD)
-        for family, own in self._me.addresses.items():
-            own_text = str(own)
-            for other in others:
-                address = other.addresses.get(family)
-                if address is None or address == own:
-                    continue
-                holder = self._nodes.by_address[address]
-                if holder is not other:
-                    message = f"{address} is the address of node {holder.name} already"
-                    self._warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", other.name, "spec.bgp"))
-                    continue
-                text = str(address)
-                yield Session(
-                    name=session_name("Mesh", text),
-                    scope="Mesh",
-                    peer_address=address,
-                    peer_port=other.listen_port,
-                    remote_as=other.as_number,
-                    local_as=self._me.as_number,
-                    local_address=own,
-                    passive=text > own_text,
-                    families=(family,),
-                    hold_time=hold,
-                    keepalive_time=keepalive,
-                    connect_retry_time=retry,
-                    restart_time=self._restart_time(self._config.node_mesh_max_restart_time),
-                    import_policy="Filtered",
-                    max_prefix=self._mesh_limit,
-                    multihop=NODE_HOPS if other.as_number != self._me.as_number else None,
-                    peer_node=other.name,
-                    advertise=self._config.mesh_advertise,
-                    shared_subnet=self._shared(address),
-                    password_ref=reference.secret_key_ref if reference else None,
-                    why=(mesh, Why("RoutingNode", other.name)),
-                )
+        return mesh(
+            self._nodes if among is None else among,
+            config=self._config,
+            nodes=self._nodes,
+            me=self._me,
+            levels=self._timer_levels,
+            warn=self._warn,
+        )
 
     def _explicit(self) -> Iterator[tuple[Session, BGPPeer]]:
         for peer in self._peers:
@@ -217,19 +182,20 @@ class _Plan:
             elif peer.spec.peer_from is not None and self._gateways is not None:
                 yield from ((session, peer) for session in self._to_gateways(scope, peer))
             for other in self._selected(peer.spec):
-                for family, address in other.addresses.items():
-                    if family in self._me.addresses:
-                        yield (
-                            self._session(
-                                scope,
-                                peer,
-                                address=address,
-                                port=other.listen_port,
-                                remote_as=self._as_by_selector(peer.spec, other),
-                                field="spec.peerSelector",
-                            ),
-                            peer,
-                        )
+                for family in ways(peer.spec, self._common(other)):
+                    session = self._session(
+                        scope,
+                        peer,
+                        address=other.addresses[family],
+                        port=other.listen_port,
+                        remote_as=self._as_by_selector(peer.spec, other),
+                        field="spec.peerSelector",
+                    )
+                    yield session, peer
+
+    def _common(self, other: NodeView) -> list[Family]:
+        """The families in which this node and another have an address."""
+        return [family for family in other.addresses if family in self._me.addresses]
 
     def _selected(self, spec: BGPPeerSpec) -> Iterator[NodeView]:
         selector = spec.peer_selector
@@ -269,7 +235,9 @@ class _Plan:
     def _to_gateways(self, scope: Scope, peer: BGPPeer) -> Iterator[Session]:
         """A session with each gateway of a default route, in the families in which this node has an address."""
         assert peer.spec.as_number is not None
-        found = [one for one in self._gateways or () if family_of(one) in self._me.addresses]
+        gateways = self._gateways or ()
+        over = ways(peer.spec, {family_of(one): None for one in gateways if family_of(one) in self._me.addresses})
+        found = [one for one in gateways if family_of(one) in over]
         if not found:
             self._warn(
                 Reason.NO_ADDRESS,
@@ -290,7 +258,7 @@ class _Plan:
             )
 
     def _on_interface(self, scope: Scope, peer: BGPPeer, interface: str) -> Session:
-        """The session with the router at the other end of an interface, whoever that is, in all families of this node."""
+        """The session with the router at the other end of an interface, whoever that is, in all families of this node unless some are named."""
         assert peer.spec.as_number is not None
         session = self._session(
             scope,
@@ -304,7 +272,8 @@ class _Plan:
         if not enabled:
             message = "a peer on an interface needs unnumbered.enabled in the BGPConfiguration named default"
             self._warn(Reason.UNNUMBERED_DISABLED, message, session.why[0])
-        return on_interface(session, interface, families=tuple(self._me.addresses), enabled=enabled)
+        families = session.families if peer.spec.address_families else tuple(self._me.addresses)
+        return on_interface(session, interface, families=families, enabled=enabled)
 
     def _reverse(self) -> Iterator[tuple[Session, BGPPeer]]:
         """Sessions with nodes whose own session, of those that they have with us the first in order, asks for the other half."""
@@ -315,7 +284,9 @@ class _Plan:
             for origin in self._nodes:
                 if origin is self._me or family not in origin.addresses:
                     continue
-                peer = next((one for one in asking if applies(one.spec, origin)), None)
+                common = self._common(origin)
+                fitting = (one for one in asking if one.spec.peer_ip is not None or family in ways(one.spec, common))
+                peer = next((one for one in fitting if applies(one.spec, origin)), None)
                 if peer is None or peer.spec.reverse_peering != "Auto":
                     continue
                 session = self._session(
@@ -339,6 +310,8 @@ class _Plan:
         hold, keepalive, retry = timers(self._timer_levels, spec)
         reason = withheld_for(spec, own)
         cluster_id = self._me.cluster_id if remote_as == local_as else None
+        families = session_families(spec, address)
+        role = self._role(scope, peer, external=remote_as != local_as)
         why = Why("BGPPeer", peer.name, field)
         return Session(
             name=session_name(scope, str(address)),
@@ -349,11 +322,11 @@ class _Plan:
             local_as=local_as,
             local_address=own if spec.source_address == "UseNodeIP" else None,
             passive=spec.passive or (node is not None and listens(own, address)),
-            families=(family,),
+            families=families,
             hold_time=hold,
             keepalive_time=keepalive,
             connect_retry_time=retry,
-            restart_time=self._restart_time(spec.max_restart_time),
+            restart_time=restart_time(self._config, spec.max_restart_time),
             import_policy=spec.import_policy,
             max_prefix=limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
             allow_local_as=0 if scope == "Reverse" else spec.num_allowed_local_as_numbers or 0,
@@ -365,30 +338,48 @@ class _Plan:
             filters=self._filters(peer),
             advertise=spec.advertise,
             next_hop=spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto"),
-            shared_subnet=self._shared(address),
+            shared_subnet=self._me.shared(address),
+            next_hop_beside=self._beside(peer, address, families),
             cluster_id=cluster_id,
             route_reflector_client=cluster_id is not None and (node is None or node.cluster_id != cluster_id),
+            role=role,
+            strict_role=role is not None and spec.strict_role,
             password_ref=spec.password.secret_key_ref if spec.password else None,
             state="Withheld" if reason else "Active",
             reason=reason,
             why=(why, Why("RoutingNode", node.name)) if node else (why,),
         )
 
+    def _beside(self, peer: BGPPeer, address: Address, families: tuple[Family, ...]) -> Address | None:
+        """Our next hop in the family that the session does not run over; where there is none, a warning says so."""
+        beside = next((family for family in families if family is not family_of(address)), None)
+        if beside is None or address == NOBODY:
+            return None  # what is found on an interface takes IPv4 routes by our link-local address
+        own = self._me.addresses.get(beside)
+        if own is None:
+            self._warn(
+                Reason.NO_ADDRESS,
+                f"this node has no IPv{beside:d} address: it announces nothing of that family to {address}",
+                Why("BGPPeer", peer.name, "spec.addressFamilies"),
+            )
+        return own
+
+    def _role(self, scope: Scope, peer: BGPPeer, *, external: bool) -> Role | None:
+        """Our role; the other half of a session has the counterpart. Within an AS there is none (RFC 9234 section 4)."""
+        role = peer.spec.role
+        if role is None or external:
+            return COUNTERPART[role] if role is not None and scope == "Reverse" else role
+        self._warn(
+            Reason.INTERNAL_SESSION,
+            "a role is for sessions with another AS: this node's is internal, and has none",
+            Why("BGPPeer", peer.name, "spec.role"),
+        )
+        return None
+
     def _filters(self, peer: BGPPeer) -> tuple[str, ...]:
         """The peer's filters, with a warning for each that does not exist."""
         self._warnings.update(dict.fromkeys(unknown_filters(self._cluster, peer)))
         return peer.spec.filters
-
-    def _shared(self, address: Address) -> Prefix | None:
-        """The subnet that this node shares with an address."""
-        subnet = self._me.subnets.get(family_of(address))
-        return subnet if subnet is not None and address in subnet else None
-
-    def _restart_time(self, own: int | None) -> int | None:
-        restart = self._config.graceful_restart
-        if not restart.enabled:
-            return None
-        return int(restart.restart_time if own is None else own)
 
     def _one_password_each(self, everything: list[Session]) -> tuple[Session, ...]:
         made, refused = one_password_each(everything)

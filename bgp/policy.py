@@ -19,7 +19,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from towpath.bgp.origin import Claim, Origins, Owner
+from towpath.bgp.origin import Claim, Origins, Owner, addresses, judge_address
 from towpath.bgp.ranges import Near, Ranges
 from towpath.model.net import Family, Prefix, host_prefix
 from towpath.model.reason import Reason
@@ -70,13 +70,19 @@ def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:
     return refused
 
 
+def node_addresses(state: SpeakerState) -> dict[Prefix, Owner]:
+    """The addresses of all nodes, where nodes announce them."""
+    return addresses(state.nodes) if state.settings.node_addresses else {}
+
+
 class Policy:
     """Import policy for one family under one state."""
 
     def __init__(self, family: Family, state: SpeakerState) -> None:
         self.origins = Origins(family, blocks=state.blocks, nodes=state.nodes, pools=state.settings.pools)
         self.never: Ranges[Reason] = Ranges(family, never_accepted(state))
-        self.special = Near(family, self.never, self.origins.blocks, self.origins.pools)
+        self.addresses: Ranges[Owner] = Ranges(family, node_addresses(state))
+        self.special = Near(family, self.never, self.origins.blocks, self.origins.pools, self.addresses)
         self.blocks: dict[bytes, Owner] = {
             wire: owner for wire, owner in self.origins.blocks.exact.items() if self.never.covering(wire) is None
         }
@@ -98,6 +104,10 @@ class Policy:
             return refusal
         if standing.accept_none:
             return Reason.IMPORT_NONE
+        node = self.addresses.exact.get(wire)
+        verdict = judge_address(node, claim, ebgp=standing.ebgp) if node is not None else None
+        if verdict is not None:
+            return verdict
         verdict = self.origins.judge(wire, claim)
         if verdict is Reason.ORIGIN_UNKNOWN and standing.provisional and (standing.ebgp or claim is not None):
             return Reason.PROVISIONAL

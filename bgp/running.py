@@ -53,6 +53,6 @@ def seen_by_peer(session: Session, settings: Settings, password: Secret | None) 
     """
     return (
         *(session.peer_address, session.peer_port, session.remote_as, session.local_as, session.local_address),
-        *(session.families, session.hold_time, session.restart_time),
+        *(session.families, session.hold_time, session.restart_time, session.role, session.strict_role),
         *(settings.router_id, password),
     )

@@ -54,7 +54,7 @@ NEAR_BLOCKS: Final = frozenset(
 )
 """Verdicts that blocks, nodes and ranges give: those that change with them."""
 _TOLD_AT_ONCE: Final = {
-    Reason.ORIGIN_INVALID: "announces {}, which lies in or over the block of another node",
+    Reason.ORIGIN_INVALID: "announces {}, which lies in or over what is another node's",
     Reason.OWN_BLOCK: "announces {}, which lies in a block of this node",
     Reason.OWN_ADDRESS: "announces {}, an address of this node",
 }
@@ -243,7 +243,7 @@ class Table:
         holding = self._announcing.deferring and peer.egress.redistributes
         peer.out = AdjRibOut(negotiated, peer.egress.told, self._made, holding=holding)
         self._touch_all(peer)
-        for family in peer.out.uncarried:
+        for family in peer.egress.mute:
             self._notices.say(
                 Notice(
                     Reason.NO_ADDRESS,

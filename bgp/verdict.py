@@ -27,7 +27,7 @@ from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Session, SpeakerState
 
 _SOMEBODY = IPv6Address("fe80::1")
 """Stands for the peer of an interface, whose address only the node knows."""
-Source = Literal["Block", "Service", "Tunnel", "Kernel", "Connected", "BGP"]
+Source = Literal["Block", "Service", "Tunnel", "Node", "Kernel", "Connected", "BGP"]
 
 
 class Route(Struct, frozen=True):
@@ -142,6 +142,7 @@ def _own(state: SpeakerState, route: Route) -> Candidate:
     return Candidate(
         source=route.source,
         carried=_carried(route, preference),
+        address=route.prefix.network_address.packed if route.source == "Node" else b"",
         ebgp=True,
         next_hop=route.next_hop.packed if route.next_hop is not None else b"",
         interface=route.interface,

@@ -15,6 +15,7 @@ from towpath.model.delta import Delta, apply, diff
 from towpath.model.kinds.bgp import Advertise, LogSeverity, SecretKey
 from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.node import SessionReport
+from towpath.model.kinds.peer import Role
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.secret import Secret
@@ -54,6 +55,7 @@ class Session(Struct, frozen=True):
     passive: bool
     """True: this side only listens."""
     families: tuple[Family, ...]
+    """Whose routes it carries."""
     hold_time: int
     keepalive_time: int
     connect_retry_time: int
@@ -81,10 +83,16 @@ class Session(Struct, frozen=True):
     """Next hop of learned routes that are announced."""
     shared_subnet: Prefix | None = None
     """The subnet that this node and the peer are both on: a next hop in it can be told to the peer as it is."""
+    next_hop_beside: Address | None = None
+    """Our next hop in the family that the session's own addresses are not of, where it carries both."""
     cluster_id: IPv4Address | None = None
     """Our cluster id, on the iBGP sessions of a route reflector; None: learned by iBGP is not told to iBGP."""
     route_reflector_client: bool = False
     """Whether the peer is a client of ours; other iBGP peers are not reflected to one another (RFC 4456 section 6)."""
+    role: Role | None = None
+    """What we are to the peer (RFC 9234); None: nothing is said of it."""
+    strict_role: bool = False
+    """Whether the peer must say what it is."""
     password_ref: SecretKey | None = None
     state: Literal["Active", "Withheld"] = "Active"
     reason: Reason | None = None
@@ -110,7 +118,8 @@ class Announcement(Struct, frozen=True):
     """A prefix that we originate; the next hop is ours on every session."""
 
     prefix: Prefix
-    source: Literal["Block", "Service", "Tunnel"]
+    source: Literal["Block", "Service", "Tunnel", "Node"]
+    """``Node``: an address of the node itself."""
     local_preference: int
     communities: tuple[str, ...] = ()
     why: tuple[Why, ...] = ()
@@ -152,6 +161,8 @@ class Settings(Struct, frozen=True):
     unexported: tuple[Prefix, ...] = ()
     """Ranges of the pools inside which nothing is announced."""
     tagged: tuple[Tagged, ...] = ()
+    node_addresses: bool = False
+    """Nodes announce their own addresses: whose each is says who may."""
     services: tuple[Prefix, ...] = ()
     """Ranges of service addresses: nothing inside is accepted from anyone."""
     normal_priority: tuple[int, int] = (1024, 1024)

@@ -1,6 +1,6 @@
 """Bytes of OPEN, NOTIFICATION and ROUTE-REFRESH: the seam to ExaBGP's message classes.
 
-Only this module and ``neighbor`` touch ExaBGP. What comes from a peer goes into its decoders as bytes and leaves here as
+Only this module, ``neighbor`` and ``role`` touch ExaBGP. What comes from a peer goes into its decoders as bytes and leaves here as
 our values; whatever a decoder raises on bad bytes becomes a ``SessionError`` with the NOTIFICATION that RFC 4271 asks for.
 """
 
@@ -16,7 +16,9 @@ from exabgp.bgp.message.refresh import RouteRefresh
 from exabgp.bgp.neighbor import Neighbor
 from msgspec import Struct
 
+from towpath.bgp.exabgp.role import judge_role
 from towpath.bgp.ports import PeerRestart, SessionError
+from towpath.model.kinds.peer import Role
 from towpath.model.net import Family
 
 OPEN = int(Message.CODE.OPEN)
@@ -113,8 +115,8 @@ def read_refresh(body: bytes) -> Family | None:
     return _FAMILY_BY_AFI.get(int(message.afi))
 
 
-def read_open(body: bytes, sent: Open, neighbor: Neighbor) -> Agreement:
-    """Judge the peer's OPEN and negotiate; ``SessionError`` with code 2 if it does not fit."""
+def read_open(body: bytes, sent: Open, neighbor: Neighbor, *, role: Role | None, strict_role: bool) -> Agreement:
+    """Judge the peer's OPEN and negotiate; ``SessionError`` with code 2 if it does not fit. ``role`` is ours (RFC 9234)."""
     try:
         received = Open.unpack_message(body)
         negotiated = Negotiated(neighbor)
@@ -122,6 +124,8 @@ def read_open(body: bytes, sent: Open, neighbor: Neighbor) -> Agreement:
         negotiated.received(received)
         refused = negotiated.validate(neighbor)
         agreement = None if refused is not None else _agreement(sent, received, negotiated)
+        if agreement is not None:
+            judge_role(received, role=role, strict=strict_role)
     except Notify as refusal:
         raise _session_error(refusal) from None
     except _DECODE_ERRORS as error:

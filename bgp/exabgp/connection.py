@@ -19,6 +19,7 @@ from msgspec import Struct
 from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.reader import Reader
 from towpath.bgp.ports import Loss, LossKind, SessionError
+from towpath.model.kinds.peer import Role
 from towpath.model.net import Family
 
 RECEIVE_BYTES = 65536
@@ -49,6 +50,8 @@ class Offer(Struct, frozen=True):
     view: Neighbor
     message: Open
     keepalive_time: int
+    role: Role | None
+    strict_role: bool
 
 
 class Owner(Protocol):
@@ -212,7 +215,10 @@ class Connection:
         self.close(Loss(kind, goodbye.code, goodbye.subcode, goodbye.message))
 
     def _opened(self, body: bytes) -> None:
-        self.agreement = codec.read_open(body, self._offer.message, self._offer.view)
+        offer = self._offer
+        self.agreement = codec.read_open(
+            body, offer.message, offer.view, role=offer.role, strict_role=offer.strict_role
+        )
         self._reader.message_size = self.agreement.message_size
         self._owner.opened(self)
         if self.state is State.OPEN_SENT:

@@ -15,6 +15,8 @@ from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
 
 from towpath.bgp.exabgp.codec import NOTIFICATION_BIT
+from towpath.bgp.exabgp.role import CODE as ROLE
+from towpath.bgp.exabgp.role import role_capability
 from towpath.model.net import unscoped
 from towpath.model.speaker import Session, Settings
 
@@ -65,4 +67,6 @@ def open_message(session: Session, view: Neighbor, *, restarting: bool, preserve
             session.restart_time,
             [(afi, safi, Graceful.FORWARDING_STATE if preserved else 0) for afi, safi in view.families()],
         )
+    if session.role is not None:
+        capabilities[ROLE] = role_capability(session.role)
     return Open(Version(Version.BGP_4), view["local-as"], view["hold-time"], view["router-id"], capabilities)

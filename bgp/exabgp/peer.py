@@ -298,7 +298,13 @@ class Peer:
         view = neighbor(session, settings)
         preserved = settings.forwarding_preserved if self._restarting else True
         message = open_message(session, view, restarting=self._restarting, preserved=preserved)
-        offer = Offer(view=view, message=message, keepalive_time=session.keepalive_time)
+        offer = Offer(
+            view=view,
+            message=message,
+            keepalive_time=session.keepalive_time,
+            role=session.role,
+            strict_role=session.strict_role,
+        )
         connection = Connection(sock, owner=self, offer=offer, dialled=dialled)
         self._pending.append(connection)
         connection.start()

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from towpath.bgp.nodes import node_views
 from towpath.bgp.ports import Kick, Negotiated
+from towpath.bgp.role import agree
 from towpath.bgp.running import Mode, mode
 from towpath.bgp.table import Table
 from towpath.controller.plan.document import planned
@@ -131,6 +132,7 @@ def _fits(session: Session, state: SpeakerState, back: Session, other: SpeakerSt
         and _runs(back, other)
         and (session.remote_as, session.local_as) == (back.local_as, back.remote_as)
         and state.passwords.get(session.name) == other.passwords.get(back.name)
+        and agree((session.role, session.strict_role), (back.role, back.strict_role))
         and set(session.families) & set(back.families)
     )
     return bool(agreed) and (_dials(session, other) or _dials(back, state))

@@ -185,6 +185,12 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
             description="What is announced in the mesh: Own announcements, those of the Cluster's pools that were learned from outside too, or All."
         ),
     ] = "Own"
+    advertise_node_addresses: Annotated[
+        bool,
+        Field(
+            description="Every node announces its own addresses, a /32 and a /128, and accepts those of others from their AS: for nodes whose addresses lie on loopback."
+        ),
+    ] = False
     ignored_interfaces: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
         Field(max_length=64, description="Globs of interfaces that next-hop resolution never uses."),

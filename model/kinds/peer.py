@@ -24,6 +24,9 @@ Occurrences = Annotated[int, Field(ge=0, le=255)]
 TTL = Annotated[int, Field(ge=1, le=255)]
 Hops = Annotated[int, Field(ge=1, le=254)]
 InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$")]
+Role = Literal["Provider", "RS", "RS-Client", "Customer", "Peer"]
+"""What we are to the peer (RFC 9234 section 3)."""
+AddressFamily = Literal["ipv4", "ipv6"]
 
 
 class PeerFrom(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -65,6 +68,13 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
         None
     )
+    address_families: Annotated[
+        tuple[AddressFamily, ...],
+        Field(
+            max_length=2,
+            description="Families whose routes the session carries; unless set that of its own addresses. With peerSelector and peerFrom there is one session then, over the first of them that both ends have.",
+        ),
+    ] = ()
     reverse_peering: Annotated[
         Literal["Auto", "Manual"],
         Field(description="Auto also makes the session on the other node, where the peer is one."),
@@ -133,6 +143,13 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
             description="Set: keep the session in the configuration and do not run it. Routes are withdrawn, then it closes."
         ),
     ] = None
+    role: Annotated[
+        Role | None,
+        Field(
+            description="What we are to a peer in another AS (RFC 9234): it must be the counterpart, and routes that must not go up or sideways do not."
+        ),
+    ] = None
+    strict_role: Annotated[bool, Field(description="No session with a peer that does not say its role.")] = False
     description: Annotated[Text | None, Field(description="A note for people.")] = None
 
 
@@ -191,6 +208,18 @@ BGP_PEER = Kind(
                 spec.reachable_by is None
                 or (spec.peer_ip is not None and spec.reachable_by.version == spec.peer_ip.address.version)
             ),
+        ),
+        Rule(
+            cel="!has(self.addressFamilies) || self.addressFamilies.size() < 2 || self.addressFamilies[0] != self.addressFamilies[1]",
+            message="addressFamilies names each family once",
+            field="spec.addressFamilies",
+            check=lambda _meta, spec: len(set(spec.address_families)) == len(spec.address_families),
+        ),
+        Rule(
+            cel="!self.strictRole || has(self.role)",
+            message="strictRole needs a role",
+            field="spec.strictRole",
+            check=lambda _meta, spec: spec.role is not None or not spec.strict_role,
         ),
         *TIMER_RULES,
         duration_rule("keepaliveTime", lowest=1, highest=21845, source="RFC 4271 section 4.4"),

@@ -14,7 +14,6 @@ from towpath.bgp.outbound import AdjRibOut, Encoded
 from towpath.bgp.ports import LossKind
 from towpath.bgp.update import multiprotocol, prefixes, split
 from towpath.model.net import Family, Prefix, from_wire, to_wire
-from towpath.model.reason import Reason
 from towpath.model.speaker import Announcement
 
 
@@ -85,13 +84,27 @@ def test_an_internal_peer_hears_our_blocks_then_end_of_rib() -> None:
     assert decoded.path.length == 0
 
 
-def test_a_session_without_a_next_hop_of_the_family_says_so() -> None:
-    """An IPv4 session carries no IPv6 announcements of ours, and a notice tells why."""
+def test_a_session_carries_the_other_family_by_our_address_of_it() -> None:
+    """IPv6 over IPv4, and IPv4 over IPv6: the next hop is the node's address of that family; without one nothing is told."""
     world = World()
+    sessions = world.state.sessions
+    four = replace(sessions["b"], next_hop_beside=ip_address("fd10::1"))
+    six = replace(sessions["c"], next_hop_beside=ip_address("10.0.0.1"))
+    world.apply(replace(world.state, sessions=sessions | {"b": four, "c": six}))
     world.up("b")
-    assert [notice.reason for notice in world.table.notices()] == [Reason.NO_ADDRESS]
-    world.up("c", families=(Family.IPV4,))
-    assert world.table.notices() == []
+    world.up("c", local_address=ip_address("fd10::1"))
+    one, two = told(world, "b"), told(world, "c")
+    for listener in (one, two):
+        assert set(listener.routes) == {ip_network("10.244.1.0/26"), ip_network("fd20::1:0/122")}
+        assert listener.routes[ip_network("fd20::1:0/122")][1] == ip_address("fd10::1").packed
+        decoded = Decoder(view(ebgp=False)).decode(listener.routes[ip_network("10.244.1.0/26")][0], next_hop=None)
+        assert decoded.next_hop == ip_address("10.0.0.1").packed
+    world.apply(replace(world.state, sessions=sessions))  # the node has lost its address
+    for name, listener in (("b", one), ("c", two)):
+        while stream := world.table.pull(name, 10_000):
+            listener.hear(stream)
+    assert set(one.routes) == {ip_network("10.244.1.0/26")}
+    assert set(two.routes) == {ip_network("fd20::1:0/122")}
 
 
 def test_ipv6_goes_in_mp_reach() -> None:

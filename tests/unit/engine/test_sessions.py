@@ -68,8 +68,10 @@ class RawPeer:
         self.writer.transport.abort()
 
 
-def peer_open(*, local_as=65000, router_id="10.9.0.2", hold_time=90, restart_time=None):
-    return open_message(local_as, IPv4Address(router_id), hold_time=hold_time, restart_time=restart_time)
+def peer_open(*, local_as=65000, router_id="10.9.0.2", hold_time=90, restart_time=None, more=b""):
+    made = open_message(local_as, IPv4Address(router_id), hold_time=hold_time, restart_time=restart_time)
+    capabilities = made[31:] + more
+    return message(OPEN, made[19:28] + bytes((2 + len(capabilities), 2, len(capabilities))) + capabilities)
 
 
 @pytest.fixture
@@ -175,6 +177,42 @@ async def test_bad_opens_are_answered(engine, table, data, code, subcode):
     assert subcode is None or body[1] == subcode
     assert engine.states()["a"][1]
     assert table.lost_sessions == []
+
+
+def role(*values):
+    return b"".join(bytes((9, len(value), *value)) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("ours", "strict", "said", "comes_up"),
+    [
+        ("Customer", True, role(b"\0"), True),
+        ("Customer", True, role(b"\0", b"\0"), True),
+        ("Customer", False, b"", True),
+        (None, False, role(b"\1"), True),
+        ("Peer", False, role(b"\4"), True),
+        ("Customer", True, b"", False),
+        ("Customer", False, role(b"\3"), False),
+        ("Customer", False, role(b"\0", b"\4"), False),
+        ("RS", False, role(b"\7"), False),
+        ("RS", False, role(b""), False),
+        ("Provider", False, role(b"\3\0"), False),
+    ],
+)
+async def test_roles_must_fit(engine, table, ours, strict, said, comes_up):
+    """RFC 9234 section 4.2: the counterpart, said once or as often as one likes, or nothing where we do not insist; else 2/11."""
+    apply(engine, listening(role=ours, strict_role=strict))
+    peer = await RawPeer.dial()
+    peer.send(peer_open(more=said))
+    sent = await peer.until(OPEN)
+    number = None if ours is None else {"Customer": 3, "Peer": 4, "RS": 1, "Provider": 0}[ours]
+    assert (bytes((2, 3, 9, 1, number)) in sent) if number is not None else b"\x09\x01" not in sent
+    if comes_up:
+        peer.send(message(KEEPALIVE))
+        await eventually(lambda: "a" in table.negotiated)
+        return
+    assert (await peer.until(NOTIFICATION))[:2] == bytes((2, 11))
+    assert "role" in engine.states()["a"][1]
 
 
 async def test_messages_of_one_turn_arrive_in_order(engine, table):

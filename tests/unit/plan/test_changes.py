@@ -77,6 +77,7 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
     ("peerFrom", {"interface": "eth1"}, E),
     ("asNumber", 65001, R),
     ("localASNumber", 65009, R),
+    ("addressFamilies", ["ipv4", "ipv6"], R),
     ("reversePeering", "Manual", N),
     ("password", PASSWORD, R),
     ("numAllowedLocalASNumbers", 1, J),
@@ -97,6 +98,8 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
     ("keepOriginalNextHop", True, T),
     ("maxPrefixes", {"limit": 5}, J),
     ("shutdown", {}, E),
+    ("role", "Customer", R),
+    ("strictRole", True, R),
     ("description", "the left one", N),
 ]
 
@@ -104,7 +107,8 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
 @pytest.mark.parametrize(("field", "value", "expected"), PEER_FIELDS)
 def test_a_field_of_a_peer(field: str, value: Any, expected: Effect) -> None:
     """A change of one field of a peer is its session's alone: the others do not notice."""
-    first = {"peerIP": "10.0.0.254", "asNumber": 65000}
+    first: dict[str, Any] = {"peerIP": "10.0.0.254", "asNumber": 65000}
+    first |= {"role": "Customer"} if field == "strictRole" else {}
     instead = {"peerSelector": {}, "peerFrom": {"asNumber": 65000}}
     second = instead.get(field, first) | {field: value}
     found = effects(state(peer("changed", **first)), state(peer("changed", **second)))
@@ -129,6 +133,7 @@ CLUSTER_FIELDS: list[tuple[str, Any, Effect, Effect]] = [
     ("communities", [{"name": "red", "value": "65000:1"}], N, N),
     ("prefixAdvertisements", [{"cidr": "10.0.0.0/8", "communities": ["65000:1"]}], N, N),
     ("meshAdvertise", "All", N, T),
+    ("advertiseNodeAddresses", True, N, N),
     ("ignoredInterfaces", ["eth9"], N, N),
     ("ipv4NormalRoutePriority", 100, N, N),
     ("ipv6NormalRoutePriority", 100, N, N),

@@ -46,6 +46,22 @@ def test_a_node_announces_its_blocks_in_force() -> None:
     assert str(made[ip_network("10.244.0.0/26")].why[0]) == "IPAMBlock/10-244-0-0-26 spec.node"
 
 
+def test_a_node_announces_its_addresses_where_nodes_do() -> None:
+    """advertiseNodeAddresses: a /32 and a /128 of each node, at normal priority; else none."""
+    nodes = (node("a", "10.255.0.1/32", "fd00::1/64"), node("b", "10.255.0.2/32"))
+    made = state(cluster(*nodes, config(advertiseNodeAddresses=True, ipv6NormalRoutePriority=100)))
+    assert made.settings.node_addresses
+    assert {str(prefix): (one.source, one.local_preference) for prefix, one in made.announcements.items()} == {
+        "10.255.0.1/32": ("Node", 2147483647 - 1024),
+        "fd00::1/128": ("Node", 2147483647 - 100),
+    }
+    assert [str(why) for why in made.announcements[ip_network("fd00::1/128")].why] == [
+        "BGPConfiguration/default spec.advertiseNodeAddresses",
+        "RoutingNode/a spec.bgp",
+    ]
+    assert state(cluster(*nodes)).announcements == {}
+
+
 def test_origins_are_blocks_in_force_and_nodes() -> None:
     """A block in quarantine has no owner; a node is known by its addresses and AS."""
     world = cluster(

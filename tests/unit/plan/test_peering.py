@@ -260,6 +260,76 @@ def test_what_a_peer_says_of_distance_and_loops() -> None:
     }
 
 
+def test_both_families_on_one_session() -> None:
+    """A peer by address carries what it names; our next hop in the other family is the node's, or there is none and a warning."""
+    both = {"asNumber": 65000, "addressFamilies": ["ipv4", "ipv6"]}
+    world = cluster(
+        node("a", "10.0.0.1/24", "fd00::1/64"), node("b", "10.0.0.2/24"), config(nodeToNodeMeshEnabled=False),
+        peer("four", peerIP="10.0.0.254", **both),
+        peer("other", peerIP="10.0.0.253", asNumber=65000, addressFamilies=["ipv6"]),
+        peer("six", node="a", peerIP="fd00::fe", **both),
+    )  # fmt: skip
+    made = {name: ([each.key for each in one.families], str(one.next_hop_beside)) for name, one in by_name(world, "a").items()}  # fmt: skip
+    assert made == {
+        "Global-10-0-0-254": (["ipv4", "ipv6"], "fd00::1"),
+        "Global-10-0-0-253": (["ipv6"], "fd00::1"),
+        "Node-fd00--fe": (["ipv4", "ipv6"], "10.0.0.1"),
+    }
+    assert warned(world, "a") == []
+    assert [text for text in warned(world, "b") if "four" in text] == [
+        "NoAddress BGPPeer/four spec.addressFamilies: this node has no IPv6 address: it announces nothing of that family to 10.0.0.254"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("named", "over"),
+    [((), ["10-0-0-2", "fd00--2"]), (("ipv4", "ipv6"), ["10-0-0-2"]), (("ipv6", "ipv4"), ["fd00--2"]), (("ipv6",), ["fd00--2"])],
+)  # fmt: skip
+def test_families_of_peers_by_selector(named: tuple[str, ...], over: list[str]) -> None:
+    """Unless they are named one session a family; else one over the first that both ends have, both halves alike."""
+    world = cluster(
+        node("a", "10.0.0.1/24", "fd00::1/64"), node("b", "10.0.0.2/24", "fd00::2/64", labels={"role": "x"}),
+        node("c", "10.0.0.3/24"), config(nodeToNodeMeshEnabled=False),
+        peer("x", peerSelector="role == 'x'", addressFamilies=list(named)),
+    )  # fmt: skip
+    assert sorted(by_name(world, "a")) == [f"Global-{address}" for address in over]
+    back = {name for name in by_name(world, "b") if name.endswith(("0-0-1", "--1"))}
+    assert back == {f"Reverse-{address[:-1]}1" for address in over}
+    assert set(by_name(world, "c")) == (set() if named == ("ipv6",) else {"Global-10-0-0-2"})
+    for one in ("a", "b"):
+        for session in by_name(world, one).values():
+            if str(session.peer_address) != "10.0.0.3":
+                assert {each.key for each in session.families} == set(named or ("ipv6" if "--" in session.name else "ipv4",))  # fmt: skip
+    assert [text for text in warned(world, "a") if "NoAddress" not in text] == []
+
+
+def test_families_of_a_default_gateway() -> None:
+    """One session for both families, with the gateway of the first that there is."""
+    spec = {"peerFrom": {"defaultGateway": True}, "asNumber": 65000, "addressFamilies": ["ipv6", "ipv4"]}
+    world = cluster(node("a", "10.0.0.1/24", "fd00::1/64"), config(nodeToNodeMeshEnabled=False), peer("tor", **spec))
+    four, six = ip_address("10.0.0.254"), ip_address("fd00::fe")
+    assert [one.name for one in sessions(world, "a", gateways=(four, six)).sessions] == ["Global-fd00--fe"]
+    assert [one.name for one in sessions(world, "a", gateways=(four,)).sessions] == ["Global-10-0-0-254"]
+
+
+def test_a_role_and_its_counterpart() -> None:
+    """The other half of a session between two AS of ours is what the first half is not; within an AS there is no role."""
+    world = cluster(
+        A, node("b", "10.0.0.2/24", asNumber=65001), config(nodeToNodeMeshEnabled=False),
+        peer("up", node="a", peerIP="10.0.0.2", asNumber=65001, role="Customer", strictRole=True),
+        peer("inside", node="a", peerIP="10.0.0.253", asNumber=64512, role="Peer", strictRole=True),
+    )  # fmt: skip
+    made = by_name(world, "a")
+    assert (made["Node-10-0-0-2"].role, made["Node-10-0-0-2"].strict_role) == ("Customer", True)
+    assert (made["Node-10-0-0-253"].role, made["Node-10-0-0-253"].strict_role) == (None, False)
+    back = by_name(world, "b")["Reverse-10-0-0-1"]
+    assert (back.role, back.strict_role) == ("Provider", True)
+    assert warned(world, "a") == [
+        "InternalSession BGPPeer/inside spec.role: a role is for sessions with another AS: this node's is internal, and has none"
+    ]
+    assert warned(world, "b") == []
+
+
 def test_the_first_in_order_says_how_a_peer_is_reached() -> None:
     """Two gateways to one address: a global peer before a node's, then by name; a peer that is the gateway needs none."""
     world = cluster(
@@ -365,14 +435,28 @@ def test_max_prefixes() -> None:
             [peer("p", node="a", peerIP="10.0.0.2:1790", asNumber=64512), peer("q", node="b", peerIP="10.0.0.1", asNumber=64512)],
             "node b listens on port 179, not 1790",
         ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, localASNumber=65001, role="Customer"),
+             peer("q", node="b", peerIP="10.0.0.1", asNumber=65001, role="Customer")],
+            "node b is Customer by BGPPeer q, which is no counterpart of Customer",
+        ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, localASNumber=65001, role="Customer", strictRole=True),
+             peer("q", node="b", peerIP="10.0.0.1", asNumber=65001)],
+            "node b is without a role by BGPPeer q, which is no counterpart of Customer",
+        ),
+        (
+            [peer("p", node="a", peerIP="10.0.0.2", asNumber=64512, addressFamilies=["ipv6"]), peer("q", node="b", peerIP="10.0.0.1", asNumber=64512)],
+            "node b carries only ipv4 by BGPPeer q, and a only ipv6",
+        ),
     ],
 )  # fmt: skip
 def test_mismatches_that_the_objects_show(objects: list, sentence: str) -> None:
     """What cannot work between two nodes is said on the object that asks for it."""
     world = cluster(A, B, *objects)
-    assert [text.partition(": ")[2] for name in "ab" for text in warned(world, name) if "BGPPeer/p" in text] == [
-        sentence
-    ]
+    assert [
+        text.partition(": ")[2] for name in "ab" for text in warned(world, name) if "Mismatch BGPPeer/p" in text
+    ] == [sentence]
 
 
 def test_a_large_mesh_is_warned_of() -> None:
