@@ -198,7 +198,9 @@ class Speaker:
             self._report = None
         if not self._link.writable:
             return  # a new agent asks, and a slow one makes room: both poke
-        report = replace(self._table.report(self._engine.states()), deaf=self._engine.deaf())
+        report = replace(
+            self._table.report(self._engine.states()), deaf=self._engine.deaf(), keyless=self._engine.keyless()
+        )
         if report != self._report_sent:
             self._report_sent = report
             self._link.send(report)

@@ -302,6 +302,8 @@ class Report(Struct, frozen=True, tag="report"):
     """The own blocks that were looked at for it: of others it says nothing."""
     deaf: tuple[str, ...] = ()
     """Where it should listen and cannot: a sentence each, with address, port and what the kernel says."""
+    keyless: tuple[str, ...] = ()
+    """Whose passwords the kernel refuses where it listens: a sentence each."""
 
 
 class Notice(Struct, frozen=True, tag="notice"):

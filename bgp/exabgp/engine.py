@@ -7,7 +7,8 @@ session; bytes go to the sink, and what is to be sent is pulled from the outboun
 from collections.abc import Callable, Mapping
 
 from towpath.bgp.exabgp.connection import State
-from towpath.bgp.exabgp.listener import Arrival, Key, Listener
+from towpath.bgp.exabgp.door import Key
+from towpath.bgp.exabgp.listener import Arrival, Listener
 from towpath.bgp.exabgp.peer import Order, Peer, least_hops
 from towpath.bgp.ports import Outbound, SessionSink, Standing
 from towpath.bgp.running import Mode, mode
@@ -102,6 +103,10 @@ class Engine:
         """Where nobody can be listened to, as it stands: a sentence each."""
         return tuple(sorted(set(self._listener.refused.values()))) if self._listener is not None else ()
 
+    def keyless(self) -> tuple[str, ...]:
+        """Whose passwords the kernel refuses where we listen, as it stands: a sentence each."""
+        return self._listener.keyless if self._listener is not None else ()
+
     def notices(self) -> list[Notice]:
         """What an operator should see, since the last call."""
         taken, self._notices[:] = self._notices[:], []
@@ -138,13 +143,13 @@ class Engine:
 
 def _keys(orders: Mapping[str, Order]) -> dict[Address, Key]:
     keys: dict[Address, Key] = {}
-    for name, order in sorted(orders.items()):
+    for _, order in sorted(orders.items()):
         if order.password is None or order.mode is not Mode.RUN:
             continue
         address = unscoped(order.session.peer_address)  # the kernel knows keys by address alone, whatever the link
         known = keys.get(address)
         needed = order.session.passive or (known is not None and known.needed)
-        keys[address] = Key(secret=order.password, needed=needed, session=name)
+        keys[address] = Key(secret=order.password, needed=needed)
     return keys
 
 

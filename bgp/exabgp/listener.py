@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from msgspec import Struct
 
 from towpath.bgp.exabgp import tcp
+from towpath.bgp.exabgp.door import Door, Key, Leaf
 from towpath.model.net import Address, Family, family_of, unscoped
 from towpath.model.reason import Reason
-from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, Notice
 
 _ACCEPTS_A_TURN = 64
@@ -31,24 +31,6 @@ class Arrival(Struct, frozen=True):
     """The listener held a key for this peer: the kernel has checked the signatures."""
     hops: int
     """The TTL that its SYN came with; 0: not known."""
-
-
-class Key(Struct, frozen=True):
-    """A peer's key; ``needed``: this side only listens, so that without the key there is no session."""
-
-    secret: Secret
-    needed: bool
-    session: str
-
-
-class _Door:
-    """One listening socket."""
-
-    def __init__(self, sock: socket.socket, family: Family, address: Address | None) -> None:
-        self.sock = sock
-        self.family = family
-        self.address = address
-        self.keys: dict[Address, Secret] = {}
 
 
 class Listener:
@@ -68,13 +50,15 @@ class Listener:
         self._arrived = arrived
         self._changed = changed
         self._notice = notice
-        self._doors: dict[tuple[Listen, Family], _Door] = {}
+        self._doors: dict[tuple[Listen, Family], Door] = {}
         self._listens: tuple[Listen, ...] = ()
         self._keys: Mapping[Address, Key] = {}
         self._retry: asyncio.TimerHandle | None = None
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[str] = set()
         self.refused: dict[tuple[Listen, Family], str] = {}
         """Where the kernel lets nobody listen, or not us, and what it says."""
+        self.keyless: tuple[str, ...] = ()
+        """Whose keys the kernel refuses, and why: a sentence for each kind of refusal."""
 
     def apply(self, listens: tuple[Listen, ...], keys: Mapping[Address, Key]) -> None:
         """Open, close and key the sockets so that they are as desired; what fails is tried again."""
@@ -88,8 +72,11 @@ class Listener:
         self.refused = {place: said for place, said in self.refused.items() if place in wanted}
         for listen, family in sorted(wanted - self._doors.keys(), key=str):
             self._open(listen, family)
-        for door in self._doors.values():
-            self._key(door)
+        self.keyless = _sentences([found for door in self._doors.values() for found in self._key(door)])
+        for said in self.keyless:
+            self._tell(Reason.KEY_LIMIT, said)
+        if self.keyless:
+            self._later()
         if self._retry is None:
             self._told.clear()
 
@@ -99,51 +86,39 @@ class Listener:
 
     def _open(self, listen: Listen, family: Family) -> None:
         try:
-            sock = tcp.listening_socket(family, listen.address, listen.port)
+            door = Door(family, listen.address, listen.port)
         except OSError as error:
             if error.errno == errno.EAFNOSUPPORT:
                 return  # a kernel without IPv6
             where = f"{listen.address if listen.address is not None else '*'} port {listen.port}"
             said = self.refused[listen, family] = f"cannot listen on {where}: {error.strerror}"
-            self._tell(Reason.LISTEN_REFUSED, said, session="")
+            self._tell(Reason.LISTEN_REFUSED, said)
             self._later()
             return
         self.refused.pop((listen, family), None)
-        door = _Door(sock, family, listen.address)
         self._doors[listen, family] = door
-        self._key(door)
-        self._loop.add_reader(sock, self._accept, door)
 
-    def _close(self, door: _Door) -> None:
-        self._loop.remove_reader(door.sock)
-        door.sock.close()
+    def _close(self, door: Door) -> None:
+        for leaf in door.leaves:
+            self._loop.remove_reader(leaf.sock)
+        door.close()
 
-    def _key(self, door: _Door) -> None:
-        """Bring the keys of a socket to what is desired: those that are needed first."""
+    def _key(self, door: Door) -> list[tuple[Address, OSError]]:
+        """Bring the keys of a door to what is desired, and listen at all its sockets; the needed keys that it cannot have."""
         wanted = {peer: key for peer, key in self._keys.items() if family_of(peer) is door.family}
-        changed = [peer for peer, key in wanted.items() if door.keys.get(peer) != key.secret]
-        gone = [peer for peer in door.keys if peer not in wanted]
-        if changed or gone:
+        if door.stale(wanted):
             # who waits in the queue came in under the old keys and is judged by them
-            self._accept(door, limit=tcp.BACKLOG)
-        for peer in gone:
-            del door.keys[peer]
-            tcp.set_key(door.sock, peer, None)
-        for peer in sorted(changed, key=lambda peer: (not wanted[peer].needed, peer.packed)):
-            key = wanted[peer]
-            try:
-                tcp.set_key(door.sock, peer, key.secret)
-            except OSError as error:
-                if key.needed:
-                    self._tell(Reason.KEY_LIMIT, _refused_key(peer, error), session=key.session)
-                    self._later()
-            else:
-                door.keys[peer] = key.secret
+            for leaf in door.leaves:
+                self._accept(leaf, door.family, limit=tcp.BACKLOG)
+        refused = list(door.key(wanted))
+        for leaf in door.leaves:
+            self._loop.add_reader(leaf.sock, self._accept, leaf, door.family)
+        return refused
 
-    def _accept(self, door: _Door, limit: int = _ACCEPTS_A_TURN) -> None:
+    def _accept(self, leaf: Leaf, family: Family, limit: int = _ACCEPTS_A_TURN) -> None:
         for _ in range(limit):
             try:
-                sock, name = door.sock.accept()
+                sock, name = leaf.sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -156,8 +131,8 @@ class Listener:
             except OSError:
                 sock.close()
                 continue
-            hops = tcp.hops_of_syn(sock, door.family)
-            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=unscoped(peer) in door.keys, hops=hops))
+            hops = tcp.hops_of_syn(sock, family)
+            self._arrived(Arrival(sock=sock, peer=peer, local=local, signed=unscoped(peer) in leaf.keys, hops=hops))
 
     def _later(self) -> None:
         if self._retry is None:
@@ -168,17 +143,23 @@ class Listener:
         self.apply(self._listens, self._keys)
         self._changed()
 
-    def _tell(self, reason: Reason, message: str, *, session: str) -> None:
-        if (session, message) not in self._told:
-            self._told.add((session, message))
-            self._notice(Notice(reason=reason, message=message, session=session))
+    def _tell(self, reason: Reason, message: str) -> None:
+        if message not in self._told:
+            self._told.add(message)
+            self._notice(Notice(reason=reason, message=message))
 
 
 def _families(listen: Listen) -> tuple[Family, ...]:
     return tuple(Family) if listen.address is None else (family_of(listen.address),)
 
 
-def _refused_key(peer: Address, error: OSError) -> str:
-    if error.errno == errno.ENOMEM:
-        return f"no room for the TCP-MD5 key of {peer}: raise the sysctl net.core.optmem_max"
-    return f"the kernel refused the TCP-MD5 key of {peer}: {error.strerror}"
+def _sentences(refused: list[tuple[Address, OSError]]) -> tuple[str, ...]:
+    """What is to be said of refused keys: one sentence for all that have no room, and one for each other refusal."""
+    full = [peer for peer, error in refused if error.errno == errno.ENOMEM]
+    said = [
+        f"the kernel refused the TCP-MD5 key of {peer}: {error.strerror}" for peer, error in refused if peer not in full
+    ]
+    if full:
+        whose = f"that of {full[0]}" if len(full) == 1 else f"those of {len(full)} peers, {full[0]} among them"
+        said.append(f"no room for all TCP-MD5 keys, not for {whose}: raise the sysctl net.core.optmem_max")
+    return tuple(said)

@@ -49,11 +49,16 @@ def dialling_socket(
     return sock
 
 
-def listening_socket(family: Family, address: Address | None, port: int) -> socket.socket:
-    """A listening socket for one address, or all of a family; the address may still be missing on the host."""
+def listening_socket(family: Family, address: Address | None, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket for one address, or all of a family; the address may still be missing on the host.
+
+    ``shared``: beside others of ours at the same place, all of them with SO_REUSEPORT.
+    """
     sock = _stream(family)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         # whoever asks for TTL security judges our SYN-ACK too, and we judge a SYN by what is saved of it
         limit(sock, family, hops=FARTHEST, least=0)
         sock.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)

@@ -125,12 +125,13 @@ class NodeAgent:
     def warnings(self) -> tuple[Refusal, ...]:
         """What is wrong with what the objects ask of this node, with its files, or with the machine."""
         report = self._speaker.report
-        deaf = report.deaf if report is not None else ()
+        deaf, keyless = (report.deaf, report.keyless) if report is not None else ((), ())
         return (
             *self._asked_wrong,
             *(self._pods.problems if self._pods else ()),
             *self._service_routes.problems,
             *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
+            *(Refusal(Reason.KEY_LIMIT, said, Why("Node", self.node)) for said in keyless),
             *self.machine,
         )
 

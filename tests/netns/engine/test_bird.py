@@ -273,19 +273,3 @@ def test_the_table_can_end_a_session(segment, tmp_path):
         wait_for(lambda: "Received: Invalid network field" in bird.log, deadline=5, what="NOTIFICATION")
         table.refuse_updates = None
         engine.up("a")
-
-
-def test_too_many_keys_for_a_listener_are_told(segment):
-    """When the kernel has no room for a key, the session is named and so is the sysctl to raise; others work."""
-    node, _, _ = segment
-    node.sysctl(net__core__optmem_max=4096)
-    names = [f"s{number:03}" for number in range(200)]
-    sessions = [
-        make_session(name, f"10.9.1.{number}", passive=True, password_ref=SECRET) for number, name in enumerate(names)
-    ]
-    with engine_in(node) as engine:
-        engine.apply(*sessions, **dict.fromkeys(names, b"secret"))
-        notices = engine.do(engine.engine.notices)
-        assert {notice.reason for notice in notices} == {Reason.KEY_LIMIT}
-        assert "net.core.optmem_max" in notices[0].message
-        assert 0 < len(notices) < len(names)
