@@ -7,9 +7,10 @@ import pytest
 
 from tests.unit.plan.worlds import cluster, config, node, peer
 from towpath.bgp.egress import session_part
-from towpath.bgp.origins import speaker_plan
+from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.peer import judgement
 from towpath.bgp.running import seen_by_peer, withheld
+from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import BGPConfigurationSpec, SecretKey
 from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.secret import Secret
@@ -36,8 +37,12 @@ N, A, J, T, R, E = Effect
 
 
 def state(*objects: dict[str, Any]) -> SpeakerState:
+    return planned(cluster(*NODES, peer("beside", peerIP="10.0.0.253", asNumber=65000), *objects)).state
+
+
+def planned(world: Cluster) -> SpeakerPlan:
     return speaker_plan(
-        cluster(*NODES, peer("beside", peerIP="10.0.0.253", asNumber=65000), *objects),
+        world,
         "a",
         secrets=SECRETS,
         forwarding_preserved=False,
@@ -45,7 +50,7 @@ def state(*objects: dict[str, Any]) -> SpeakerState:
         severed=(),
         own_addresses=(),
         gateways=(),
-    ).state
+    )
 
 
 def effects(before: SpeakerState, after: SpeakerState) -> dict[str, Effect]:
@@ -104,13 +109,17 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
 ]
 
 
+def around(field: str, value: Any, base: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A peer before and after the field has the value."""
+    first = base | ({"role": "Customer"} if field == "strictRole" else {})
+    instead: dict[str, dict[str, Any]] = {"peerSelector": {}, "peerFrom": {"asNumber": 65000}}
+    return first, instead.get(field, first) | {field: value}
+
+
 @pytest.mark.parametrize(("field", "value", "expected"), PEER_FIELDS)
 def test_a_field_of_a_peer(field: str, value: Any, expected: Effect) -> None:
     """A change of one field of a peer is its session's alone: the others do not notice."""
-    first: dict[str, Any] = {"peerIP": "10.0.0.254", "asNumber": 65000}
-    first |= {"role": "Customer"} if field == "strictRole" else {}
-    instead = {"peerSelector": {}, "peerFrom": {"asNumber": 65000}}
-    second = instead.get(field, first) | {field: value}
+    first, second = around(field, value, {"peerIP": "10.0.0.254", "asNumber": 65000})
     found = effects(state(peer("changed", **first)), state(peer("changed", **second)))
     # a peer by selector takes the place of the mesh session
     expected_mesh = Effect.ENDED if field == "peerSelector" else Effect.NOTHING
