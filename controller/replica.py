@@ -19,7 +19,7 @@ from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.ports import ApiError
 from towpath.controller.service_ranges import ServiceRanges
 from towpath.controller.settings import CannotRunError, ControllerSettings
-from towpath.controller.store import Store
+from towpath.controller.store import Store, decode_served
 from towpath.model.reason import Reason
 
 log = structlog.get_logger()
@@ -51,7 +51,7 @@ async def _run(settings: ControllerSettings) -> None:
         client = await connect(server=settings.source.server, kubeconfig=settings.source.kubeconfig)
     except ApiError as error:
         raise CannotRunError(str(error)) from error
-    store = Store(cluster.KINDS)
+    store = Store(cluster.KINDS, decoder=decode_served)
     # the holder is this process and not this host: a new process on it must wait as any other does
     identity = f"{settings.identity}_{uuid.uuid4().hex[:8]}"
     async with client as api:

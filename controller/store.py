@@ -74,6 +74,11 @@ def decode_any(kind: str, body: Mapping[str, Any]) -> Value:
     return read_node(body) if kind == "Node" else decode(kind, body)
 
 
+def decode_served(kind: str, body: Mapping[str, Any]) -> Value:
+    """The same of an API server, whose definitions may be of a newer release: what is of that alone is left out."""
+    return read_node(body) if kind == "Node" else decode(kind, body, served=True)
+
+
 def read_node(body: Mapping[str, Any]) -> Node:
     """A Node of whatever shape; ``InvalidSpecError`` where it has not the shape of one."""
     try:

@@ -22,6 +22,8 @@ from towpath.model.reason import InvalidSpecError, Why
 from towpath.model.resource import Meta, Resource
 
 _PLACE = re.compile(r"(?s)(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?")
+_STEP = re.compile(r"[^.\[\]]+")
+_NO_FIELD = "is not a field that this kind has"
 _EXPECTED = {
     "int": "a whole number",
     "str": "text",
@@ -33,12 +35,19 @@ _EXPECTED = {
 _GOT = _EXPECTED | {"int": "a number", "bool": "a boolean", "null": "nothing"}
 
 
-def decode(kind: str, obj: Mapping[str, Any]) -> Resource[Any, Any]:
-    """The object as a value; ``InvalidSpecError`` names the first field that is wrong. ``kind`` is one of the registry."""
+def decode(kind: str, obj: Mapping[str, Any], *, served: bool = False) -> Resource[Any, Any]:
+    """The object as a value; ``InvalidSpecError`` names the first field that is wrong. ``kind`` is one of the registry.
+
+    ``served``: an API server has it, which keeps only fields of its definitions. One that this release does not know is
+    of a newer one, perhaps a default of it in every object, and is left out; elsewhere it is somebody's mistake.
+    """
     definition = KINDS[kind]
     meta = _meta(kind, obj)
+    stored = {} if obj.get("spec") is None else _without_nulls(obj["spec"])
+    if definition.earlier is not None and isinstance(stored, dict):
+        stored = definition.earlier(stored)
     try:
-        spec = from_builtins({} if obj.get("spec") is None else _without_nulls(obj["spec"]), definition.spec)
+        spec = _known(stored, definition.spec) if served else from_builtins(stored, definition.spec)
     except msgspec.ValidationError as error:
         raise _invalid(definition, meta.name, error) from None
     for field, rule in broken(definition, meta, spec):
@@ -109,6 +118,30 @@ def _meta(kind: str, obj: Mapping[str, Any]) -> Meta:
         raise InvalidSpecError(Why(kind, name, f"metadata{path}"), message) from None
 
 
+def _known(stored: Any, struct: type[Any]) -> Any:
+    """A struct of plain data, without the fields that it does not have."""
+    while True:
+        try:
+            return from_builtins(stored, struct)
+        except msgspec.ValidationError as error:
+            path, message = _explained(error)
+            if message != _NO_FIELD:
+                raise
+            before, stored = stored, _without(stored, _STEP.findall(path))
+            if stored == before:
+                raise
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    """The value without what is at a path below it: names, and places in lists."""
+    step, *rest = path
+    if isinstance(value, list):
+        return [_without(item, rest) if place == int(step) else item for place, item in enumerate(value)]
+    if not rest:
+        return {key: item for key, item in value.items() if key != step}
+    return {key: _without(item, rest) if key == step else item for key, item in value.items()}
+
+
 def _status(definition: Kind[Any], obj: Mapping[str, Any]) -> Any:
     if definition.status is None or not obj.get("status"):
         return None
@@ -141,7 +174,7 @@ def _explained(error: msgspec.ValidationError) -> tuple[str, str]:
     match = _PLACE.fullmatch(str(error))
     message, path = (match["message"], match["path"] or "") if match else (str(error), "")
     if found := re.fullmatch(r"Object contains unknown field `(.*)`", message):
-        return f"{path}.{found[1]}", "is not a field that this kind has"
+        return f"{path}.{found[1]}", _NO_FIELD
     if found := re.fullmatch(r"Object missing required field `(.*)`", message):
         return f"{path}.{found[1]}", "is required"
     if found := re.fullmatch(r"Expected `([a-z]+)(?: \| null)?`, got `([a-z]+)`", message):

@@ -6,6 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "ipam", "bgp", "routes", "controller", "lab")
+RECORDED = ROOT / "tests" / "releases" / "earlier.tar.xz"
+"""Sources and chart of the release before this one."""
 _MADE = {".git", ".venv", "__pycache__", "dist", "build"}
 
 

@@ -16,7 +16,7 @@ from towpath.controller.ports import Api
 from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
 from towpath.controller.service_ranges import SELDOM, ServiceRanges
 from towpath.controller.settings import Source
-from towpath.controller.store import Store
+from towpath.controller.store import Store, decode_served
 
 KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node")
 """What an agent follows; of Nodes only its own."""
@@ -39,10 +39,10 @@ class Opened(Struct, frozen=True):
 @contextlib.asynccontextmanager
 async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
     """The source, connected as far as it can be; ``ApiError`` where credentials cannot be read."""
-    store = Store(KINDS)
     if source.folder is not None:
         from towpath.controller.directory import Directory
 
+        store = Store(KINDS)
         folder = Directory(source.folder, store, node=node)
         yield Opened(
             store=store,
@@ -54,6 +54,7 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Retry
 
+    store = Store(KINDS, decoder=decode_served)
     async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
         reflectors = [
             Reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")

@@ -75,6 +75,8 @@ class Kind(Struct, Generic[S], frozen=True):
     rules: tuple[Rule, ...] = ()
     columns: tuple[Column, ...] = ()
     categories: tuple[str, ...] = ("towpath",)
+    earlier: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """A stored spec as this release would have it, where an earlier one had a field in another form."""
 
 
 def broken(kind: Kind[Any], meta: Meta, spec: Any) -> Iterator[tuple[str, Rule]]:

@@ -1,6 +1,6 @@
 """BGPPeer: one session, or a rule that makes many."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta as Field
 from msgspec import Struct
@@ -153,6 +153,15 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     description: Annotated[Text | None, Field(description="A note for people.")] = None
 
 
+def _earlier(spec: dict[str, Any]) -> dict[str, Any]:
+    """``shutdown`` was a boolean first, and the API server stored its default with every object."""
+    was = spec.get("shutdown")
+    if not isinstance(was, bool):
+        return spec
+    others = {name: value for name, value in spec.items() if name != "shutdown"}
+    return {**others, "shutdown": {}} if was else others
+
+
 BGP_PEER = Kind(
     name="BGPPeer",
     plural="bgppeers",
@@ -160,6 +169,7 @@ BGP_PEER = Kind(
     short_names=("bgpp",),
     description="A BGP session of some nodes with one router, or with other nodes.",
     spec=BGPPeerSpec,
+    earlier=_earlier,
     rules=(
         Rule(
             cel="!(has(self.node) && has(self.nodeSelector))",

@@ -193,7 +193,7 @@ BAD = (
     _peer("spec.passive", passive="yes"),
     _peer("spec.passive", passive=1),
     _peer("spec.description", description="x" * 256),
-    _peer("spec.shutdown", shutdown=True),
+    _peer("spec.shutdown", shutdown="yes"),
     _peer("spec.peerIP", peerFrom={"defaultGateway": True}),
     _peer("spec.asNumber", peerIP=..., asNumber=..., peerFrom={"defaultGateway": True}),
     _peer("spec.peerFrom", peerIP=..., peerFrom={"defaultGateway": False}),

@@ -1,5 +1,7 @@
 """Objects to values and back."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,38 @@ def test_nulls_are_absent() -> None:
     spec = {"peerIP": "10.0.0.1", "asNumber": 1, "node": None, "passive": None, "timers": {"holdTime": None}}
     resource = decode("BGPPeer", {"metadata": {"name": "a", "labels": None}, "spec": spec})
     assert (resource.spec.node, resource.spec.passive, resource.spec.timers.hold_time) == (None, False, None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec", "newer"),
+    [
+        ("BGPPeer", {"peerIP": "192.0.2.1", "asNumber": 65000}, {"later": 1, "sooner": {"than": [2]}}),
+        ("IPPool", {"cidr": "10.0.0.0/16"}, {"later": None, "sooner": False}),
+        ("BGPConfiguration", {"timers": {"holdTime": "9s"}}, {"timers": {"holdTime": "9s", "later": "1s"}}),
+        (
+            "BGPFilter",
+            {"importV4": [{"action": "Accept"}, {"action": "Reject"}]},
+            {"importV4": [{"action": "Accept", "later": 1}, {"action": "Reject", "sooner": []}]},
+        ),
+    ],
+    ids=["BGPPeer", "IPPool", "BGPConfiguration", "BGPFilter"],
+)
+def test_fields_of_a_newer_release_are_left_out_of_what_an_api_server_has(
+    kind: str, spec: dict[str, Any], newer: dict[str, Any]
+) -> None:
+    """Its definitions may be newer than this process, and their defaults are in every object; in a file it is a mistake."""
+    body = {"metadata": {"name": "default"}, "spec": spec}
+    known = {**body, "spec": {**spec, **newer}}
+    assert decode(kind, known, served=True) == decode(kind, body)
+    with pytest.raises(InvalidSpecError, match="is not a field that this kind has"):
+        decode(kind, {**body, "spec": {**spec, **newer, "yetAnother": 1}})
+
+
+def test_what_is_wrong_in_a_newer_object_is_refused() -> None:
+    """Beside fields that are not known, those that are have to be right."""
+    spec = {"peerIP": "192.0.2.1", "asNumber": -1, "later": 1}
+    with pytest.raises(InvalidSpecError, match=r"spec\.asNumber"):
+        decode("BGPPeer", {"metadata": {"name": "a"}, "spec": spec}, served=True)
 
 
 @pytest.mark.parametrize("status", [{"inSync": "maybe"}, [], "x", {"sessions": [{}]}, 7])
