@@ -145,6 +145,12 @@ class Node(_Values, frozen=True):
             extra_json_schema={"is": {"type": ["integer", "string"], "minimum": 1, "pattern": "^[1-9][0-9]*%?$"}},
         ),
     ] = "10%"
+    update_strategy: Annotated[
+        Literal["RollingUpdate", "OnDelete"],
+        _said(
+            "How a new version comes to the nodes: to one after the other, or to each when somebody deletes its pod."
+        ),
+    ] = "RollingUpdate"
     termination_grace_period_seconds: Annotated[
         int,
         _said("Time that agent and speaker have to end; both do in less than a second.", ge=1, le=600),

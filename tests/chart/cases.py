@@ -105,6 +105,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a port out of range", {"node": {"agent": {"healthPort": 70000}}}, ("/node/agent/healthPort", "maximum: got 70,000, want 65,535")),
     ("one port for two containers", {"node": {"agent": {"healthPort": 9178}}}, ("node.agent.healthPort and node.speaker.healthPort are both 9178",)),
     ("a part of more than all in words", {"node": {"maxUnavailable": "a tenth"}}, ("/node/maxUnavailable", "does not match pattern")),
+    ("a strategy that there is not", {"node": {"updateStrategy": "Recreate"}}, ("/node/updateStrategy", "value must be one of")),
     ("a folder that is relative", {"cniConfDir": "etc/cni/net.d"}, ("/cniConfDir", "does not match pattern")),
     ("the root as a folder", {"cniBinDir": "/"}, ("/cniBinDir", "does not match pattern")),
     ("a folder that climbs", {"cniBinDir": "/opt/../etc"}, ("cniBinDir: /opt/../etc", "'..'")),

@@ -56,6 +56,15 @@ def test_an_old_kubernetes_is_refused() -> None:
     assert "requires kubeVersion: >=1.32.0-0 which is incompatible with Kubernetes v1.31.9" in done.stderr
 
 
+def test_nodes_may_be_left_to_somebody_who_deletes_their_pods() -> None:
+    """``OnDelete`` replaces no pod by itself; a cleanup runs everywhere at once all the same."""
+    by_hand = ("--set", "node.updateStrategy=OnDelete")
+    assert find(rendered(*by_hand), "DaemonSet", "towpath-node")["spec"]["updateStrategy"] == {"type": "OnDelete"}
+    cleaning = find(rendered(*by_hand, "--set", "cleanup.enabled=true"), "DaemonSet", "towpath-node")
+    everywhere = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "100%"}}
+    assert cleaning["spec"]["updateStrategy"] == everywhere
+
+
 def test_the_chart_has_the_version_of_the_package() -> None:
     """Chart, image and package are one release."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
