@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import newer, web
+from tests.cluster.archives import REPOSITORY
 from tests.cluster.traffic import watched
 from towpath.lab.cluster.console import OURS
 from towpath.lab.cluster.release import NAME, Release
@@ -58,7 +59,7 @@ def test_an_upgrade_to_another_image_loses_nothing(
     with watched(installed.cluster, pods, tmp_path) as seen:
         installed.upgrade(image={"tag": TAG})
         installed.wait()
-    assert running(installed) == {f"{newer.REPOSITORY}:{TAG}"}
+    assert running(installed) == {f"{REPOSITORY}:{TAG}"}
     assert not before & processes(installed)
     assert len(seen.restarts) == every_session(installed)
     seen.nothing_lost()
