@@ -144,17 +144,20 @@ def _build_kubernetes(commands: Sequence[str], *, version: str, into: Path) -> N
     )
 
 
-def main() -> int:
-    """Make everything that the tests need and no distribution has; says what takes long."""
+def main(also: Sequence[str] = ()) -> int:
+    """Make everything that a cluster needs and no distribution has, and what is named besides; says what takes long."""
     folder = cache() / "kubernetes" / KUBERNETES
     missing = [command for command in COMMANDS if not (folder / command).exists()]
     parts: dict[str, tuple[bool, str, Callable[[], object]]] = {
         "Kubernetes": (not missing, f"{', '.join(missing)}: ten minutes on two cores", lambda: kubernetes(*COMMANDS)),
         "kubectl": (bool(shutil.which("kubectl")) or (folder / "kubectl").exists(), "a minute", kubectl),
         "Helm": ((cache() / "helm" / HELM / "helm").exists(), "a minute", helm),
+        "containerd": ((cache() / "containerd" / CONTAINERD / "ctr").exists(), "two minutes", containerd),
         "the CNI plugins": ((cache() / "cni-plugins" / CNI_PLUGINS / "ptp").exists(), "seconds", cni_plugins),
     }
     for name, (known, what, make) in parts.items():
+        if name == "containerd" and name not in also:
+            continue
         if not known:
             print(f"building {name} from the Go module proxy, once ({what})", file=sys.stderr, flush=True)
         try:
@@ -166,4 +169,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

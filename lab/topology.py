@@ -277,14 +277,22 @@ class Lab:
 
     def add_node(self, name: str, *, rack: str = "a") -> None:
         """A new node: its namespace, its Node object, its two processes. Returns before it is ready."""
+        self.plug_in(name, rack=rack)
+        if self.shape.mode == "api":
+            self.register(name)
+        self.save()
+
+    def plug_in(self, name: str, *, rack: str = "a") -> None:
+        """A new machine, on which nothing runs, and of which nobody knows but the router."""
         index = 1 + max((place.index for place in self.state.nodes.values()), default=0)
         self.state.nodes[name] = NodePlace(name, index, rack)
         self._make_node(name)
         self.tor.configure(self._tor_configuration())
-        if self.shape.mode == "api":
-            self.api.apply(objects.node(name, self.node_addresses(name), rack=rack))
-            self.start(f"{name}/speaker", f"{name}/agent")
-        self.save()
+
+    def register(self, name: str) -> None:
+        """Its Node object, then its two processes."""
+        self.api.apply(objects.node(name, self.node_addresses(name), rack=self.state.nodes[name].rack))
+        self.start(f"{name}/speaker", f"{name}/agent")
 
     def _make_node(self, name: str) -> None:
         place = self.state.nodes[name]

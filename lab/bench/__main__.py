@@ -7,6 +7,7 @@ from pathlib import Path
 
 from towpath.lab.bench.announce import announce
 from towpath.lab.bench.change import change
+from towpath.lab.bench.install import install
 from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.many import many
 from towpath.lab.bench.memory import memory
@@ -28,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "nodes": nodes,
     "reflector": reflector,
     "restart": restart,
+    "install": install,
 }
 
 

@@ -86,6 +86,21 @@ def test_a_node_joins_and_is_deleted(lab: Lab) -> None:
     facts.wait_reachable(lab)
 
 
+def test_nodes_are_told_their_blocks_as_pod_cidrs(lab: Lab) -> None:
+    """``assignPodCIDRs``: each Node has its blocks, the first of each family, in ``podCIDRs``, which it takes but once."""
+
+    def assigned() -> dict[str, list[str]]:
+        return {name: node["spec"].get("podCIDRs", []) for name, node in lab.api.items("Node").items()}
+
+    assert assigned() == {name: [] for name in lab.nodes}
+    lab.api.apply(custom("IPAMConfiguration", "default", {"assignPodCIDRs": True}))
+    wait_for(lambda: all(assigned().values()), deadline=30, what="nodes have podCIDRs")
+    for name, cidrs in assigned().items():
+        own = sorted((prefix for prefix, owner in facts.blocks(lab).items() if owner == name), key=family_of)
+        assert cidrs == [str(prefix) for prefix in own]
+        assert len(cidrs) == 2
+
+
 def test_the_server_is_killed_and_comes_back(lab: Lab) -> None:
     """kill -9: no route moves and no session ends; what is written when it is back is acted on."""
     block = ip_network("10.245.7.0/26")
