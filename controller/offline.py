@@ -16,6 +16,7 @@ from towpath.controller.settings import RUN_DIR, SECRET_NAMESPACE, Source, Usage
 
 COMMANDS = frozenset({"plan", "policy", "import", "get", "explain"})
 _FORMATS = ("table", "json", "yaml")
+MAKES = ("bird", "frr", "gobgp", "openbgpd", "junos", "eos", "nxos")
 Sourced = Callable[[argparse.Namespace], Source]
 
 
@@ -37,6 +38,17 @@ def add(commands: Any) -> None:
         help="print what is different from the plan of these, and which sessions that resets",
     )
     plan.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
+    plan.add_argument(
+        "--tor", choices=MAKES, help="print a configuration for the router that the nodes peer with, of this make"
+    )
+    plan.add_argument(
+        "--peer",
+        action="extend",
+        nargs="+",
+        default=[],
+        metavar="ADDRESS",
+        help="with --tor: the addresses of that router, as in peerIP; needed where nodes peer with several",
+    )
     policy = commands.add_parser("policy", help="ask policy about routes that are written down")
     parts = policy.add_subparsers(dest="part", required=True, parser_class=type(policy), metavar="PART")
     test = parts.add_parser(
@@ -154,5 +166,7 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
             converged=arguments.converged,
             against=tuple(arguments.against),
             style=arguments.output,
+            tor=arguments.tor,
+            peers=tuple(arguments.peer),
         )
     )

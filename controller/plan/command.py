@@ -32,12 +32,25 @@ class Request(Struct, frozen=True):
     converged: bool = False
     against: tuple[str, ...] = ()
     style: Format = "table"
+    tor: str | None = None
+    """The make of router whose configuration is printed in place of the plan."""
+    peers: tuple[str, ...] = ()
+    """The addresses of that router; none: there must be one."""
 
 
 def run(request: Request) -> int:
     """Print the plan; the exit code."""
+    if request.peers and request.tor is None:
+        raise UsageError("--peer goes with --tor")
     inputs = load(request.files, request.source, assign=request.assign)
     _warn(inputs)
+    if request.tor is not None:
+        from towpath.controller.plan.tor.command import lines
+
+        if request.node is not None:
+            _wanted(request.node, node_views(inputs.cluster).by_name)
+        _write([f"{line}\n" for line in lines(inputs, request.tor, peers=request.peers, node=request.node)])
+        return REJECTED if inputs.rejected else GOOD
     if request.against:
         before = load(request.against, request.source, assign=request.assign)
         _warn(before)

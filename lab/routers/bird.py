@@ -58,7 +58,6 @@ class BirdRouter(Router):
 
 
 _PATH = re.compile(r"^(?P<prefix>\S+/\d+)?\s+(unicast|blackhole|unreachable) \[\S+ \S+( from \S+)?\]", re.MULTILINE)
-_STALE = re.compile(r"[ *]*\(\d+(/\d+)?s\)")
 _ATTRIBUTE = re.compile(r"^\s+BGP\.(\w+): ?(.*)$", re.MULTILINE)
 
 
@@ -72,11 +71,11 @@ def parse_paths(text: str, prefix: Prefix) -> list[HeldPath]:
         body = text[entry.end() : entries[place + 1].start() if place + 1 < len(entries) else len(text)]
         attributes = dict(_ATTRIBUTE.findall(body))
         if current == prefix and "origin" in attributes:
-            found.append(_held(attributes, stale=_STALE.match(body) is not None))
+            found.append(_held(attributes))
     return found
 
 
-def _held(attributes: dict[str, str], *, stale: bool) -> HeldPath:
+def _held(attributes: dict[str, str]) -> HeldPath:
     hops = attributes.get("next_hop", "").split()
     pairs = re.findall(r"\(([\d, ]+)\)", attributes.get("community", "") + attributes.get("large_community", ""))
     return HeldPath(
@@ -87,5 +86,4 @@ def _held(attributes: dict[str, str], *, stale: bool) -> HeldPath:
         local_preference=int(attributes["local_pref"]) if "local_pref" in attributes else None,
         originator=ip_address(attributes["originator_id"]) if "originator_id" in attributes else None,
         clusters=tuple(map(ip_address, attributes.get("cluster_list", "").split())),
-        stale=stale,
     )

@@ -71,7 +71,7 @@ def _exists(group: int) -> bool:
 def _held(one: dict[str, Any]) -> HeldPath:
     hop = one.get("exit_nexthop")
     kinds = {attribute.get("type"): attribute for attribute in one.get("attributes", ())}
-    originator = kinds.get("ORIGINATOR_ID", {}).get("originator")
+    originator = kinds.get("Originator Id", {}).get("originator")
     return HeldPath(
         next_hop=ip_address(hop) if hop else None,
         as_path=tuple(int(word) for word in one.get("aspath", "").split() if word.isdigit()),
@@ -79,6 +79,6 @@ def _held(one: dict[str, Any]) -> HeldPath:
         med=one.get("metric"),
         local_preference=one.get("localpref"),
         originator=ip_address(originator) if originator else None,
-        clusters=tuple(map(ip_address, kinds.get("CLUSTER_LIST", {}).get("cluster_list", ()))),
+        clusters=tuple(map(ip_address, kinds.get("Cluster Id List", {}).get("cluster_list", ()))),
         stale=bool(one.get("stale")),
     )

@@ -31,7 +31,7 @@ class HeldPath(Struct, frozen=True):
     originator: Address | None = None
     clusters: tuple[Address, ...] = ()
     stale: bool = False
-    """Kept for a peer that restarts."""
+    """Kept for a peer that restarts; BIRD does not show it."""
 
 
 class Router(ABC):
@@ -73,7 +73,13 @@ class Router(ABC):
             if not program.running:
                 self.host.network.processes.append(program)
                 program.start()
-        wait_for(self.answers, deadline=20, what=f"{type(self).__name__} answers", interval=0.02)
+        wait_for(self._up, deadline=20, what=f"{type(self).__name__} answers", interval=0.02)
+
+    def _up(self) -> bool:
+        """Whether it answers; ``RuntimeError`` with what it said if it has ended: it refuses its configuration."""
+        if not all(program.running for program in self.programs):
+            raise RuntimeError(f"{type(self).__name__} has ended: {self.log[-2000:]}")
+        return self.answers()
 
     def stop(self) -> None:
         """End it as its service manager would."""
