@@ -68,6 +68,33 @@ def test_a_default_route_that_goes_for_a_moment_ends_no_session(lab: Lab) -> Non
     assert connections(lab) == before
 
 
+def test_a_peer_whose_selector_finds_nodes_that_mesh(lab: Lab) -> None:
+    """The object's sessions take the places of the mesh's at both ends, and give them back; packets pass by either."""
+
+    def others_than(former: dict[str, set[tuple[str, str]]]) -> bool:
+        now = between_nodes(lab)
+        return all(len(now[node]) == len(former[node]) and now[node].isdisjoint(former[node]) for node in former)
+
+    mesh = between_nodes(lab)
+    assert all(len(found) == len(lab.families) for found in mesh.values())
+    lab.api.apply(custom("BGPPeer", "everybody", {"peerSelector": "all()"}))
+    wait_for(lambda: others_than(mesh), deadline=60, what="a session of the object in place of each of the mesh")
+    facts.wait_reachable(lab)
+    explicit = between_nodes(lab)
+    lab.api.delete("BGPPeer", "everybody")
+    wait_for(lambda: others_than(explicit), deadline=60, what="the mesh again")
+    facts.wait_reachable(lab)
+
+
+def between_nodes(lab: Lab) -> dict[str, set[tuple[str, str]]]:
+    """The connections of each node with other nodes, by both ends."""
+    routers = {str(RACKS["a"].address(family, TOR)) for family in lab.families}
+    return {
+        node: {pair for pair in found if pair[1].rpartition(":")[0].strip("[]") not in routers}
+        for node, found in connections(lab).items()
+    }
+
+
 def established(lab: Lab) -> set[str]:
     """The router's sessions that are up."""
     return {one.name for one in lab.tor.protocols().values() if one.kind == "BGP" and one.established}

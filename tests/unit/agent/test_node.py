@@ -396,6 +396,18 @@ async def test_what_is_wrong_with_a_session_is_a_condition_that_names_its_object
     assert messages(node, "DuplicatePeer") == []
 
 
+async def test_keys_that_find_no_room_are_a_condition_of_the_node() -> None:
+    """For as long as the speaker says so; the sentence names the sysctl."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    await node.step()
+    said = "no room for all TCP-MD5 keys, not for that of 10.0.0.1: raise the sysctl net.core.optmem_max"
+    parts.report = Report(sessions=(), own_blocks=(V4, V6), keyless=(said,))
+    assert messages(node, "KeyLimit") == [said]
+    parts.report = Report(sessions=(), own_blocks=(V4, V6))
+    assert messages(node, "KeyLimit") == []
+
+
 async def test_pods_in_a_block_that_was_taken_away_are_reported() -> None:
     """A block in quarantine is told of while somebody lives in it, and every word on it is waited for."""
     parts = Parts()
