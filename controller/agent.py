@@ -105,6 +105,7 @@ class AgentProcess:
             proc_sys=settings.proc_sys,
             host_root=settings.host_root,
             addresses=self._bridge.link_addresses,
+            interfaces=self._bridge.interfaces,
         )
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._node: NodeAgent

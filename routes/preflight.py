@@ -64,9 +64,11 @@ def pod_mtu(device_mtus: Mapping[str, int]) -> int | None:
     return min(device_mtus.values(), default=None)
 
 
-def devices_with(addresses: Iterable[Address], *, on: Mapping[Address, str], mtus: Mapping[str, int]) -> dict[str, int]:
-    """The devices that carry these addresses, and their MTU; an address on a loopback device says nothing of the way."""
-    names = {on[address] for address in addresses if address in on}
+def devices_with(
+    addresses: Iterable[Address], *, on: Mapping[Address, str], beside: Iterable[str], mtus: Mapping[str, int]
+) -> dict[str, int]:
+    """The devices that carry these addresses, those ``beside``, and their MTU; one on loopback says nothing of the way."""
+    names = {on[address] for address in addresses if address in on} | set(beside)
     return {name: mtus[name] for name in sorted(names) if name in mtus and name != "lo"}
 
 

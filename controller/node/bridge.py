@@ -255,6 +255,10 @@ class Bridge:
         """Gateways of this node's default routes, others' routes alone."""
         return self._programmer.gateways()
 
+    def interfaces(self) -> Iterable[str]:
+        """Those at whose ends peers are."""
+        return self._finder.interfaces
+
     def link_addresses(self) -> Iterable[LinkAddress]:
         """The same with their devices and subnets."""
         return self._programmer.addresses()

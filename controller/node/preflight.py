@@ -23,12 +23,20 @@ class Preflight:
     """``addresses``: those of this node's devices, as the programmer has them."""
 
     def __init__(
-        self, node: str, *, proc_sys: Path, host_root: Path, addresses: Callable[[], Iterable[LinkAddress]]
+        self,
+        node: str,
+        *,
+        proc_sys: Path,
+        host_root: Path,
+        addresses: Callable[[], Iterable[LinkAddress]],
+        interfaces: Callable[[], Iterable[str]],
     ) -> None:
+        """``interfaces``: those at whose ends peers are."""
         self._node = node
         self._proc_sys = proc_sys
         self._host_root = host_root
         self._addresses = addresses
+        self._interfaces = interfaces
         self._machine = Machine()
 
     async def look(self) -> bool:
@@ -59,7 +67,7 @@ class Preflight:
     def _devices(self, cluster: Cluster) -> dict[str, int]:
         names = dict(socket.if_nameindex())
         on = {one.local: names[one.index] for one in self._addresses() if one.index in names}
-        return devices_with(self._own(cluster), on=on, mtus=self._machine.mtus)
+        return devices_with(self._own(cluster), on=on, beside=self._interfaces(), mtus=self._machine.mtus)
 
     def _neighbours(self, cluster: Cluster) -> dict[str, int]:
         """Nodes with an address in the subnet of one of ours, and what their agents say that their pods get."""

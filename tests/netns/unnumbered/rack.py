@@ -30,6 +30,7 @@ INTERFACES = {"eth0": "tor1", "eth1": "tor2"}
 BLOCKS = {"n1": ("10.244.1.0/26", "fd00:244::40/122"), "n2": ("10.244.2.0/26", "fd00:244::80/122")}
 _MAY = {"agent": "+net_admin,+net_raw", "speaker": "+net_bind_service"}
 """All capabilities that each has in a pod."""
+MTU = 1400
 LAN = ("192.0.2.0/24", "2001:db8:1::/64")
 CLIENT = ("192.0.2.9", "2001:db8:1::9")
 _ROUTERS = {"tor1": ("192.0.2.1/24", "2001:db8:1::1/64"), "tor2": ("192.0.2.2/24", "2001:db8:1::2/64")}
@@ -124,7 +125,7 @@ class Rack:
         for node, host in self.nodes.items():
             host.address(*_own(node), dev="lo")
             for interface, tor in INTERFACES.items():
-                network.link(host, interface, self.tors[tor], node)
+                network.link(host, interface, self.tors[tor], node, mtu=MTU)
         lan = network.switch("lan")
         for name, addresses in _ROUTERS.items():
             network.plug(lan, self.tors[name], "lan")

@@ -4,7 +4,7 @@ import json
 import socket
 import struct
 
-from tests.netns.unnumbered.rack import BLOCKS, INTERFACES, LAN, NODES, TORS, Rack, ways
+from tests.netns.unnumbered.rack import BLOCKS, INTERFACES, LAN, MTU, NODES, TORS, Rack, ways
 from towpath.bgp.ports import LossKind
 from towpath.lab.events import RouteEvents
 from towpath.lab.netns import Host
@@ -39,6 +39,8 @@ def test_packets_of_both_families_over_links_without_addresses(rack: Rack) -> No
             (shown,) = host.ip_json("addr", "show", "dev", interface)
             assert {one["scope"] for one in shown["addr_info"]} == {"link"}
             assert known(rack, node)[interface] == f"{link_local(rack.tors[tor], node)}%{interface}"
+        (device,) = rack.network.hosts[f"{node}-pod"].ip_json("link", "show", "dev", "eth0")
+        assert device["mtu"] == MTU
         (route,) = host.ip_json("route", "show", LAN[0])
         assert {(hop["via"]["family"], hop["dev"]) for hop in route["nexthops"]} == {
             ("inet6", "eth0"),

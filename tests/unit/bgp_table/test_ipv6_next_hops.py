@@ -23,8 +23,8 @@ from tests.unit.bgp_table.world import (
 )
 from towpath.bgp.attributes import next_hop_refusal
 from towpath.bgp.update import multiprotocol, split
-from towpath.model.net import Family, scoped
-from towpath.model.speaker import MaxPrefix, SpeakerState
+from towpath.model.net import Family, Prefix, scoped
+from towpath.model.speaker import Announcement, MaxPrefix, SpeakerState
 
 OUTSIDE = {Family.IPV4: "192.0.2.0/24", Family.IPV6: "2001:db8::/48"}
 PEER, OURS = IPv6Address("fe80::b"), IPv6Address("fe80::a")
@@ -214,3 +214,27 @@ def test_families_of_a_session_that_is_not_found_say_nothing_of_it() -> None:
     made = session("tor", "::1", peer_address=scoped(IPv6Address(0), "eth1"), interface="eth1", families=BOTH)
     assert not made.found
     assert made.ipv6_next_hops
+
+
+PREFIXES = st.one_of(
+    st.builds(lambda number: ip_network((100 << 24 | number << 8, 24)), st.integers(0, 0xFFFF)),
+    st.builds(lambda number: ip_network((0x2001_0DB8 << 96 | number << 64, 64)), st.integers(0, 0xFFFF)),
+)
+
+
+@given(st.sets(PREFIXES, max_size=60), st.sets(PREFIXES, max_size=60), st.sampled_from([300, 100_000]))
+def test_what_one_tells_the_other_hears(first: set[Prefix], then: set[Prefix], limit: int) -> None:
+    """Whatever is announced and withdrawn on a link, in either family, the other end has it by our address on that link."""
+    here, there = on_link("eth1"), on_link("eth7")
+    tor = replace(
+        there.sessions["tor"], peer_address=scoped(OURS, "eth7"), remote_as=here.settings.local_as, local_as=TOR_AS
+    )
+    listener = World(replace(there, sessions={"tor": tor}, blocks={}, announcements={}))
+    up(listener, local_address=PEER, peer_as=here.settings.local_as, local_as=TOR_AS)
+    speaker = World(replace(here, announcements={}))
+    up(speaker)
+    for wanted in (first, then):
+        speaker.apply(replace(speaker.state, announcements={one: Announcement(one, "Service", 100) for one in wanted}))
+        while made := speaker.table.pull("tor", limit):
+            listener.hear("tor", *messages(made))
+        assert listener.hops() == {str(one): ["fe80::a%eth7"] for one in wanted}

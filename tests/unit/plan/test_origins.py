@@ -11,6 +11,7 @@ from towpath.bgp.origins import origins, settings, speaker_plan
 from towpath.model.cluster import Cluster
 from towpath.model.codec import packer, unpacker
 from towpath.model.kinds.bgp import SecretKey
+from towpath.model.net import scoped
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, SpeakerState
 
@@ -156,3 +157,17 @@ def test_the_log_level_is_the_nodes_else_the_clusters() -> None:
     assert level(loud) == "Debug"
     assert level(loud, config("node.a", asNumber=65001), config("node.b", logSeverityScreen="Fatal")) == "Debug"
     assert level(loud, own) == "Error"
+
+
+def test_where_a_node_with_peers_on_interfaces_listens() -> None:
+    """With bindMode NodeIP also on its link-local address of each such interface, and of no other."""
+    own = tuple(scoped(ip_address("fe80::a"), device) for device in ("eth0", "eth1", "docker0"))
+    peers = [peer(f"t-{name}", peerFrom={"interface": name}, asNumber=65000) for name in ("eth0", "eth1")]
+    for mode, expected in (
+        ("NodeIP", ["10.0.0.1", "fe80::a%eth0", "fe80::a%eth1"]),
+        ("None", ["None"]),
+    ):
+        world = cluster(node("a", "10.0.0.1/24"), config(bindMode=mode, unnumbered={"enabled": True}), *peers)
+        made = state(world, own_addresses=own)
+        assert [str(one.address) for one in made.settings.listen] == expected
+        assert unpacker(SpeakerState).decode(packer().encode(made)) == made

@@ -73,7 +73,8 @@ def test_the_devices_of_the_nodes_addresses() -> None:
     """An address on lo says nothing of the way; one that no device has neither."""
     here, loop, gone = (ip_address(text) for text in ("10.0.0.1", "10.9.9.9", "10.0.0.9"))
     on, sizes = {here: "eth0", loop: "lo"}, {"eth0": 1450, "lo": 65536, "eth1": 9000}
-    assert devices_with([here, loop, gone], on=on, mtus=sizes) == {"eth0": 1450}
+    assert devices_with([here, loop, gone], on=on, beside=(), mtus=sizes) == {"eth0": 1450}
+    assert devices_with([loop], on=on, beside=("eth0", "eth9"), mtus=sizes) == {"eth0": 1450}
     assert pod_mtu({"eth0": 1450, "eth1": 1400}) == 1400
     assert pod_mtu({}) is None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.effort import examples
 from tests.virtual import run
 from towpath.lab.fake_kernel import FakeKernel
-from towpath.model.net import Family, WirePrefix, to_wire
+from towpath.model.net import Family, WirePrefix, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
 from towpath.routes.kernel import RouteSeen
@@ -261,6 +261,30 @@ def test_one_change_is_one_message() -> None:
         world.programmer.learned(Routes(Family.IPV4, (other,), ("s",), wires[:5]))
         await asyncio.sleep(1)
         assert world.kernel.applied == before + 1
+        world.programmer.close()
+
+    run(scenario)
+
+
+def test_ipv4_routes_with_ipv6_gateways() -> None:
+    """A next hop of IPv6, global or on the link of an interface, leads IPv4 prefixes too; of IPv4 no IPv6 ones."""
+
+    async def scenario() -> None:
+        world = World()
+        await world.programmer.start()
+        link, far = scoped(ip_address("fe80::1"), "eth3"), ip_address("fd00::7")
+        wire, other = world.wire(Family.IPV4, 0), world.wire(Family.IPV6, 0)
+        world.programmer.learned(Routes(Family.IPV4, (link, far), ("a", "b"), wire))
+        world.programmer.learned(Routes(Family.IPV6, (ip_address("10.0.0.1"),), ("a",), other))
+        await asyncio.sleep(1)
+        ways = {NextHop(ip_address("fe80::1"), 3), NextHop(far, 2)}
+        assert world.ours(Family.IPV4, 0) == [spec(RouteType.UNICAST, ways, metric=1179)]
+        assert world.ours(Family.IPV6, 0) == []
+        world.kernel.link(3, "eth3", usable=False)
+        await asyncio.sleep(1)
+        assert world.ours(Family.IPV4, 0) == [spec(RouteType.UNICAST, (NextHop(far, 2),), metric=1179)]
+        assert world.programmer.carrier({"on": link, "gone": scoped(ip_address("fe80::1"), "eth9")}) == {"on", "gone"}
+        assert world.programmer.carrier({"far": far}) == frozenset()
         world.programmer.close()
 
     run(scenario)
