@@ -18,8 +18,12 @@ from towpath.lab.blaster import open_message as plain_open
 from towpath.model.net import Family
 
 
-def ours(*, restarting=True, preserved=True, **changes):
-    session = make_session("a", "10.9.0.2", **changes)
+def read_open(body, sent, view):
+    return codec.read_open(body, sent, view, role=None, strict_role=False)
+
+
+def ours(*, restarting=True, preserved=True, peer="10.9.0.2", **changes):
+    session = make_session("a", peer, **changes)
     view = neighbor(session, make_settings())
     return view, open_message(session, view, restarting=restarting, preserved=preserved)
 
@@ -71,7 +75,7 @@ def test_a_large_as_goes_into_the_capability():
 def test_an_open_of_the_peer_is_negotiated():
     """Families, hold time, AS, identifier and graceful restart of the peer's OPEN come out as our values."""
     view, sent = ours(hold_time=30)
-    agreed = codec.read_open(plain_open(65000, IPv4Address("10.9.0.2"), restart_time=77)[19:], sent, view)
+    agreed = read_open(plain_open(65000, IPv4Address("10.9.0.2"), restart_time=77)[19:], sent, view)
     assert agreed == codec.Agreement(
         families=(Family.IPV4, Family.IPV6),
         peer_router_id=int(ip_address("10.9.0.2")),
@@ -79,6 +83,7 @@ def test_an_open_of_the_peer_is_negotiated():
         hold_time=30,
         four_octet_as=True,
         message_size=4096,
+        refresh=False,
         restart=PeerRestart(
             restart_time=77,
             restarting=False,
@@ -92,17 +97,34 @@ def test_an_open_of_the_peer_is_negotiated():
 def test_a_peer_without_capabilities_speaks_ipv4():
     """RFC 4760 §8: no multiprotocol capability means IPv4 unicast."""
     view, sent = ours()
-    agreed = codec.read_open(bytes.fromhex("04fde8005a0a09000200"), sent, view)
+    agreed = read_open(bytes.fromhex("04fde8005a0a09000200"), sent, view)
     assert agreed.families == (Family.IPV4,)
     assert not agreed.four_octet_as
     assert agreed.restart is None
+
+
+EXTENDED = bytes.fromhex("0506000100010002")
+"""IPv4 unicast with IPv6 next hops, as a capability (RFC 8950 section 4)."""
+
+
+@pytest.mark.parametrize(("peer", "offered"), [("fd09::2", True), ("fe80::2%eth0", True), ("10.9.0.2", False)])
+def test_ipv6_next_hops_of_ipv4_are_agreed_on(peer, offered):
+    """Offered on sessions over IPv6 that carry IPv4, agreed on where the peer offers the same, whatever else it offers."""
+    view, sent = ours(peer=peer)
+    assert (EXTENDED in sent.message()) is offered
+    families = bytes.fromhex("010400010001010400020001")
+    for said, agreed in ((EXTENDED, offered), (EXTENDED[:2] + bytes.fromhex("000100800002"), False), (b"", False)):
+        parameter = bytes((2, len(families) + len(said))) + families + said
+        body = bytes.fromhex("04fde8005a0a090002") + bytes((len(parameter),)) + parameter
+        assert read_open(body, sent, view).ipv6_next_hops is agreed
+    assert EXTENDED not in ours(peer="fd09::2", families=(Family.IPV6,))[1].message()
 
 
 def test_no_family_in_common_is_refused():
     """An IPv6-only session with a peer that speaks IPv4 only ends with 2/7."""
     view, sent = ours(families=(Family.IPV6,))
     with pytest.raises(SessionError) as refused:
-        codec.read_open(bytes.fromhex("04fde8005a0a09000200"), sent, view)
+        read_open(bytes.fromhex("04fde8005a0a09000200"), sent, view)
     assert (refused.value.code, refused.value.subcode) == (2, 7)
 
 
@@ -113,7 +135,7 @@ def test_any_bytes_as_open_are_judged(body):
     view, sent = ours()
     code = 2
     try:
-        codec.read_open(body, sent, view)
+        read_open(body, sent, view)
     except SessionError as refused:
         code = refused.code
     assert code in (1, 2)
