@@ -145,6 +145,21 @@ def ends_in_communities(block: bytes, start: int) -> bool:
     return start == end
 
 
+def community_columns(block: bytes) -> list[int]:
+    """Places in a block of bytes that it reads the same without: those of the values of well-formed communities."""
+    columns: list[int] = []
+    at, end = 0, len(block)
+    while at + 3 < end:
+        wide = bool(block[at] & _EXTENDED)
+        value = at + 3 + wide
+        following = value + (block[at + 2] << 8 | block[at + 3] if wide else block[at + 2])
+        unit = _IGNORABLE.get(block[at + 1])
+        if unit is not None and block[at] & ~_EXTENDED == _OPTIONAL_TRANSITIVE and (following - value) % unit == 0:
+            columns += range(value, min(following, end))
+        at = following
+    return columns
+
+
 class Decoder:
     """Decodes the blocks of one session. AS paths repeat far more than blocks do, so they have a cache of their own."""
 

@@ -106,8 +106,9 @@ class Announcing:
         """These prefixes may have another learned route."""
         self.generation += 1
         found = self._found[family]
-        for wire in wires:
-            found.pop(wire, None)
+        if found:
+            for wire in wires:
+                found.pop(wire, None)
 
     def _shared(self, announcement: Announcement) -> Candidate:
         """One object for all announcements that are alike."""

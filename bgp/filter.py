@@ -145,6 +145,12 @@ class Chain:
                 fits |= bits
         return mask & fits
 
+    def looks_for(self, mask: int, blocks: bytes) -> bool:
+        """Whether any of these rules asks for a community whose bytes occur in these blocks, one after the other."""
+        if not mask & self._with_community:
+            return False
+        return any(mask & bits and wire in blocks for wire, bits in self._communities)
+
     def mask_of(self, carried: Carried, *, priority: int, interface: str, learned: bool) -> int:
         """The rules whose criteria of attributes hold, all of them."""
         mask = self.mask(path=carried.sequence, priority=priority, interface=interface, learned=learned)

@@ -4,16 +4,17 @@ What makes it fast, from the bytes to the table:
 
 1. An UPDATE is cut at three places (``update.split``); its attribute block is a dictionary key. A block seen before
    costs that look-up; a new one is decoded and judged once, and if it differs from another in its communities alone, not
-   even that (``Receiver._judgement``). The caches are bounded; what is in use survives in a second generation.
+   even that (``Receiver.worth``). The caches are bounded; what is in use survives in a second generation.
 2. Prefixes are cut from the message by a regular expression and stay bytes.
 3. The verdict on a prefix far from every special range is the block's own; the first bytes tell (``Policy.special``).
    Only the others are judged one by one, and whole blocks of other nodes by one look-up.
 4. The tables are updated by ``dict.update``: no Python statement runs once a prefix.
-5. Where the session has filters, the rules that fit a block's attributes are found once for the block (``Path.mask``);
+5. What UPDATEs that look alike have in common is found out once for all of them (``alike``).
+6. Where the session has filters, the rules that fit a block's attributes are found once for the block (``Path.mask``);
    if the first of them asks for a prefix, the prefixes of an UPDATE are told apart by one look-up each (``Chain.split``).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -100,7 +101,7 @@ class Receiver:
         """The path of a block that the young generation does not have; ``key`` is unique for block and next hop."""
         path = self._old.pop(key, None)
         if path is None:
-            judgement = self._judgement(block, next_hop)
+            judgement = self.worth(block, next_hop)
             if judgement[4] or GRACEFUL_SHUTDOWN in block:
                 path = self._made(block, judgement)
             else:
@@ -115,7 +116,7 @@ class Receiver:
         """The path of a block of the young generation."""
         return self._young.get(key)
 
-    def _judgement(self, block: bytes, next_hop: bytes | None) -> Judgement:
+    def worth(self, block: bytes, next_hop: bytes | None) -> Judgement:
         """What the block is worth. One that differs from an earlier one in trailing communities alone is worth the same.
 
         Where they begin is guessed from the block before: neighbours look alike.
@@ -254,6 +255,64 @@ class Receiver:
             rib.store(judged, self._path(path, verdict), room=room + before - len(rib.accepted))
             if verdict is not path.verdict and verdict not in ACCEPTED:
                 self._tell(verdict, from_wire(self.family, judged[0]))
+
+    def announce_together(self, wires: list[bytes], blocks: Sequence[bytes], *, judgement: Judgement) -> bool:
+        """``announce`` for many blocks that differ in their communities alone, each with as many of the prefixes in turn.
+
+        There is room for all. False: nothing was done. That is so where blocks or prefixes come more than once, or ask
+        for a closer look.
+        """
+        attributes, mask = judgement[1], judgement[4]
+        together = b"".join(blocks)
+        if attributes.refusal is not None or judgement[0].refusal is not None or GRACEFUL_SHUTDOWN in together:
+            return False
+        if 2 * len(set(blocks)) < len(blocks) or self._policy.special.pick(wires):
+            return False
+        each = len(wires) // len(blocks)
+        of_wires = blocks if each == 1 else [block for block in blocks for _ in range(each)]
+        block_of = dict(zip(wires, of_wires, strict=True))
+        if len(block_of) < len(wires):
+            return False
+        for bits, some in self._by_mask(mask, block_of, together):
+            for rule, few in self.chain.split(bits, some) if self.chain and bits else [(None, some)]:
+                paths = self._paths(judgement, rule, mask=bits, block_of=block_of, wires=few, shared=each > 1)
+                self.rib.store_each(paths)
+        return True
+
+    def _by_mask(
+        self, mask: int, block_of: Mapping[bytes, bytes], together: bytes
+    ) -> Iterable[tuple[int, Sequence[bytes]]]:
+        """Prefixes by the rules that their blocks fit, whose communities are in ``together``."""
+        if self.chain is None or not self.chain.looks_for(mask, together):
+            bits = mask if self.chain is None else self.chain.with_communities(mask, b"")
+            return ((bits, list(block_of)),)
+        fits = {block: self.chain.with_communities(mask, block) for block in block_of.values()}
+        groups: dict[int, list[bytes]] = {}
+        for wire, block in block_of.items():
+            groups.setdefault(fits[block], []).append(wire)
+        return groups.items()
+
+    def _paths(
+        self,
+        judgement: Judgement,
+        rule: Rule | None,
+        *,
+        mask: int,
+        block_of: Mapping[bytes, bytes],
+        wires: Iterable[bytes],
+        shared: bool,
+    ) -> dict[bytes, Path]:
+        """The paths of prefixes that a rule decides, or none; ``shared``: several have one block."""
+        via, attributes, verdict, accepted, _ = judgement
+        if rule is not None:
+            attributes, verdict, accepted, mask = changed(attributes, rule.changes), rule.reason, rule.accept, 0
+        if not shared:
+            return {wire: Path(via, attributes, verdict, accepted, block_of[wire], None, rule, mask) for wire in wires}
+        made = {
+            block: Path(via, attributes, verdict, accepted, block, None, rule, mask)
+            for block in dict.fromkeys(map(block_of.__getitem__, wires))
+        }
+        return {wire: made[block_of[wire]] for wire in wires}
 
     def _filtered(self, wires: list[bytes], path: Path, *, room: int) -> None:
         """``announce`` for a path that filters have rules for."""

@@ -58,28 +58,25 @@ class AdjRibIn:
         accepted = self.accepted
         if self.passing or path.verdict is Reason.SERVICE_RANGE:
             self._pass(wires, path)
-        if not path.accepted:
-            self.refused.update(dict.fromkeys(wires, path))
-            if accepted:
-                for wire in wires:
-                    if accepted.pop(wire, None) is not None:
-                        self.dirty[wire] = None
-        elif room >= len(wires):
-            self._accept(wires, path)
-        else:
-            for wire in wires:
-                if wire in accepted or room > 0:
-                    room -= wire not in accepted
-                    self._accept([wire], path)
-                else:
-                    self.capped[wire] = path
-                    self.refused.pop(wire, None)
-            self._fresh(wires)
+        if not path.accepted or room >= len(wires):
+            self._set(dict.fromkeys(wires, path), accepted=path.accepted)
             return
-        if self.capped:
-            for wire in wires:
-                self.capped.pop(wire, None)
+        for wire in wires:
+            if wire in accepted or room > 0:
+                room -= wire not in accepted
+                self._set({wire: path}, accepted=True)
+            else:
+                self.capped[wire] = path
+                self.refused.pop(wire, None)
         self._fresh(wires)
+
+    def store_each(self, paths: dict[bytes, Path]) -> None:
+        """Set the path of each prefix; all paths have one verdict, there is one at least, and there is room for all."""
+        path = next(iter(paths.values()))
+        if self.passing or path.verdict is Reason.SERVICE_RANGE:
+            for wire, one in paths.items():
+                self._pass((wire,), one)
+        self._set(paths, accepted=path.accepted)
 
     def store_one(self, wire: bytes, path: Path, *, room: int) -> None:
         """``store`` for one prefix, in fewer steps."""
@@ -102,21 +99,26 @@ class AdjRibIn:
             elif self.passing.pop(wire, None) is not None:
                 self.dirty[wire] = None
 
-    def _accept(self, wires: list[bytes], path: Path) -> None:
-        if len(wires) == 1:
-            wire = wires[0]
-            self.accepted[wire] = path
-            self.dirty[wire] = None
-            self.refused.pop(wire, None)
-            self.capped.pop(wire, None)
-            return
-        self.accepted.update(dict.fromkeys(wires, path))
-        self.dirty.update(dict.fromkeys(wires))
-        if self.refused:
-            for wire in wires:
-                self.refused.pop(wire, None)
+    def _set(self, paths: dict[bytes, Path], *, accepted: bool) -> None:
+        """Put these where they belong, and take them from where they were."""
+        if accepted:
+            self.accepted.update(paths)
+            self.dirty.update(dict.fromkeys(paths))
+            if self.refused:
+                for wire in paths:
+                    self.refused.pop(wire, None)
+        else:
+            self.refused.update(paths)
+            if self.accepted:
+                for wire in paths:
+                    if self.accepted.pop(wire, None) is not None:
+                        self.dirty[wire] = None
+        if self.capped:
+            for wire in paths:
+                self.capped.pop(wire, None)
+        self._fresh(paths)
 
-    def _fresh(self, wires: list[bytes]) -> None:
+    def _fresh(self, wires: Iterable[bytes]) -> None:
         if self.stale:
             for wire in wires:
                 self.stale.pop(wire, None)
@@ -201,6 +203,8 @@ class LocRib:
         fullest = filled[0] if filled else {}
         lookup = fullest.get
         several = self._several(batch, filled)
+        if not several and (new := self._all_new(batch, fullest)) is not None:
+            return self._routes(new, list(batch))
         selected = self.selected
         known = selected.get
         gone: list[bytes] = []
@@ -229,13 +233,33 @@ class LocRib:
         merged: dict[Selection, list[bytes]] = {}
         for selection, wires in groups.values():
             merged.setdefault(selection, []).extend(wires)
-        frames: list[Routes | Withdrawn] = [
-            Routes(self.family, selection.next_hops, selection.sessions, packed, selection.provisional)
-            for selection, wires in merged.items()
-            for packed in _frames(wires)
-        ]
+        frames: list[Routes | Withdrawn] = []
+        for selection, wires in merged.items():
+            frames += self._routes(selection, wires)
         frames += [Withdrawn(self.family, packed) for packed in _frames(gone)]
         return frames
+
+    def _all_new(self, batch: dict[bytes, None], accepted: dict[bytes, Path]) -> Selection | None:
+        """What all these prefixes use, where none of them was used before and each has one path, by the same way.
+
+        That is what a full table from a peer looks like, and it is found out and noted by loops in C alone.
+        """
+        if not self.selected.keys().isdisjoint(batch):
+            return None
+        paths = [accepted.get(wire) for wire in batch]
+        ways = {path.via for path in paths if path is not None}
+        if len(ways) != 1 or not all(paths):
+            return None
+        selection = ways.pop().selection
+        if selection is not None:
+            self.selected.update(dict.fromkeys(batch, selection))
+        return selection
+
+    def _routes(self, selection: Selection, wires: list[bytes]) -> list[Routes | Withdrawn]:
+        return [
+            Routes(self.family, selection.next_hops, selection.sessions, packed, selection.provisional)
+            for packed in _frames(wires)
+        ]
 
     def _batch(self, limit: int) -> dict[bytes, None]:
         if len(self.dirty) <= limit:

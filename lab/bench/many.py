@@ -11,9 +11,9 @@ from towpath.lab import objects
 from towpath.lab.api import custom
 from towpath.lab.apiserver.objects import Objects
 from towpath.lab.apiserver.storage import Storage
-from towpath.lab.bench.memory import peak, resident, settle
 from towpath.lab.bench.result import Result, alone
 from towpath.lab.bench.rig import DUT, DUT_AS, PEER, Rig, rig
+from towpath.lab.bench.usage import peak, resident, settle
 from towpath.lab.process import wait_for
 from towpath.model.net import Family, block_name, parse_prefix
 

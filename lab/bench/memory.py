@@ -1,15 +1,14 @@
 """Resident memory of our processes, idle and with 10,000 routes, and processor time with 50 idle sessions."""
 
-import os
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from towpath.lab.bench.receive import blast
 from towpath.lab.bench.result import Result, alone, compared
 from towpath.lab.bench.rig import DUT_AS, PEER, PEER_AS, Rig, bird_receiver, manifests, peer, rig
-from towpath.lab.process import Process, wait_for
+from towpath.lab.bench.usage import cpu_seconds, resident, settle
+from towpath.lab.process import wait_for
 from towpath.model.net import Family
 
 ROUTES = 10_000
@@ -93,40 +92,6 @@ def _idle() -> Iterator[Result]:
 def established(here: Rig) -> int:
     """TCP connections to our port that are up, with data gone both ways."""
     return here.dut.run("ss", "-Htn", "state", "established", "sport", "=", ":179").count("\n")
-
-
-def settle(*processes: Process, deadline: float = 60) -> None:
-    """Wait until the processes have used no processor time worth naming for a second."""
-
-    def quiet() -> bool:
-        before = sum(cpu_seconds(process) for process in processes)
-        time.sleep(1)
-        return sum(cpu_seconds(process) for process in processes) - before < 0.05
-
-    wait_for(quiet, deadline=deadline, what="start-up is over", interval=0)
-
-
-def resident(process: Process) -> float:
-    """Resident memory in MB."""
-    return _memory(process, "VmRSS:")
-
-
-def peak(process: Process) -> float:
-    """The most resident memory that it ever had, in MB."""
-    return _memory(process, "VmHWM:")
-
-
-def _memory(process: Process, field: str) -> float:
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) / 1024
-    return 0.0
-
-
-def cpu_seconds(process: Process) -> float:
-    """Processor time so far, user and system."""
-    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _bird_peers(addresses: list[str]) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 from towpath.controller.kube.connect import connect
 from towpath.lab import objects
 from towpath.lab.api import custom
-from towpath.lab.bench.memory import cpu_seconds, resident, settle
 from towpath.lab.bench.result import Result, alone
+from towpath.lab.bench.usage import cpu_seconds, resident, settle
 from towpath.lab.kubernetes import RealKubernetes
 from towpath.lab.process import Process, wait_for
 from towpath.model.net import Family

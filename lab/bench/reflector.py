@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from towpath.lab.bench.memory import resident, settle
 from towpath.lab.bench.result import Result, alone
 from towpath.lab.bench.rig import DUT, DUT_AS, Rig, document, rig
+from towpath.lab.bench.usage import resident, settle
 from towpath.lab.blaster import Blast, end_of_rib, message, open_message, stream
 from towpath.lab.process import wait_for
 from towpath.model.net import Family
