@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.bgp.attributes import ASPath, Attributes
 from towpath.bgp.carried import Carried, carries, prepend
 from towpath.bgp.classes import Classes, Match
 from towpath.model.kinds.filter import BGPFilterSpec, FilterRule, Operation
@@ -58,6 +59,19 @@ class Changes(Struct, frozen=True):
             local_preference=carried.local_preference if self.local_preference is None else self.local_preference,
             med=carried.med if self.med is None else self.med,
         )
+
+
+def changed(attributes: Attributes, changes: Changes) -> Attributes:
+    """What decides, after a rule's operations."""
+    if not changes.decide:
+        return attributes
+    path = attributes.path
+    if changes.prepend:
+        first, length = changes.prepend[0], path.length + len(changes.prepend)
+        path = ASPath(length, first, path.origin or changes.prepend[-1], None, changes.prepend + path.sequence)
+    preference = attributes.local_preference if changes.local_preference is None else changes.local_preference
+    med = attributes.med if changes.med is None else changes.med
+    return replace(attributes, path=path, local_preference=preference, med=med)
 
 
 class Rule(Struct, frozen=True):

@@ -2,9 +2,13 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
+from msgspec import Struct
+
 from towpath.bgp.nodes import Nodes, NodeView
 from towpath.bgp.parameters import NODE_HOPS, limit, restart_time, session_name, timers
 from towpath.model.kinds.bgp import BGPConfigurationSpec, Timers
+from towpath.model.memo import remembered
+from towpath.model.net import Address, Family
 from towpath.model.reason import Reason, Why
 from towpath.model.speaker import Session
 
@@ -35,39 +39,65 @@ def mesh(
     hold, keepalive, retry = timers(levels, None)
     reference = config.node_mesh_password
     most = limit(config.max_prefixes, MAX_PREFIX)
-    why = Why("BGPConfiguration", "default", _FIELD)
+    seen = _seen(nodes)
+    restart = restart_time(config, config.node_mesh_max_restart_time)
+    password = reference.secret_key_ref if reference else None
     for family, own in me.addresses.items():
-        own_text = str(own)
+        own_text, families = str(own), (family,)
         for other in others:
-            address = other.addresses.get(family)
-            if address is None or address == own:
+            peer = seen[other.name].get(family)
+            if peer is None or peer.text == own_text:
                 continue
-            holder = nodes.by_address[address]
-            if holder is not other:
-                message = f"{address} is the address of node {holder.name} already"
+            if peer.holder is not other:
+                message = f"{peer.text} is the address of node {peer.holder.name} already"
                 warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", other.name, "spec.bgp"))
                 continue
-            text = str(address)
             yield Session(
-                name=session_name("Mesh", text),
+                name=peer.session,
                 scope="Mesh",
-                peer_address=address,
+                peer_address=peer.address,
                 peer_port=other.listen_port,
                 remote_as=other.as_number,
                 local_as=me.as_number,
                 local_address=own,
-                passive=text > own_text,
-                families=(family,),
+                passive=peer.text > own_text,
+                families=families,
                 hold_time=hold,
                 keepalive_time=keepalive,
                 connect_retry_time=retry,
-                restart_time=restart_time(config, config.node_mesh_max_restart_time),
+                restart_time=restart,
                 import_policy="Filtered",
                 max_prefix=most,
                 multihop=NODE_HOPS if other.as_number != me.as_number else None,
                 peer_node=other.name,
                 advertise=config.mesh_advertise,
-                shared_subnet=me.shared(address),
-                password_ref=reference.secret_key_ref if reference else None,
-                why=(why, Why("RoutingNode", other.name)),
+                shared_subnet=me.shared(peer.address),
+                password_ref=password,
+                why=peer.why,
             )
+
+
+class _Seen(Struct, frozen=True):
+    """A node in one family as all others see it: found out once, however many of them plan their sessions."""
+
+    address: Address
+    text: str
+    session: str
+    """The name of a session with it."""
+    holder: NodeView
+    """The node that the address is, where two have it."""
+    why: tuple[Why, ...]
+
+
+@remembered
+def _seen(nodes: Nodes) -> dict[str, dict[Family, _Seen]]:
+    """All nodes, by name."""
+    mesh = Why("BGPConfiguration", "default", _FIELD)
+    found: dict[str, dict[Family, _Seen]] = {}
+    for node in nodes:
+        why = (mesh, Why("RoutingNode", node.name))
+        of_node = found[node.name] = {}
+        for family, address in node.addresses.items():
+            text = str(address)
+            of_node[family] = _Seen(address, text, session_name("Mesh", text), nodes.by_address[address], why)
+    return found

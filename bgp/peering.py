@@ -118,9 +118,10 @@ class _Plan:
 
     def made(self) -> Sessions:
         explicit = self._agreed(self._chosen((*self._explicit(), *self._reverse())))
+        doubtful = {session_name("Mesh", str(address)) for address, _ in explicit}
         everything = [
             *(with_router(one, self._routers) for one in explicit.values()),
-            *(unless_duplicate(one, explicit) for one in self._mesh()),
+            *(unless_duplicate(one, explicit) if one.name in doubtful else one for one in self._mesh()),
         ]
         if self._config.shutdown:
             leaving = Why("BGPConfiguration", "default", "spec.shutdown")

@@ -20,7 +20,6 @@ from typing import Final
 from msgspec.structs import replace
 
 from towpath.bgp.attributes import (
-    ASPath,
     Attributes,
     Decoder,
     ends_in_communities,
@@ -28,7 +27,7 @@ from towpath.bgp.attributes import (
     next_hop_refusal,
 )
 from towpath.bgp.carried import GRACEFUL_SHUTDOWN, carries
-from towpath.bgp.filter import Chain, Changes, Rule, priority_of
+from towpath.bgp.filter import Chain, Rule, changed, priority_of
 from towpath.bgp.nexthops import NextHops, counting
 from towpath.bgp.origin import Claim
 from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
@@ -256,63 +255,9 @@ class Receiver:
             if verdict is not path.verdict and verdict not in ACCEPTED:
                 self._tell(verdict, from_wire(self.family, judged[0]))
 
-    def announce_together(self, wires: list[bytes], blocks: Sequence[bytes], *, judgement: Judgement) -> bool:
-        """``announce`` for many blocks that differ in their communities alone, each with as many of the prefixes in turn.
-
-        There is room for all. False: nothing was done. That is so where blocks or prefixes come more than once, or ask
-        for a closer look.
-        """
-        attributes, mask = judgement[1], judgement[4]
-        together = b"".join(blocks)
-        if attributes.refusal is not None or judgement[0].refusal is not None or GRACEFUL_SHUTDOWN in together:
-            return False
-        if 2 * len(set(blocks)) < len(blocks) or self._policy.special.pick(wires):
-            return False
-        each = len(wires) // len(blocks)
-        of_wires = blocks if each == 1 else [block for block in blocks for _ in range(each)]
-        block_of = dict(zip(wires, of_wires, strict=True))
-        if len(block_of) < len(wires):
-            return False
-        for bits, some in self._by_mask(mask, block_of, together):
-            for rule, few in self.chain.split(bits, some) if self.chain and bits else [(None, some)]:
-                paths = self._paths(judgement, rule, mask=bits, block_of=block_of, wires=few, shared=each > 1)
-                self.rib.store_each(paths)
-        return True
-
-    def _by_mask(
-        self, mask: int, block_of: Mapping[bytes, bytes], together: bytes
-    ) -> Iterable[tuple[int, Sequence[bytes]]]:
-        """Prefixes by the rules that their blocks fit, whose communities are in ``together``."""
-        if self.chain is None or not self.chain.looks_for(mask, together):
-            bits = mask if self.chain is None else self.chain.with_communities(mask, b"")
-            return ((bits, list(block_of)),)
-        fits = {block: self.chain.with_communities(mask, block) for block in block_of.values()}
-        groups: dict[int, list[bytes]] = {}
-        for wire, block in block_of.items():
-            groups.setdefault(fits[block], []).append(wire)
-        return groups.items()
-
-    def _paths(
-        self,
-        judgement: Judgement,
-        rule: Rule | None,
-        *,
-        mask: int,
-        block_of: Mapping[bytes, bytes],
-        wires: Iterable[bytes],
-        shared: bool,
-    ) -> dict[bytes, Path]:
-        """The paths of prefixes that a rule decides, or none; ``shared``: several have one block."""
-        via, attributes, verdict, accepted, _ = judgement
-        if rule is not None:
-            attributes, verdict, accepted, mask = changed(attributes, rule.changes), rule.reason, rule.accept, 0
-        if not shared:
-            return {wire: Path(via, attributes, verdict, accepted, block_of[wire], None, rule, mask) for wire in wires}
-        made = {
-            block: Path(via, attributes, verdict, accepted, block, None, rule, mask)
-            for block in dict.fromkeys(map(block_of.__getitem__, wires))
-        }
-        return {wire: made[block_of[wire]] for wire in wires}
+    def near(self, wires: Iterable[bytes]) -> bool:
+        """Whether any of these prefixes is to be judged by itself, because a special range may be near."""
+        return bool(self._policy.special.pick(wires))
 
     def _filtered(self, wires: list[bytes], path: Path, *, room: int) -> None:
         """``announce`` for a path that filters have rules for."""
@@ -435,19 +380,6 @@ class Receiver:
         self._judgements.clear()
         live = {path.via for _, path in self.rib}
         self.vias = {key: via for key, via in self.vias.items() if via in live or _twin(self.vias, key) in live}
-
-
-def changed(attributes: Attributes, changes: Changes) -> Attributes:
-    """What decides, after a rule's operations."""
-    if not changes.decide:
-        return attributes
-    path = attributes.path
-    if changes.prepend:
-        first, length = changes.prepend[0], path.length + len(changes.prepend)
-        path = ASPath(length, first, path.origin or changes.prepend[-1], None, changes.prepend + path.sequence)
-    preference = attributes.local_preference if changes.local_preference is None else changes.local_preference
-    med = attributes.med if changes.med is None else changes.med
-    return replace(attributes, path=path, local_preference=preference, med=med)
 
 
 def _twin(vias: dict[tuple[bytes, bool], Via], key: tuple[bytes, bool]) -> Via | None:

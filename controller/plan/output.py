@@ -70,7 +70,8 @@ def _lines(value: Any, by: int) -> str:
     if not isinstance(value, list) or not value:
         return _json(value)
     gap = ",\n" + " " * by
-    return f"[\n{' ' * by}{gap.join(map(_json, value))}]"
+    items = _ENCODER.encode_lines(value).decode()[:-1].replace("\n", gap)  # in JSON no text has a new line
+    return f"[\n{' ' * by}{items}]"
 
 
 def _json(value: Any) -> str:
