@@ -18,7 +18,7 @@ RFC 4271                                              here
 §9.1.2.2 f) lowest BGP Identifier (RFC 4456 §9:       ``_identifier``
      ORIGINATOR_ID in its place)
 RFC 4456 §9 shortest CLUSTER_LIST                     ``cluster_length``
-§9.1.2.2 g) lowest peer address                       ``source.address``, then the session's name
+§9.1.2.2 g) lowest peer address                       ``source.address``, then the session's name, next hop
 ====================================================  ==========================================================
 
 Local origin has no step: our own announcements are no paths and never in the Loc-RIB.
@@ -51,6 +51,20 @@ def best(paths: Sequence[Path], *, maximum_paths: int) -> list[Path]:
     return left
 
 
+def ranked(paths: Sequence[Path], *, limit: int) -> list[Path]:
+    """Up to ``limit`` paths, each with another next hop, in the order in which they would be used as better ones go."""
+    found = best(paths, maximum_paths=limit)
+    left = paths
+    while found and len(found) < limit:
+        taken = {id(path.via.hop) for path in found}
+        left = [path for path in left if id(path.via.hop) not in taken]
+        following = best(left, maximum_paths=limit - len(found)) if left else []
+        if not following:
+            break
+        found += following
+    return found
+
+
 def _least(paths: list[Path], key: Callable[[Path], int]) -> list[Path]:
     least = min(map(key, paths))
     return [path for path in paths if key(path) == least]
@@ -75,6 +89,8 @@ def _identifier(path: Path) -> int:
     return path.via.source.router_id if originator is None else int.from_bytes(originator, "big")
 
 
-def _tie(path: Path) -> tuple[int, int, int, str]:
+def _tie(path: Path) -> tuple[int, int, int, str, bytes, bytes]:
     source = path.via.source
-    return _identifier(path), path.attributes.cluster_length, source.address, source.session
+    # one session may have several paths (RFC 7911): the identifiers are the peer's own and no order
+    last = path.attributes.next_hop, path.block
+    return _identifier(path), path.attributes.cluster_length, source.address, source.session, *last

@@ -8,16 +8,18 @@ prefixes that have the same route and meet the same criteria, and once for all s
 
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
 from towpath.bgp.carried import read, write
 from towpath.bgp.export import ANNOUNCED, Candidate, Criteria, Export, own
-from towpath.bgp.outbound import Encoded, in_reach, own_next_hop
+from towpath.bgp.identified import identifier
+from towpath.bgp.outbound import in_reach, own_next_hop
 from towpath.bgp.path import Path
 from towpath.bgp.ports import Negotiated
+from towpath.bgp.sent import Encoded
 from towpath.model.delta import diff
 from towpath.model.net import Family, family_of, to_wire
 from towpath.model.reason import Reason
@@ -30,8 +32,9 @@ LOOKED_UP: Final = 1 << 17
 RECENT: Final = 16
 """Requests of an update group that are remembered: its members ask for the same prefixes one after the other."""
 NOBODY: Final = IPv4Address(0)
-Best = Callable[[Family, bytes], Path | None]
-"""The path that a prefix uses, the best one where it uses several."""
+Ranked = Callable[[Family, bytes, int], Sequence[Path]]
+"""Up to so many paths of a prefix, the best first; each has another next hop."""
+Candidates = tuple[Candidate, ...]
 
 
 def session_part(session: Session) -> tuple[object, ...]:
@@ -54,19 +57,26 @@ def _state_part(state: SpeakerState) -> tuple[object, ...]:
     """What of a state decides it, filters and announcements apart."""
     settings = state.settings
     own_blocks = frozenset(prefix for prefix, node in state.blocks.items() if node == settings.node)
-    return settings.pools, settings.unexported, settings.tagged, settings.normal_priority, own_blocks
+    return (
+        *(settings.pools, settings.unexported, settings.tagged, settings.normal_priority, settings.maximum_paths),
+        own_blocks,
+    )
 
 
 class Announcing:
     """What all sessions have in common: our announcements, export criteria, and learned routes as candidates."""
 
-    def __init__(self, best: Best) -> None:
-        self._best = best
+    def __init__(self, ranked: Ranked) -> None:
+        self._ranked = ranked
         self._state: SpeakerState | None = None
         self._criteria: dict[tuple[tuple[str, ...], bool, Family], Criteria] = {}
         self._own: dict[Family, dict[bytes, Candidate]] = {family: {} for family in Family}
         self._alike: dict[Candidate, Candidate] = {}
-        self._found: dict[Family, dict[bytes, Candidate | None]] = {family: {} for family in Family}
+        self._found: dict[bool, dict[Family, dict[bytes, Candidates]]] = {
+            all_paths: {family: {} for family in Family} for all_paths in (False, True)
+        }
+        """Learned routes of prefixes: the best one, or all of them."""
+        self._sets: dict[tuple[int, ...], Candidates] = {}
         self._groups: WeakValueDictionary[tuple[object, ...], UpdateGroup] = WeakValueDictionary()
         self.generation = 0
         """Another number whenever a prefix may have another route, or a route may be told otherwise."""
@@ -99,16 +109,19 @@ class Announcing:
     def forget(self) -> None:
         """Learned routes may have other properties than when they were looked up."""
         self.generation += 1
-        for found in self._found.values():
-            found.clear()
+        for by_family in self._found.values():
+            for found in by_family.values():
+                found.clear()
+        self._sets.clear()
 
     def moved(self, family: Family, wires: Iterable[bytes]) -> None:
         """These prefixes may have another learned route."""
         self.generation += 1
-        found = self._found[family]
-        if found:
-            for wire in wires:
-                found.pop(wire, None)
+        for by_family in self._found.values():
+            found = by_family[family]
+            if found:
+                for wire in wires:
+                    found.pop(wire, None)
 
     def _shared(self, announcement: Announcement) -> Candidate:
         """One object for all announcements that are alike."""
@@ -137,6 +150,7 @@ class Announcing:
             negotiated.local_address,
             negotiated.four_octet_as,
             negotiated.ipv6_next_hops,
+            negotiated.paths_told,
         )
         group = self._groups.get(key)
         if group is None:
@@ -144,30 +158,38 @@ class Announcing:
         return group
 
     def routes(
-        self, family: Family, wires: Sequence[bytes], *, learned: bool
-    ) -> Iterable[tuple[Candidate | None, Sequence[bytes]]]:
-        """The route of each prefix, those with the same one together; None: there is none."""
-        found = self._own[family]
-        groups: dict[int, tuple[Candidate | None, list[bytes]]] = {}
+        self, family: Family, wires: Sequence[bytes], *, learned: bool, all_paths: bool
+    ) -> Iterable[tuple[Candidates, Sequence[bytes]]]:
+        """The routes of each prefix, the best first, those with the same ones together; ``all_paths``: not it alone."""
+        mine = self._own[family]
+        known = self._found[all_paths][family]
+        most = self._most if all_paths else 1
+        groups: dict[tuple[int, int], tuple[Candidate | None, Candidates, list[bytes]]] = {}
         for wire in wires:
-            candidate = found.get(wire)
-            if candidate is None and learned:
-                candidate = self._look_up(family, wire)
-            group = groups.get(id(candidate))
+            own = mine.get(wire)
+            others: Candidates = ()
+            if learned and (own is None or all_paths):
+                found = known.get(wire)
+                others = self._look_up(family, wire, known, most=most) if found is None else found
+            group = groups.get((id(own), id(others)))
             if group is None:
-                group = groups[id(candidate)] = candidate, []
-            group[1].append(wire)
-        return groups.values()
+                group = groups[id(own), id(others)] = own, others, []
+            group[2].append(wire)
+        return ((others if own is None else (own, *others), some) for own, others, some in groups.values())
 
-    def _look_up(self, family: Family, wire: bytes) -> Candidate | None:
-        found = self._found[family]
-        if wire in found:
-            return found[wire]
-        if len(found) >= LOOKED_UP:
-            found.clear()
-        path = self._best(family, wire)
-        candidate = found[wire] = None if path is None else self._candidate(path)
-        return candidate
+    def _look_up(self, family: Family, wire: bytes, known: dict[bytes, Candidates], *, most: int) -> Candidates:
+        """The same tuple for prefixes with the same routes."""
+        if len(known) >= LOOKED_UP:
+            known.clear()
+        if len(self._sets) >= REMEMBERED:
+            self._sets.clear()
+        candidates = tuple(map(self._candidate, self._ranked(family, wire, most)))
+        found = known[wire] = self._sets.setdefault(tuple(map(id, candidates)), candidates)
+        return found
+
+    @property
+    def _most(self) -> int:
+        return self._state.settings.maximum_paths if self._state is not None else 1
 
     def _candidate(self, path: Path) -> Candidate:
         known, source = self._learned.get(id(path)), path.via.source
@@ -205,8 +227,21 @@ def learned(path: Path) -> Candidate:
     )
 
 
-Judged = list[tuple[Candidate | None, int, Encoded | None, Sequence[bytes]]]
-"""Prefixes with one route for which the same criteria hold: the route, the criteria, and what a peer is told."""
+class Option(NamedTuple):
+    """A route, the criteria that hold for it, and what a peer is told of it; None: nothing."""
+
+    route: Candidate
+    held: int
+    told: Encoded | None
+
+
+class Judged(NamedTuple):
+    """Prefixes with the same routes for which the same criteria hold."""
+
+    options: tuple[Option, ...]
+    told: tuple[Encoded, ...]
+    """What a member is told that is neither the teller nor the way of any of them."""
+    wires: Sequence[bytes]
 
 
 class UpdateGroup:
@@ -220,15 +255,16 @@ class UpdateGroup:
         self._self = {family: own_next_hop(negotiated, family) or beside.get(family, b"") for family in Family}
         self._in_reach = {family: in_reach(negotiated, family) for family in Family}
         self._four_octet_as = negotiated.four_octet_as
+        self._all_paths = frozenset(negotiated.paths_told)
         self._known: dict[tuple[int, int, Family], tuple[Candidate, Encoded | None]] = {}
-        self._recent: dict[tuple[int, Family, bool, tuple[bytes, ...]], Judged] = {}
+        self._recent: dict[tuple[int, Family, bool, tuple[bytes, ...]], list[Judged]] = {}
 
     def has_next_hop(self, family: Family) -> bool:
         """Whether we are a next hop of the family on these sessions."""
         return bool(self._self[family])
 
-    def judged(self, family: Family, wires: Sequence[bytes], *, learned: bool) -> Judged:
-        """What a member is told that is neither the teller nor the way of a route."""
+    def judged(self, family: Family, wires: Sequence[bytes], *, learned: bool) -> list[Judged]:
+        """What members are told."""
         key = self._announcing.generation, family, learned, tuple(wires)
         found = self._recent.get(key)
         if found is None:
@@ -237,16 +273,16 @@ class UpdateGroup:
             found = self._recent[key] = list(self._judge(family, wires, learned=learned))
         return found
 
-    def _judge(
-        self, family: Family, wires: Sequence[bytes], *, learned: bool
-    ) -> Iterable[tuple[Candidate | None, int, Encoded | None, Sequence[bytes]]]:
+    def _judge(self, family: Family, wires: Sequence[bytes], *, learned: bool) -> Iterable[Judged]:
         export = self.exports[family]
-        for candidate, some in self._announcing.routes(family, wires, learned=learned):
-            if candidate is None:
-                yield None, 0, None, some
+        all_paths = family in self._all_paths
+        for routes, some in self._announcing.routes(family, wires, learned=learned, all_paths=all_paths):
+            if not routes:
+                yield Judged((), (), some)
                 continue
             for held, alike in export.split(some).items():
-                yield candidate, held, self._encoded(candidate, held, family), alike
+                options = tuple(Option(route, held, self._encoded(route, held, family)) for route in routes)
+                yield Judged(options, distinct(option.told for option in options), alike)
 
     def _encoded(self, candidate: Candidate, held: int, family: Family) -> Encoded | None:
         key = (id(candidate), held, family)
@@ -270,6 +306,15 @@ class UpdateGroup:
             return None  # the peer takes no IPv6 next hop of an IPv4 route (RFC 8950 §4)
         in_block = b"" if self._in_reach[family] else hop
         return hop, write(told.carried, next_hop=in_block, four_octet_as=self._four_octet_as)
+
+
+def distinct(told: Iterable[Encoded | None]) -> tuple[Encoded, ...]:
+    """What is told, the first of each path identifier."""
+    found: dict[bytes, Encoded] = {}
+    for encoded in told:
+        if encoded is not None:
+            found.setdefault(identifier(encoded[0]), encoded)
+    return tuple(found.values())
 
 
 class Egress:
@@ -296,13 +341,23 @@ class Egress:
         """Whether it may be told what others told us."""
         return any(export.redistributes for export in self._group.exports.values())
 
-    def told(self, family: Family, wires: Sequence[bytes]) -> Iterable[tuple[Encoded | None, Sequence[bytes]]]:
-        """What prefixes are told with, None: not at all."""
-        group, name, peer = self._group, self._session.name, self._peer
+    def told(self, family: Family, wires: Sequence[bytes]) -> Iterable[tuple[tuple[Encoded, ...], Sequence[bytes]]]:
+        """What prefixes are told with, several ways only where the session carries all paths; empty: not at all."""
+        group = self._group
         learned = group.exports[family].redistributes and not self._announcing.deferring
-        for candidate, held, encoded, alike in group.judged(family, wires, learned=learned):
-            if candidate is not None and (candidate.session == name or candidate.next_hop == peer):
+        for options, told, alike in group.judged(family, wires, learned=learned):
+            if any(map(self._concerned, options)):
                 own = self._announcing.export(self._session, family)
-                yield group.encode(own, candidate, held, family), alike
+                yield distinct(self._again(option, own, family) for option in options), alike
             else:
-                yield encoded, alike
+                yield told, alike
+
+    def _concerned(self, option: Option) -> bool:
+        """Whether the peer told us the route, or is its way."""
+        return option.route.session == self._session.name or option.route.next_hop == self._peer
+
+    def _again(self, option: Option, own: Export, family: Family) -> Encoded | None:
+        """What this peer is told of a route."""
+        if self._concerned(option):
+            return self._group.encode(own, option.route, option.held, family)
+        return option.told

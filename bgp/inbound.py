@@ -4,10 +4,11 @@ Why it is fast is told in ``receive``.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Final
 
 from towpath.bgp import alike
+from towpath.bgp.layers import Layers
 from towpath.bgp.ports import SessionError
 from towpath.bgp.receive import Receiver
 from towpath.bgp.update import (
@@ -36,34 +37,65 @@ class Inbound:
 
     def __init__(self, receivers: dict[Family, Receiver], limit: MaxPrefix) -> None:
         self.receivers = receivers
+        """The first of each family, which holds the only path of nearly every prefix."""
         self.limit = limit
         self._accepted = (receivers[Family.IPV4].rib.accepted, receivers[Family.IPV6].rib.accepted)
         self.forgot: set[Reason] = set()
         """Verdicts of prefixes that were too many to be held: if those change, the peer has to send them again."""
+        self._layers = {family: Layers(first) for family, first in receivers.items()}
         self.carry(())
 
-    def carry(self, families: Iterable[Family]) -> None:
-        """The established session carries these; prefixes of others are ignored (RFC 4760 §7)."""
+    def carry(self, families: Iterable[Family], *, with_paths: Iterable[Family] = ()) -> None:
+        """The established session carries these; prefixes of others are ignored (RFC 4760 §7).
+
+        ``with_paths``: families whose prefixes come with path identifiers (RFC 7911).
+        """
         self.families = frozenset(families)
+        self._with_paths = frozenset(with_paths)
+        for layers in self._layers.values():
+            layers.begin()
+        self._piled = bool(self._with_paths) or any(len(layers.receivers) > 1 for layers in self._layers.values())
         self._carried = {
             family.afi.to_bytes(2, "big") + bytes((UNICAST,)): self.receivers[family] for family in self.families
         }
 
+    def of(self, family: Family) -> Sequence[Receiver]:
+        """All of a family: the first, and those of prefixes that have several paths."""
+        return self._layers[family].receivers
+
+    @property
+    def all(self) -> Iterable[Receiver]:
+        """Those of both families."""
+        return chain.from_iterable(layers.receivers for layers in self._layers.values())
+
     @property
     def accepted(self) -> int:
-        """Prefixes accepted, both families."""
+        """Paths accepted, both families: as many as prefixes where each has one."""
+        if self._piled:
+            return sum(len(receiver.rib.accepted) for receiver in self.all)
         one, other = self._accepted
         return len(one) + len(other)
 
     @property
     def room(self) -> int:
-        """How many more prefixes may be accepted."""
-        one, other = self._accepted
-        return self.limit.limit - len(one) - len(other)
+        """How many more paths may be accepted."""
+        return self.limit.limit - self.accepted
 
     def updates(self, bodies: Sequence[bytes]) -> set[Family]:
         """Take in UPDATEs; returns the families for which End-of-RIB came. Raises ``SessionError``."""
         complete: set[Family] = set()
+        if self._with_paths:
+            for body in bodies:
+                self._any(body, complete)
+        else:
+            self._all(bodies, complete)
+        self._enforce_limit()
+        for receiver in self.all:
+            self.forgot |= receiver.rib.trim()
+        return complete & self.families
+
+    def _all(self, bodies: Sequence[bytes], complete: set[Family]) -> None:
+        """UPDATEs of a session without path identifiers."""
         at = 0
         for _, run in groupby(map(len, bodies)):
             count = sum(1 for _ in run)
@@ -73,10 +105,6 @@ class Inbound:
                 self._of_one_size(some, complete)
             else:
                 self._each(some, complete)
-        self._enforce_limit()
-        for receiver in self.receivers.values():
-            self.forgot |= receiver.rib.trim()
-        return complete & self.families
 
     def _of_one_size(self, bodies: Sequence[bytes], complete: set[Family]) -> None:
         """Bodies of one size: those that look like the one before them together, the others one by one.
@@ -132,7 +160,7 @@ class Inbound:
     def _each(self, bodies: Sequence[bytes], complete: set[Family]) -> None:
         ipv4 = self.receivers[Family.IPV4]
         mine, other = self._accepted
-        limit = self.limit.limit
+        limit = self.room + len(mine) + len(other)
         plain = Family.IPV4 in self.families
         for body in bodies:
             withdrawn, block, announced = split(body)
@@ -155,6 +183,17 @@ class Inbound:
             elif body == END_OF_RIB:
                 complete.add(Family.IPV4)
 
+    def _any(self, body: bytes, complete: set[Family]) -> None:
+        """An UPDATE of a session with path identifiers, in whatever family."""
+        withdrawn, block, announced = split(body)
+        plain = Family.IPV4 in self.families
+        if withdrawn and plain:
+            self._withdraw(self.receivers[Family.IPV4], withdrawn)
+        if block or announced:
+            self._unusual(block, announced if plain else b"", complete)
+        elif body == END_OF_RIB:
+            complete.add(Family.IPV4)
+
     def _reached(self, receiver: Receiver, head: bytes, rest: bytes, packed: bytes) -> None:
         """Prefixes of MP_REACH_NLRI; ``head`` is its AFI, SAFI and next hop with its length (RFC 4760 §3)."""
         if len(head) not in _HEADS:
@@ -175,11 +214,18 @@ class Inbound:
         if announced:
             ipv4 = self.receivers[Family.IPV4]
             key = block if parts.reach is None and parts.unreach is None else parts.rest
-            ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
+            if Family.IPV4 in self._with_paths:
+                self._layers[Family.IPV4].announce(announced, key, parts.rest, None, room=lambda: self.room)
+            else:
+                ipv4.announce(announced, ipv4.recall(key) or ipv4.know(key, parts.rest, None), room=self.room)
         reach = parts.reach
         if reach is not None and reach.family in self.families:
             head = reach.family.afi.to_bytes(2, "big") + b"\x01" + bytes((len(reach.next_hop),)) + reach.next_hop
-            self._reached(self.receivers[reach.family], head, parts.rest, reach.packed)
+            if reach.family in self._with_paths:
+                layers, hop = self._layers[reach.family], self.receivers[reach.family].next_hop(reach.next_hop)
+                layers.announce(reach.packed, head + parts.rest, parts.rest, hop, room=lambda: self.room)
+            else:
+                self._reached(self.receivers[reach.family], head, parts.rest, reach.packed)
 
     def _unreach(self, parts: Multiprotocol, complete: set[Family]) -> None:
         unreach = parts.unreach
@@ -191,10 +237,13 @@ class Inbound:
             complete.add(unreach.family)
 
     def _withdraw(self, receiver: Receiver, packed: bytes) -> None:
-        receiver.rib.remove(prefixes(receiver.family, packed))
+        if receiver.family in self._with_paths:
+            self._layers[receiver.family].withdraw(packed)
+        else:
+            receiver.rib.remove(prefixes(receiver.family, packed))
 
     def _enforce_limit(self) -> None:
-        capped = [receiver for receiver in self.receivers.values() if receiver.rib.capped]
+        capped = [receiver for receiver in self.all if receiver.rib.capped]
         if not capped:
             return
         if self.limit.action == "Reset":
@@ -205,6 +254,6 @@ class Inbound:
 
     def admit(self) -> None:
         """Give room that has become free to prefixes that were refused for lack of it."""
-        for receiver in self.receivers.values():
+        for receiver in self.all:
             if receiver.rib.capped:
                 receiver.rib.admit(self.room)

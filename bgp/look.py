@@ -9,10 +9,10 @@ from typing import Any
 
 from towpath.bgp.carried import read
 from towpath.bgp.egress import learned
-from towpath.bgp.outbound import Encoded
 from towpath.bgp.path import Path
 from towpath.bgp.peer import Peer
 from towpath.bgp.rib import AdjRibIn, LocRib
+from towpath.bgp.sent import Encoded
 from towpath.bgp.verdict import attributes, outcome
 from towpath.model.codec import to_builtins
 from towpath.model.net import Family, Prefix, family_of, from_wire, to_wire
@@ -65,14 +65,13 @@ class Look:
                 used = self._used(family, wire)
                 if used is None:
                     continue  # withdrawn since this began
-                session = used["sessions"][0]
-                peer = self._peers.get(session)
-                path = peer.inbound.receivers[family].rib.get(wire) if peer is not None else None
+                hop, held = loc.selected[wire].next_hops[0], self._held(family, wire, session=used["sessions"][0])
+                found = next((one for one in held if one[2].via.hop.address == hop), None)
                 yield {
                     "prefix": str(from_wire(family, wire)),
                     **used,
-                    "stale": peer is not None and wire in peer.inbound.receivers[family].rib.stale,
-                    "attributes": self._of_path(path, family) if path is not None else None,
+                    "stale": found is not None and wire in found[1].stale,
+                    "attributes": self._of_path(found[2], family) if found is not None else None,
                 }
 
     def announcements(self) -> Iterator[Item]:
@@ -80,7 +79,7 @@ class Look:
         for name, peer in list(self._peers.items()):
             for family in Family:
                 if peer.out is not None:
-                    for wire in list(peer.out.told(family)):
+                    for wire in list(peer.out.told(family).prefixes()):
                         for one in self._told(family, wire, session=name):
                             yield {"prefix": str(from_wire(family, wire)), **one}
 
@@ -95,27 +94,32 @@ class Look:
         }
 
     def _heard(self, family: Family, wire: bytes) -> Iterator[Item]:
-        for name, peer in self._peers.items():
-            rib = peer.inbound.receivers[family].rib
-            path = rib.get(wire)
-            if path is not None:
-                yield {
-                    "session": name,
-                    "action": "Accept" if wire in rib.accepted else "Reject",
-                    "reason": _reason(rib, wire, path),
-                    "rule": path.rule.name if path.rule is not None else None,
-                    "reachable": path.via.reachable,
-                    "stale": wire in rib.stale,
-                    "attributes": self._of_path(path, family),
-                }
+        for name, rib, path in self._held(family, wire):
+            yield {
+                "session": name,
+                "action": "Accept" if wire in rib.accepted else "Reject",
+                "reason": _reason(rib, wire, path),
+                "rule": path.rule.name if path.rule is not None else None,
+                "reachable": path.via.reachable,
+                "stale": wire in rib.stale,
+                "attributes": self._of_path(path, family),
+            }
+
+    def _held(self, family: Family, wire: bytes, *, session: str | None = None) -> Iterator[tuple[str, AdjRibIn, Path]]:
+        """The paths of a prefix, of all sessions or of one."""
+        for name in self._peers if session is None else (session,):
+            peer = self._peers.get(name)
+            for receiver in peer.inbound.of(family) if peer is not None else ():
+                path = receiver.rib.get(wire)
+                if path is not None:
+                    yield name, receiver.rib, path
 
     def _told(self, family: Family, wire: bytes, *, session: str | None = None) -> Iterator[Item]:
         for name in self._peers if session is None else (session,):
             peer = self._peers.get(name)
             if peer is None or peer.out is None or peer.negotiated is None:
                 continue
-            encoded = peer.out.told(family).get(wire)
-            if encoded is not None:
+            for encoded in peer.out.told(family).of(wire):
                 yield {
                     "session": name,
                     "peerIP": str(peer.session.peer_address),

@@ -1,18 +1,20 @@
 """What one session is told, as UPDATE messages: the difference to what was sent before.
 
-Prefixes are kept beside the attributes that they were sent with. A change only marks prefixes as pending; what they
+Prefixes are kept beside the attributes that they were sent with (``sent``). A change only marks prefixes as pending; what they
 are to be told, and the messages, are made when the engine pulls, so a slow peer gets the newest state and none of those
 in between. After a session comes up everything is pending, and End-of-RIB follows each family's first complete dump
 (RFC 4724 §4: our own announcements are whole from the start, there is nothing to wait for).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 from towpath.bgp.attributes import is_link_local
 from towpath.bgp.carried import attribute
+from towpath.bgp.identified import IDENTIFIER
 from towpath.bgp.ports import Negotiated
+from towpath.bgp.sent import Difference, Encoded, Sent, SentPaths, SentPrefixes
 from towpath.model.net import Family, family_of
 
 MARKER: Final = b"\xff" * 16
@@ -26,10 +28,8 @@ LOOKS: Final = 20_000
 _SMALLEST_WIRE: Final = 4
 """Bytes of a short prefix: more of them than ``limit`` holds need not be looked at."""
 
-Encoded = tuple[bytes, bytes]
-"""Next hop and attribute block; where IPv4 goes without MP_REACH_NLRI its next hop is in the block as well."""
-Tell = Callable[[Family, Sequence[bytes]], Iterable[tuple[Encoded | None, Sequence[bytes]]]]
-"""What prefixes are to be told with, all of them in groups; None: not at all."""
+Tell = Callable[[Family, Sequence[bytes]], Iterable[tuple[tuple[Encoded, ...], Sequence[bytes]]]]
+"""What prefixes are to be told with, all of them in groups: more than one thing only with path identifiers; empty: nothing."""
 
 Made = dict[tuple[int, Family, Encoded, tuple[bytes, ...]], tuple[bytes, int]]
 """Messages made of late, for all sessions: those that are told the same share the bytes."""
@@ -97,7 +97,9 @@ class AdjRibOut:
         self.holding = holding
         """End-of-RIB is held back: more is to be told that is not known yet."""
         self.carried = frozenset(negotiated.families)
-        self._sent: dict[Family, dict[bytes, Encoded | None]] = {family: {} for family in negotiated.families}
+        self._sent: dict[Family, Sent] = {
+            family: SentPaths() if family in negotiated.paths_told else SentPrefixes() for family in negotiated.families
+        }
         self._pending: dict[Family, dict[bytes, None]] = {family: {} for family in negotiated.families}
         self._owed: set[Family] = set(negotiated.families)
         self._in_reach = frozenset(family for family in Family if in_reach(negotiated, family))
@@ -107,9 +109,9 @@ class AdjRibOut:
         """Prefixes that the peer was told."""
         return sum(map(len, self._sent.values()))
 
-    def told(self, family: Family) -> Mapping[bytes, Encoded | None]:
-        """The prefixes that the peer was told, with next hop and attributes; None: it is told again."""
-        return self._sent.get(family, {})
+    def told(self, family: Family) -> Sent:
+        """What the peer was told of a family."""
+        return self._sent.get(family, SentPrefixes())
 
     @property
     def waiting(self) -> bool:
@@ -124,13 +126,13 @@ class AdjRibOut:
     def look_again(self) -> None:
         """Whatever was sent may be said otherwise now."""
         for family in self.carried:
-            self._pending[family].update(dict.fromkeys(self._sent[family]))
+            self.touch(family, self._sent[family].prefixes())
 
     def resend(self, family: Family) -> None:
         """Forget what was sent of a family and send it again (RFC 2918)."""
         if family in self.carried:
-            self._pending[family].update(dict.fromkeys(self._sent[family]))
-            self._sent[family] = dict.fromkeys(self._sent[family])
+            self.touch(family, self._sent[family].prefixes())
+            self._sent[family].forget()
 
     def pull(self, *, limit: int) -> bytes:
         """Messages of about ``limit`` bytes; what does not fit, or was not looked at yet, stays pending."""
@@ -153,54 +155,50 @@ class AdjRibOut:
 
     def _some(self, family: Family, wires: list[bytes], *, room: int, messages: list[bytes]) -> int:
         """Add messages for these prefixes while there is room; the others are pending again. Returns the room left."""
-        announce: dict[Encoded, list[bytes]] = {}
-        withdraw: list[bytes] = []
         sent = self._sent[family]
+        difference = Difference()
         # longer attributes than the peer takes beside one prefix stay here (RFC 8654 §4)
-        longest = self._size - OVERHEAD - 10 - family.bits // 8
-        for encoded, some in self._tell(family, wires):
-            if encoded is None or len(encoded[0]) + len(encoded[1]) > longest:
-                withdraw += [wire for wire in some if wire in sent]
-            elif sent:
-                different = [wire for wire in some if sent.get(wire) != encoded]
-                if different:
-                    announce.setdefault(encoded, []).extend(different)
-            else:
-                announce.setdefault(encoded, []).extend(some)
+        longest = self._size - OVERHEAD - 10 - IDENTIFIER - family.bits // 8
+        told_of: list[tuple[tuple[Encoded, ...], Sequence[bytes]]] = []
+        for told, some in self._tell(family, wires):
+            fitting = told
+            if any(len(hop) + len(block) > longest for hop, block in told):
+                fitting = tuple((hop, block) for hop, block in told if len(hop) + len(block) <= longest)
+            sent.compare(fitting, some, difference)
+            told_of.append((fitting, some))
         unsent: list[bytes] = []
-        for encoded, rest in announce.items():
+        for encoded, rest in difference.announce.items():
             if len(rest) <= SHARED and room > 0:
                 made, count = self._shared(family, encoded, rest)
                 messages.append(made)
                 room -= len(made)
-                if count == len(rest):
-                    for wire in rest:
-                        sent[wire] = encoded
-                    continue
-                sent.update(dict.fromkeys(rest[:count], encoded))
+                sent.announced(encoded, rest[:count])
                 del rest[:count]
             while rest and room > 0:
                 made, count = self._announcement(family, encoded, rest)
                 messages.append(made)
                 room -= len(made)
-                sent.update(dict.fromkeys(rest[:count], encoded))
+                sent.announced(encoded, rest[:count])
                 del rest[:count]
             unsent += rest
+        withdraw = difference.withdraw
         while withdraw and room > 0:
             made, count = self._withdrawal(family, withdraw)
             messages.append(made)
             room -= len(made)
-            for wire in withdraw[:count]:
-                del sent[wire]
+            sent.withdrawn(withdraw[:count])
             del withdraw[:count]
-        self._pending[family].update(dict.fromkeys(unsent + withdraw))
+        left = dict.fromkeys(sent.wires(unsent + withdraw))
+        for told, some in told_of:
+            sent.settled(told, some if not left else [wire for wire in some if wire not in left])
+        self._pending[family].update(left)
         return room
 
     def farewell(self) -> bytes:
         """Withdrawals of all that was sent; nothing is pending afterwards."""
         messages: list[bytes] = []
         for family, sent in self._sent.items():
-            withdraw = list(sent)
+            withdraw = sent.all()
             while withdraw:
                 made, count = self._withdrawal(family, withdraw)
                 messages.append(made)

@@ -1,6 +1,6 @@
 """What a session is made with, from the objects that say so: its name, timers, limit, TTL, and why it may not run."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from towpath.bgp.nodes import NodeView
 from towpath.model.kinds.bgp import BGPConfigurationSpec, MaxPrefixes, Timers
@@ -66,6 +66,15 @@ def restart_time(config: BGPConfigurationSpec, own: int | None) -> int | None:
     if not restart.enabled:
         return None
     return int(restart.restart_time if own is None else own)
+
+
+def all_paths(
+    spec: BGPPeerSpec, config: BGPConfigurationSpec, *, ends: Iterable[NodeView | None], internal: bool
+) -> bool:
+    """Whether a session carries all paths: those of reflectors do, others if the peer says so."""
+    if spec.add_paths is not None:
+        return spec.add_paths
+    return config.add_paths and internal and any(end is not None and end.reflector for end in ends)
 
 
 def limit(asked: MaxPrefixes | None, otherwise: int) -> MaxPrefix:

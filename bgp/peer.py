@@ -48,5 +48,5 @@ class Peer:
 
     @property
     def receivers(self) -> Iterable[Receiver]:
-        """The receiving side, by family."""
-        return self.inbound.receivers.values()
+        """The receiving side, both families."""
+        return self.inbound.all

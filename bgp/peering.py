@@ -28,6 +28,7 @@ from towpath.bgp.nodes import (
     timer_levels,
 )
 from towpath.bgp.parameters import (
+    all_paths,
     hops,
     limit,
     restart_time,
@@ -337,6 +338,7 @@ class _Plan:
             shutdown_message=spec.shutdown.message if spec.shutdown else "",
             peer_node=node.name if node else None,
             filters=self._filters(peer),
+            add_paths=all_paths(spec, self._config, ends=(self._me, node), internal=remote_as == local_as),
             advertise=spec.advertise,
             next_hop=spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto"),
             shared_subnet=self._me.shared(address),

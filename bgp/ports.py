@@ -47,6 +47,10 @@ class Negotiated(Struct, frozen=True):
     """The peer sends its routes again when it is asked (RFC 2918)."""
     ipv6_next_hops: bool = False
     """IPv4 routes may have IPv6 next hops (RFC 8950)."""
+    paths_taken: tuple[Family, ...] = ()
+    """Families in which the peer's prefixes come with path identifiers (RFC 7911)."""
+    paths_told: tuple[Family, ...] = ()
+    """Families in which ours do."""
 
 
 class LossKind(enum.Enum):

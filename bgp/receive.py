@@ -96,6 +96,15 @@ class Receiver:
             via.refusal = self._hop_refusal(packed)
             via.node = self._hops.nodes.get(via.hop.address.packed)
 
+    def twin(self) -> "Receiver":
+        """Another one for the same session and family, with a table of its own: it judges as this one does."""
+        rib, source = AdjRibIn(self.family, self.rib.dirty), replace(self.source)
+        other = Receiver(rib, source=source, peer=self._peer, hops=self._hops, interface=self._interface)
+        other.ipv6_next_hops = self.ipv6_next_hops
+        other._policy, other._standing, other._plain = self._policy, self._standing, self._plain
+        other.chain, other._normal, other._decoder, other._tell = self.chain, self._normal, self._decoder, self._tell
+        return other
+
     def know(self, key: bytes, block: bytes, next_hop: bytes | None) -> Path:
         """The path of a block that the young generation does not have; ``key`` is unique for block and next hop."""
         path = self._old.pop(key, None)

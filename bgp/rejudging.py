@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from towpath.bgp.peer import Peer
 from towpath.bgp.receive import Memory, Receiver
-from towpath.model.net import Family
 
 
 class Rejudging:
@@ -13,7 +12,8 @@ class Rejudging:
     What comes in meanwhile is judged as it comes, and once more when its turn is there, which changes nothing.
     """
 
-    def __init__(self, receiver: Receiver, *, decode: bool) -> None:
+    def __init__(self, name: str, receiver: Receiver, *, decode: bool) -> None:
+        self.name = name
         self.receiver = receiver
         self.decode = decode
         self._left = list(receiver.rib.paths())
@@ -36,37 +36,37 @@ class Rejudging:
 
 
 class Rejudgings:
-    """Those that are under way, by session and family."""
+    """Those that are under way."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, Family], Rejudging] = {}
+        self._open: dict[Receiver, Rejudging] = {}
 
     def __bool__(self) -> bool:
         return bool(self._open)
 
     def begin(self, name: str, receiver: Receiver, *, decode: bool) -> None:
         """Judge all that a receiver holds again, from the beginning where some was done already."""
-        key = (name, receiver.family)
-        before = self._open.pop(key, None)
+        before = self._open.pop(receiver, None)
         if len(receiver.rib):
-            self._open[key] = Rejudging(receiver, decode=decode or (before is not None and before.decode))
+            also = before is not None and before.decode
+            self._open[receiver] = Rejudging(name, receiver, decode=decode or also)
 
     def again(self, name: str, peer: Peer) -> None:
         """What judges has changed: where it is under way it begins anew."""
         for receiver in peer.receivers:
-            if (name, receiver.family) in self._open:
+            if receiver in self._open:
                 self.begin(name, receiver, decode=False)
 
     def settle(self, limit: int, peers: Mapping[str, Peer]) -> None:
         """Judge up to ``limit`` prefixes."""
-        for key, rejudging in list(self._open.items()):
-            peer = peers.get(key[0])
-            if peer is None or peer.inbound.receivers[key[1]] is not rejudging.receiver:
-                del self._open[key]
+        for receiver, rejudging in list(self._open.items()):
+            peer = peers.get(rejudging.name)
+            if peer is None or receiver not in peer.receivers:
+                del self._open[receiver]
                 continue
             limit -= rejudging.step(limit, room=peer.inbound.room)
             if rejudging.done:
-                del self._open[key]
+                del self._open[receiver]
                 peer.inbound.admit()
             if limit <= 0:
                 return

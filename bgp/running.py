@@ -54,5 +54,6 @@ def seen_by_peer(session: Session, settings: Settings, password: Secret | None) 
     return (
         *(session.peer_address, session.peer_port, session.remote_as, session.local_as, session.local_address),
         *(session.families, session.hold_time, session.restart_time, session.role, session.strict_role),
+        session.add_paths,
         *(settings.router_id, password),
     )

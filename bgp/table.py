@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Final, cast
 
-from towpath.bgp.decision import best
+from towpath.bgp.decision import ranked
 from towpath.bgp.egress import Announcing, Egress, session_part
 from towpath.bgp.interest import Interest
 from towpath.bgp.judging import Judging, rejudge
@@ -72,7 +72,7 @@ class Table:
         self._loc = {family: LocRib(family) for family in Family}
         self._dirty = {family: loc.dirty for family, loc in self._loc.items()}
         self._judging = Judging(self._refused)
-        self._announcing = Announcing(self._best)
+        self._announcing = Announcing(self._ranked)
         self._made: Made = {}
         self._rejudging = Rejudgings()
         self._interest = Interest(self._judging.hops)
@@ -217,7 +217,7 @@ class Table:
         peer.negotiated = negotiated
         peer.inbound.forgot.clear()
         self._refreshes.forget(name)
-        peer.inbound.carry(negotiated.families)
+        peer.inbound.carry(negotiated.families, with_paths=negotiated.paths_taken)
         for receiver in peer.receivers:
             receiver.source.four_octet_as = negotiated.four_octet_as
             receiver.ipv6_next_hops = negotiated.ipv6_next_hops
@@ -268,7 +268,8 @@ class Table:
         finally:
             self._watch_limit(peer, now)
         for family in complete:
-            peer.inbound.receivers[family].rib.sweep()
+            for receiver in peer.inbound.of(family):
+                receiver.rib.sweep()
             peer.progress.missing.discard(family)
         if complete:
             self._complete_if_fresh(peer)
@@ -409,14 +410,13 @@ class Table:
         """Whether any session is told what others told us."""
         return any(peer.egress is not None and peer.egress.redistributes for peer in self._peers.values())
 
-    def _best(self, family: Family, wire: bytes) -> Path | None:
-        """The path that a prefix uses, or one that is a node's and only for others."""
+    def _ranked(self, family: Family, wire: bytes, limit: int) -> Sequence[Path]:
+        """The best paths of a prefix, or of those that are nodes' and only for others; each has another next hop."""
         paths = [path for rib in self._ribs(family) if (path := rib.accepted.get(wire)) is not None]
         if not paths:
             passing = [path for rib in self._ribs(family) if (path := rib.passing.get(wire)) is not None]
             paths = [path for path in passing if path.via.node is not None and not path.via.source.ebgp]
-        used = best(paths, maximum_paths=1)
-        return used[0] if used else None
+        return ranked(paths, limit=limit)
 
     def whole(self) -> list[Routes | Withdrawn]:
         """The whole Loc-RIB, for an agent that has been told nothing."""
@@ -520,7 +520,7 @@ class Table:
     # both families
 
     def _ribs(self, family: Family) -> list[AdjRibIn]:
-        return [peer.inbound.receivers[family].rib for peer in self._peers.values()]
+        return [receiver.rib for peer in self._peers.values() for receiver in peer.inbound.of(family)]
 
     def _all_receivers(self) -> list[Receiver]:
         return [receiver for peer in self._peers.values() for receiver in peer.receivers]

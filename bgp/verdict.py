@@ -98,7 +98,7 @@ def exported(state: SpeakerState, session: Session, route: Route, *, came_by: Se
         candidate = learned(path)
     else:
         candidate = _own(state, route)
-    announcing = Announcing(lambda _family, _wire: None)
+    announcing = Announcing(lambda _family, _wire, _limit: ())
     announcing.adopt(None, state)
     family = family_of(route.prefix)
     told = announcing.export(session, family).judge(candidate, to_wire(route.prefix))

@@ -78,6 +78,8 @@ class Session(Struct, frozen=True):
     """Name of the node of ours that has ``peer_address``; None for peers outside."""
     filters: tuple[str, ...] = ()
     """Names of the filters that are asked, in order; one that is not in ``SpeakerState.filters`` rejects everything."""
+    add_paths: bool = False
+    """Whether all paths of a prefix are told and taken, not the best alone (ADD-PATH, RFC 7911)."""
     advertise: Advertise = "Own"
     next_hop: Literal["Auto", "Self", "Keep"] = "Auto"
     """Next hop of learned routes that are announced."""

@@ -41,6 +41,7 @@ _LONGEST_COMMUNICATION = 255
 _UNICAST = 1
 _IPV4_BY_IPV6 = (Family.IPV4.afi, _UNICAST, Family.IPV6.afi)
 """IPv4 unicast with IPv6 next hops, as the extended next hop capability writes it (RFC 8950 §3)."""
+_RECEIVE, _SEND = 1, 2
 _FAMILY_BY_AFI = {family.afi: family for family in Family}
 _DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error)
 
@@ -57,6 +58,10 @@ class Agreement(Struct, frozen=True):
     restart: PeerRestart | None
     refresh: bool
     ipv6_next_hops: bool = False
+    paths_taken: tuple[Family, ...] = ()
+    """Families in which the peer sends path identifiers (RFC 7911)."""
+    paths_told: tuple[Family, ...] = ()
+    """Families in which we do."""
 
 
 class Goodbye(Struct, frozen=True):
@@ -154,6 +159,8 @@ def _agreement(sent: Open, received: Open, negotiated: Negotiated) -> Agreement:
         restart=_peer_restart(sent, received),
         refresh=negotiated.refresh != REFRESHES.ABSENT,
         ipv6_next_hops=any((int(afi), int(safi), int(hop)) == _IPV4_BY_IPV6 for afi, safi, hop in negotiated.nexthop),
+        paths_taken=_with_paths(sent, received, families),
+        paths_told=_with_paths(received, sent, families),
     )
 
 
@@ -161,6 +168,24 @@ def _families(pairs: list[tuple[int, int]]) -> tuple[Family, ...]:
     return tuple(
         _FAMILY_BY_AFI[int(afi)] for afi, safi in pairs if int(afi) in _FAMILY_BY_AFI and int(safi) == _UNICAST
     )
+
+
+def _with_paths(receiver: Open, sender: Open, families: tuple[Family, ...]) -> tuple[Family, ...]:
+    """Families in which the one may send path identifiers to the other (RFC 7911 section 4)."""
+    takes, gives = _directions(receiver), _directions(sender)
+    return tuple(each for each in families if takes.get(each, 0) & _RECEIVE and gives.get(each, 0) & _SEND)
+
+
+def _directions(message: Open) -> dict[Family, int]:
+    """What a speaker offers by family; one with an unknown direction is as good as not there."""
+    offered = message.capabilities.get(Capability.CODE.ADD_PATH, {})
+    if not all(0 < int(direction) <= _RECEIVE | _SEND for direction in offered.values()):
+        return {}
+    return {
+        _FAMILY_BY_AFI[int(afi)]: int(direction)
+        for (afi, safi), direction in offered.items()
+        if int(afi) in _FAMILY_BY_AFI and int(safi) == _UNICAST
+    }
 
 
 def _peer_restart(sent: Open, received: Open) -> PeerRestart | None:

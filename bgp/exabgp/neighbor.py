@@ -20,6 +20,9 @@ from towpath.bgp.exabgp.role import role_capability
 from towpath.model.net import unscoped
 from towpath.model.speaker import Session, Settings
 
+_SEND_AND_RECEIVE = 3
+"""RFC 7911 section 4."""
+
 
 def neighbor(session: Session, settings: Settings) -> Neighbor:
     """ExaBGP's view of a session: what its negotiation reads."""
@@ -45,10 +48,12 @@ def neighbor(session: Session, settings: Settings) -> Neighbor:
             "extended-message": True,
             "nexthop": session.ipv6_next_hops,
             "graceful-restart": session.restart_time if session.restart_time is not None else False,
+            "add-path": _SEND_AND_RECEIVE if session.add_paths else 0,
         },
     )
     for family in session.families:
         result.add_family((AFI.create(family.afi), SAFI.unicast))
+        result.add_addpath((AFI.create(family.afi), SAFI.unicast))
     if session.ipv6_next_hops:
         result.add_nexthop(AFI.ipv4, SAFI.unicast, AFI.ipv6)
     return result

@@ -339,6 +339,8 @@ class Peer:
             restart=agreement.restart,
             refresh=agreement.refresh,
             ipv6_next_hops=agreement.ipv6_next_hops,
+            paths_taken=agreement.paths_taken,
+            paths_told=agreement.paths_told,
         )
 
     def _end(self, mode: Mode) -> None:

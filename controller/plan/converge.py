@@ -144,8 +144,10 @@ def _dials(session: Session, other: SpeakerState) -> bool:
 
 def _negotiated(session: Session, state: SpeakerState, other: SpeakerState, back: Session) -> Negotiated:
     """What the two OPENs agree on: both are ours."""
+    families = tuple(family for family in session.families if family in back.families)
+    all_paths = families if session.add_paths and back.add_paths else ()
     return Negotiated(
-        families=tuple(family for family in session.families if family in back.families),
+        families=families,
         peer_router_id=int(other.settings.router_id),
         peer_as=session.remote_as,
         local_as=session.local_as,
@@ -155,6 +157,8 @@ def _negotiated(session: Session, state: SpeakerState, other: SpeakerState, back
         four_octet_as=True,
         message_size=_LONGEST,
         restart=None,
+        paths_taken=all_paths,
+        paths_told=all_paths,
     )
 
 

@@ -191,6 +191,12 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
             description="Every node announces its own addresses, a /32 and a /128, and accepts those of others from their AS: for nodes whose addresses lie on loopback."
         ),
     ] = False
+    add_paths: Annotated[
+        bool,
+        Field(
+            description="On iBGP sessions of route reflectors all paths of a prefix are told and taken, not the best alone (ADD-PATH, RFC 7911)."
+        ),
+    ] = True
     ignored_interfaces: Annotated[
         tuple[Annotated[str, Field(min_length=1, max_length=64)], ...],
         Field(max_length=64, description="Globs of interfaces that next-hop resolution never uses."),

@@ -136,7 +136,16 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     keep_original_next_hop: Annotated[
         bool, Field(description="Older form of nextHopMode Keep; nextHopMode wins where it is set.")
     ] = False
-    max_prefixes: Annotated[MaxPrefixes | None, Field(description="Limit of accepted prefixes.")] = None
+    add_paths: Annotated[
+        bool | None,
+        Field(
+            description="All paths of a prefix are told and taken, not the best alone (ADD-PATH, RFC 7911); as the BGPConfiguration says on iBGP sessions of route reflectors, elsewhere not, unless set."
+        ),
+    ] = None
+    max_prefixes: Annotated[
+        MaxPrefixes | None,
+        Field(description="Limit of accepted prefixes; where a prefix has several paths each counts."),
+    ] = None
     shutdown: Annotated[
         Shutdown | None,
         Field(

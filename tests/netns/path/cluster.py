@@ -32,6 +32,8 @@ def cluster(shape: Shape, *, pods: int = 1, prefix: str = PREFIX) -> Iterator[La
             # shown by pytest with a test that fails, and at no other time
             for name in lab.programs.running():
                 print(f"--- {name}\n" + "\n".join(lab.programs[name].log.splitlines()[-40:]))
+            if lab.tor.log.exists():
+                print("--- the router\n" + "\n".join(lab.tor.log.read_text().splitlines()[-80:]))
 
 
 def between_nodes(lab: Lab) -> tuple[Flow, ...]:

@@ -2,19 +2,22 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
 from tests.names import own
 from tests.netns.engine.rig import Bird
 from tests.netns.path.cluster import cluster, connections, under_probe
+from towpath.controller.plan.here import ask
 from towpath.lab import facts
 from towpath.lab.addressing import CLUSTER_AS, RACKS
 from towpath.lab.api import collection, custom
 from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
-from towpath.model.net import Address
+from towpath.model.net import Address, Family, Prefix
 
 REFLECTORS = ("node1", "node2")
 CLIENTS = ("node3", "node4")
@@ -62,6 +65,12 @@ def direct(lab: Lab) -> bool:
         for prefix, owner in owners.items()
         if owner != node
     )
+
+
+def accepted(lab: Lab, node: str, peer: Address) -> int:
+    """How many prefixes a node has accepted from a peer, as its speaker says."""
+    asked = ask(lab.node_directory(node, "run") / "speaker.sock", "sessions")
+    return sum(int(one["accepted"]) for one in asked if one["peer"] == str(peer))
 
 
 def between(lab: Lab, *nodes: str) -> set[tuple[str, str]]:
@@ -163,15 +172,17 @@ def bird_host(lab: Lab) -> tuple[Host, list[Address]]:
     return host, addresses
 
 
-def bird(lab: Lab, host: Host, nodes: Iterable[str], *, more: str = "") -> Bird:
+def bird(
+    lab: Lab, host: Host, nodes: Iterable[str], *, more: str = "", channel: str = "export all;", rest: str = ""
+) -> Bird:
     """BIRD with a session with these nodes, one a family."""
     neighbours = {
         f"{node}_v{address.version}": f"local as {CLUSTER_AS}; neighbor {address} as {CLUSTER_AS}; connect retry time 1; "
-        f"graceful restart on; {more} ipv{address.version} {{ import all; export all; }};"
+        f"graceful restart on; {more} ipv{address.version} {{ import all; {channel} }};"
         for node in nodes
         for address in lab.node_addresses(node)
     }
-    return Bird(host, lab.root, router_id="192.0.2.5", neighbours=neighbours)
+    return Bird(host, lab.root, router_id="192.0.2.5", neighbours=neighbours, more=rest)
 
 
 def test_bird_is_a_client(lab: Lab) -> None:
@@ -204,6 +215,103 @@ def test_bird_is_a_client(lab: Lab) -> None:
         assert set(re.findall(r"BGP.cluster_list: (\S+)", told)) == {"244.0.0.1"}
     finally:
         daemon.process.kill()
+        for address in addresses:
+            lab.api.delete("BGPPeer", f"bird-{address.version}")
+        lab.network.remove_host(host.name)
+
+
+ANYWHERE = {Family.IPV4: "198.51.100.77/32", Family.IPV6: "2001:db8:c::77/128"}
+"""An address outside that two hosts on the nodes' segment have."""
+HOSTS = (6, 7)
+SERVICES = {Family.IPV4: "10.96.0.0/16", Family.IPV6: "fd00:96::/112"}
+
+
+def ways(family: Family) -> set[str]:
+    """The hosts that have it."""
+    return {str(RACKS["a"].address(family, number)) for number in HOSTS}
+
+
+def static(lab: Lab) -> str:
+    """BIRD has two routes to the address, one a protocol, and several next hops a route in its kernel."""
+    lines = ["protocol direct { ipv4; ipv6; }"]
+    for family in lab.families:
+        lines += [
+            f"protocol kernel k{family.value} {{ merge paths on; {family.key} {{ import none; export where source = RTS_BGP; }}; }}",
+            *(
+                f"protocol static h{number}v{family.value} {{ {family.key}; "
+                f"route {ANYWHERE[family]} via {RACKS['a'].address(family, number)}; }}"
+                for number in HOSTS
+            ),
+        ]
+    lines.append(
+        "filter anywhere { if source != RTS_STATIC then reject; "
+        + " ".join(
+            f'if proto = "h{number}v{family.value}" then bgp_next_hop = {RACKS["a"].address(family, number)};'
+            for family in lab.families
+            for number in HOSTS
+        )
+        + " accept; }"
+    )
+    return "\n".join(lines)
+
+
+def gateways(routes: dict[Prefix, dict[str, Any]], prefix: str) -> set[str]:
+    """By which next hops a kernel reaches a prefix."""
+    route = routes.get(ip_network(prefix), {})
+    return {hop["gateway"] for hop in route.get("nexthops", [route] if "gateway" in route else [])}
+
+
+def test_an_address_in_several_places_keeps_all_its_paths(lab: Lab) -> None:
+    """ADD-PATH both ways, with BIRD: nodes spread over both hosts that have an address, BIRD over all nodes that have a service range."""
+    host, addresses = bird_host(lab)
+    daemon = bird(lab, host, REFLECTORS, channel="add paths on; export filter anywhere;", rest=static(lab))
+    rule = {"action": "Accept", "matchOperator": "Equal"}
+    spec: dict[str, Any] = {}
+    for family in lab.families:
+        one = {**rule, "cidr": ANYWHERE[family]}
+        spec[f"importV{family.value}"] = [one]
+        spec[f"exportV{family.value}"] = [{**one, "source": "RemotePeers"}]
+
+    def spread(wanted: dict[Family, set[str]]) -> bool:
+        return all(
+            gateways(facts.kernel_routes(lab, node), ANYWHERE[family]) == wanted[family]
+            for node in lab.nodes
+            for family in lab.families
+        )
+
+    def served() -> bool:
+        routes = facts.kernel_routes(lab, host.name, protocol="bird")
+        nodes = {
+            family: {str(lab.node_addresses(node)[at]) for node in lab.nodes} for at, family in enumerate(lab.families)
+        }
+        return all(gateways(routes, SERVICES[family]) == nodes[family] for family in lab.families)
+
+    both = {family: ways(family) for family in lab.families}
+    try:
+        lab.api.apply(custom("BGPFilter", "anywhere", spec))
+        lab.api.apply(custom("BGPPeer", "reflectors", {"filters": ["anywhere"]}))
+        for address in addresses:
+            peer = {"peerIP": str(address), "asNumber": CLUSTER_AS, "filters": ["anywhere"]}
+            lab.api.apply(
+                custom("BGPPeer", f"bird-{address.version}", {**peer, "nodeSelector": "route-reflector == 'true'"})
+            )
+        wait_for(lambda: spread(both), deadline=40, what="every node has both hosts")
+        for number in HOSTS:
+            name = f"h{number}v4"
+            left = both[Family.IPV4] - {str(RACKS["a"].address(Family.IPV4, number))}
+            daemon.ask(f"disable {name}")
+            wait_for(lambda left=left: spread({**both, Family.IPV4: left}), deadline=20, what="one is withdrawn")
+            daemon.ask(f"enable {name}")
+            wait_for(lambda: spread(both), deadline=20, what="both again")
+        configure(lab, serviceClusterIPs=[{"cidr": cidr} for cidr in SERVICES.values()])
+        wait_for(served, deadline=40, what="BIRD spreads over all nodes")
+    finally:
+        daemon.process.kill()
+        configure(lab, serviceClusterIPs=[])
+        lab.api.apply(custom("BGPPeer", "reflectors", {"filters": []}))
+        for address in addresses:
+            lab.api.delete("BGPPeer", f"bird-{address.version}")
+        lab.network.remove_host(host.name)
 
 
 def test_bird_reflects_in_place_of_the_clusters_own() -> None:
@@ -216,6 +324,12 @@ def test_bird_reflects_in_place_of_the_clusters_own() -> None:
                 spec = {"peerIP": str(address), "asNumber": CLUSTER_AS}
                 lab.api.apply(custom("BGPPeer", f"bird-{address.version}", spec))
             up(lab, lambda _node: 4)
+            # connected is not told: each node has the block of each other from BIRD before the mesh goes
+            wait_for(
+                lambda: all(accepted(lab, node, address) == 2 for node in lab.nodes for address in addresses),
+                deadline=30,
+                what="every node has heard everything by BIRD",
+            )
 
             def deed() -> None:
                 configure(lab, nodeToNodeMeshEnabled=False)

@@ -10,8 +10,9 @@ from msgspec.structs import replace
 
 from tests.unit.bgp_table.world import BOTH, END, World, state
 from towpath.bgp.attributes import Decoder, PeerView
-from towpath.bgp.outbound import AdjRibOut, Encoded
+from towpath.bgp.outbound import AdjRibOut
 from towpath.bgp.ports import LossKind
+from towpath.bgp.sent import Encoded
 from towpath.bgp.update import multiprotocol, prefixes, split
 from towpath.model.net import Family, Prefix, from_wire, to_wire
 from towpath.model.speaker import Announcement
@@ -242,10 +243,10 @@ def test_what_is_pending_is_not_looked_at_in_every_pull(address: str, base: int,
     looks = 0
     encoded = ip_address(address).packed, bytes.fromhex("40010100400200")
 
-    def tell(_family: Family, wires: Sequence[bytes]) -> list[tuple[Encoded | None, Sequence[bytes]]]:
+    def tell(_family: Family, wires: Sequence[bytes]) -> list[tuple[tuple[Encoded, ...], Sequence[bytes]]]:
         nonlocal looks
         looks += len(wires)
-        return [(encoded if there else None, wires)]
+        return [((encoded,) if there else (), wires)]
 
     blocks = [to_wire(ip_network((base + number * 64, length - 6))) for number in range(10_000)]
     out = AdjRibOut(World().negotiated("b", local_address=ip_address(address)), tell, {}, holding=False)

@@ -16,10 +16,24 @@ from tests.unit.bgp_table.test_outbound import messages
 from tests.unit.bgp_table.world import BOTH, LOCAL_AS, RESTART, refused, session, state
 from towpath.bgp.ports import Loss, LossKind, Negotiated
 from towpath.bgp.table import Table
+from towpath.model.decode import decode
+from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.net import Family, Prefix, from_wire, split_wire
 from towpath.model.speaker import Announcement, NodeOrigin, Routes, Session, SpeakerState
 
 Link = tuple[int, int]
+ANYCAST: Prefix = ip_network("198.51.100.1/32")
+PASSED: BGPFilterSpec = decode(
+    "BGPFilter",
+    {
+        "metadata": {"name": "anycast"},
+        "spec": {
+            "importV4": [{"action": "Accept", "cidr": str(ANYCAST), "matchOperator": "Equal"}],
+            "exportV4": [{"action": "Accept", "cidr": str(ANYCAST), "matchOperator": "Equal", "source": "RemotePeers"}],
+        },
+    },
+).spec
+"""Reflected, and used."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +43,8 @@ class Topology:
     size: int
     clusters: dict[int, int]
     links: tuple[Link, ...]
+    one_path: frozenset[Link] = frozenset()
+    """Links whose sessions carry the best path alone; the others carry all (RFC 7911)."""
 
 
 @st.composite
@@ -55,7 +71,10 @@ def topologies(draw: st.DrawFn) -> Topology:
     for client in range(len(clusters), len(clusters) + clients):
         homes = draw(st.sets(st.integers(0, len(sizes) - 1), min_size=1, max_size=2))
         links |= {(node, client) for home in homes for node in members[home]}
-    return Topology(len(clusters) + clients, clusters, tuple(sorted(links)))
+    one_path = draw(st.sampled_from([set[Link](), links, None]))
+    if one_path is None:
+        one_path = draw(st.sets(st.sampled_from(sorted(links)))) if links else set()
+    return Topology(len(clusters) + clients, clusters, tuple(sorted(links)), frozenset(one_path))
 
 
 def address(node: int) -> IPv4Address:
@@ -77,6 +96,8 @@ class Network:
     states: dict[int, SpeakerState] = field(default_factory=dict)
     tables: dict[int, Table] = field(default_factory=dict)
     announcing: set[int] = field(default_factory=set)
+    anycast: set[int] = field(default_factory=set)
+    """Nodes that announce ``ANYCAST`` too."""
 
     def __post_init__(self) -> None:
         self.announcing = set(range(self.topology.size))
@@ -93,6 +114,7 @@ class Network:
             str(peer),
             str(address(peer)),
             peer_node=str(peer),
+            filters=("anycast",),
             cluster_id=None if mine is None else IPv4Address(f"244.0.0.{mine + 1}"),
             route_reflector_client=mine is not None and mine != theirs,
         )
@@ -101,17 +123,26 @@ class Network:
         peers = [b if a == node else a for a, b in self.topology.links if node in {a, b}]
         made = state()
         own = [Announcement(prefix(node), "Block", 1000)] if node in self.announcing else []
+        own += [Announcement(ANYCAST, "Service", 1000)] if node in self.anycast else []
         self.states[node] = replace(
             made,
-            settings=replace(made.settings, node=str(node), router_id=address(node), own_addresses=(address(node),)),
+            settings=replace(
+                made.settings,
+                node=str(node),
+                router_id=address(node),
+                own_addresses=(address(node),),
+                maximum_paths=16,
+            ),
             sessions={str(peer): self.session(node, peer) for peer in peers},
             announcements={one.prefix: one for one in own},
             blocks={prefix(each): str(each) for each in range(self.topology.size)},
             nodes={str(each): NodeOrigin((address(each),), LOCAL_AS) for each in range(self.topology.size)},
+            filters={"anycast": PASSED},
         )
         self.tables[node].apply(self.states[node])
 
     def connect(self, link: Link, *, restarting: bool = False) -> None:
+        all_paths = () if link in self.topology.one_path else BOTH
         for node, peer in (link, link[::-1]):
             self.wire[node, peer] = deque()
             self.tables[node].established(
@@ -127,6 +158,8 @@ class Network:
                     four_octet_as=True,
                     message_size=4096,
                     restart=replace(RESTART, restarting=restarting),
+                    paths_taken=all_paths,
+                    paths_told=all_paths,
                 ),
             )
 
@@ -170,6 +203,29 @@ class Network:
         else:
             pytest.fail("it does not come to rest")
 
+    def blocks(self) -> dict[int, dict[Prefix, tuple[str, ...]]]:
+        """What everybody has, ``ANYCAST`` apart."""
+        return {
+            node: {prefix: hops for prefix, hops in routes.items() if prefix != ANYCAST}
+            for node, routes in self.routes.items()
+        }
+
+    def shared(self) -> dict[int, set[str]]:
+        """The next hops of ``ANYCAST``."""
+        return {node: set(routes.get(ANYCAST, ())) for node, routes in self.routes.items()}
+
+    def check(self) -> None:
+        """Everybody has every block, and by sessions that carry all paths every way to ``ANYCAST``; by others one at least."""
+        assert self.blocks() == self.whole()
+        found = self.shared()
+        for node in self.tables:
+            others = {str(address(other)) for other in self.anycast - {node}}
+            assert found[node] <= others
+            # a node that has it too may be the only way that a reflector tells the others of
+            assert found[node] or not others or node in self.anycast
+            if not self.topology.one_path:
+                assert found[node] == others
+
     def whole(self) -> dict[int, dict[Prefix, tuple[str, ...]]]:
         """What everybody should have: the block of each other node that announces one, with its owner as next hop."""
         return {
@@ -185,16 +241,20 @@ def test_every_block_reaches_every_node_and_none_outlives_its_announcement(
     """Whatever the order of messages, of withdrawals and of sessions that come and go: the end is the same."""
     network = Network(topology, Random(seed))
     network.rest()
-    assert network.routes == network.whole()
+    network.check()
     for _ in range(data.draw(st.integers(0, 4), label="events")):
         for _ in range(data.draw(st.integers(0, 20), label="steps")):
             network.step()
         down = [link for link in topology.links if link not in network.wire]
         up = [link for link in topology.links if link in network.wire]
-        match data.draw(st.sampled_from(["announce", "cut", "connect"]), label="event"):
+        match data.draw(st.sampled_from(["announce", "anycast", "cut", "connect"]), label="event"):
             case "announce":
                 node = data.draw(st.integers(0, topology.size - 1))
                 network.announcing ^= {node}
+                network.apply(node)
+            case "anycast":
+                node = data.draw(st.integers(0, topology.size - 1))
+                network.anycast ^= {node}
                 network.apply(node)
             case "cut" if up:
                 network.cut(data.draw(st.sampled_from(up)))
@@ -206,8 +266,9 @@ def test_every_block_reaches_every_node_and_none_outlives_its_announcement(
         if link not in network.wire:
             network.connect(link)
     network.rest()
-    assert network.routes == network.whole()
+    network.check()
     network.announcing.clear()
+    network.anycast.clear()
     for node in network.tables:
         network.apply(node)
     network.rest()

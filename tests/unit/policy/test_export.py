@@ -30,7 +30,7 @@ def tor(name: str = "tor", address: str = "10.0.0.254", **changes: Any) -> Sessi
 
 
 def decided(candidate: Candidate, prefix: str, to: Session, state_: SpeakerState) -> tuple[str, str]:
-    announcing = Announcing(lambda _family, _wire: None)
+    announcing = Announcing(lambda _family, _wire, _limit: ())
     announcing.adopt(None, state_)
     network = ip_network(prefix)
     found = announcing.export(to, Family(network.version)).judge(candidate, to_wire(network))
