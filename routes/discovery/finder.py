@@ -56,10 +56,10 @@ class _Link:
         self.problem = ""
         self.severed = False
         self.asked = 0
-        self.silent = _LEAST_BETWEEN - 1
+        self.silent = _LEAST_BETWEEN - 2
         """Steps since the last advertisement of ours; the first one waits for a step, so that answers to our question come first."""
         self.awaited = False
-        """Somebody waits for an advertisement of ours."""
+        """Somebody has asked for an advertisement of ours."""
         self.somebody: Address | None = None
         """Who answered to the routers' address since the last step, one of them: it is asked whether it is on this link."""
         self.read = 0
@@ -187,7 +187,8 @@ class Finder:
             link.asked = 0
         link.somebody = None
         link.silent += 1
-        if link.silent >= _ADVERTISE_EVERY or (link.silent >= _LEAST_BETWEEN and link.awaited):
+        awaited = link.awaited or not choice.established  # who waits for one (FRR) may say nothing before
+        if link.silent >= (_LEAST_BETWEEN if awaited else _ADVERTISE_EVERY):
             channel.send(packets.router_advertisement(), packets.ALL_NODES)
             link.silent, link.awaited = 0, False
 
@@ -210,7 +211,7 @@ class Finder:
             asyncio.get_running_loop().remove_reader(channel.fileno())
 
     def _hear(self, name: str, link: _Link, heard: Heard, source: Address) -> None:
-        link.awaited = link.awaited or not link.choice.established or heard is Heard.ASKING
+        link.awaited = link.awaited or heard is Heard.ASKING
         router = scoped(source, name)
         if heard is Heard.SOMEBODY:
             link.somebody = source

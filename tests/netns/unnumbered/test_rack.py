@@ -113,7 +113,7 @@ def test_advertisements_of_others_change_nothing(rack: Rack) -> None:
         with RouteEvents(rack.nodes["n1"]) as here:
             _shout(tor, "n1", source="fe80::bad", hop_limit=64, count=10)
             _shout(pod, "eth0", source=link_local(pod, "eth0"), hop_limit=255, count=10)
-            _shout(tor, "n1", source="fe80::bad", hop_limit=255, count=5000)
+            _shout(tor, "n1", source="fe80::bad", hop_limit=255, count=2000)
             _shout(rack.nodes["n1"], "eth0", source=link_local(rack.nodes["n1"], "eth0"), hop_limit=255, count=10)
             rack.reachable()
             moved = [event for event in here.read() if event.protocol == PROTOCOL]

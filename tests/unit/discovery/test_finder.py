@@ -113,6 +113,25 @@ def test_the_first_router_is_found_and_told_of_us() -> None:
     run(scenario)
 
 
+def test_a_router_that_says_nothing_before_it_hears_us() -> None:
+    """We advertise ourselves from the second step on, every three seconds while there is no session."""
+
+    async def scenario() -> None:
+        world = World()
+        world.desire(eth0=False)
+        await asyncio.sleep(1.5)
+        assert world.eth0.told(ADVERTISEMENT) == 1
+        await asyncio.sleep(30)
+        assert world.eth0.told(ADVERTISEMENT) == 11
+        world.desire(eth0=True)
+        world.eth0.arrive(SOLICITATION, ONE)
+        await asyncio.sleep(4)
+        assert world.eth0.told(ADVERTISEMENT) == 12, "who asks is answered, session or not"
+        world.finder.close()
+
+    run(scenario)
+
+
 def test_a_router_that_advertises_nothing() -> None:
     """It answers the echo to all routers, is asked whether it is on this link, and says so: then it counts, not before."""
 
