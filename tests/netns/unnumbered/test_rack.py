@@ -2,7 +2,6 @@
 
 import json
 import socket
-import struct
 
 from tests.netns.unnumbered.rack import BLOCKS, INTERFACES, LAN, MTU, NODES, TORS, Rack, ways
 from towpath.bgp.ports import LossKind
@@ -100,7 +99,7 @@ def _shout(host: Host, device: str, *, source: str, hop_limit: int, count: int) 
         raw.bind((source, 0, 0, index))
         raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, hop_limit)
         for _ in range(count):
-            raw.sendto(packets.router_advertisement() + struct.pack("!BB6x", 1, 1), (packets.ALL_NODES, 0, 0, index))
+            raw.sendto(packets.router_advertisement(), (packets.ALL_NODES, 0, 0, index))
 
 
 def test_advertisements_of_others_change_nothing(rack: Rack) -> None:
