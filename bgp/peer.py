@@ -1,6 +1,7 @@
 """A Peer: one session of the desired state and everything that the table knows of it; and what of a session matters."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from towpath.bgp.egress import Egress
 from towpath.bgp.inbound import Inbound
@@ -34,6 +35,16 @@ def reflection(session: Session) -> tuple[object, ...]:
     return session.cluster_id, session.route_reflector_client, session.role
 
 
+class Opening(NamedTuple):
+    """What a session that is not up yet was told behind its KEEPALIVE."""
+
+    negotiated: Negotiated
+    out: AdjRibOut
+    egress: Egress
+    made_from: tuple[object, ...]
+    """What decided it: if that is the same when the session is up, there is nothing to look at again."""
+
+
 class Peer:
     """One session of the desired state and everything that is known of it."""
 
@@ -43,6 +54,7 @@ class Peer:
         self.negotiated: Negotiated | None = None
         self.out: AdjRibOut | None = None
         self.egress: Egress | None = None
+        self.opening: Opening | None = None
         self.restart = Restart()
         self.progress = Progress()
 

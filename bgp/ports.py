@@ -121,6 +121,12 @@ class SessionSink(Protocol):
 class Outbound(Protocol):
     """Where the engine pulls what a session should send next: implemented by the table."""
 
+    def opening(self, name: str, negotiated: Negotiated, limit: int) -> bytes:
+        """What to send right behind the KEEPALIVE that makes a session for the peer; about ``limit`` bytes.
+
+        It counts as sent if ``established`` is called with the same object, and was never said if it is not.
+        """
+
     def pull(self, name: str, limit: int) -> bytes:
         """Whole messages, concatenated, about ``limit`` bytes or fewer; empty: nothing to send now.
 

@@ -21,7 +21,7 @@ from towpath.bgp.nexthops import hop_key
 from towpath.bgp.notices import Notices
 from towpath.bgp.outbound import AdjRibOut, Made, route_refresh
 from towpath.bgp.path import NextHop, Path
-from towpath.bgp.peer import Peer, judgement, reflection
+from towpath.bgp.peer import Opening, Peer, judgement, reflection
 from towpath.bgp.ports import Kick, Loss, LossKind, Negotiated, Standing
 from towpath.bgp.receive import Receiver
 from towpath.bgp.refreshes import Refreshes
@@ -188,13 +188,15 @@ class Table:
         self._kick(name)
 
     def _touch_all(self, peer: Peer) -> None:
-        if peer.out is None or peer.egress is None:
-            return
-        for family in peer.out.carried:
-            peer.out.touch(family, self._announcing.own(family))
-            if peer.egress.redistributes and not self._announcing.deferring:
+        if peer.out is not None and peer.egress is not None:
+            self._touch_out(peer.out, peer.egress)
+
+    def _touch_out(self, out: AdjRibOut, egress: Egress) -> None:
+        for family in out.carried:
+            out.touch(family, self._announcing.own(family))
+            if egress.redistributes and not self._announcing.deferring:
                 for rib in self._ribs(family):
-                    peer.out.touch(family, rib.candidates())
+                    out.touch(family, rib.candidates())
 
     def _remove(self, name: str) -> None:
         peer = self._peers.pop(name, None)
@@ -239,11 +241,7 @@ class Table:
         peer.progress.missing = set(negotiated.families)
         if peer.progress.graceful:
             peer.progress.missing &= set(promised)
-        peer.egress = Egress(negotiated, self._announcing, peer.session)
-        holding = self._announcing.deferring and peer.egress.redistributes
-        peer.out = AdjRibOut(negotiated, peer.egress.told, self._made, holding=holding)
-        self._touch_all(peer)
-        for family in peer.egress.mute:
+        for family in self._begin_out(peer, negotiated).mute:
             self._notices.say(
                 Notice(
                     Reason.NO_ADDRESS,
@@ -325,6 +323,38 @@ class Table:
             peer.restart.complete()
 
     # what peers are told
+
+    def opening(self, name: str, negotiated: Negotiated, limit: int) -> bytes:
+        """The first messages of a session that is up for the peer with them, and not yet for us."""
+        peer = self._peers.get(name)
+        if peer is None or self._state is None:
+            return b""
+        peer.opening = self._opening(peer, negotiated)
+        return peer.opening.out.pull(limit=limit)
+
+    def _opening(self, peer: Peer, negotiated: Negotiated) -> Opening:
+        egress = Egress(negotiated, self._announcing, peer.session)
+        holding = self._announcing.deferring and egress.redistributes
+        out = AdjRibOut(negotiated, egress.told, self._made, holding=holding)
+        self._touch_out(out, egress)
+        return Opening(negotiated, out, egress, self._decides(peer))
+
+    def _decides(self, peer: Peer) -> tuple[object, ...]:
+        """What a session is told depends on."""
+        return self._announcing.generation, self._announcing.deferring, peer.session
+
+    def _begin_out(self, peer: Peer, negotiated: Negotiated) -> Egress:
+        """Tell a session that is up what it was not told as it came up, or what differs by now."""
+        opening, peer.opening = peer.opening, None
+        if opening is None or opening.negotiated is not negotiated:
+            opening = self._opening(peer, negotiated)
+        elif opening.made_from != self._decides(peer):
+            opening.egress.adopt(peer.session)
+            opening.out.holding = self._announcing.deferring and opening.egress.redistributes
+            opening.out.look_again()
+            self._touch_out(opening.out, opening.egress)
+        peer.out, peer.egress = opening.out, opening.egress
+        return peer.egress
 
     def pull(self, name: str, limit: int) -> bytes:
         """Messages for a session, about ``limit`` bytes; empty: nothing to send."""

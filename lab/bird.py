@@ -62,7 +62,8 @@ def configuration(
     """The router's configuration file."""
     lines = [
         f'log "{log}" all;',
-        "debug protocols { states };",
+        # a test that sees a route move asks the log what the router saw
+        "debug protocols { states, routes, events };",
         f"router id {router_id};",
         "protocol device { scan time 1; }",
     ]
@@ -129,7 +130,12 @@ class Bird:
 
         Counted in the log: the times of ``show protocols`` are computed anew at every call and jitter.
         """
-        return state_changes(self.log.read_text() if self.log.exists() else "", name)
+        return state_changes(self.said, name)
+
+    @property
+    def said(self) -> str:
+        """The log so far: states and events of sessions, and every route that came or went."""
+        return self.log.read_text() if self.log.exists() else ""
 
     def routes(self) -> dict[Prefix, LearnedRoute]:
         """All prefixes of both families that were learned by BGP."""

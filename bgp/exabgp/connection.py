@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from towpath.bgp.exabgp import codec, tcp
 from towpath.bgp.exabgp.reader import Reader
-from towpath.bgp.ports import Loss, LossKind, SessionError
+from towpath.bgp.ports import Loss, LossKind, Negotiated, SessionError
 from towpath.model.kinds.peer import Role
 from towpath.model.net import Family
 
@@ -55,10 +55,13 @@ class Offer(Struct, frozen=True):
 
 
 class Owner(Protocol):
-    """Whoever a connection belongs to. Every method may raise ``SessionError`` but ``pull`` and ``closed``."""
+    """Whoever a connection belongs to. Every method may raise ``SessionError`` but ``opening``, ``pull`` and ``closed``."""
 
     def opened(self, connection: "Connection") -> None:
-        """The peer's OPEN was read and fits: the moment for collisions. The connection may be closed in it."""
+        """The peer's OPEN was read and fits: the moment for collisions. The connection may be closed or held in it."""
+
+    def opening(self, connection: "Connection") -> bytes:
+        """UPDATEs that follow our first KEEPALIVE at once: with it the session is up for the peer."""
 
     def established(self, connection: "Connection") -> None:
         """The peer confirmed our OPEN."""
@@ -88,7 +91,15 @@ class Connection:
         self.dialled = dialled
         self.state = State.IDLE
         self.agreement: codec.Agreement | None = None
-        self.born = self._loop.time()
+        self.negotiated: Negotiated | None = None
+        """The owner's word for it."""
+        self.born = self._loop.time() - (0.0 if dialled else tcp.age(sock))
+        """When the kernel had it connected; of what was dialled, when we saw that."""
+        self.held = False
+        """The peer's OPEN is in, and our KEEPALIVE is held back: another connection may take its place."""
+        self._later: list[tuple[int, list[bytes]]] = []
+        self.confirmed_at: float | None = None
+        """When our KEEPALIVE answered the peer's OPEN."""
         self._reader = Reader()
         self._out = b""
         self._waiting_to_write = False
@@ -96,8 +107,9 @@ class Connection:
         self._flush_handle: asyncio.Handle | None = None
         self._hold_handle: asyncio.TimerHandle | None = None
         self._keepalive_handle: asyncio.Handle | None = None
+        self._confirm_handle: asyncio.Handle | None = None
         self._hold_time = _OPEN_SECONDS
-        self._heard = self.born
+        self._heard = self._loop.time()
 
     def start(self) -> None:
         """Send our OPEN and listen for the peer's."""
@@ -130,6 +142,17 @@ class Connection:
             self._keepalive_handle.cancel()
             self._keepalive_handle = self._loop.call_soon(self._guarded, self._keep_alive)
 
+    def hold(self) -> None:
+        """Say and read nothing more before ``confirm``; to be called when the peer's OPEN was read."""
+        self.held = True
+        self._loop.remove_reader(self._sock)
+
+    def confirm(self) -> None:
+        """Go on after ``hold``."""
+        if self.held:
+            self.held = False
+            self._confirm_handle = self._loop.call_soon(self._guarded, self._go_on)
+
     def wake(self) -> None:
         """There may be something to pull."""
         if self.state is State.ESTABLISHED and self._flush_handle is None and not self._waiting_to_write:
@@ -146,7 +169,7 @@ class Connection:
             return
         self._loop.remove_reader(self._sock)
         self._loop.remove_writer(self._sock)
-        for handle in (self._flush_handle, self._hold_handle, self._keepalive_handle):
+        for handle in (self._flush_handle, self._hold_handle, self._keepalive_handle, self._confirm_handle):
             if handle is not None:
                 handle.cancel()
         if say:
@@ -187,7 +210,9 @@ class Connection:
                 return
 
     def _receive(self, kind: int, bodies: list[bytes]) -> None:
-        if kind == codec.NOTIFICATION:
+        if self.held:
+            self._later.append((kind, bodies))
+        elif kind == codec.NOTIFICATION:
             self._notified(bodies[0])
         elif self.state is State.ESTABLISHED:
             if kind == codec.UPDATE:
@@ -223,7 +248,24 @@ class Connection:
         self._owner.opened(self)
         if self.state is State.OPEN_SENT:
             self.state = State.OPEN_CONFIRM
-            self._send(codec.KEEPALIVE_MESSAGE)
+            if not self.held:
+                self._confirm()
+
+    def _confirm(self) -> None:
+        """Our KEEPALIVE: the session is up for the peer once it has read it, and no moment passes without our routes.
+
+        A peer that lost us twice drops what it did not hear again in between (RFC 4724 section 4.2).
+        """
+        self.confirmed_at = self._loop.time()
+        self._send(codec.KEEPALIVE_MESSAGE + self._owner.opening(self))
+
+    def _go_on(self) -> None:
+        self._loop.add_reader(self._sock, self._guarded, self._readable)
+        self._confirm()
+        later, self._later = self._later, []
+        for kind, bodies in later:
+            if self.state is not State.IDLE:
+                self._receive(kind, bodies)
 
     def _confirmed(self) -> None:
         assert self.agreement is not None

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.door import Key
 from towpath.bgp.exabgp.listener import Arrival, Listener
-from towpath.bgp.exabgp.peer import Order, Peer, least_hops
+from towpath.bgp.exabgp.neighbor import least_hops
+from towpath.bgp.exabgp.peer import Order, Peer
 from towpath.bgp.ports import Outbound, SessionSink, Standing
 from towpath.bgp.running import Mode, mode
 from towpath.model.net import Address, unscoped

@@ -14,6 +14,7 @@ from exabgp.bgp.neighbor import Neighbor
 from exabgp.protocol.family import AFI, SAFI
 from exabgp.protocol.ip import IP
 
+from towpath.bgp.exabgp import tcp
 from towpath.bgp.exabgp.codec import NOTIFICATION_BIT
 from towpath.bgp.exabgp.role import CODE as ROLE
 from towpath.bgp.exabgp.role import role_capability
@@ -75,3 +76,8 @@ def open_message(session: Session, view: Neighbor, *, restarting: bool, preserve
     if session.role is not None:
         capabilities[ROLE] = role_capability(session.role)
     return Open(Version(Version.BGP_4), view["local-as"], view["hold-time"], view["router-id"], capabilities)
+
+
+def least_hops(session: Session) -> int:
+    """The TTL that what the peer sends must come with at least; 0: any (RFC 5082 section 3)."""
+    return 0 if session.ttl_security is None else tcp.FARTHEST + 1 - session.ttl_security

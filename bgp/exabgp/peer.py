@@ -1,7 +1,7 @@
 """One session: it dials and is dialled, and of its connections at most one is established.
 
 Given an ``Order``, the whole of what the session should be, it does what differs and leaves a running connection alone
-unless something that the peer sees has changed. Collisions are resolved by RFC 4271 §6.8; a new connection over an
+unless something that the peer sees has changed. Of several connections ``collision`` chooses; a new one over an
 established one replaces it when graceful restart was negotiated (RFC 4724 §4.2).
 """
 
@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.bgp.exabgp import codec, tcp
-from towpath.bgp.exabgp.connection import Connection, Offer, State
-from towpath.bgp.exabgp.neighbor import neighbor, open_message
+from towpath.bgp.exabgp import codec, collision, tcp
+from towpath.bgp.exabgp.collision import CONNECTION_COLLISION
+from towpath.bgp.exabgp.connection import CHUNK_BYTES, Connection, Offer, State
+from towpath.bgp.exabgp.neighbor import least_hops, neighbor, open_message
 from towpath.bgp.ports import Loss, LossKind, Negotiated, Outbound, SessionError, SessionSink
 from towpath.bgp.running import Mode, identity, seen_by_peer
 from towpath.model.net import Family, family_of
@@ -28,12 +29,9 @@ _CEASE = codec.CEASE
 _DE_CONFIGURED = 3
 _SHUTDOWN = 2
 _CHANGED = 6
-_COLLISION = 7
 _MAX_PREFIXES = 1
 _AGAIN_SECONDS = 0.1
 """After a change of ours the peer is dialled this soon: it has seen the old connection end by then."""
-_CONCURRENT_SECONDS = 2.0
-"""A connection without its OPEN counts in a collision for this long: one that is never answered must not block."""
 
 
 class Order(Struct, frozen=True):
@@ -76,6 +74,7 @@ class Peer:
         self._up_since = 0.0
         self._pending: list[Connection] = []
         self._dial_task: asyncio.Task[None] | None = None
+        self._dial_began = 0.0
         self._retry_handle: asyncio.TimerHandle | None = None
         self._held_until = 0.0
         self.last_reason = ""
@@ -147,7 +146,9 @@ class Peer:
 
     def accept(self, sock: socket.socket) -> None:
         """Take an incoming connection."""
-        if self.up is not None and not self._replaceable(self.up):
+        if (self.up is not None and not self._replaceable(self.up)) or collision.comes_up(
+            self._pending, now=self._loop.time()
+        ):
             sock.close()
             return
         try:
@@ -165,21 +166,26 @@ class Peer:
     # what its connections tell
 
     def opened(self, connection: Connection) -> None:
-        """Resolve collisions now that both identifiers are known (RFC 4271 §6.8, RFC 6286 §2.3)."""
+        """Resolve collisions now that identifiers are known (RFC 4271 §6.8, RFC 6286 §2.3), or wait until they are."""
         if self.up is not None:
             if connection.born <= self._up_since or not self._replaceable(self.up):
-                raise SessionError(_CEASE, _COLLISION, message="the session is up on another connection")
+                raise SessionError(_CEASE, CONNECTION_COLLISION, message="the session is up on another connection")
             self.up.close(Loss(LossKind.REPLACED, message="the peer opened a new session"))
             return
-        for other in [other for other in self._pending if other is not connection]:
-            confirmed = other.state is State.OPEN_CONFIRM
-            if connection.dialled == other.dialled or connection.dialled == self._higher(connection):
-                if confirmed:
-                    _collide(other)
-            elif confirmed or self._loop.time() - other.born < _CONCURRENT_SECONDS:
-                # its identifier is known from here (RFC 4271 §6.8 allows OpenSent then): waiting for its OPEN would
-                # let this connection be established first, only to be closed by the peer
-                raise SessionError(_CEASE, _COLLISION, message="another connection was kept")
+        ours = int(self.order.settings.router_id), self.order.session.local_as
+        for other in [other for other in self._pending if other is not connection and other.agreement is not None]:
+            if not collision.stays(connection, beside=other, ours=ours):
+                raise SessionError(_CEASE, CONNECTION_COLLISION, message="another connection was kept")
+            collision.give_up(other)
+        if self._undecided(connection):
+            connection.hold()
+            self._loop.call_later(collision.CONCURRENT_SECONDS, self._settle)
+
+    def opening(self, connection: Connection) -> bytes:
+        """With graceful restart the peer may hold stale routes: it is told ours in the moment that it has the session."""
+        if self.up is not None or connection.agreement is None or connection.agreement.restart is None:
+            return b""
+        return self._outbound.opening(self.name, self._negotiated(connection), CHUNK_BYTES)
 
     def established(self, connection: Connection) -> None:
         """Tell the sink, and give up on all other connections."""
@@ -190,7 +196,7 @@ class Peer:
         self._stop_dialling()
         for other in list(self._pending):
             if other.state is State.OPEN_CONFIRM or other.dialled:
-                _collide(other)
+                collision.give_up(other)
         self.last_reason = ""
         self._changed()
         self._sink.established(self.name, self._negotiated(connection))
@@ -223,6 +229,7 @@ class Peer:
         self._changed()
         if was_up:
             self._sink.lost(self.name, loss)
+        self._settle()
         if self.order.mode is Mode.RUN and loss.kind not in (LossKind.CHANGED, LossKind.REMOVED, LossKind.CARRIER):
             # a lost session is tried again soon, a failed attempt after the configured time
             self._dial_in(min(1.0, self._retry_time) if was_up and loss.kind is LossKind.CONNECTION else None)
@@ -254,6 +261,10 @@ class Peer:
 
     def _dial_now(self) -> None:
         self._retry_handle = None
+        self._dial_began = self._loop.time()
+        if collision.peer_dials(self._pending, now=self._dial_began):
+            self._retry_handle = self._loop.call_later(collision.CONCURRENT_SECONDS, self._dial_now)
+            return
         self._dial_task = self._loop.create_task(self._dial(), name=f"dial {self.name}")
 
     async def _dial(self) -> None:
@@ -279,6 +290,7 @@ class Peer:
             self.last_reason = os.strerror(error.errno) if error.errno else "Connection timed out"
             self._changed()
             self._dial_in(None)
+            self._settle()
             return
         self._dial_task = None
         self._begin(sock, dialled=True)
@@ -310,23 +322,27 @@ class Peer:
         connection.start()
         self._changed()
 
+    def _undecided(self, connection: Connection) -> bool:
+        since = self._dial_began if self._dial_task is not None else None
+        return collision.undecided(connection, self._pending, now=self._loop.time(), dialling_since=since)
+
+    def _settle(self) -> None:
+        """Go on with the connection that was held if nothing can take its place any more."""
+        for connection in self._pending:
+            if connection.held and not self._undecided(connection):
+                connection.confirm()
+
     def _connections(self) -> list[Connection]:
         return [*([self.up] if self.up is not None else []), *self._pending]
-
-    def _higher(self, connection: Connection) -> bool:
-        """Whether our identifier (and AS, where they are equal) is the higher one: then what we dialled stays."""
-        assert connection.agreement is not None
-        ours = (int(self.order.settings.router_id), self.order.session.local_as)
-        return ours > (connection.agreement.peer_router_id, connection.agreement.peer_as)
 
     def _replaceable(self, connection: Connection) -> bool:
         return connection.agreement is not None and connection.agreement.restart is not None
 
     def _negotiated(self, connection: Connection) -> Negotiated:
-        agreement = connection.agreement
+        """What was negotiated on a connection: the same object for the whole of its life."""
+        agreement, session = connection.agreement, self.order.session
         assert agreement is not None
-        session = self.order.session
-        return Negotiated(
+        connection.negotiated = connection.negotiated or Negotiated(
             families=agreement.families,
             peer_router_id=agreement.peer_router_id,
             peer_as=agreement.peer_as,
@@ -342,6 +358,7 @@ class Peer:
             paths_taken=agreement.paths_taken,
             paths_told=agreement.paths_told,
         )
+        return connection.negotiated
 
     def _end(self, mode: Mode) -> None:
         """End all connections because the session is not to run."""
@@ -381,13 +398,3 @@ class Peer:
             silent = restart is not None and not restart.notification
             loss = Loss(LossKind.CHANGED, _CEASE, _CHANGED, "changed here")
             connection.close(loss, say=b"" if silent else codec.notification(_CEASE, _CHANGED))
-
-
-def least_hops(session: Session) -> int:
-    """The TTL that what the peer sends must come with at least; 0: any (RFC 5082 section 3)."""
-    return 0 if session.ttl_security is None else tcp.FARTHEST + 1 - session.ttl_security
-
-
-def _collide(connection: Connection) -> None:
-    loss = Loss(LossKind.REFUSED, _CEASE, _COLLISION, "another connection was kept")
-    connection.close(loss, say=codec.notification(_CEASE, _COLLISION))

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 
 from towpath.model.net import Address, Family, family_of, parse_address, scoped, unscoped, zone_of
 from towpath.model.secret import Secret
@@ -18,6 +19,10 @@ _TCP_SAVE_SYN = 27
 _TCP_SAVED_SYN = 28
 _LONGEST_SYN = 256
 """More than any two headers with their options: into less the kernel puts nothing."""
+_INFO_LAST_DATA_SENT = 44
+"""Offset of ``tcpi_last_data_sent`` in ``struct tcp_info`` (linux/tcp.h), in milliseconds."""
+_TICK = 0.01
+"""The kernel counts it in ticks; at the lowest rate that it knows they are as long as this."""
 _DEFAULT_HOPS = -1
 FARTHEST = 255
 """The TTL of who is to be known as near (RFC 5082 section 3)."""
@@ -83,6 +88,18 @@ def hops_of_syn(sock: socket.socket, family: Family) -> int:
         return 0
     at = 7 if family is Family.IPV6 else 8  # Hop Limit (RFC 8200 section 3), Time to Live (RFC 791 section 3.1)
     return header[at] if len(header) > at else 0
+
+
+def age(sock: socket.socket) -> float:
+    """At most so many seconds ago the kernel took an incoming connection, on which nothing was sent yet.
+
+    A process that is busy accepts it later. Its last sending is set to when it was made (``tcp_create_openreq_child``).
+    """
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_LAST_DATA_SENT + 4)
+    except OSError:
+        return 0.0  # it is gone
+    return int.from_bytes(info[_INFO_LAST_DATA_SENT:], sys.byteorder) / 1000 + _TICK
 
 
 def limit(sock: socket.socket, family: Family, *, hops: int | None, least: int) -> None:

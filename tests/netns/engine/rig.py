@@ -35,6 +35,8 @@ class RecordingTable:
         self.bodies: dict[str, list[bytes]] = {}
         self.refreshes: list[tuple[str, Family]] = []
         self.to_send: dict[str, bytes] = {}
+        self.first_words = b""
+        """What a session is told behind the KEEPALIVE."""
         self.refuse_updates: SessionError | None = None
 
     def established(self, name: str, negotiated: Negotiated) -> None:
@@ -54,6 +56,9 @@ class RecordingTable:
     def lost(self, name: str, loss: Loss) -> None:
         del self.negotiated[name]
         self.lost_sessions.append((name, loss))
+
+    def opening(self, name: str, negotiated: Negotiated, limit: int) -> bytes:
+        return self.first_words
 
     def farewell(self, name: str) -> bytes:
         return b""

@@ -14,6 +14,7 @@ from tests import effort
 from tests.names import loopback
 from tests.netns.engine.rig import RecordingTable, make_session, make_settings
 from tests.patience import eventually, longer
+from towpath.bgp.exabgp import collision
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.ports import LossKind, SessionError
 from towpath.lab.blaster import message, open_message
@@ -259,29 +260,138 @@ async def test_a_second_connection_replaces_the_session_only_by_a_good_open(engi
     mute = await RawPeer.dial()
     await mute.until(OPEN)
     assert table.lost_sessions == []
+    await asyncio.sleep(0.05)  # the kernel tells the age of a connection by its own ticks
     peers.append(await (await RawPeer.dial()).establish(restart_time=120))
     await eventually(lambda: "a" in table.negotiated and table.lost_sessions)
     assert [loss.kind for _, loss in table.lost_sessions] == [LossKind.REPLACED]
 
 
-@pytest.mark.parametrize(("router_id", "ours_stays"), [("10.0.0.1", True), ("10.200.0.1", False)])
-async def test_a_collision_keeps_the_connection_of_the_higher_identifier(engine, table, router_id, ours_stays):
-    """Both sides dialled: whichever identifier is higher keeps the connection that it dialled (RFC 4271 §6.8)."""
+@pytest.fixture
+async def dialled():
+    """Connections that the engine has made to the peer."""
     accepted = asyncio.Queue()
     server = await asyncio.start_server(lambda r, w: accepted.put_nowait(RawPeer(r, w)), THERE, PORT)
-    apply(engine, make_session("a", THERE, peer_port=PORT, local_address=ip_address(HERE)))
+    yield accepted
+    server.close()
+
+
+def dialling():
+    return make_session("a", THERE, peer_port=PORT, local_address=ip_address(HERE))
+
+
+@pytest.mark.parametrize("first", ["ours", "theirs"])
+@pytest.mark.parametrize(("router_id", "ours_stays"), [("10.0.0.1", True), ("10.200.0.1", False)])
+async def test_a_collision_keeps_the_connection_of_the_higher_identifier(
+    engine, table, dialled, monkeypatch, router_id, ours_stays, first
+):
+    """Both sides dialled: whichever identifier is higher keeps the connection that it dialled (RFC 4271 §6.8).
+
+    Until both have their OPEN neither is confirmed: a peer that has a session takes what comes after it for a restart.
+    """
+    monkeypatch.setattr(collision, "CONCURRENT_SECONDS", 3600.0)
+    apply(engine, dialling())
+    ours = await asyncio.wait_for(dialled.get(), 5)
     theirs = await RawPeer.dial()
-    ours = await asyncio.wait_for(accepted.get(), 5)
-    for peer in (ours, theirs):
+    one, other = (ours, theirs) if first == "ours" else (theirs, ours)
+    for peer in (one, other):
         await peer.until(OPEN)
-        peer.send(peer_open(router_id=router_id))
+    one.send(peer_open(router_id=router_id) + message(KEEPALIVE))
+    await eventually(lambda: engine.states()["a"][0] == "OpenConfirm")
+    await asyncio.sleep(0.05)
+    assert nothing_came(one)
+    assert "a" not in table.negotiated
+    other.send(peer_open(router_id=router_id) + message(KEEPALIVE))
     winner, loser = (ours, theirs) if ours_stays else (theirs, ours)
     assert (await loser.until(NOTIFICATION))[:2] == b"\x06\x07"
     await winner.until(KEEPALIVE)
-    winner.send(message(KEEPALIVE))
     await eventually(lambda: "a" in table.negotiated)
     assert table.lost_sessions == []
-    server.close()
+
+
+def nothing_came(peer):
+    """Whether the peer has read all that there is."""
+    return not peer.reader._buffer
+
+
+@pytest.mark.parametrize("how", ["closed", "never answered"])
+async def test_a_connection_that_waits_for_another_goes_on_without_it(engine, table, dialled, monkeypatch, how):
+    """What was held because of a second connection is confirmed when that has gone, or has been waited for long enough."""
+    monkeypatch.setattr(collision, "CONCURRENT_SECONDS", 3600.0 if how == "closed" else 0.3)
+    apply(engine, dialling())
+    ours = await asyncio.wait_for(dialled.get(), 5)
+    theirs = await RawPeer.dial()
+    theirs.send(peer_open() + message(KEEPALIVE) + message(UPDATE, bytes(4)))
+    if how == "closed":
+        ours.close()
+    await eventually(lambda: table.bodies.get("a") == [bytes(4)])
+    assert await theirs.until(KEEPALIVE) == b""
+    assert table.lost_sessions == []
+
+
+async def test_nobody_is_dialled_while_his_own_connection_comes_up(engine, table, dialled):
+    """The peer's connection is there first: no second one is made that the peer would take for a restart."""
+    session = dialling()
+    apply(engine, replace(session, passive=True))
+    theirs = await RawPeer.dial()
+    await theirs.until(OPEN)
+    apply(engine, session)
+    theirs.send(peer_open())
+    assert await theirs.until(KEEPALIVE) == b""
+    await asyncio.sleep(0.2)
+    theirs.send(message(KEEPALIVE))
+    await eventually(lambda: "a" in table.negotiated)
+    assert dialled.empty()
+    assert table.lost_sessions == []
+
+
+@pytest.mark.parametrize("confirmed", ["before", "after"])
+async def test_a_connection_that_was_made_before_the_session_was_up_does_not_replace_it(
+    engine, table, dialled, confirmed
+):
+    """The kernel took it, the process was busy: it is no restart of the peer, and the session stays."""
+    apply(engine, dialling())
+    ours = await asyncio.wait_for(dialled.get(), 5)
+    ours.send(peer_open(restart_time=120))
+    await ours.until(KEEPALIVE)
+    # all in one turn of the engine's loop
+    if confirmed == "before":
+        ours.send(message(KEEPALIVE))
+    late = socket.socket()
+    late.bind((THERE, 0))
+    late.connect((HERE, PORT))
+    late.send(peer_open(restart_time=120))
+    if confirmed == "after":
+        ours.send(message(KEEPALIVE))
+    await eventually(lambda: "a" in table.negotiated)
+    late.setblocking(False)
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ConnectionResetError):
+        while await asyncio.wait_for(loop.sock_recv(late, 4096), longer(5)):
+            pass
+    assert table.lost_sessions == []
+    late.close()
+
+
+@pytest.mark.parametrize(("restart_time", "expected"), [(120, UPDATE), (None, None)])
+async def test_a_peer_that_keeps_stale_routes_hears_ours_in_the_moment_that_it_has_the_session(
+    engine, table, restart_time, expected
+):
+    """UPDATEs are right behind the KEEPALIVE that makes the session for the peer, which has said no KEEPALIVE itself.
+
+    If we die between the two, the peer drops what it did not hear (RFC 4724 §4.2: consecutive restarts).
+    """
+    table.first_words = message(UPDATE, bytes(4))
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(peer_open(restart_time=restart_time))
+    assert await peer.until(KEEPALIVE) == b""
+    assert engine.states()["a"][0] == "OpenConfirm"
+    if expected is None:
+        peer.send(message(KEEPALIVE))
+        assert (await peer.read())[0] == KEEPALIVE
+        return
+    assert await peer.read() == (UPDATE, bytes(4))
+    assert table.negotiated == {}
 
 
 async def test_a_connection_of_several_sessions_goes_to_the_one_that_listens(engine, table, peers):
