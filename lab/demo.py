@@ -92,7 +92,7 @@ def bring_up(lab: Lab, story: Story) -> None:
     story.wait(lambda: not facts.missing_routes(lab), "every kernel, the router's too, has a route to every block")
     story.wait(lambda: all(facts.ready(lab, node) for node in lab.nodes), "every node has its CNI configuration")
     with contextlib.suppress(AssertionError):
-        facts.wait_sessions(lab, deadline=60)
+        facts.wait_sessions(lab, deadline=60, reported=True)
     story.check(_reported_sessions(lab) == _expected_sessions(lab), "every session is reported as established")
     story.say("Sessions: a full mesh (iBGP), and each node with the router (eBGP)")
     story.say(views.sessions(lab))
@@ -196,7 +196,7 @@ def hurt(lab: Lab, story: Story) -> None:
         "Processes of node1 are restarted and killed, while packets run every 2 ms on every path from and to it"
     )
     node = lab.nodes[0]
-    facts.wait_sessions(lab, reported=False)
+    facts.wait_sessions(lab)
     rows: list[tuple[object, ...]] = []
     speaker, agent = f"{node}/speaker", f"{node}/agent"
     deeds: list[tuple[str, Callable[..., None], tuple[str, ...]]] = [
@@ -223,7 +223,7 @@ def hurt_once(lab: Lab, node: str, *, deed: Callable[[], None], programs: Sequen
             if any(name.endswith("/speaker") for name in programs):
                 wait_for(lambda: facts.sessions_down(lab), deadline=10, what="the router has lost its session")
             lab.start(*programs)
-            facts.wait_sessions(lab, reported=False)
+            facts.wait_sessions(lab)
             facts.wait_healthy(lab)
         return probe.result, sum(len(watch.read()) for watch in watches)
 

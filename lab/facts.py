@@ -82,8 +82,11 @@ def wait_converged(lab: Lab, *, deadline: float = 40) -> None:
         ) from None
 
 
-def wait_sessions(lab: Lab, *, deadline: float = 30, reported: bool = True) -> None:
-    """Wait until all sessions are established: as the router says, as the nodes' kernels show, and as agents report."""
+def wait_sessions(lab: Lab, *, deadline: float = 30, reported: bool = False) -> None:
+    """Wait until all sessions are established, as the router says and as the nodes' kernels show.
+
+    ``reported``: and as agents have reported, which they do at most once in 30 s.
+    """
 
     def lacking() -> dict[str, object]:
         found = {

@@ -53,13 +53,17 @@ def test_objects_say_that_they_are_accepted_and_nodes_what_they_do(lab: Lab) -> 
         )
 
     wait_for(told, deadline=10, what="all objects are accepted")
-    reports = facts.reports(lab)
-    assert reports.keys() == set(lab.nodes)
-    for report in reports.values():
-        assert [session["state"] for session in report["sessions"]] == ["Established"] * 4
-        assert report["inSync"]
-        ready = {one["type"]: one["status"] for one in report["conditions"]}
-        assert ready["Ready"] == "True", report["conditions"]
+
+    def well() -> bool:
+        reports = facts.reports(lab)
+        return reports.keys() == set(lab.nodes) and all(
+            [session["state"] for session in report["sessions"]] == ["Established"] * 4
+            and report["inSync"]
+            and ("Ready", "True") in {(one["type"], one["status"]) for one in report["conditions"]}
+            for report in reports.values()
+        )
+
+    wait_for(well, deadline=40, what="each node reports that all is well")
 
 
 def test_a_node_joins_and_is_deleted(lab: Lab) -> None:

@@ -74,7 +74,7 @@ def test_a_node_restarts_from_its_last_picture_while_the_server_is_away(lab: Lab
         lab.kill("node2/agent", "node2/speaker")
         wait_for(lambda: facts.sessions_down(lab), deadline=10, what="the router has lost the sessions")
         lab.start("node2/agent", "node2/speaker")
-        facts.wait_sessions(lab, deadline=RESTART_TIME, reported=False)
+        facts.wait_sessions(lab, deadline=RESTART_TIME)
         # stale routes would be flushed by now
         time.sleep(RESTART_TIME + 2)
 

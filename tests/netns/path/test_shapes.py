@@ -28,6 +28,7 @@ def test_routes_come_from_the_api_alone_without_a_mesh() -> None:
     """``clusterRoutes: Kubernetes``: no iBGP session, the same routes; the router still learns by eBGP."""
     shape = Shape(nodes=3, configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False})
     with cluster(shape) as lab:
+        facts.wait_sessions(lab, reported=True)
         reports = facts.reports(lab)
         assert {session["remoteAS"] for report in reports.values() for session in report["sessions"]} == {65000}
         lab.kill("node1/speaker", "node2/speaker", "node3/speaker")

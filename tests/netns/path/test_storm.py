@@ -42,7 +42,7 @@ def storm(lab: Lab, chance: random.Random) -> None:
 def settled(lab: Lab) -> None:
     """Wait until all is as before."""
     wait_for(lab.api.ready, deadline=20, what="the API server answers")
-    facts.wait_sessions(lab, reported=False)
+    facts.wait_sessions(lab)
     facts.wait_healthy(lab)
 
 
