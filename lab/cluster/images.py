@@ -69,10 +69,11 @@ int main(int count, char **words) {
 
 def make_pause(target: Path) -> Path:
     """Compile a program that waits and takes away what has ended; static."""
-    return _compiled(_PAUSE, target)
+    return compiled(_PAUSE, target)
 
 
-def _compiled(source: str, target: Path) -> Path:
+def compiled(source: str, target: Path) -> Path:
+    """A static program of this text in C."""
     run("gcc", "-O2", "-static", "-o", str(target), "-x", "c", "-", stdin=source)
     return target
 
@@ -90,7 +91,7 @@ def busybox_image(target: Path) -> Path:
     applets = run(str(_BUSYBOX), "--list").split()
     links = {f"bin/{name}": "busybox" for name in applets if name != "busybox"}
     command = ("/bin/sleep", "1000000")
-    ask = _compiled(_ASK, target.with_name("ask"))
+    ask = compiled(_ASK, target.with_name("ask"))
     return archive(BUSYBOX, {"bin/busybox": _BUSYBOX, "bin/ask": ask}, links=links, command=command, target=target)
 
 

@@ -1,20 +1,15 @@
 """Programs and machines of a node that end: what runs goes on, what ended comes back, and no address is lost on the way."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cluster import web
+from tests.cluster.leases import wait_no_leaks
 from tests.cluster.traffic import watched
-from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.process import wait_for
-from towpath.model.net import Address
-
-_STORE = "run/towpath/cni/towpath"
-"""Where host-local keeps a file for every address that it gave out."""
 
 
 @pytest.fixture(scope="module")
@@ -27,32 +22,6 @@ def pods(installed: Release) -> list[dict[str, Any]]:
 def on(pods: list[dict[str, Any]], node: str) -> dict[str, Any]:
     (found,) = (pod for pod in pods if pod["spec"]["nodeName"] == node)
     return found
-
-
-def given_out(cluster: Cluster, node: str) -> set[Address]:
-    """The addresses that are somebody's, by host-local's files."""
-    names = [path.name for path in cluster.machine(node).path(_STORE).iterdir()]
-    return {ip_address(name) for name in names if "." in name.replace("last_reserved_ip.", "") or ":" in name}
-
-
-def in_use(cluster: Cluster, node: str) -> set[Address]:
-    """The addresses of the pods on a node, by the API server; those on the host's network have none of ours."""
-    return {
-        address
-        for pod in cluster.get("pods", "-A")
-        if pod["spec"].get("nodeName") == node and not pod["spec"].get("hostNetwork")
-        for address in cluster.addresses(pod).values()
-    }
-
-
-def wait_no_leaks(cluster: Cluster, node: str) -> None:
-    """host-local has the addresses of the node's pods and no others."""
-    wait_for(
-        lambda: given_out(cluster, node) == in_use(cluster, node) != set(),
-        deadline=90,
-        what=f"host-local of {node} has exactly the pods' addresses",
-        interval=0.5,
-    )
 
 
 def test_kubelet_and_containerd_restart_unnoticed(

@@ -1,0 +1,184 @@
+"""Nodes that are full: of pods beyond what a block has addresses for, and of files; on containerd 2.
+
+Blocks have eight addresses each, and the controller manager gives ranges inside the pool away.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import burst, web, witness
+from tests.cluster.leases import wait_no_leaks
+from tests.cluster.shapes import assigned, release_of
+from towpath.lab.addressing import PODS
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.machine import Machine
+from towpath.lab.cluster.release import Release
+from towpath.lab.cluster.shape import Shape
+from towpath.lab.process import wait_for
+from towpath.lab.tools import CONTAINERD
+from towpath.model.net import Family
+
+MANY = 60
+"""Pods that one node gets at once; a kubelet has room for 110."""
+SOME = 12
+"""More than the free addresses of a block."""
+CONFIGURATION = "run/towpath/cni-conf"
+FOLDER = "etc/cni/net.d"
+LINK = "10-towpath.conflist"
+NO_ROOM = "No space left on device"
+
+
+@pytest.fixture(scope="module")
+def release(towpath_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """Two nodes with containerd 2, a web server on each."""
+    pools = [{"cidr": str(PODS[Family.IPV4]), "blockSize": 29}, {"cidr": str(PODS[Family.IPV6]), "blockSize": 125}]
+    shape = Shape(nodes=2, pod_cidrs=True, containerd=CONTAINERD)
+    scratch = tmp_path_factory.mktemp("witness")
+    with release_of("tpsmall", shape, towpath_image, scratch=scratch, pools=pools) as made:
+        yield made
+
+
+def conditions(cluster: Cluster, node: str) -> dict[str, dict[str, Any]]:
+    """What a node's agent says."""
+    return {one["type"]: one for one in cluster.get("nodestatus", node)["status"]["conditions"]}
+
+
+def refused(cluster: Cluster, node: str) -> str:
+    """What the node's agent says that its disks refuse; empty where nothing."""
+    return str(conditions(cluster, node).get("DiskRefused", {}).get("message", ""))
+
+
+def files(machine: Machine, folder: str) -> dict[str, str]:
+    """Everything in a folder of a node: what files say, where links lead."""
+    return {
+        path.name: str(path.readlink()) if path.is_symlink() else path.read_text()
+        for path in machine.path(folder).iterdir()
+    }
+
+
+def fill(machine: Machine, mount: str) -> None:
+    """A file system in memory takes no more; what is in it stays."""
+    machine.run("sh", "-c", f"mount -o remount,size=$(($(df --output=used -k {mount} | tail -1) + 64))k {mount}")
+    machine.run("sh", "-c", f"cat /dev/zero > {mount}/filler", check=False)
+    assert machine.run("df", "--output=avail", mount).split()[1] == "0"
+
+
+def make_room(machine: Machine, mount: str) -> None:
+    machine.run("rm", f"{mount}/filler")
+    machine.run("mount", "-o", "remount,size=50%", mount)
+
+
+def test_sixty_pods_at_once(release: Release, record_property: Callable[[str, object], None]) -> None:
+    """Blocks for pods that wait come before any pod of them has an address; ranges of the controller manager are left alone."""
+    cluster = release.cluster
+    others = assigned(cluster)
+    assert len(others) == 2 * len(Family)
+    told = {
+        (body["metadata"]["name"], one["type"]): one["status"]
+        for body in cluster.get("ippools")
+        for one in body["status"]["conditions"]
+    }
+    assert [status for (_, kind), status in told.items() if kind == "Disjoint"] == ["False", "False"]
+    cluster.apply(burst.replicas("many", MANY, node="node2"))
+    cluster.wait_pods("app=many", count=MANY, deadline=400)
+    burst.assert_owned(cluster, "app=many", count=MANY * len(Family))
+    assert not [
+        address for _, address in burst.pod_addresses(cluster, "app=many") for cidr in others if address in cidr
+    ]
+    web.everybody(cluster, cluster.nodes)
+    again = tried_again(cluster)
+    record_property("sandboxes tried again", again)
+    print(f"{MANY} pods at once on one node in blocks of eight addresses: {again} sandboxes were tried again")
+
+
+def tried_again(cluster: Cluster) -> int:
+    """How many sandboxes could not be made at first, by the kubelets' events."""
+    events = cluster.get("events", "-n", "default", "--field-selector=reason=FailedCreatePodSandBox")
+    return sum(int((event.get("series") or {}).get("count") or event.get("count") or 1) for event in events)
+
+
+def test_containerd_2_speaks_the_newest_cni(release: Release) -> None:
+    """It attaches and detaches pods in CNI 1.1.0, and asks for the plugins' STATUS, on which a node's readiness stands.
+
+    Nothing is left of pods that went.
+    """
+    cluster = release.cluster
+    node2 = cluster.machine("node2")
+    known = [node for node in cluster.get("nodes") if node["metadata"]["name"] == "node2"]
+    assert known[0]["status"]["nodeInfo"]["containerRuntimeVersion"] == f"containerd://{CONTAINERD.removeprefix('v')}"
+    cluster.apply(burst.replicas("brief", 1, node="node2"))
+    cluster.wait_pods("app=brief", count=1)
+    cluster.kubectl("delete", "replicaset", "brief", "--cascade=foreground", "--wait=true")
+    wait_no_leaks(cluster, "node2")
+    calls = witness.calls(node2)
+    assert {version for _, version in calls} == {"1.1.0"}
+    assert {command for command, _ in calls} >= {"ADD", "DEL", "STATUS"}
+
+
+def test_run_is_full(release: Release) -> None:
+    """A node needs another block and cannot write it down: it says so, what stood stands whole, and what runs goes on.
+
+    With room again the pods that waited have addresses, and nothing is left over.
+    """
+    cluster = release.cluster
+    node1 = cluster.machine("node1")
+    before = files(node1, CONFIGURATION)
+    assert json.loads(before[LINK])["plugins"]
+    fill(node1, "/run")
+    try:
+        cluster.apply(burst.replicas("some", SOME, node="node1"))
+        wait_for(
+            lambda: NO_ROOM in refused(cluster, "node1"),
+            deadline=90,
+            what="the node says that it is full",
+            interval=0.3,
+        )
+        assert files(node1, CONFIGURATION) == before
+        client = cluster.host("client")
+        pods = cluster.pods("app=web")
+        servers = [(str(address), web.PORT) for pod in pods for address in cluster.addresses(pod).values()]
+        assert "-" not in web.ask_from_host(client, servers)
+    finally:
+        make_room(node1, "/run")
+    cluster.wait_pods("app=some", count=SOME)
+    burst.assert_owned(cluster, "app=some", count=SOME * len(Family))
+    wait_for(lambda: not refused(cluster, "node1"), deadline=90, what="the node has room", interval=0.5)
+    assert files(node1, CONFIGURATION).keys() == before.keys()
+    web.everybody(cluster, cluster.nodes)
+    wait_no_leaks(cluster, "node1")
+
+
+def test_the_cni_folder_is_full(release: Release) -> None:
+    """A node whose agent finds no room for its configuration is not ready, says why, and has nothing half-written there.
+
+    The folder is one that takes no file at all; then it does.
+    """
+    cluster = release.cluster
+    node1 = cluster.machine("node1")
+    node1.run("mount", "-t", "tmpfs", "-o", "nr_inodes=1", "tmpfs", f"/{FOLDER}")
+    renew(release, "node1")
+    cluster.restart("node1/containerd")  # it looks at the folder that was there when it started
+    wait_for(
+        lambda: NO_ROOM in refused(cluster, "node1") and conditions(cluster, "node1")["Ready"]["status"] == "False",
+        deadline=90,
+        what="the node says that it is full",
+        interval=0.3,
+    )
+    assert f"{LINK}" in refused(cluster, "node1")
+    assert files(node1, FOLDER) == {}
+    wait_for(lambda: not cluster.nodes_ready()["node1"], deadline=90, what="it is NotReady", interval=0.3)
+    node1.run("mount", "-o", "remount,nr_inodes=100", f"/{FOLDER}")
+    cluster.wait_ready("node1")
+    wait_for(lambda: not refused(cluster, "node1"), deadline=90, what="the node has room", interval=0.5)
+    assert files(node1, FOLDER) == {LINK: f"/{CONFIGURATION}/{LINK}"}
+    web.everybody(cluster, cluster.nodes)
+
+
+def renew(release: Release, node: str) -> None:
+    """Another pod of ours on a node, which sees the folders as they are now."""
+    which = ("-l", "app.kubernetes.io/component=node", f"--field-selector=spec.nodeName={node}")
+    release.cluster.kubectl("delete", "pod", "-n", "towpath-system", *which, "--wait=true")
