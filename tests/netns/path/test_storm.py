@@ -17,8 +17,8 @@ ROUNDS = effort.examples(2, soak=300)
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    """Three nodes with a pod each."""
-    with cluster(Shape(nodes=3)) as made:
+    """Three nodes with a pod each, and peers that wait for as long as a busy machine may take to start them again."""
+    with cluster(Shape(nodes=3, configuration={"gracefulRestart": {"restartTime": "30m"}})) as made:
         yield made
 
 
