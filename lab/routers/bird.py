@@ -76,7 +76,8 @@ def parse_paths(text: str, prefix: Prefix) -> list[HeldPath]:
 
 
 def _held(attributes: dict[str, str]) -> HeldPath:
-    hops = attributes.get("next_hop", "").split()
+    # over a link without addresses BIRD shows both halves of a next hop of 32 bytes, and the first may be ``::``
+    hops = [hop for hop in attributes.get("next_hop", "").split() if hop != "::"]
     pairs = re.findall(r"\(([\d, ]+)\)", attributes.get("community", "") + attributes.get("large_community", ""))
     return HeldPath(
         next_hop=ip_address(hops[0]) if hops else None,

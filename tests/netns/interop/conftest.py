@@ -24,7 +24,8 @@ class Place:
     @cached_property
     def offers(self) -> dict[int, bytes]:
         """The capabilities in its OPEN to one who asks for everything."""
-        return capabilities(self.bench)
+        found = capabilities(self.bench)
+        return found if self.make.asked_by is None else found | capabilities(self.bench, self.make.asked_by)
 
 
 @pytest.fixture(scope="module", params=MAKES, ids=lambda make: make.name)

@@ -7,7 +7,7 @@ import subprocess
 from abc import ABC, abstractmethod
 from ipaddress import ip_address
 
-from tests.netns.interop.node import MARKED, MARKED6, PREFERRED
+from tests.netns.interop.node import MARKED, MARKED6, PREFERRED, UNNUMBERED
 from towpath.lab.process import wait_for
 from towpath.lab.routers.bird import BirdRouter
 from towpath.lab.routers.frr import Frr
@@ -26,6 +26,8 @@ class Make(ABC):
     name: str
     router: type[Router]
     configuration: str
+    asked_by: str | None = None
+    """Where it offers some things to IPv6 neighbours alone: the address of one."""
     kernel = False
     """It puts routes into the kernel in this suite."""
     version: tuple[str, ...]
@@ -94,6 +96,7 @@ class BirdMake(Make):
 
 class FrrMake(Make):
     name, router, configuration, kernel = "FRR", Frr, "frr.conf", True
+    asked_by = "fd09:11::3"
     version = ("/usr/lib/frr/bgpd", "--version")
     it: Frr
 
@@ -135,7 +138,7 @@ class GobgpMake(Make):
     it: Gobgp
 
     def originate(self) -> None:
-        for prefix in (str(MARKED), str(PREFERRED), *SPARE):
+        for prefix in (str(MARKED), str(UNNUMBERED), str(PREFERRED), *SPARE):
             self.it.ask("global", "rib", "add", prefix, "-a", "ipv4")
         self.it.ask("global", "rib", "add", str(MARKED6), "-a", "ipv6")
 

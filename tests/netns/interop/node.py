@@ -36,6 +36,8 @@ MORE = tuple(ip_network(f"10.244.{number}.0/26") for number in range(1, 5))
 MARKED, PREFERRED = ip_network("203.0.113.0/26"), ip_network("203.0.113.64/26")
 MARKED6 = ip_network("2001:db8:1::/48")
 """What the router originates."""
+UNNUMBERED = ip_network("203.0.113.32/27")
+"""What it tells over the link without addresses."""
 UPSTREAM = ip_network("192.0.2.0/24")
 """What the router learns from the third host."""
 REFLECTED = ip_network("198.51.100.0/26")
@@ -108,8 +110,16 @@ def manifests(*, blocks: tuple[Prefix, ...] = (OWN4, OWN6), **changes: dict[str,
         "large": {"peerIP": "10.9.7.2", "localASNumber": 4200000001},
     }
     return [
-        made("BGPConfiguration", "default", asNumber=64512, timers=timers, nodeToNodeMeshEnabled=False),
+        made(
+            "BGPConfiguration",
+            "default",
+            asNumber=64512,
+            timers=timers,
+            nodeToNodeMeshEnabled=False,
+            unnumbered={"enabled": True},
+        ),
         *(made("BGPPeer", name, **router, **spec, **changes.get(name, {})) for name, spec in peers.items()),
+        made("BGPPeer", "link", peerFrom={"interface": "eth1"}, asNumber=65000, importPolicy="All", ttlSecurity=1),
         made("BGPPeer", "client4", peerIP="10.9.20.3", **client),
         made("BGPPeer", "client6", peerIP="fd09:20::3", **client),
         made(
@@ -221,6 +231,7 @@ class Bench:
             host.address(
                 *(f"10.9.{k}.{number}/24" for k in numbers), *(f"fd09:{k}::{number}/64" for k in numbers), dev="eth0"
             )
+        self._cable(network, hosts["a"], hosts["tor"])
         self.node = Node(hosts["a"], root / "a")
         self.router = make(hosts["tor"], directory=root / "tor")
         self.client = BirdRouter(hosts["c"], directory=root / "c")
@@ -230,6 +241,17 @@ class Bench:
                 folder=self.router.directory, password=PASSWORD
             )
         )
+
+    @staticmethod
+    def _cable(network: Network, node: Host, tor: Host) -> None:
+        """A link of its own, whose ends have nothing but fe80::1 and fe80::2.
+
+        Its name matters: OpenBGPD 7.7 prints ``fe80::1%link0`` by a format in which ``%li`` takes an argument, and dies.
+        """
+        network.link(node, "eth1", tor, "eth1")
+        for number, host in enumerate((node, tor), 1):
+            host.ip("addr", "flush", "dev", "eth1")
+            host.address(f"fe80::{number}/64", dev="eth1")
 
     def close(self) -> None:
         """End the routers, which have files elsewhere than in the network."""

@@ -22,6 +22,7 @@ from tests.netns.interop.node import (
     PREFERRED,
     REFLECTED,
     THEIRS,
+    UNNUMBERED,
     UPSTREAM,
     manifests,
 )
@@ -129,6 +130,35 @@ def signed(place: Place) -> Outcome:
 @fact("TTL security (RFC 5082)")
 def near(place: Place) -> Outcome:
     place.bench.held(OWN4, "10.9.5.1")
+    return YES
+
+
+@fact("A link without addresses: peers found by neighbour discovery, IPv6 routes")
+def unnumbered(place: Place) -> Outcome:
+    ours, theirs = "fe80::1", "peer=fe80::2%eth1"
+    wait_for(lambda: theirs in place.node.speaker.log, deadline=30, what="our end is up")
+    wait_for(
+        lambda: any(str(one).partition("%")[0] == ours for one in place.router.established()),
+        deadline=20,
+        what="their end is up",
+    )
+    wait_for(lambda: _over_the_link(place, OWN6), deadline=20, what=f"{OWN6}: {place.router.paths(OWN6)}")
+    return YES
+
+
+def _over_the_link(place: Place, prefix: Prefix) -> bool:
+    """Whether the router has our block by the link."""
+    return any(str(path.next_hop).startswith("fe80::1") for path in place.router.paths(prefix))
+
+
+@fact("IPv4 routes with IPv6 next hops over it (RFC 8950), both ways")
+def extended_next_hop(place: Place) -> Outcome:
+    if opened.EXTENDED_NEXT_HOP not in place.offers:
+        return Cannot("its OPEN has no capability 5 (extended next hop)")
+    wait_for(lambda: _over_the_link(place, OWN4), deadline=20, what=f"{OWN4}: {place.router.paths(OWN4)}")
+    wait_for(lambda: UNNUMBERED in place.node.kernel(), deadline=20, what="the route in our kernel")
+    (route,) = place.node.host.ip_json("-4", "route", "show", str(UNNUMBERED))
+    assert (route["via"]["host"], route["dev"]) == ("fe80::2", "eth1")
     return YES
 
 
