@@ -30,7 +30,9 @@ PASSWORD = "canary-rX81"
 SESSIONS = range(1, 13)
 """The numbers of the sessions with the router."""
 OWN4, OWN6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
-"""Blocks of the node."""
+"""Blocks of the node, announced on every session."""
+KEPT4, KEPT6 = ip_network("10.244.128.0/26"), ip_network("fd00:244::80/122")
+"""Blocks that the router is told on one session each: where several tell the same, the router's choice moves as they come back."""
 MORE = tuple(ip_network(f"10.244.{number}.0/26") for number in range(1, 5))
 """Further ones: more than one router allows; FRR sees the limit passed at the second too many."""
 MARKED, PREFERRED = ip_network("203.0.113.0/26"), ip_network("203.0.113.64/26")
@@ -92,12 +94,16 @@ def _operations(*, internal: bool) -> list[dict[str, Any]]:
     ]
 
 
-def manifests(*, blocks: tuple[Prefix, ...] = (OWN4, OWN6), **changes: dict[str, Any]) -> list[dict[str, Any]]:
+def manifests(*, more: tuple[Prefix, ...] = (), **changes: dict[str, Any]) -> list[dict[str, Any]]:
     """The node's objects. ``changes``: fields of the peer of that name."""
-    router = {"asNumber": 65000, "importPolicy": "All", "sourceAddress": "None"}
+    router = {"asNumber": 65000, "importPolicy": "All", "sourceAddress": "None", "filters": ["usual"]}
     timers = {"holdTime": "90s", "connectRetryTime": "1s"}
     accept = {"action": "Accept"}
     pools = {4: {"cidr": "10.244.0.0/16", "matchOperator": "In"}, 6: {"cidr": "fd00:244::/112", "matchOperator": "In"}}
+    kept = {
+        family: {"action": "Reject", "cidr": str(one), "matchOperator": "Equal"}
+        for family, one in ((4, KEPT4), (6, KEPT6))
+    }
     learned = {**accept, "source": "RemotePeers"}
     client = {"asNumber": 64512, "importPolicy": "All", "sourceAddress": "None", "advertise": "All", "filters": ["all"]}
     peers: dict[str, dict[str, Any]] = {
@@ -108,6 +114,8 @@ def manifests(*, blocks: tuple[Prefix, ...] = (OWN4, OWN6), **changes: dict[str,
         "near": {"peerIP": "10.9.5.2", "ttlSecurity": 1},
         "limited": {"peerIP": "10.9.6.2", "maxPrefixes": {"limit": 1}},
         "large": {"peerIP": "10.9.7.2", "localASNumber": 4200000001},
+        "both": {"peerIP": "10.9.8.2", "addressFamilies": ["ipv4", "ipv6"]},
+        "customer": {"peerIP": "10.9.9.2", "role": "Customer", "strictRole": True},
     }
     return [
         made(
@@ -118,8 +126,8 @@ def manifests(*, blocks: tuple[Prefix, ...] = (OWN4, OWN6), **changes: dict[str,
             nodeToNodeMeshEnabled=False,
             unnumbered={"enabled": True},
         ),
-        *(made("BGPPeer", name, **router, **spec, **changes.get(name, {})) for name, spec in peers.items()),
-        made("BGPPeer", "link", peerFrom={"interface": "eth1"}, asNumber=65000, importPolicy="All", ttlSecurity=1),
+        *(made("BGPPeer", name, **{**router, **spec, **changes.get(name, {})}) for name, spec in peers.items()),
+        made("BGPPeer", "link", **{**router, "peerFrom": {"interface": "eth1"}, "ttlSecurity": 1}),
         made("BGPPeer", "client4", peerIP="10.9.20.3", **client),
         made("BGPPeer", "client6", peerIP="fd09:20::3", **client),
         made(
@@ -132,14 +140,16 @@ def manifests(*, blocks: tuple[Prefix, ...] = (OWN4, OWN6), **changes: dict[str,
             "BGPFilter",
             "prefers",
             exportV4=[
+                kept[4],
                 {**accept, **pools[4], "operations": _operations(internal=True)},
                 {**learned, "cidr": str(REFLECTED), "matchOperator": "Equal"},
             ],
         ),
+        made("BGPFilter", "usual", exportV4=[kept[4]], exportV6=[kept[6]]),
         made("BGPFilter", "all", exportV4=[learned], exportV6=[learned]),
         made("IPPool", "v4", cidr="10.244.0.0/16"),
         made("IPPool", "v6", cidr="fd00:244::/112"),
-        *map(_block, blocks),
+        *map(_block, (OWN4, OWN6, KEPT4, KEPT6, *more)),
         made(
             "RoutingNode",
             "a",

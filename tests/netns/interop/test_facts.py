@@ -14,6 +14,8 @@ from tests.netns.interop import opened
 from tests.netns.interop.conftest import Place
 from tests.netns.interop.makes import GobgpMake
 from tests.netns.interop.node import (
+    KEPT4,
+    KEPT6,
     MARKED,
     MARKED6,
     MORE,
@@ -67,6 +69,14 @@ def routes6(place: Place) -> Outcome:
     assert place.bench.told(MARKED6).next_hop == ip_address("fd09:2::2")
     wait_for(lambda: MARKED6 in place.node.kernel(), deadline=20, what="the route in our kernel")
     _in_their_kernel(place, OWN6)
+    return YES
+
+
+@fact("Both families on one session")
+def both(place: Place) -> Outcome:
+    place.bench.held(OWN4, "10.9.8.1")
+    place.bench.held(OWN6, "fd09:20::1")
+    assert "families=['ipv4', 'ipv6']" in place.node.said("established", "10.9.8.2")[-1]
     return YES
 
 
@@ -130,6 +140,15 @@ def signed(place: Place) -> Outcome:
 @fact("TTL security (RFC 5082)")
 def near(place: Place) -> Outcome:
     place.bench.held(OWN4, "10.9.5.1")
+    return YES
+
+
+@fact("Role: we are the customer and insist that the router is the provider (RFC 9234)")
+def role(place: Place) -> Outcome:
+    if opened.ROLE not in place.offers:
+        assert place.node.up("10.9.9.2") == 0
+        return Cannot("its OPEN has no capability 9 (role)")
+    place.bench.held(OWN4, "10.9.9.1")
     return YES
 
 
@@ -198,7 +217,7 @@ def route_refresh(place: Place) -> Outcome:
     return YES
 
 
-KEPT = (str(OWN4), str(OWN6))
+KEPT = (str(KEPT4), str(KEPT6))
 OURS = {ip_address(f"10.9.{number}.1") for number in range(1, 8)}
 EOR_ALONE = "it keeps routes for others, but its own OPEN names no family for graceful restart"
 PEERS = ("10.9.1.2", "fd09:2::2", "10.9.3.2", "10.9.4.2", "10.9.5.2", "10.9.6.2", "10.9.7.2", "10.9.20.3", "fd09:20::3")
@@ -219,7 +238,7 @@ class Looking(threading.Thread):
 
     def run(self) -> None:
         while not self._ended.is_set():
-            self.missed += not self._router.paths(OWN4)
+            self.missed += not self._router.paths(KEPT4)
 
     def __enter__(self) -> Self:
         self.start()
@@ -243,16 +262,19 @@ def _sessions_again(place: Place, before: dict[str, int]) -> None:
 
 @fact("Graceful restart (RFC 4724): our speaker is killed, the router keeps our routes")
 def we_restart(place: Place) -> Outcome:
-    place.bench.held(OWN4, "10.9.1.1")
+    place.bench.held(KEPT4, "10.9.1.1")
+    place.bench.held(KEPT6, "fd09:2::1")
     before = {peer: place.node.up(peer) for peer in PEERS}
     with RouteEvents(place.router.host) as events, Looking(place.router) as looking:
         place.node.speaker.kill()
         wait_for(lambda: not place.router.established() & OURS, deadline=30, what="the router sees it")
-        assert place.router.paths(OWN4)
+        assert place.router.paths(KEPT4)
         place.node.speaker.start()
         _sessions_again(place, before)
-        wait_for(lambda: not any(path.stale for path in place.router.paths(OWN4)), deadline=30, what="nothing is stale")
-        place.bench.held(OWN4, "10.9.1.1")
+        wait_for(
+            lambda: not any(path.stale for path in place.router.paths(KEPT4)), deadline=30, what="nothing is stale"
+        )
+        place.bench.held(KEPT4, "10.9.1.1")
         moved = [event for event in events.read() if event.prefix in KEPT]
     assert (moved, looking.missed) == ([], 0)
     return YES
@@ -321,7 +343,7 @@ def our_limit(place: Place) -> Outcome:
 
 @fact("Their limit of prefixes: Cease, with its reason in our log")
 def their_limit(place: Place) -> Outcome:
-    place.node.write(manifests(blocks=(OWN4, OWN6, *MORE)))
+    place.node.write(manifests(more=MORE))
     ending = "Maximum Number of Prefixes"  # FRR says it inside a hard reset
     wait_for(lambda: any(ending in one for one in place.node.losses("10.9.6.2")), deadline=20, what="Cease/1")
     return YES
