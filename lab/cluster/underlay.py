@@ -64,6 +64,8 @@ class Underlay:
     def make(self) -> None:
         """Everything but the nodes and the way in."""
         tor = self.network.host("tor")
+        # connections are spread over equal ways by their ports, not by their addresses alone, as routers do
+        tor.sysctl(net__ipv4__fib_multipath_hash_policy=1, net__ipv6__fib_multipath_hash_policy=1)
         for name, segment in RACKS.items():
             switch = self.network.switch(f"switch-{name}")
             self.network.link(tor, f"rack-{name}", switch, "to-tor")
@@ -111,14 +113,16 @@ class Underlay:
             f"  neighbor range {segment.subnet(family)} external;\n"
             f'  dynamic name "{rack}{family.value}_"; dynamic name digits 1; passive;\n'
             "  graceful restart on; long lived graceful restart off;\n"
-            f"  {family.key} {{ import all; export none; }};\n"
+            f"  {family.key} {{ import filter leaving; export none; }};\n"
             "}"
             for rack, segment in RACKS.items()
             for family in self.families
         ]
+        # RFC 8326: whoever is about to leave is preferred last
+        leaving = "filter leaving { if (65535, 0) ~ bgp_community then bgp_local_pref = 0; accept; }"
         router_id = str(RACKS["a"].address(Family.IPV4, TOR))
         return configuration(
-            (), local_as=TOR_AS, router_id=router_id, log=folder / "bird.log", extra="\n".join(sessions)
+            (), local_as=TOR_AS, router_id=router_id, log=folder / "bird.log", extra="\n".join((leaving, *sessions))
         )
 
     def _address(self, host: Host, segment: Segment, number: int, *, device: str) -> None:

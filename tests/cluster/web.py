@@ -1,6 +1,7 @@
 """A DaemonSet of small web servers that say their name, a service in front of them, and asking them."""
 
 import contextlib
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,13 +12,18 @@ from towpath.lab.process import wait_for
 
 PORT = 8080
 NODE_PORT = 30080
+ENOUGH = "/tmp/enough"
+"""A file in a server that lingers: it ends when that is there."""
 _SERVE = f"mkdir -p /tmp/web; hostname > /tmp/web/index.html; exec httpd -f -p '[::]:{PORT}' -h /tmp/web"
+# the first process of a pod does not hear a SIGTERM that it does not ask for
+_LINGER = _SERVE.replace("exec httpd -f", "httpd") + f"; until [ -e {ENOUGH} ]; do sleep 0.5; done"
 
 
-def daemonset(name: str) -> dict[str, Any]:
-    """One server on every node."""
+def daemonset(name: str, *, nodes: dict[str, str] | None = None, lingers: bool = False) -> dict[str, Any]:
+    """One server on every node, or on nodes with these labels. ``lingers``: one that is deleted serves on until told to end."""
     probe = {"tcpSocket": {"port": PORT}, "periodSeconds": 1}
-    container = {"name": "web", "image": BUSYBOX, "command": ["sh", "-c", _SERVE], "readinessProbe": probe}
+    command = ["sh", "-c", _LINGER if lingers else _SERVE]
+    container = {"name": "web", "image": BUSYBOX, "command": command, "readinessProbe": probe}
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",
@@ -28,8 +34,9 @@ def daemonset(name: str) -> dict[str, Any]:
             "template": {
                 "metadata": {"labels": labels},
                 "spec": {
-                    "terminationGracePeriodSeconds": 0,
+                    "terminationGracePeriodSeconds": 600 if lingers else 0,
                     "tolerations": [{"operator": "Exists"}],
+                    "nodeSelector": nodes or {},
                     "containers": [container],
                 },
             },
@@ -50,6 +57,31 @@ def service(name: str, *, families: int, node_port: int = NODE_PORT) -> dict[str
             "ports": [{"port": PORT, "nodePort": node_port}],
         },
     }
+
+
+def balanced(name: str, *, external: Sequence[str] = (), policy: str = "Cluster") -> dict[str, Any]:
+    """A dual-stack service of type LoadBalancer in front of them, with these external addresses and this traffic policy."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {
+            "type": "LoadBalancer",
+            "selector": {"app": name},
+            "ipFamilyPolicy": "RequireDualStack",
+            "externalIPs": list(external),
+            "externalTrafficPolicy": policy,
+            "allocateLoadBalancerNodePorts": False,
+            "ports": [{"port": PORT}],
+        },
+    }
+
+
+def give_addresses(cluster: Cluster, name: str, addresses: Sequence[str]) -> None:
+    """What a load balancer's controller does: a service has these addresses from now on."""
+    status = {"loadBalancer": {"ingress": [{"ip": address} for address in addresses]}}
+    patch = json.dumps({"status": status})
+    cluster.kubectl("patch", "service", name, "--subresource=status", "--type=merge", "-p", patch)
 
 
 def ask_from_pod(cluster: Cluster, pod: str, servers: Iterable[tuple[str, int]]) -> list[str]:
