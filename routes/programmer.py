@@ -106,7 +106,26 @@ class Programmer:
         )
         self._started = True
         await self._observer.start()
+        self._remember()
         return any(table.installed or table.strays for table in self._tables.values())
+
+    def _remember(self) -> None:
+        """What a process before this one installed is as good as what a speaker before this one has told."""
+        names = {link.index: link.name for link in self._kernel.links()}
+        for table in self._tables.values():
+            targets: dict[Spec, Target] = {}
+            for have in dict.fromkeys(table.installed.values()):
+                ways = [(hop.gateway, names.get(hop.device)) for hop in have.next_hops]
+                known = tuple(
+                    scoped(gateway, name) if gateway.version == 6 and gateway.is_link_local else gateway
+                    for gateway, name in ways
+                    if gateway is not None and name is not None
+                )
+                if known and len(known) == len(ways):
+                    target = self._target(table, known)
+                    if target.spec is have:  # else it was resolved in another way, and is left to the speaker
+                        targets[have] = target
+            table.remember(targets)
 
     def close(self) -> None:
         """Let go of the kernel; the routes stay."""
@@ -187,7 +206,7 @@ class Programmer:
     def _believe(self) -> None:
         if self._whole and self._synced:
             for table in self._tables.values():
-                table.former = {}
+                table.trust()
             self._doom()
             self._kick()
 

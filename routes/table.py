@@ -1,7 +1,7 @@
 """One family's routes: what is wanted of each prefix, what the kernel holds of ours, and which prefixes to look at again.
 
 Three layers say what is wanted, the first that knows the prefix decides: the objects, the speaker's table, and the table
-of the speaker before it restarted. Everything is keyed by wire prefix; a changed prefix costs a few look-ups, and a pass
+of the speaker before it restarted. Until a new speaker is in sync, a prefix loses no next hop that it had with the last one. Everything is keyed by wire prefix; a changed prefix costs a few look-ups, and a pass
 over a table happens only when next hops moved or everything was read again. Pure: no kernel, no clock of its own.
 """
 
@@ -94,7 +94,10 @@ class Table:
         """What the kernel should hold for a prefix."""
         target = self.static.get(wire)
         if target is None:
-            target = self.learned.get(wire) or self.former.get(wire)
+            target = self.learned.get(wire)
+            if self.former and (former := self.former.get(wire)) is not None:
+                # a speaker that has started has not heard all its peers yet: next hops that only it lacks stay
+                target = former if target is None or _narrower(target, former) else target
             if target is None or (self.excluded and self._is_excluded(wire)):
                 return None
         return target.spec
@@ -150,6 +153,17 @@ class Table:
             self.learned.pop(wire, None)
             self.former.pop(wire, None)
             self.dirty[wire] = None
+
+    def remember(self, targets: Mapping[Spec, Target]) -> None:
+        """A process before this one has installed these: they hold as what was learned before the speaker is heard."""
+        self.former = {
+            wire: target for wire, have in self.installed.items() if (target := targets.get(have)) is not None
+        }
+
+    def trust(self) -> None:
+        """What is learned is all there is: what was learned before counts no longer."""
+        self.touch(wire for wire, former in self.former.items() if self.learned.get(wire) is not former)
+        self.former = {}
 
     def desire(self, static: Mapping[bytes, Target], *, complete: bool) -> None:
         """Everything that the objects give; not ``complete``: what they lack stays."""
@@ -347,6 +361,16 @@ class Table:
                     if target in unresolved and (layer is self.static or wire not in self.static)
                 ]
         return desired, conflicts
+
+
+def _narrower(target: Target, former: Target) -> bool:
+    """Whether a target leads to a part of where another one leads."""
+    return (
+        target.spec is not None
+        and former.spec is not None
+        and len(target.spec.next_hops) < len(former.spec.next_hops)
+        and set(target.spec.next_hops) < set(former.spec.next_hops)
+    )
 
 
 def _joined(ours: Spec, shown: Spec) -> bool:

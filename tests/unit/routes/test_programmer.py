@@ -223,6 +223,55 @@ def test_nothing_goes_before_it_is_believed(family) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("alone", [True, False], ids=["speaker", "both"])
+@pytest.mark.parametrize("end", ["whole", "less", "link"])
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
+def test_a_restart_takes_no_next_hop_away(family, end, alone) -> None:
+    """Of two ways the first to be told again is no reason to give up the other, before the speaker has heard everybody.
+
+    Whoever has restarted: the speaker alone, or the agent with it. A way whose link goes down is given up at once.
+    """
+
+    async def scenario() -> None:
+        world = World()
+        near, far = (spec(RouteType.UNICAST, (NextHop(GATEWAYS[family][n], 2 + n),), metric=1179) for n in (0, 1))
+        both = spec(RouteType.UNICAST, (*near.next_hops, *far.next_hops), metric=1179)
+        if not alone:
+            world.kernel.foreign(family, world.wire(family, 0), both, protocol=PROTOCOL)
+        await world.programmer.start()
+        world.programmer.desire({}, settings=Settings())
+        if alone:
+            world.programmer.begin()
+            world.learned[family, 0] = (0, 1)
+            world.tell_learned(family, 0)
+            world.programmer.whole()
+            world.programmer.synced(True)
+            await asyncio.sleep(1)
+        world.programmer.begin()
+        world.learned[family, 0] = (0,)
+        world.tell_learned(family, 0)
+        world.programmer.whole()
+        await asyncio.sleep(1)
+        assert world.ours(family, 0) == [both]
+        if end == "link":
+            world.toggle_link(3)
+            await asyncio.sleep(1)
+            assert world.ours(family, 0) == [near]
+            world.toggle_link(3)
+            await asyncio.sleep(1)
+            assert world.ours(family, 0) == [both]
+        if end == "whole":
+            world.learned[family, 0] = (0, 1)
+            world.tell_learned(family, 0)
+        world.programmer.synced(True)
+        await asyncio.sleep(1)
+        assert world.ours(family, 0) == [both if end == "whole" else near]
+        world.check()
+        world.programmer.close()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
 def test_excluded_ranges(family) -> None:
     """What was learned inside an excluded range is not programmed, and what the objects give there is."""
