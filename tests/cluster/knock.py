@@ -19,6 +19,8 @@ Server = tuple[str, int]
 _TCP_INFO_SIZE, _TOTAL_RETRANSMISSIONS = 104, slice(100, 104)
 """Of ``struct tcp_info`` (linux/tcp.h): ``tcpi_total_retrans``."""
 _PAUSE = 0.01
+_SYN_AGAIN = 0.9
+"""Seconds: a SYN that nobody answers is sent again after one (RFC 6298)."""
 ANSWER_WITHIN = 5.0
 
 
@@ -80,9 +82,13 @@ def ask(server: Server) -> str:
     family = socket.AF_INET6 if ":" in server[0] else socket.AF_INET
     with socket.socket(family) as opened:
         opened.settimeout(ANSWER_WITHIN * patience())
+        began = time.monotonic()
         opened.connect(server)
+        waited = time.monotonic() - began
         info = opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        if again := int.from_bytes(info[_TOTAL_RETRANSMISSIONS], "little"):
+        again = int.from_bytes(info[_TOTAL_RETRANSMISSIONS], "little")
+        # sooner, what is left of an old connection of the same ports has answered, and the kernel sends the SYN again
+        if again and waited > _SYN_AGAIN:
             raise TimeoutError(f"opened with packet {1 + again}")
         opened.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
