@@ -35,9 +35,9 @@ ADDED: tuple[tuple[str, str, dict[str, Any], str, dict[str, Any]], ...] = (
     (
         "BGPPeer",
         "spare",
-        {"peerIP": "192.0.2.99", "asNumber": 65000, "peerIp": "x"},
-        "spec.peerIp",
-        {"peerIp": None, "passive": None},
+        {"peerIP": "192.0.2.99", "asNumber": 65000, "advertise": "Everything"},
+        "spec.advertise",
+        {"advertise": None, "passive": None},
     ),
     ("IPPool", "second", {"cidr": "10.244.128.0/17"}, "spec.cidr", {"cidr": "10.99.0.0/16"}),
 )
@@ -169,7 +169,7 @@ def test_each_says_what_is_wrong_and_nothing_moves(lab: Lab) -> None:
         restarted(lab, "ctl1", "ctl2", "node1/agent", "node2/agent")
         wait_for(lambda: leader(lab) not in (led, ""), deadline=20, what="a new controller leads")
         patch(lab, "BGPPeer", "spare", {"spec": {"passive": 7}})
-        wait_refused(lab, "BGPPeer", "spare", "spec.peerIp")
+        wait_refused(lab, "BGPPeer", "spare", "spec.advertise")
         assert connections(lab) == before
         assert moved() == {}
 
