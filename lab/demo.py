@@ -6,6 +6,7 @@ left behind, also after Ctrl-C.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -284,6 +285,9 @@ def clean(lab: Lab, story: Story, before: set[str]) -> None:
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     lab.down()  # first of all: nobody may be reading what is printed
+    if story.failed:
+        _wait_for_children()
+        lab.down()
     story.chapter("Cleaning up")
     left = (machine(lab.network.prefix) - before) | processes(lab.root)
     if lab.root.exists():
@@ -291,6 +295,15 @@ def clean(lab: Lab, story: Story, before: set[str]) -> None:
     story.check(
         not left, "no namespace, device, process, file or route is left" + "".join(f"; {item}" for item in left)
     )
+
+
+def _wait_for_children() -> None:
+    """What was just being started when a signal came is nobody's child by name, and may make something yet."""
+    end = time.monotonic() + 10
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < end:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.01)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
