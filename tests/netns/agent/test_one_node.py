@@ -23,6 +23,7 @@ def test_a_node_from_a_folder(one: OneNode) -> None:
     one.converged()
     assert ours(one.node) == {*BLOCKS, *LEARNED}
     assert {route["type"] for route in one.node.ip_json("route", "show", "10.244.0.0/26")} == {"blackhole"}
+    wait_for(lambda: any(one.cni.iterdir()), deadline=10, what="the CNI configuration")
     link = next(iter(one.cni.iterdir()))
     assert link.is_symlink()
     plugin = json.loads(link.read_text())["plugins"][0]
