@@ -74,9 +74,19 @@ def served(installed: Release) -> Iterator[Cluster]:
         cluster.kubectl("label", "nodes", "--all", f"{SERVES}-")
         cluster.kubectl("annotate", "nodes", "--all", "towpath.io/drain-")
         cluster.kubectl("delete", "service,daemonset", "everywhere", "local", "--ignore-not-found")
-        cluster.kubectl("delete", "pods", "-l", "app=local", "--force", "--grace-period=0")
+        # nothing of them may be on a node any more, for those who come after
+        wait_for(lambda: servers_gone(cluster), deadline=60, what="the servers are gone", interval=0.5)
         installed.upgrade(bgpConfiguration=plain)
         installed.wait()
+
+
+def servers_gone(cluster: Cluster) -> bool:
+    """Whether no server is left; those that linger are told to end once they are to go."""
+    left = cluster.get("pods", "-n", "default", "-l", "app in (everywhere, local)")
+    for pod in left:
+        if "deletionTimestamp" in pod["metadata"]:
+            cluster.exec(pod["metadata"]["name"], "touch", web.ENOUGH, check=False)
+    return not left
 
 
 def ways(cluster: Cluster) -> dict[str, set[str]]:
