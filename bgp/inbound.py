@@ -203,8 +203,7 @@ class Inbound:
         if path is None:
             path = receiver.know(key, rest, receiver.next_hop(head[4:]))
         if packed:
-            one, other = self._accepted
-            receiver.announce(packed, path, room=self.limit.limit - len(one) - len(other))
+            receiver.announce(packed, path, room=self.room)
 
     def _unusual(self, block: bytes, announced: bytes, complete: set[Family]) -> None:
         """A block not seen before, or one with multiprotocol attributes (RFC 4760): those carry prefixes."""

@@ -24,6 +24,7 @@ from tests.unit.bgp_table.world import (
     state,
     wires,
 )
+from tests.unit.bgp_table.world import announce as plain
 from tests.unit.bgp_table.world import settings as with_settings
 from towpath.bgp import layers
 from towpath.bgp.identified import identified, identifier
@@ -106,6 +107,24 @@ def test_every_path_counts_for_the_limit() -> None:
     world.hear("tor", withdraw(prefix, 0))
     assert used(world) == {prefix: set(HOPS[4][1:3])}
     assert world.refused("tor") == {}
+
+
+@pytest.mark.parametrize("family", Family, ids=lambda family: family.key)
+def test_paths_kept_from_before_count_for_the_limit_too(family: Family) -> None:
+    """A peer that comes back without path identifiers: what is kept of its other paths takes room, in either family."""
+    world = World(state())
+    tor = replace(world.state.sessions["tor"], max_prefix=MaxPrefix(3))
+    world.apply(replace(world.state, sessions=world.state.sessions | {"tor": tor}))
+    world.up("tor", paths_taken=BOTH)
+    first, second = HOPS[family][:2]
+    kept, *new = ("2001:db8:1::/48", "2001:db8:2::/48", "2001:db8:3::/48")
+    if family is Family.IPV4:
+        kept, *new = ("20.0.1.0/24", "20.0.2.0/24", "20.0.3.0/24")
+    world.hear("tor", announce(kept, 1, hop=first), announce(kept, 2, hop=second))
+    world.lost("tor")
+    world.up("tor")
+    world.hear("tor", *(plain(prefix, hop=first) for prefix in new))
+    assert world.refused("tor") == {"MaxPrefix": 1}
 
 
 def test_a_peer_with_endless_paths_of_one_prefix_loses_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
