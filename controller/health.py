@@ -26,6 +26,13 @@ class Health(Pages):
         except OSError as error:
             raise CannotRunError(f"--health-port {port} of {host}: {error.strerror or error}") from error
 
+    async def serve_at(self, path: Path) -> asyncio.Server:
+        """Listen on a Unix socket; ``CannotRunError`` where that is refused."""
+        try:
+            return await super().serve_at(path)
+        except OSError as error:
+            raise CannotRunError(f"--health-socket {path}: {error.strerror or error}") from error
+
 
 def _page(wrong: str | None) -> Page:
     return Page("200 OK", b"ok\n") if wrong is None else Page("503 Service Unavailable", f"{wrong}\n".encode())

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from towpath.controller.settings import CannotRunError
-
 _LONGEST_REQUEST = 4096
 _ANSWERED_WITHIN = 2.0
 """Seconds."""
@@ -32,11 +30,8 @@ class Pages:
         return await asyncio.start_server(self._answer, host, port, limit=_LONGEST_REQUEST)
 
     async def serve_at(self, path: Path) -> asyncio.Server:
-        """Listen on a Unix socket, in place of what an earlier process left; ``CannotRunError`` where that is refused."""
-        try:
-            return await asyncio.start_unix_server(self._answer, path, limit=_LONGEST_REQUEST)
-        except OSError as error:
-            raise CannotRunError(f"--health-socket {path}: {error.strerror or error}") from error
+        """Listen on a Unix socket, in place of what an earlier process left; ``OSError`` where that is refused."""
+        return await asyncio.start_unix_server(self._answer, path, limit=_LONGEST_REQUEST)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -98,7 +98,7 @@ async def _run(settings: ControllerSettings) -> None:
 
 def _measures(store: Store, lease: Lease, loops: list[LevelLoop]) -> Iterator[metrics.Measure]:
     yield from cluster_metrics.measures(store.cluster(), leading=lease.leading, problems=store.problems())
-    yield from metrics.of_loops(dict(zip(("cluster",), loops, strict=False)))
+    yield from metrics.of_loops({"cluster": loops[0]} if loops else {})
 
 
 async def _bring(definitions: Definitions) -> None:

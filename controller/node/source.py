@@ -44,12 +44,7 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
 
         store = Store(KINDS)
         folder = Directory(source.folder, store, node=node)
-        yield Opened(
-            store=store,
-            api=folder,
-            followers=(folder.run,),
-            follow_services=folder.feed,
-        )
+        yield Opened(store=store, api=folder, followers=(folder.run,), follow_services=folder.feed)
         return
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Retry

@@ -40,8 +40,8 @@ Item = dict[str, Any]
 def run(request: Request) -> int:
     """Print what is known of the prefix; the exit code."""
     namespace, _, pod = request.what.partition("/")
-    if _POD.fullmatch(request.what) and not _is_prefix(request.what):
-        addresses = pod_addresses(request, namespace=namespace, name=pod)
+    if _POD.fullmatch(request.what):  # no prefix: those have dots or colons before the slash
+        addresses = _pod_addresses(request, namespace=namespace, name=pod)
         documents = [_document(request, host_prefix(one)) for one in addresses]
         document = {"schema": POD_SCHEMA, "pod": request.what, "addresses": documents}
         show(document, request.style, (line for one in documents for line in _lines(one)))
@@ -104,15 +104,7 @@ def _asked(text: str) -> Prefix:
         raise UsageError(f"{text!r} is no prefix, no address and no pod (NAMESPACE/NAME): {error}") from error
 
 
-def _is_prefix(text: str) -> bool:
-    try:
-        parse_prefix(text)
-    except ValueError:
-        return False
-    return True
-
-
-def pod_addresses(request: Request, *, namespace: str, name: str) -> list[Address]:
+def _pod_addresses(request: Request, *, namespace: str, name: str) -> list[Address]:
     """The addresses of a pod, of the files or of the live cluster; ``CannotRunError`` where it has none."""
     bodies = read(request.files) if request.files else pods(request.source, namespace=namespace, name=name)
     for body in bodies:
@@ -209,7 +201,7 @@ def _lines(document: Item) -> Iterator[str]:
         ("told", "told", ("node", "session", "action", "reason", "rule")),
         ("used", "used", ("node", "session", "action", "reason", "rule", "installed")),
     ):
-        rows = [[_cell(one[column]) for column in columns] for one in document[key]]
+        rows = [[one[column] for column in columns] for one in document[key]]
         if rows:
             yield f"{title}:"
             yield from (f"  {line}" for line in table(rows, head=[column.upper() for column in columns]))
@@ -259,7 +251,3 @@ def _under(title: str, rows: Iterable[Sequence[object]], head: Sequence[str]) ->
         if place == 0:
             yield f"  {title}:"
         yield f"    {line}"
-
-
-def _cell(value: object) -> object:
-    return ("yes" if value else "no") if isinstance(value, bool) else value

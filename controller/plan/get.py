@@ -134,11 +134,7 @@ def _title(key: str) -> str:
 
 
 def _cell(value: object) -> object:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(map(_entry, value))
-    return value
+    return ", ".join(map(_entry, value)) if isinstance(value, list) else value
 
 
 def _entry(value: object) -> str:

@@ -123,5 +123,7 @@ def _object(one: Document) -> str:
 
 
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     text = "" if value is None else str(value)
     return text or "-"
