@@ -4,37 +4,25 @@ import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
-from towpath.lab.netns import Host
 from towpath.lab.process import Process
-from towpath.lab.routers.router import HeldPath, Router
+from towpath.lab.routers.router import HeldPath, Returning
 from towpath.model.net import Address, Prefix
 
 
-class BirdRouter(Router):
+class BirdRouter(Returning):
     """BIRD, with routes in the kernel where its configuration says so."""
 
     configuration = "bird.conf"
 
-    def __init__(self, host: Host, *, directory: Path) -> None:
-        super().__init__(host, directory=directory)
-        self.control = directory / "bird.ctl"
-        self._killed = False
-        self.programs = (self._program(),)
+    @property
+    def control(self) -> Path:
+        """The socket at which ``birdc`` asks."""
+        return self.directory / "bird.ctl"
 
-    def _program(self) -> Process:
+    def program(self) -> Process:
         files = ("-c", str(self.file), "-s", str(self.control), "-P", str(self.directory / "bird.pid"))
-        options = ("-f", *files, *(("-R",) if self._killed else ()))
+        options = ("-f", *files, *(("-R",) if self.killed else ()))
         return Process(("bird", *options), log=self.directory / "bird.out", netns=self.host.netns)
-
-    def kill(self) -> None:
-        super().kill()
-        self._killed = True
-
-    def restart(self) -> None:
-        """After a kill with the option by which it tells its peers that it has restarted."""
-        if not self.programs[0].running:
-            self.programs = (self._program(),)
-        super().restart()
 
     @property
     def log(self) -> str:

@@ -1,43 +1,26 @@
 """GoBGP: one program that keeps its routes to itself, asked over its API on loopback."""
 
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
-from towpath.lab.netns import Host
 from towpath.lab.process import Process
-from towpath.lab.routers.router import HeldPath, Router, parsed
+from towpath.lab.routers.router import HeldPath, Returning, parsed
 from towpath.model.net import Address, Prefix, family_of
 
 _API = "127.0.0.1:50051"
 _ESTABLISHED = 6  # PeerState.SessionState of its API
 
 
-class Gobgp(Router):
+class Gobgp(Returning):
     """GoBGP without routes in the kernel."""
 
     configuration = "gobgpd.toml"
 
-    def __init__(self, host: Host, *, directory: Path) -> None:
-        super().__init__(host, directory=directory)
-        self._killed = False
-        self.programs = (self._program(),)
-
-    def _program(self) -> Process:
-        options = ("--api-hosts", _API, "--pprof-disable", *(("-r",) if self._killed else ()))
+    def program(self) -> Process:
+        options = ("--api-hosts", _API, "--pprof-disable", *(("-r",) if self.killed else ()))
         return Process(
             ("gobgpd", "-f", str(self.file), *options), log=self.directory / "gobgpd.log", netns=self.host.netns
         )
-
-    def kill(self) -> None:
-        super().kill()
-        self._killed = True
-
-    def restart(self) -> None:
-        """After a kill with the option by which it tells its peers that it has restarted."""
-        if not self.programs[0].running:
-            self.programs = (self._program(),)
-        super().restart()
 
     def ask(self, *command: str) -> str:
         """What ``gobgp`` answers."""

@@ -121,6 +121,28 @@ class Router(ABC):
         wait_for(lambda: not self.paths(prefix), deadline=deadline, what=f"no path of {prefix}", interval=0.1)
 
 
+class Returning(Router):
+    """A router of one program that is started in another way after a kill: so it tells its peers that it has restarted."""
+
+    def __init__(self, host: Host, *, directory: Path) -> None:
+        super().__init__(host, directory=directory)
+        self.killed = False
+        self.programs = (self.program(),)
+
+    @abstractmethod
+    def program(self) -> Process:
+        """The program as it is to be started now."""
+
+    def kill(self) -> None:
+        super().kill()
+        self.killed = True
+
+    def restart(self) -> None:
+        if not self.programs[0].running:
+            self.programs = (self.program(),)
+        super().restart()
+
+
 def with_own(folders: Mapping[str, Sequence[str]], *command: str) -> tuple[str, ...]:
     """A command that sees each of these folders as an empty file system in memory, with subfolders of these names."""
     steps = [

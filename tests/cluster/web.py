@@ -46,35 +46,26 @@ def daemonset(name: str, *, nodes: dict[str, str] | None = None, lingers: bool =
 
 def service(name: str, *, families: int, node_port: int = NODE_PORT) -> dict[str, Any]:
     """A NodePort service in front of them, with an address of each family."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "type": "NodePort",
-            "selector": {"app": name},
-            "ipFamilyPolicy": "RequireDualStack" if families > 1 else "SingleStack",
-            "ports": [{"port": PORT, "nodePort": node_port}],
-        },
-    }
+    policy = "RequireDualStack" if families > 1 else "SingleStack"
+    return _service(name, type="NodePort", ipFamilyPolicy=policy, ports=[{"port": PORT, "nodePort": node_port}])
 
 
 def balanced(name: str, *, external: Sequence[str] = (), policy: str = "Cluster") -> dict[str, Any]:
     """A dual-stack service of type LoadBalancer in front of them, with these external addresses and this traffic policy."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {
-            "type": "LoadBalancer",
-            "selector": {"app": name},
-            "ipFamilyPolicy": "RequireDualStack",
-            "externalIPs": list(external),
-            "externalTrafficPolicy": policy,
-            "allocateLoadBalancerNodePorts": False,
-            "ports": [{"port": PORT}],
-        },
-    }
+    return _service(
+        name,
+        type="LoadBalancer",
+        ipFamilyPolicy="RequireDualStack",
+        externalIPs=list(external),
+        externalTrafficPolicy=policy,
+        allocateLoadBalancerNodePorts=False,
+        ports=[{"port": PORT}],
+    )
+
+
+def _service(name: str, **spec: Any) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": {"app": name}, **spec}}
 
 
 def give_addresses(cluster: Cluster, name: str, addresses: Sequence[str]) -> None:

@@ -201,6 +201,15 @@ def mutations(speaker: str, chance: random.Random, count: int) -> dict[str, obje
     return {"sent": sent, "sessions": sessions, "answers": answers}
 
 
+def stay(peer: Peer, *, sent: int) -> dict[str, object]:
+    """Say that all has been sent and read, and keep the session until the input ends."""
+    peer.alive()
+    print(json.dumps({"sent": sent}), flush=True)
+    sys.stdin.read()
+    peer.close()
+    return {}
+
+
 def flood(speaker: str, _chance: random.Random, count: int) -> dict[str, object]:
     """So many distinct prefixes, far more than anybody asked for; the session stays open until the input ends."""
     peer = Peer(speaker).establish()
@@ -210,11 +219,7 @@ def flood(speaker: str, _chance: random.Random, count: int) -> dict[str, object]
         if len(made) > 3900 or number == count - 1:
             peer.send(update(attributes, bytes(made)))
             made.clear()
-    peer.alive()
-    print(json.dumps({"sent": count}), flush=True)
-    sys.stdin.read()
-    peer.close()
-    return {}
+    return stay(peer, sent=count)
 
 
 def attributes(speaker: str, chance: random.Random, count: int) -> dict[str, object]:
@@ -224,11 +229,7 @@ def attributes(speaker: str, chance: random.Random, count: int) -> dict[str, obj
         junk = attribute(0xE0, 200 + number % 20, chance.randbytes(2000))
         more = attribute(0xC0, 8, chance.randbytes(1000))
         peer.send(update(block(more, junk), wire(f"198.51.100.{number % 10 * 16}/28")))
-    peer.alive()
-    print(json.dumps({"sent": count}), flush=True)
-    sys.stdin.read()
-    peer.close()
-    return {}
+    return stay(peer, sent=count)
 
 
 def strangers(speaker: str, chance: random.Random, count: int) -> dict[str, object]:

@@ -46,10 +46,6 @@ class Make(ABC):
     def originate(self) -> None:  # noqa: B027  # most have it all in their configuration
         """Announce what the configuration cannot."""
 
-    def soft_reset(self, neighbour: str) -> None:
-        """End a session by a NOTIFICATION that is no hard reset (RFC 8538); it comes up again."""
-        raise NotImplementedError
-
     @abstractmethod
     def shut(self, neighbour: str, words: str) -> None:
         """End a session with words."""
@@ -69,6 +65,14 @@ class Make(ABC):
     @abstractmethod
     def refreshes(self, neighbour: str) -> int:
         """How often it has asked a neighbour for its routes."""
+
+
+class NotifyingMake(Make):
+    """One with the N bit of RFC 8538."""
+
+    @abstractmethod
+    def soft_reset(self, neighbour: str) -> None:
+        """End a session by a NOTIFICATION that is no hard reset; it comes up again."""
 
 
 class BirdMake(Make):
@@ -94,7 +98,7 @@ class BirdMake(Make):
         return self.it.log.count(f"{NAMES[neighbour]}: Sending ROUTE-REFRESH") + 1
 
 
-class FrrMake(Make):
+class FrrMake(NotifyingMake):
     name, router, configuration, kernel = "FRR", Frr, "frr.conf", True
     asked_by = "fd09:11::3"
     version = ("/usr/lib/frr/bgpd", "--version")
@@ -132,7 +136,7 @@ class FrrMake(Make):
         self.it.ask(f"clear bgp ipv4 unicast {neighbour}")
 
 
-class GobgpMake(Make):
+class GobgpMake(NotifyingMake):
     name, router, configuration = "GoBGP", Gobgp, "gobgp.toml"
     version = ("gobgpd", "--version")
     it: Gobgp

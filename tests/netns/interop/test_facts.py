@@ -12,7 +12,7 @@ import pytest
 
 from tests.netns.interop import opened
 from tests.netns.interop.conftest import Place
-from tests.netns.interop.makes import GobgpMake
+from tests.netns.interop.makes import GobgpMake, NotifyingMake
 from tests.netns.interop.node import (
     KEPT4,
     KEPT6,
@@ -87,20 +87,22 @@ def next_hop(place: Place) -> Outcome:
     return YES
 
 
+def _carried(place: Place, *, ours: str, theirs: str) -> Outcome:
+    """A community of ours reaches the router in both families, and one of its own reaches us."""
+    for prefix, address in ((OWN4, "10.9.1.1"), (OWN6, "fd09:2::1")):
+        assert ours in place.bench.held(prefix, address).communities
+    assert all(theirs in place.bench.told(prefix).communities for prefix in (MARKED, MARKED6))
+    return YES
+
+
 @fact("Communities (RFC 1997)")
 def communities(place: Place) -> Outcome:
-    for prefix, address in ((OWN4, "10.9.1.1"), (OWN6, "fd09:2::1")):
-        assert "64512:7" in place.bench.held(prefix, address).communities
-    assert all("65000:1" in place.bench.told(prefix).communities for prefix in (MARKED, MARKED6))
-    return YES
+    return _carried(place, ours="64512:7", theirs="65000:1")
 
 
 @fact("Large communities (RFC 8092)")
 def large_communities(place: Place) -> Outcome:
-    for prefix, address in ((OWN4, "10.9.1.1"), (OWN6, "fd09:2::1")):
-        assert "64512:1:2" in place.bench.held(prefix, address).communities
-    assert all("65000:1:2" in place.bench.told(prefix).communities for prefix in (MARKED, MARKED6))
-    return YES
+    return _carried(place, ours="64512:1:2", theirs="65000:1:2")
 
 
 @fact("AS path, with prepending")
@@ -305,6 +307,7 @@ def they_restart(place: Place) -> Outcome:
 def notification(place: Place) -> Outcome:
     if not _restarting(place)[0] & 0x40:
         return Cannot("its OPEN lacks the N bit")
+    assert isinstance(place.make, NotifyingMake)
     before = {"10.9.1.2": place.node.up("10.9.1.2")}
     with RouteEvents(place.node.host) as events:
         place.make.soft_reset("10.9.1.1")

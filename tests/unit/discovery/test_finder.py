@@ -80,6 +80,11 @@ class World:
     def desire(self, *severed: str, **interfaces: bool) -> None:
         self.finder.desire(interfaces, severed=severed)
 
+    async def meet(self, router: Address) -> None:
+        """A router at the end of eth0 advertises itself, and is heard."""
+        self.eth0.arrive(ADVERTISEMENT, router)
+        await asyncio.sleep(0.5)
+
     @property
     def eth0(self) -> Wire:
         return self.wires["eth0"]
@@ -97,8 +102,7 @@ def test_the_first_router_is_found_and_told_of_us() -> None:
         world.desire(eth0=False)
         assert world.eth0.told(SOLICITATION) == 1
         assert not world.eth0.told(ADVERTISEMENT)
-        world.eth0.arrive(ADVERTISEMENT, ONE)
-        await asyncio.sleep(0.5)
+        await world.meet(ONE)
         assert world.changes == [{"eth0": scoped(ONE, "eth0")}]
         await asyncio.sleep(1)
         assert world.eth0.told(ADVERTISEMENT) == 1
@@ -156,8 +160,7 @@ def test_somebody_else_on_the_link_changes_nothing() -> None:
     async def scenario() -> None:
         world = World()
         world.desire(eth0=False)
-        world.eth0.arrive(ADVERTISEMENT, ONE)
-        await asyncio.sleep(0.5)
+        await world.meet(ONE)
         world.desire(eth0=True)
         for _ in range(100):
             world.eth0.arrive(ADVERTISEMENT, OTHER)
@@ -180,19 +183,16 @@ def test_a_router_that_was_replaced() -> None:
     async def scenario() -> None:
         world = World()
         world.desire(eth0=False)
-        world.eth0.arrive(ADVERTISEMENT, ONE)
-        await asyncio.sleep(0.5)
+        await world.meet(ONE)
         world.desire(eth0=True)
         await asyncio.sleep(60)
         world.desire(eth0=False)
         await asyncio.sleep(SILENCE + 1)
-        world.eth0.arrive(ADVERTISEMENT, OTHER)
-        await asyncio.sleep(0.5)
+        await world.meet(OTHER)
         assert world.router == "fe80::2%eth0"
         world.desire("eth0", eth0=False)
         world.desire(eth0=False)
-        world.eth0.arrive(ADVERTISEMENT, ONE)
-        await asyncio.sleep(0.5)
+        await world.meet(ONE)
         assert world.router == "fe80::1%eth0"
         world.finder.close()
 
