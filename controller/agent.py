@@ -45,6 +45,7 @@ from towpath.model.kinds.node import NodeStatusStatus
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Notice
 from towpath.routes import nft
+from towpath.routes.machine import loses_next_hops
 
 log = structlog.get_logger()
 STUCK_AFTER = 120.0
@@ -96,6 +97,7 @@ class AgentProcess:
             settings.node,
             socket=settings.socket,
             routers=settings.run_dir / "routers.json",
+            share=not loses_next_hops(settings.host_root),
             changed=self._node_loop.dirty,
             reported=self._status_loop.dirty,
             noticed=self._noticed,

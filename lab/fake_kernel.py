@@ -6,7 +6,7 @@ would do, and the events of that reach the watcher.
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from towpath.model.net import Family, Interface, WirePrefix, family_of, to_wire
 from towpath.routes.kernel import (
@@ -18,6 +18,7 @@ from towpath.routes.kernel import (
     Link,
     LinkAddress,
     LinkEvent,
+    NextHopEvent,
     Operation,
     RouteEvent,
     RouteSeen,
@@ -30,7 +31,11 @@ KERNEL_PROTOCOL = 2
 class FakeKernel:
     """Implements ``routes.kernel.Kernel``. A route is known by prefix and metric; IPv4 may hold several of one key."""
 
+    shares = True
+
     def __init__(self) -> None:
+        self.objects: set[NextHop] = set()
+        """Ways out that routes of ours share."""
         self.table: dict[Family, dict[bytes, list[RouteSeen]]] = {family: {} for family in Family}
         self.applied = 0
         """Changes that were carried out for us."""
@@ -72,6 +77,8 @@ class FakeKernel:
                 pass
         if not self._reachable(batch.spec):
             return errno.ENETUNREACH
+        if batch.spec.shared:
+            self.objects.update(batch.spec.next_hops)
         if same:
             routes[routes.index(same[0])] = ours
         else:
@@ -100,6 +107,14 @@ class FakeKernel:
             for route in routes
             if not protocol or route.protocol == protocol
         ]
+
+    def keep(self, specs: Collection[Spec]) -> None:
+        """See ``routes.kernel.Kernel``: routes whose object is removed go with it, without a word."""
+        gone = self.objects - {hop for one in specs if one.shared for hop in one.next_hops}
+        self.objects -= gone
+        for table in self.table.values():
+            for wire, routes in table.items():
+                table[wire] = [one for one in routes if not (one.spec.shared and gone.issuperset(one.spec.next_hops))]
 
     def links(self) -> list[Link]:
         """See ``routes.kernel.Kernel``."""
@@ -133,6 +148,7 @@ class FakeKernel:
         self._links[index] = Link(index, name, usable)
         if not usable:
             self._drop(lambda hop: hop.device == index)
+            self.objects = {hop for hop in self.objects if hop.device != index}
         self._happened(LinkEvent(self._links[index], gone=False))
 
     def unlink(self, index: int) -> None:
@@ -163,7 +179,8 @@ class FakeKernel:
         routes = self.table[family].setdefault(wire, [])
         seen = RouteSeen(wire, protocol, route)
         merged = next((one for one in routes if one.spec.metric == route.metric), None)
-        if family is Family.IPV6 and merged is not None and merged.spec.next_hops and route.next_hops:
+        joins = merged is not None and merged.spec.next_hops and route.next_hops and not merged.spec.shared
+        if family is Family.IPV6 and merged is not None and joins:
             both = spec(RouteType.UNICAST, (*merged.spec.next_hops, *route.next_hops), metric=route.metric)
             routes[routes.index(merged)] = RouteSeen(wire, merged.protocol, both)
             seen = RouteSeen(wire, protocol, both)
@@ -196,6 +213,11 @@ class FakeKernel:
                 wire, merged.protocol, spec(RouteType.UNICAST, left, metric=route.metric)
             )
         self._happened(RouteEvent(family, gone=True, replaced=False, seen=seen))
+
+    def remove_objects(self) -> None:
+        """Somebody removes all next-hop objects: the routes by them go without a word."""
+        self.keep(())
+        self._happened(NextHopEvent())
 
     def lose_events(self) -> None:
         """The kernel has more to tell than fits."""

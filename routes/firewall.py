@@ -13,8 +13,7 @@ from pathlib import Path
 
 from towpath.model.net import Family
 from towpath.routes.message import HEADER, NLM_F_DUMP, NLM_F_REQUEST, attributes
-from towpath.routes.netlink import ends
-from towpath.routes.netsocket import messages
+from towpath.routes.netsocket import ends, messages
 from towpath.routes.preflight import DroppingChain
 
 _NETLINK_NETFILTER = 12

@@ -5,7 +5,7 @@ path deals in wire prefixes (``model.net``) by family, in bulk: one ``Batch`` is
 """
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -87,7 +87,11 @@ class AddressEvent(Struct, frozen=True):
     gone: bool
 
 
-Event = RouteEvent | LinkEvent | AddressEvent
+class NextHopEvent(Struct, frozen=True):
+    """Somebody else changed or removed a next-hop object, and maybe routes with it: of that the kernel may say nothing."""
+
+
+Event = RouteEvent | LinkEvent | AddressEvent | NextHopEvent
 
 
 class EventsLostError(Exception):
@@ -97,11 +101,17 @@ class EventsLostError(Exception):
 class Kernel(Protocol):
     """One network namespace. Calls return at once; errors of the socket itself are ``OSError``."""
 
+    shares: bool
+    """It knows next-hop objects: specs may be ``shared``."""
+
     def apply(self, batches: Sequence[Batch]) -> list[Failure]:
         """Carry out the batches in order; what is not in the answer was done."""
 
     def routes(self, family: Family, *, protocol: int = 0) -> Iterator[list[RouteSeen]]:
         """The main table in pieces; only routes of ``protocol`` unless it is 0."""
+
+    def keep(self, specs: Collection[Spec]) -> None:
+        """Remove next-hop objects that none of these specs uses; the kernel removes the routes by them."""
 
     def links(self) -> list[Link]:
         """All devices."""

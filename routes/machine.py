@@ -51,13 +51,22 @@ def look(*, proc_sys: Path, host: Path, kinds: tuple[str, ...] = ("veth",)) -> M
 
 def networkd(host: Path) -> tuple[str, ...]:
     """Which of networkd's settings make it remove what is not its own; none where it has not run since the boot."""
+    return tuple(setting for setting in _NETWORKD if _is_on(setting, host))
+
+
+def loses_next_hops(host: Path) -> bool:
+    """Whether networkd removes next-hop objects that are not its own; before version 256 nothing could forbid it."""
+    return _is_on("ManageForeignNextHops", host)
+
+
+def _is_on(setting: str, host: Path) -> bool:
     if not (host / "run/systemd/netif/state").exists():
-        return ()
+        return False
     said: dict[str, str] = {}
     for path in _configuration(host):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             said.update(_network_section(path.read_text()))
-    return tuple(setting for setting in _NETWORKD if said.get(setting, "yes").lower() not in _NO)
+    return said.get(setting, "yes").lower() not in _NO
 
 
 def _network_section(text: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ but its prefix are the key to its parsed form. Layouts: rtnetlink(7), ``fib_dump
 import socket
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from towpath.model.net import Family, family_of
@@ -28,7 +28,16 @@ ROUTE = struct.Struct("=BBBBBBBBI")
 ATTRIBUTE = struct.Struct("=HH")
 _NEXT_HOP = struct.Struct("=HBBi")
 _SEQUENCE, _LENGTH, _TAIL_OF_RTM, _ATTRIBUTES, _DST = 8, 17, 18, 28, 32
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_VIA, _RTA_ENCAP = 1, 4, 5, 6, 9, 18, 22
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_VIA, _RTA_ENCAP, _RTA_NH_ID = (
+    1,
+    4,
+    5,
+    6,
+    9,
+    18,
+    22,
+    30,
+)
 _FLAGS = {
     Operation.ADD: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL),
     Operation.REPLACE: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_REPLACE),
@@ -40,8 +49,13 @@ _UNSPECIFIED = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
 _KNOWN_LIMIT = 4096
 
 
-def message(operation: Operation, family: Family, route: Spec, *, dst: str, length: int, sequence: int) -> bytes:
-    """One whole message, encoded by pyroute2; the attribute RTA_DST comes first."""
+def message(
+    operation: Operation, family: Family, route: Spec, *, dst: str, length: int, sequence: int, number: int = 0
+) -> bytes:
+    """One whole message, encoded by pyroute2; the attribute RTA_DST comes first.
+
+    ``number``: of the next-hop object of a shared spec, an attribute that pyroute2 does not know.
+    """
     kind, flags = _FLAGS[operation]
     encoded = rtmsg()
     encoded["header"] = {"type": kind, "flags": flags, "sequence_number": sequence, "pid": 0}
@@ -50,7 +64,9 @@ def message(operation: Operation, family: Family, route: Spec, *, dst: str, leng
     # a deletion matches any scope with NOWHERE; IPv6 has no scopes
     encoded["scope"] = SCOPE_NOWHERE if operation is Operation.DELETE and family is Family.IPV4 else 0
     attributes: list[tuple[str, Any]] = [("RTA_DST", dst), ("RTA_PRIORITY", route.metric)]
-    if len(route.next_hops) > 1:
+    if route.shared:
+        pass
+    elif len(route.next_hops) > 1:
         attributes.append(("RTA_MULTIPATH", [_next_hop(hop, family) for hop in route.next_hops]))
     elif route.next_hops:
         (hop,) = route.next_hops
@@ -61,7 +77,10 @@ def message(operation: Operation, family: Family, route: Spec, *, dst: str, leng
         attributes.append(("RTA_OIF", LOOPBACK))  # without a device the kernel would take the first of our protocol
     encoded["attrs"] = attributes
     encoded.encode()
-    return bytes(encoded.data)
+    if not route.shared:
+        return bytes(encoded.data)
+    data = bytes(encoded.data) + ATTRIBUTE.pack(8, _RTA_NH_ID) + number.to_bytes(4, "little")
+    return len(data).to_bytes(4, "little") + data[4:]
 
 
 def _ways(hop: NextHop, family: Family) -> list[tuple[str, Any]]:
@@ -79,8 +98,8 @@ def _next_hop(hop: NextHop, family: Family) -> dict[str, Any]:
 class Template:
     """The message of one operation, family and spec, ready for any prefix."""
 
-    def __init__(self, operation: Operation, family: Family, route: Spec) -> None:
-        self.bytes = message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0)
+    def __init__(self, operation: Operation, family: Family, route: Spec, *, number: int = 0) -> None:
+        self.bytes = message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0, number=number)
         self.size = len(self.bytes)
         self.width = 1 + family.bits // 8
 
@@ -104,8 +123,13 @@ class Template:
 class RouteReader:
     """Parses route messages of the kernel; remembers what it has seen, by all bytes but the prefix."""
 
-    def __init__(self) -> None:
+    def __init__(self, find: Callable[[int], NextHop | None]) -> None:
+        self._find = find
         self._known: dict[bytes, tuple[int, Spec] | None] = {}
+
+    def forget(self) -> None:
+        """What a next-hop object is has changed."""
+        self._known.clear()
 
     def read(self, data: bytes, start: int, end: int) -> RouteSeen | None:
         """The route of one message at ``start``; None where it is no business of ours (another table, a cached one)."""
@@ -124,11 +148,11 @@ class RouteReader:
         except KeyError:
             if len(self._known) >= _KNOWN_LIMIT:
                 self._known.clear()  # routes with a lifetime are never the same bytes twice
-            found = self._known[key] = _parse(data, start, end)
+            found = self._known[key] = _parse(data, start, end, find=self._find)
         return None if found is None else RouteSeen(wire, *found)
 
 
-def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
+def _parse(data: bytes, start: int, end: int, *, find: Callable[[int], NextHop | None]) -> tuple[int, Spec] | None:
     family, _, _, tos, table, protocol, _, kind, flags = ROUTE.unpack_from(data, start + 16)
     values = dict(attributes(data, start + _ATTRIBUTES, end))
     if family not in _FAMILIES or tos or flags & RTM_F_CLONED:
@@ -138,6 +162,7 @@ def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
     metric = int.from_bytes(values.get(_RTA_PRIORITY, b""), "little")
     known = RouteType(kind) if kind in (RouteType.UNICAST, RouteType.BLACKHOLE) else RouteType.OTHER
     hops: list[NextHop] = []
+    shared = _RTA_NH_ID in values and protocol == PROTOCOL
     if _RTA_ENCAP in values:
         known = RouteType.OTHER  # a tunnel: nothing that we follow
     elif known is RouteType.UNICAST:
@@ -145,9 +170,11 @@ def _parse(data: bytes, start: int, end: int) -> tuple[int, Spec] | None:
             hops = _multipath(values[_RTA_MULTIPATH])
         elif _RTA_OIF in values:
             hops = [_hop(values, int.from_bytes(values[_RTA_OIF], "little"), flags)]
+        elif shared and (hop := find(int.from_bytes(values[_RTA_NH_ID], "little"))) is not None:
+            hops = [hop]  # net.ipv4.nexthop_compat_mode is 0: the number says it all
         if not hops:
             known = RouteType.OTHER
-    return protocol, spec(known, hops, metric=metric)
+    return protocol, spec(known, hops, metric=metric, shared=shared and len(hops) == 1)
 
 
 def _hop(values: dict[int, bytes], device: int, flags: int) -> NextHop:

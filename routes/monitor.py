@@ -6,6 +6,7 @@ so once (ENOBUFS): then everything is read again.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import errno
 import socket
@@ -13,21 +14,26 @@ import struct
 from collections.abc import Callable
 
 from towpath.model.net import Family
-from towpath.routes.kernel import AddressEvent, Event, EventsLostError, LinkEvent, RouteEvent
+from towpath.routes.kernel import AddressEvent, Event, EventsLostError, LinkEvent, NextHopEvent, RouteEvent
 from towpath.routes.message import AF, NLM_F_REPLACE, RTM_DELROUTE, RTM_NEWROUTE, RouteReader
 from towpath.routes.netsocket import (
+    NETLINK_ADD_MEMBERSHIP,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    SOL_NETLINK,
     messages,
     open_socket,
     read_address,
     read_link,
 )
+from towpath.routes.objects import RTM_DELNEXTHOP, RTM_NEWNEXTHOP
 
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
 """RTMGRP_LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE (rtnetlink(7))."""
+_GROUP_NEXT_HOPS = 32
+"""RTNLGRP_NEXTHOP, beyond the mask."""
 _AT_ONCE = 512
 _SO_ATTACH_FILTER = 26
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -43,6 +49,8 @@ class Monitor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._socket, _ = open_socket(groups=_GROUPS, receive_buffer=receive_buffer)
         self._socket.setblocking(False)
+        with contextlib.suppress(OSError):  # a kernel without next-hop objects has no such group
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, _GROUP_NEXT_HOPS)
         _ignore_port(self._socket, port)
 
     def watch(self, readable: Callable[[], None]) -> None:
@@ -98,6 +106,8 @@ class Monitor:
         if kind in (RTM_NEWADDR, RTM_DELADDR):
             address = read_address(data, start, end)
             return None if address is None else AddressEvent(address, gone=kind == RTM_DELADDR)
+        if kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
+            return NextHopEvent()
         return None
 
     def close(self) -> None:

@@ -5,15 +5,22 @@ are waiting in the socket by then, told apart by sequence number, and a no-op th
 """
 
 import errno
-import os
-import struct
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-
-from msgspec import Struct
+import socket
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from towpath.model.net import Family
-from towpath.routes.kernel import Batch, Event, Failure, Link, LinkAddress, RouteSeen
+from towpath.routes.chunk import Chunk, Part
+from towpath.routes.kernel import (
+    Batch,
+    Event,
+    EventsLostError,
+    Failure,
+    Link,
+    LinkAddress,
+    NextHopEvent,
+    Operation,
+    RouteSeen,
+)
 from towpath.routes.message import (
     AF,
     HEADER,
@@ -31,22 +38,25 @@ from towpath.routes.netsocket import (
     ADDRESS_HEADER,
     BUFFER,
     CHUNK,
+    ERRNO,
     LINK_HEADER,
+    NLMSG_ERROR,
+    NLMSG_NOOP,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     SMALL_CHUNK,
+    ends,
     messages,
     open_socket,
     read_address,
     read_link,
 )
-from towpath.routes.route import MAIN_TABLE
+from towpath.routes.objects import NextHopObjects
+from towpath.routes.route import MAIN_TABLE, Spec
 
 _RECEIVE = 256 << 10
-_ERRNO = struct.Struct("=i")
-NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 _TEMPLATES = 1024
 
 
@@ -58,7 +68,9 @@ class NetlinkKernel:
         self.chunk = CHUNK if forced and receive_buffer >= BUFFER else SMALL_CHUNK
         self._asking, _ = open_socket(receive_buffer=receive_buffer)
         self._sequence = 1
-        self._reader = RouteReader()
+        self._objects = NextHopObjects(self._ask, self._dumped)
+        self.shares = self._objects.supported
+        self._reader = RouteReader(self._objects.find)
         self._templates: dict[tuple[object, ...], Template] = {}
         self._monitor = Monitor(
             port=self._socket.getsockname()[0],
@@ -68,20 +80,45 @@ class NetlinkKernel:
 
     def apply(self, batches: Sequence[Batch]) -> list[Failure]:
         """See ``kernel.Kernel``."""
+        failures = self._apply(batches)
+        if any(failure.errno == errno.EINVAL and failure.batch.spec.shared for failure in failures):
+            # an object went with its link a moment ago, and the event of that is still to come
+            self._doubt()
+            failures = self._once_more(failures)
+        return failures
+
+    def _once_more(self, failures: list[Failure]) -> list[Failure]:
+        left: list[Failure] = []
+        again: dict[int, tuple[Batch, list[bytes]]] = {}
+        for failure in failures:
+            if failure.errno == errno.EINVAL and failure.batch.spec.shared:
+                again.setdefault(id(failure.batch), (failure.batch, []))[1].append(failure.wire)
+            else:
+                left.append(failure)
+        for batch, wires in again.values():
+            part = Batch(batch.operation, batch.family, batch.spec, wires)
+            left += [Failure(batch, failure.wire, failure.errno) for failure in self._apply([part])]
+        return left
+
+    def _apply(self, batches: Sequence[Batch]) -> list[Failure]:
         failures: list[Failure] = []
-        chunk = _Chunk(self.chunk)
+        chunk = Chunk(self.chunk)
         for batch in batches:
-            template = self._template(batch)
+            try:
+                template = self._template(batch)
+            except OSError as error:  # its next hop's object
+                failures += [Failure(batch, wire, error.errno or errno.EIO) for wire in batch.wires]
+                continue
             offset, total = 0, len(batch.wires)
             while offset < total:
                 count = min(chunk.room // template.size, total - offset)
                 if count == 0:
                     failures += self._exchange(chunk)
-                    chunk = _Chunk(self.chunk)
+                    chunk = Chunk(self.chunk)
                     continue
                 wires = batch.wires if count == total else batch.wires[offset : offset + count]
                 sequence = self._numbers(count)
-                chunk.add(template.encode(wires, sequence=sequence), part=_Part(sequence, batch, wires))
+                chunk.add(template.encode(wires, sequence=sequence), part=Part(sequence, batch, wires))
                 offset += count
         return failures + self._exchange(chunk)
 
@@ -92,15 +129,35 @@ class NetlinkKernel:
         return first
 
     def _template(self, batch: Batch) -> Template:
-        key = (batch.operation, batch.family, batch.spec.type, batch.spec.next_hops, batch.spec.metric)
+        number = self._number(batch.operation, batch.spec) if batch.spec.shared else 0
+        key = (batch.operation, batch.family, batch.spec.type, batch.spec.next_hops, batch.spec.metric, number)
         found = self._templates.get(key)
         if found is None:
             if len(self._templates) >= _TEMPLATES:
                 self._templates.clear()
-            found = self._templates[key] = Template(batch.operation, batch.family, batch.spec)
+            found = self._templates[key] = Template(batch.operation, batch.family, batch.spec, number=number)
         return found
 
-    def _exchange(self, chunk: "_Chunk") -> list[Failure]:
+    def _number(self, operation: Operation, route: Spec) -> int:
+        """That of a shared spec's object; ``OSError`` where it cannot be, or where no route can be by it."""
+        (hop,) = route.next_hops
+        if operation is not Operation.DELETE:
+            return self._objects.make(hop)
+        number = self._objects.known(hop)
+        if number is None:
+            raise OSError(errno.ESRCH, "the object is gone, and its routes with it")
+        return number
+
+    def keep(self, specs: Collection[Spec]) -> None:
+        """See ``kernel.Kernel``."""
+        self._objects.keep({hop for one in specs if one.shared for hop in one.next_hops})
+
+    def _doubt(self) -> None:
+        """Objects may be other ones than we know."""
+        self._objects.stale = True
+        self._reader.forget()
+
+    def _exchange(self, chunk: Chunk) -> list[Failure]:
         """Send one chunk; what the kernel refused of it."""
         if not chunk.parts:
             return []
@@ -115,19 +172,37 @@ class NetlinkKernel:
                     continue
                 if sequence == end:
                     return failures
-                (code,) = _ERRNO.unpack_from(data, start + 16)
+                (code,) = ERRNO.unpack_from(data, start + 16)
                 part = chunk.part_of(sequence) if code else None
                 if part is not None:
                     failures.append(Failure(part.batch, part.wires[sequence - part.sequence], -code))
 
     def routes(self, family: Family, *, protocol: int = 0) -> Iterator[list[RouteSeen]]:
         """See ``kernel.Kernel``."""
+        self._doubt()
         read = self._reader.read
         for data in self._dump(RTM_GETROUTE, ROUTE.pack(AF[family], 0, 0, 0, MAIN_TABLE, protocol, 0, 0, 0)):
             found = [
                 read(data, start, start + length) for start, length, kind, _ in messages(data) if kind == RTM_NEWROUTE
             ]
             yield [route for route in found if route is not None]
+
+    def _ask(self, kind: int, flags: int, body: bytes) -> int:
+        """One request; the error number of the answer."""
+        number = self._numbers(1)
+        head = HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, number, 0)
+        self._socket.send(head + body)
+        while True:
+            data = self._socket.recv(_RECEIVE)
+            for start, _, answer, sequence in messages(data):
+                if answer == NLMSG_ERROR and sequence == number:
+                    return -int(ERRNO.unpack_from(data, start + 16)[0])
+
+    def _dumped(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+        """A dump in one go, by the socket of changes: routes may be half read by the other one."""
+        for data in self._dump(kind, body, asking=self._socket):
+            for start, length, found, _ in messages(data):
+                yield data, start, start + length, found
 
     def links(self) -> list[Link]:
         """See ``kernel.Kernel``."""
@@ -147,19 +222,20 @@ class NetlinkKernel:
             if kind == RTM_NEWADDR and (found := read_address(data, start, start + length)) is not None
         ]
 
-    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+    def _dump(self, kind: int, body: bytes, *, asking: socket.socket | None = None) -> Iterator[bytes]:
         """The answers of one dump, datagram by datagram."""
         number = self._numbers(1)
-        self._asking.send(HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + body)
+        asking = asking or self._asking
+        asking.send(HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + body)
         finished = False
         try:
             while not finished:
-                data = self._asking.recv(_RECEIVE)
+                data = asking.recv(_RECEIVE)
                 finished = ends(data)
                 yield data
         finally:
             while not finished:  # given up half-way: the socket takes no other dump before this one is read
-                finished = ends(self._asking.recv(_RECEIVE))
+                finished = ends(asking.recv(_RECEIVE))
 
     def watch(self, readable: Callable[[], None]) -> None:
         """See ``kernel.Kernel``."""
@@ -167,7 +243,14 @@ class NetlinkKernel:
 
     def events(self) -> list[Event]:
         """See ``kernel.Kernel``."""
-        return self._monitor.events()
+        try:
+            found = self._monitor.events()
+        except EventsLostError:
+            self._doubt()
+            raise
+        if any(isinstance(event, NextHopEvent) for event in found):
+            self._doubt()
+        return found
 
     def close(self) -> None:
         """See ``kernel.Kernel``."""
@@ -176,48 +259,6 @@ class NetlinkKernel:
         self._socket.close()
 
 
-class _Part(Struct, frozen=True):
-    """Consecutive messages of one chunk."""
-
-    sequence: int
-    batch: Batch
-    wires: Sequence[bytes]
-
-
-class _Chunk:
-    """What goes to the kernel in one system call."""
-
-    def __init__(self, room: int) -> None:
-        self.room = room
-        self.buffers: list[bytes | bytearray] = []
-        self.parts: list[_Part] = []
-
-    def add(self, buffer: bytearray, *, part: _Part) -> None:
-        self.buffers.append(buffer)
-        self.parts.append(part)
-        self.room -= len(buffer)
-
-    def part_of(self, sequence: int) -> _Part | None:
-        """The part that a message belongs to."""
-        position = bisect_right(self.parts, sequence, key=lambda part: part.sequence) - 1
-        if position < 0 or sequence - self.parts[position].sequence >= len(self.parts[position].wires):
-            return None
-        return self.parts[position]
-
-
 def open_kernel() -> NetlinkKernel:
     """The routing table of the network namespace that the calling thread is in."""
     return NetlinkKernel()
-
-
-def ends(data: bytes) -> bool:
-    """Whether a dump ends with this datagram; ``OSError`` where the kernel refused it."""
-    for start, length, kind, _ in messages(data):
-        if kind not in (NLMSG_ERROR, NLMSG_DONE):
-            continue
-        code = -_ERRNO.unpack_from(data, start + 16)[0] if length >= 20 else 0
-        # a family that this kernel lacks, or a table that nothing is in yet, has no routes
-        if code not in (0, errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
-            raise OSError(code, os.strerror(code))
-        return True
-    return False

@@ -1,5 +1,7 @@
 """Route sockets of the kernel, the framing of their messages, and what messages about links and addresses say."""
 
+import errno
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -9,8 +11,11 @@ from towpath.routes.kernel import Link, LinkAddress
 from towpath.routes.message import AF, HEADER, attributes
 from towpath.routes.route import address
 
+ERRNO = struct.Struct("=i")
+NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 17, 18, 20, 21, 22
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+NETLINK_ADD_MEMBERSHIP = 1
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IFF_UP, IFF_LOWER_UP = 1, 0x10000
 IFLA_IFNAME, IFA_ADDRESS, IFA_LOCAL = 3, 1, 2
@@ -46,6 +51,19 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
             return
         yield position, length, kind, sequence
         position += (length + 3) & ~3
+
+
+def ends(data: bytes) -> bool:
+    """Whether a dump ends with this datagram; ``OSError`` where the kernel refused it."""
+    for start, length, kind, _ in messages(data):
+        if kind not in (NLMSG_ERROR, NLMSG_DONE):
+            continue
+        code = -ERRNO.unpack_from(data, start + 16)[0] if length >= 20 else 0
+        # a family that this kernel lacks, or a table that nothing is in yet, has no routes
+        if code not in (0, errno.ENOENT, errno.EAFNOSUPPORT, errno.EOPNOTSUPP):
+            raise OSError(code, os.strerror(code))
+        return True
+    return False
 
 
 def read_link(data: bytes, start: int, end: int) -> Link | None:

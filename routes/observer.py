@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from towpath.model.net import Family
-from towpath.routes.kernel import AddressEvent, Event, EventsLostError, Kernel, LinkEvent, RouteEvent
+from towpath.routes.kernel import (
+    AddressEvent,
+    Event,
+    EventsLostError,
+    Kernel,
+    LinkEvent,
+    NextHopEvent,
+    RouteEvent,
+)
 from towpath.routes.nexthops import NextHops
 from towpath.routes.reading import read_table
 from towpath.routes.route import PROTOCOL
@@ -52,6 +60,8 @@ class Observer:
         """The tables are being read: until that is over nothing is changed."""
         self.blind = False
         """Something happened that nobody saw: nothing is changed before everything was read."""
+        self.audited = False
+        """An audit was begun since somebody set this to False."""
         self._doubt: asyncio.TimerHandle | None = None
         self._audit: asyncio.TimerHandle | None = None
         self._full = False
@@ -147,6 +157,7 @@ class Observer:
 
     def _audit_now(self) -> None:
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+        self.audited = True
         tables = self._tables.values()
         self._hops.keep({hop for table in tables for target in table.targets.values() for hop in target.next_hops})
         self.doubtful(full=self._resolver.size <= _LARGE)
@@ -162,6 +173,8 @@ class Observer:
                 case AddressEvent():
                     if self._resolver.address(event):
                         self._device_changed(event.address.index)
+                case NextHopEvent():
+                    self.doubtful()
         self._resolve()
         if any(table.waiting for table in self._tables.values()):
             self._kick()

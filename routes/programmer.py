@@ -19,8 +19,9 @@ from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
 from towpath.routes.observer import Observer
 from towpath.routes.resolve import Resolver
-from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, StaticRoute, spec
-from towpath.routes.table import BLACKHOLE, Table, Target
+from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, StaticRoute
+from towpath.routes.table import Table
+from towpath.routes.targets import Targets
 from towpath.routes.wire import split
 
 _SLICE = 1000
@@ -75,12 +76,15 @@ class Programmer:
         on_severed: OnSevered | None = None,
         on_gateways: Callable[[], None] | None = None,
         on_change: Callable[[], None] | None = None,
+        share: bool = True,
     ) -> None:
+        """``share``: many routes with one next hop may share an object of it, which nobody else removes."""
         self._open = kernel
         self._on_change = on_change
         self._tables = {family: Table(family) for family in Family}
         self._resolver = Resolver()
         self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways)
+        self._targets = Targets(self._hops, share=share)
         self._settings = Settings()
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
@@ -106,26 +110,9 @@ class Programmer:
         )
         self._started = True
         await self._observer.start()
-        self._remember()
+        self._targets.share = self._targets.share and self._kernel.shares
+        self._targets.remember(self._tables.values(), self._kernel.links())
         return any(table.installed or table.strays for table in self._tables.values())
-
-    def _remember(self) -> None:
-        """What a process before this one installed is as good as what a speaker before this one has told."""
-        names = {link.index: link.name for link in self._kernel.links()}
-        for table in self._tables.values():
-            targets: dict[Spec, Target] = {}
-            for have in dict.fromkeys(table.installed.values()):
-                ways = [(hop.gateway, names.get(hop.device)) for hop in have.next_hops]
-                known = tuple(
-                    scoped(gateway, name) if gateway.version == 6 and gateway.is_link_local else gateway
-                    for gateway, name in ways
-                    if gateway is not None and name is not None
-                )
-                if known and len(known) == len(ways):
-                    target = self._target(table, known)
-                    if target.spec is have:  # else it was resolved in another way, and is left to the speaker
-                        targets[have] = target
-            table.remember(targets)
 
     def close(self) -> None:
         """Let go of the kernel; the routes stay."""
@@ -147,7 +134,7 @@ class Programmer:
         for family, table in self._tables.items():
             table.desire(
                 {
-                    to_wire(prefix): self._target(table, () if route.type == "blackhole" else route.next_hops)
+                    to_wire(prefix): self._targets.target(table, () if route.type == "blackhole" else route.next_hops)
                     for prefix, route in static.items()
                     if family_of(prefix) is family
                 },
@@ -161,6 +148,7 @@ class Programmer:
     def _adopt(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
         self._resolver.ignore(settings.ignored_interfaces)
+        self._targets.metric = settings.metric
         for family, table in self._tables.items():
             table.excluded = tuple(
                 (prefix.prefixlen, int(prefix.network_address) >> (family.bits - prefix.prefixlen))
@@ -172,7 +160,7 @@ class Programmer:
                 table.touch(table.former)
             if settings.metric != before.metric:
                 table.rekey(settings.metric)
-                self._retarget(table, list(table.targets.values()))
+                self._targets.again(table, list(table.targets.values()))
         self._resolve()
 
     def learned(self, frame: Routes | Withdrawn) -> None:
@@ -182,14 +170,15 @@ class Programmer:
         if isinstance(frame, Withdrawn) or not frame.next_hops:
             table.forget(wires)
         else:
-            table.learn(wires, self._target(table, frame.next_hops))
+            target = self._targets.target(table, frame.next_hops)
+            table.learn(wires, target)
+            self._targets.learned(table, target)
         self._kick()
 
     def begin(self) -> None:
         """A new speaker will tell its whole table; what the last one said holds until ``whole`` and ``synced``."""
         for table in self._tables.values():
-            table.former.update(table.learned)
-            table.learned = {}
+            table.begin()
         self._whole = self._synced = False
 
     def whole(self) -> None:
@@ -233,35 +222,14 @@ class Programmer:
         """Sessions (by name) whose peer is on a link that has no carrier or is down; ``on_severed`` tells of changes."""
         return self._hops.carrier(peers)
 
-    def _target(self, table: Table, next_hops: tuple[Address, ...]) -> Target:
-        found = table.targets.get(next_hops)
-        if found is None:
-            found = table.target(next_hops)
-            found.spec = self._spec(table.family, next_hops)
-        return found
-
-    def _spec(self, family: Family, next_hops: tuple[Address, ...]) -> Spec | None:
-        if next_hops == BLACKHOLE:
-            return spec(RouteType.BLACKHOLE, metric=self._settings.metric)
-        ways = self._hops.ways(family, next_hops)
-        return spec(RouteType.UNICAST, ways, metric=self._settings.metric) if ways else None
-
     def _resolve(self) -> None:
         """Take in what changed for next hops."""
         moved = self._hops.settle()
         if moved:
             for table in self._tables.values():
-                self._retarget(table, [one for one in table.targets.values() if not moved.isdisjoint(one.next_hops)])
-
-    def _retarget(self, table: Table, targets: list[Target]) -> None:
-        moved: set[Target] = set()
-        for target in targets:
-            found = self._spec(table.family, target.next_hops)
-            if found is not target.spec:
-                target.spec = found
-                moved.add(target)
-        if moved:
-            table.moved(moved)
+                self._targets.again(
+                    table, [one for one in table.targets.values() if not moved.isdisjoint(one.next_hops)]
+                )
 
     # to the kernel
 
@@ -322,12 +290,23 @@ class Programmer:
     def _settled(self) -> None:
         """Everything that can be done is done."""
         self._idle.set()
+        if self._observer.audited and not self._observer.in_doubt:
+            self._observer.audited = False
+            self._kernel.keep(self._in_use())
         due = min((due for table in self._tables.values() if (due := table.next_due()) is not None), default=None)
         if self._retry is not None:
             self._retry.cancel()
         self._retry = None if due is None else self._loop.call_at(due, self._try_again)
         if self._on_change is not None:
             self._on_change()
+
+    def _in_use(self) -> set[Spec]:
+        """What some route of ours is like, or may be soon."""
+        used: set[Spec] = set()
+        for table in self._tables.values():
+            used.update(table.installed.values(), table.mixed.values(), *table.strays.values())
+            used.update(target.spec for target in table.targets.values() if target.spec is not None)
+        return used
 
     def _try_again(self) -> None:
         self._retry = None
@@ -389,3 +368,4 @@ class Programmer:
         self._idle = asyncio.Event()
         self._kick()
         await self._idle.wait()
+        self._kernel.keep(self._in_use())

@@ -49,22 +49,29 @@ class Spec(Struct, frozen=True, eq=False, weakref=True):
     type: RouteType
     next_hops: tuple[NextHop, ...]
     metric: int
+    shared: bool = False
+    """By a next-hop object that many routes share; packets go the same way as without."""
 
     def __str__(self) -> str:
         ways = ", ".join(f"{hop.gateway or 'on link'} dev {hop.device}" for hop in self.next_hops)
         return f"{self.type.name.lower()} {ways} metric {self.metric}".replace("  ", " ")
 
 
-_SPECS: WeakValueDictionary[tuple[RouteType, tuple[NextHop, ...], int], Spec] = WeakValueDictionary()
+_SPECS: WeakValueDictionary[tuple[RouteType, tuple[NextHop, ...], int, bool], Spec] = WeakValueDictionary()
 
 
-def spec(kind: RouteType, next_hops: Iterable[NextHop] = (), *, metric: int) -> Spec:
+def spec(kind: RouteType, next_hops: Iterable[NextHop] = (), *, metric: int, shared: bool = False) -> Spec:
     """The one spec with these next hops, in any order and without repeats."""
-    key = (kind, tuple(sorted(set(next_hops), key=lambda hop: hop.order)), metric)
+    key = (kind, tuple(sorted(set(next_hops), key=lambda hop: hop.order)), metric, shared)
     found = _SPECS.get(key)
     if found is None:
         found = _SPECS[key] = Spec(*key)
     return found
+
+
+def alike(one: Spec, other: Spec) -> bool:
+    """Whether packets go the same way, by an object or not."""
+    return one.type is other.type and one.next_hops == other.next_hops and one.metric == other.metric
 
 
 class StaticRoute(Struct, frozen=True):

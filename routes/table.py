@@ -16,7 +16,7 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, from_wire
 from towpath.model.reason import Reason
 from towpath.routes.kernel import Batch, Failure, Operation
-from towpath.routes.route import Spec
+from towpath.routes.route import Spec, alike
 
 BLACKHOLE: tuple[Address, ...] = ()
 """The next hops of a target that drops."""
@@ -30,10 +30,14 @@ _BURSTS = 32
 class Target:
     """Where prefixes should lead: addresses of next hops (none: dropped), and what that is in the kernel just now."""
 
-    __slots__ = ("__weakref__", "next_hops", "spec")
+    __slots__ = ("__weakref__", "many", "next_hops", "spec", "told")
 
     def __init__(self, next_hops: tuple[Address, ...]) -> None:
         self.next_hops = next_hops
+        self.told = 0
+        """Prefixes that were learned with it, less those forgotten."""
+        self.many = False
+        """They were so many once that its routes share a next-hop object."""
         self.spec: Spec | None = None
         """None: no next hop is resolved."""
 
@@ -141,7 +145,9 @@ class Table:
 
     def learn(self, wires: list[bytes], target: Target) -> None:
         """The speaker selected paths with these next hops."""
+        before = len(self.learned)
         self.learned.update(dict.fromkeys(wires, target))
+        target.told += len(self.learned) - before
         if len(wires) < _BURST or len(self._bursts) == _BURSTS:
             self.touch(wires)  # a reader that falls behind looks at each prefix once, however often it changed
         else:
@@ -150,7 +156,9 @@ class Table:
     def forget(self, wires: Iterable[bytes]) -> None:
         """The speaker has no path any more."""
         for wire in wires:
-            self.learned.pop(wire, None)
+            target = self.learned.pop(wire, None)
+            if target is not None:
+                target.told -= 1
             self.former.pop(wire, None)
             self.dirty[wire] = None
 
@@ -159,6 +167,13 @@ class Table:
         self.former = {
             wire: target for wire, have in self.installed.items() if (target := targets.get(have)) is not None
         }
+
+    def begin(self) -> None:
+        """A new speaker will tell its whole table; what the last one said counts as former."""
+        self.former.update(self.learned)
+        self.learned = {}
+        for target in self.targets.values():
+            target.told = 0
 
     def trust(self) -> None:
         """What is learned is all there is: what was learned before counts no longer."""
@@ -197,7 +212,7 @@ class Table:
             else:
                 want = wanted(wire)
             have = installed(wire)
-            if want is have:
+            if want is have or (have is not None and want is not None and alike(have, want)):
                 if failed:
                     failed.pop(wire, None)
             elif mixed and wire in mixed:

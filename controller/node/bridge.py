@@ -54,11 +54,12 @@ class Bridge:
         *,
         socket: Path,
         routers: Path,
+        share: bool,
         changed: Callable[[], None],
         reported: Callable[[], None],
         noticed: Callable[[Notice], None],
     ) -> None:
-        """``routers``: the file that keeps who was found at the ends of interfaces."""
+        """``routers``: the file that keeps who was found at the ends of interfaces. ``share``: see ``Programmer``."""
         self._node = node
         self._changed = changed
         self._reported = reported
@@ -69,6 +70,7 @@ class Bridge:
             on_severed=self._severed_now,
             on_gateways=changed,
             on_change=self._programmed,
+            share=share,
         )
         self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.device)
         self._routers = RoutersFile(routers)

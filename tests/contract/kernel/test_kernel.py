@@ -2,7 +2,7 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -12,7 +12,16 @@ from tests.patience import eventually
 from towpath.lab.fake_kernel import FakeKernel
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Family, from_wire, to_wire
-from towpath.routes.kernel import Batch, EventsLostError, Kernel, LinkEvent, Operation, RouteEvent, RouteSeen
+from towpath.routes.kernel import (
+    Batch,
+    EventsLostError,
+    Kernel,
+    LinkEvent,
+    NextHopEvent,
+    Operation,
+    RouteEvent,
+    RouteSeen,
+)
 from towpath.routes.netlink import NetlinkKernel
 from towpath.routes.route import PROTOCOL, NextHop, RouteType, Spec, spec
 
@@ -46,6 +55,15 @@ class FakeWorld:
     def down(self) -> None:
         self.fake.link(2, "eth0", usable=False)
 
+    def up(self) -> None:
+        self.fake.link(2, "eth0")
+
+    def remove_objects(self) -> None:
+        self.fake.remove_objects()
+
+    def objects(self) -> int:
+        return len(self.fake.objects)
+
 
 class RealWorld:
     """A namespace, and ``ip`` as the hands of others."""
@@ -58,9 +76,11 @@ class RealWorld:
     def _ip(self, verb: str, family: Family, wire: bytes, route: Spec, protocol: int) -> None:
         (hop,) = route.next_hops
         other = ("inet6",) if hop.gateway.version > int(family) else ()
+        # a route by an object is deleted by its key alone
+        way = () if route.shared else ("via", *other, str(hop.gateway), "dev", "eth0")
         self.node.ip(
-            *(f"-{int(family)}", "route", verb, str(from_wire(family, wire)), "via", *other, str(hop.gateway)),
-            *("dev", "eth0", "metric", str(route.metric), "proto", str(protocol)),
+            *(f"-{int(family)}", "route", verb, str(from_wire(family, wire)), *way),
+            *("metric", str(route.metric), "proto", str(protocol)),
         )
 
     def append(self, family: Family, wire: bytes, route: Spec) -> None:
@@ -74,6 +94,17 @@ class RealWorld:
 
     def down(self) -> None:
         self.node.ip("link", "set", "eth0", "down")
+
+    def up(self) -> None:
+        self.node.ip("link", "set", "eth0", "up")
+        for example in EXAMPLES.values():
+            self.node.ip("addr", "replace", example[0], "dev", "eth0", "nodad")
+
+    def remove_objects(self) -> None:
+        self.node.ip("nexthop", "flush", "protocol", str(PROTOCOL))
+
+    def objects(self) -> int:
+        return len(self.node.ip("nexthop", "show", "protocol", str(PROTOCOL)).splitlines())
 
 
 World = FakeWorld | RealWorld
@@ -106,6 +137,7 @@ class Example:
         self.one = spec(RouteType.UNICAST, (NextHop(ip_address(one), world.device),), metric=1179)
         self.other = spec(RouteType.UNICAST, (NextHop(ip_address(other), world.device),), metric=1179)
         self.both = spec(RouteType.UNICAST, (*self.one.next_hops, *self.other.next_hops), metric=1179)
+        self.shared = spec(RouteType.UNICAST, self.one.next_hops, metric=1179, shared=True)
         self.blackhole = spec(RouteType.BLACKHOLE, metric=1179)
         self.kernel = world.kernel
 
@@ -143,8 +175,8 @@ def heard(example: "Example") -> list[RouteEvent]:
 
 
 async def test_shows_what_was_added(example: Example) -> None:
-    """Unicast, multipath and blackhole routes are shown as they were added, and deleted by their full key."""
-    for route in (example.one, example.both, example.blackhole):
+    """All kinds of routes are shown as they were added, and deleted by their full key."""
+    for route in (example.one, example.shared, example.both, example.blackhole):
         assert example.apply(Operation.ADD, route) == []
         assert example.shown() == [RouteSeen(example.wire, PROTOCOL, route)]
         assert example.apply(Operation.DELETE, route) == []
@@ -152,8 +184,8 @@ async def test_shows_what_was_added(example: Example) -> None:
 
 
 async def test_replaces_any_kind_by_any_other(example: Example) -> None:
-    """One route of ours takes the place of another: single, multipath or blackhole."""
-    kinds = (example.one, example.both, example.blackhole)
+    """One route of ours takes the place of another: single, by an object, multipath or blackhole."""
+    kinds = (example.one, example.shared, example.both, example.blackhole)
     for before in kinds:
         for after in kinds:
             assert example.apply(Operation.ADD, before) == []
@@ -175,8 +207,10 @@ async def test_refusals(example: Example) -> None:
 async def test_unreachable_gateway(example: Example, world: World) -> None:
     """A gateway that is on no link is refused."""
     gateway = ip_address("192.0.2.1" if example.family is Family.IPV4 else "2001:db8::1")
-    route = spec(RouteType.UNICAST, (NextHop(gateway, world.device),), metric=1179)
-    assert example.apply(Operation.ADD, route) in ([errno.ENETUNREACH], [errno.EHOSTUNREACH])
+    for shared in (False, True):
+        route = spec(RouteType.UNICAST, (NextHop(gateway, world.device),), metric=1179, shared=shared)
+        assert example.apply(Operation.ADD, route) in ([errno.ENETUNREACH], [errno.EHOSTUNREACH])
+    assert world.objects() == 0
 
 
 async def test_errors_are_matched(example: Example) -> None:
@@ -196,7 +230,8 @@ async def test_errors_are_matched(example: Example) -> None:
     assert example.kernel.apply([Batch(Operation.ADD, example.family, example.other, taken)]) == []
     batches = [
         Batch(Operation.ADD, example.family, example.one, wires[:1000]),
-        Batch(Operation.ADD, example.family, example.both, wires[1000:]),
+        Batch(Operation.ADD, example.family, example.both, wires[1000:2000]),
+        Batch(Operation.ADD, example.family, example.shared, wires[2000:]),
     ]
     failures = example.kernel.apply(batches)
     assert [failure.wire for failure in failures] == taken
@@ -207,7 +242,9 @@ async def test_errors_are_matched(example: Example) -> None:
 async def test_foreign_stays(example: Example, world: World) -> None:
     """Our deletion of a prefix does not touch somebody else's route at the same metric."""
     world.append(example.family, example.wire, example.other)
-    assert example.apply(Operation.ADD, example.one) == [errno.EEXIST]
+    for route in (example.one, example.shared):
+        assert example.apply(Operation.ADD, route) == [errno.EEXIST]
+        assert example.apply(Operation.DELETE, route) == [errno.ESRCH]
     assert example.apply(Operation.DELETE, example.other) == [errno.ESRCH]
     assert example.shown(protocol=0) == [RouteSeen(example.wire, 4, example.other)]
 
@@ -218,7 +255,8 @@ async def test_own_changes_are_silent(example: Example) -> None:
     for operation, route in (
         (Operation.ADD, example.one),
         (Operation.REPLACE, example.both),
-        (Operation.DELETE, example.both),
+        (Operation.REPLACE, example.shared),
+        (Operation.DELETE, example.shared),
     ):
         assert example.apply(operation, route) == []
     assert heard(example) == []
@@ -226,11 +264,12 @@ async def test_own_changes_are_silent(example: Example) -> None:
 
 async def test_others_deletion_is_heard(example: Example, world: World) -> None:
     """Somebody's deletion of our route is an event, though it carries our protocol."""
-    example.apply(Operation.ADD, example.one)
-    drain(example.kernel)
-    world.delete(example.family, example.wire, example.one, protocol=PROTOCOL)
-    seen = RouteSeen(example.wire, PROTOCOL, example.one)
-    assert heard(example) == [RouteEvent(example.family, gone=True, replaced=False, seen=seen)]
+    for route in (example.one, example.shared):
+        example.apply(Operation.ADD, route)
+        drain(example.kernel)
+        world.delete(example.family, example.wire, route, protocol=PROTOCOL)
+        seen = RouteSeen(example.wire, PROTOCOL, route)
+        assert heard(example) == [RouteEvent(example.family, gone=True, replaced=False, seen=seen)]
 
 
 async def test_others_replacement_is_heard(example: Example, world: World) -> None:
@@ -268,6 +307,57 @@ async def test_link_down(example: Example, world: World) -> None:
     assert example.shown() == []
 
 
+async def test_append_to_a_shared_route(example: Example, world: World) -> None:
+    """Beside a route by an object an appended next hop is a second route in both families; ours is deleted alone."""
+    example.apply(Operation.ADD, example.shared)
+    drain(example.kernel)
+    world.append(example.family, example.wire, example.other)
+    (event,) = heard(example)
+    assert (event.gone, event.replaced, event.seen.protocol) == (False, False, 4)
+    ours, theirs = RouteSeen(example.wire, PROTOCOL, example.shared), RouteSeen(example.wire, 4, example.other)
+    assert example.shown(protocol=0) == [ours, theirs]
+    assert example.apply(Operation.DELETE, example.shared) == []
+    assert example.shown(protocol=0) == [theirs]
+
+
+async def test_object_goes_with_its_link(example: Example, world: World) -> None:
+    """Routes by an object go with the link, and come back with it: the object is made anew."""
+    example.apply(Operation.ADD, example.shared)
+    world.down()
+    assert example.shown() == []
+    assert world.objects() == 0
+    world.up()
+    assert example.apply(Operation.ADD, example.shared) == []
+    assert example.shown() == [RouteSeen(example.wire, PROTOCOL, example.shared)]
+    assert example.apply(Operation.DELETE, example.shared) == []
+
+
+async def test_object_is_removed_by_others(example: Example, world: World) -> None:
+    """That is an event, for the kernel says nothing of the routes that went with it."""
+    example.apply(Operation.ADD, example.shared)
+    drain(example.kernel)
+    world.remove_objects()
+    assert NextHopEvent() in drain(example.kernel)
+    assert example.shown() == []
+    assert example.apply(Operation.DELETE, example.shared) == [errno.ESRCH]
+    assert example.apply(Operation.ADD, example.shared) == []
+    assert example.shown() == [RouteSeen(example.wire, PROTOCOL, example.shared)]
+
+
+async def test_only_objects_in_use_are_kept(example: Example, world: World) -> None:
+    """An object goes when it is asked to, not before, and no other with it."""
+    further = spec(RouteType.UNICAST, example.other.next_hops, metric=1179, shared=True)
+    example.apply(Operation.ADD, example.shared)
+    example.apply(Operation.REPLACE, further)
+    assert world.objects() == 2
+    example.kernel.keep({further, example.one, example.blackhole})
+    assert world.objects() == 1
+    assert example.shown() == [RouteSeen(example.wire, PROTOCOL, further)]
+    example.apply(Operation.DELETE, further)
+    example.kernel.keep(())
+    assert world.objects() == 0
+
+
 async def test_watching(example: Example, world: World) -> None:
     """The watcher is called from the loop when there is something to hear."""
     drain(example.kernel)
@@ -281,6 +371,66 @@ async def test_watching(example: Example, world: World) -> None:
 
     await eventually(lambda: told.is_set() and look())
     assert len(found) == 1
+
+
+@pytest.fixture
+def node() -> Iterator[Host]:
+    with Network(own("tpr")) as network:
+        node, router = network.host("node"), network.host("router")
+        network.link(node, "eth0", router, "node")
+        node.address(*(example[0] for example in EXAMPLES.values()), dev="eth0")
+        yield node
+
+
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
+async def test_objects_are_found_again(node: Host, family: Family) -> None:
+    """Another process, or one that starts again, uses and deletes by the objects that are there; foreign ones are not ours."""
+    node.ip("nexthop", "add", "id", "7", "via", EXAMPLES[family][1], "dev", "eth0")
+    examples = []
+    for _ in range(2):
+        with node.entered():
+            kernel = NetlinkKernel()
+        examples.append(Example(RealWorld(node, kernel), family, links=False))
+    one, other = examples
+    assert one.apply(Operation.ADD, one.shared) == []
+    assert other.shown() == [RouteSeen(other.wire, PROTOCOL, other.shared)]
+    assert other.apply(Operation.REPLACE, other.shared) == []
+    assert len(node.ip("nexthop", "show", "protocol", str(PROTOCOL)).splitlines()) == 1
+    assert other.apply(Operation.DELETE, other.shared) == []
+    other.kernel.keep(())
+    assert node.ip("nexthop", "show").split()[:2] == ["id", "7"]
+    assert len(node.ip("nexthop", "show").splitlines()) == 1
+    for example in examples:
+        example.kernel.close()
+
+
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
+async def test_object_is_altered_by_others(node: Host, family: Family) -> None:
+    """Routes by an object of ours that somebody made another one are shown as they are now, and put right by a replacement.
+
+    Also where the kernel does not spell objects out in routes (net.ipv4.nexthop_compat_mode).
+    """
+    for compatible in ("1", "0"):
+        node.run("sysctl", "-qw", f"net.ipv4.nexthop_compat_mode={compatible}")
+        with node.entered():
+            kernel = NetlinkKernel()
+        example = Example(RealWorld(node, kernel), family, links=False)
+        assert example.apply(Operation.ADD, example.shared) == []
+        assert example.shown() == [RouteSeen(example.wire, PROTOCOL, example.shared)]
+        number = node.ip("nexthop", "show", "protocol", str(PROTOCOL)).split()[1]
+        drain(kernel)
+        node.ip(
+            *("nexthop", "replace", "id", number, "via", EXAMPLES[family][2], "dev", "eth0"),
+            *("protocol", str(PROTOCOL)),
+        )
+        assert NextHopEvent() in drain(kernel)
+        altered = spec(RouteType.UNICAST, example.other.next_hops, metric=1179, shared=True)
+        assert example.shown() == [RouteSeen(example.wire, PROTOCOL, altered)]
+        assert example.apply(Operation.REPLACE, example.shared) == []
+        assert example.shown() == [RouteSeen(example.wire, PROTOCOL, example.shared)]
+        assert example.apply(Operation.DELETE, example.shared) == []
+        kernel.keep(())
+        kernel.close()
 
 
 async def test_lost_events_are_said() -> None:

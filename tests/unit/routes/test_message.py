@@ -27,6 +27,8 @@ V6 = st.builds(
     st.integers(0, 2**127 - 1),
     st.integers(0, 128),
 )
+NUMBER = 187695105
+"""Of a next-hop object."""
 ROUTER = ip_address("fe80::a")
 GATEWAYS = {Family.IPV4: ("10.0.0.1", "10.0.0.2"), Family.IPV6: ("fd00::1", "fe80::2")}
 
@@ -38,6 +40,7 @@ def specs(family: Family) -> list[Spec]:
         spec(RouteType.UNICAST, (NextHop(one, 3),), metric=1179),
         spec(RouteType.UNICAST, (NextHop(one, 3, onlink=True),), metric=4294967294),
         spec(RouteType.UNICAST, (NextHop(None, 7),), metric=1),
+        spec(RouteType.UNICAST, (NextHop(one, 3),), metric=1179, shared=True),
         spec(RouteType.UNICAST, (NextHop(one, 3), NextHop(other, 4, onlink=True)), metric=1179),
         spec(RouteType.UNICAST, (NextHop(ROUTER, 3),), metric=1179),
         spec(RouteType.UNICAST, (NextHop(one, 3), NextHop(ROUTER, 3), NextHop(ROUTER, 4)), metric=1179),
@@ -60,10 +63,11 @@ def test_template_is_what_pyroute2_makes(operation, v4, v6, first) -> None:
                     dst=str(prefix.network_address),
                     length=prefix.prefixlen,
                     sequence=first + number,
+                    number=NUMBER,
                 )
                 for number, prefix in enumerate(prefixes)
             )
-            assert bytes(Template(operation, family, route).encode(wires, sequence=first)) == expected
+            assert bytes(Template(operation, family, route, number=NUMBER).encode(wires, sequence=first)) == expected
 
 
 @given(st.lists(st.one_of(V4, V6), max_size=30))

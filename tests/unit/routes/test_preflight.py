@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from towpath.model.net import Family
-from towpath.routes.machine import networkd
+from towpath.routes.machine import loses_next_hops, networkd
 from towpath.routes.preflight import DroppingChain, Machine, Wanted, devices_with, pod_mtu, problems
 
 BOTH = frozenset(Family)
@@ -122,3 +122,16 @@ def test_the_effective_configuration_of_networkd(tmp_path: Path, files: dict[str
     state.parent.mkdir(parents=True)
     state.write_text("OPER_STATE=routable\n")
     assert networkd(tmp_path) == found
+
+
+def test_who_removes_next_hops(tmp_path: Path) -> None:
+    """A networkd that has run removes those of others, unless it is told not to."""
+    assert not loses_next_hops(tmp_path)
+    state, said = tmp_path / "run/systemd/netif/state", tmp_path / "etc/systemd/networkd.conf"
+    for path in (state, said):
+        path.parent.mkdir(parents=True)
+    state.write_text("OPER_STATE=routable\n")
+    said.write_text(NO_ROUTES)
+    assert loses_next_hops(tmp_path)
+    said.write_text("[Network]\nManageForeignNextHops=no\n")
+    assert not loses_next_hops(tmp_path)
