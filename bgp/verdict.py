@@ -21,6 +21,7 @@ from towpath.bgp.judging import Judging
 from towpath.bgp.path import Path
 from towpath.bgp.peer import Peer
 from towpath.model.community import Community
+from towpath.model.kinds.values import PeerIP
 from towpath.model.net import Address, Family, Prefix, family_of, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Session, SpeakerState
@@ -70,6 +71,8 @@ class Verdict(Struct, frozen=True):
 
 def imported(state: SpeakerState, session: Session, route: Route) -> Verdict:
     """What becomes of a route that the peer of ``session`` tells us. Every next hop counts as reachable."""
+    if family_of(route.prefix) not in session.families:
+        return Verdict(accepted=False, reason=Reason.FAMILY_NOT_CARRIED)
     path = _received(state, session, route)
     if path is None:
         return Verdict(accepted=False, reason=Reason.MALFORMED)
@@ -89,6 +92,8 @@ def exported(state: SpeakerState, session: Session, route: Route, *, came_by: Se
 
     A learned route that we would not accept from there is not announced either, and import says why.
     """
+    if family_of(route.prefix) not in session.families:
+        return Verdict(accepted=False, reason=Reason.FAMILY_NOT_CARRIED)
     if route.source == "BGP" and came_by is not None:
         path = _received(state, came_by, route)
         passing = path is not None and path.verdict is Reason.SERVICE_RANGE and session.cluster_id is not None
@@ -211,10 +216,14 @@ def _address(packed: bytes) -> Address | None:
 
 
 def session_of(sessions: Sequence[Session], name: str) -> Session | None:
-    """The session with a name, or with a peer's address, with its port where one is written."""
-    for session in sessions:
-        address = session.peer_address
-        with_port = f"[{address}]:{session.peer_port}" if address.version == 6 else f"{address}:{session.peer_port}"
-        if name in {session.name, str(address), with_port}:
-            return session
-    return None
+    """The session with a name, or with a peer's address, with its port where one is written: of several the first that runs."""
+    found = [one for one in sessions if one.name == name] or [one for one in sessions if _is_with(one, name)]
+    return next((one for one in found if one.state == "Active"), found[0] if found else None)
+
+
+def _is_with(session: Session, peer: str) -> bool:
+    try:
+        written = PeerIP.parse(peer)
+    except ValueError:
+        return False
+    return session.peer_address == written.address and written.port in {None, session.peer_port}

@@ -4,6 +4,7 @@ Kubernetes' YAML library knows the booleans of YAML 1.1 (``on``, ``yes``), but n
 (``5663:12`` is a string) and no dates; ``1e3`` is a number. PyYAML by itself decides otherwise in all three.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Hashable, Iterator, Mapping
@@ -83,10 +84,8 @@ def dump(body: Mapping[str, Any]) -> str:
 
 def _parsed(text: str) -> list[Any]:
     if text.lstrip().startswith("{"):
-        try:
-            return [json.loads(text)]
-        except ValueError:
-            pass  # several documents, or YAML's flow style
+        with contextlib.suppress(ValueError, RecursionError):  # several documents of YAML, or its flow style
+            return list(_json(text))
     try:
         return list(yaml.load_all(text, Loader=_Loader))
     except yaml.YAMLError as error:
@@ -95,6 +94,18 @@ def _parsed(text: str) -> list[Any]:
         raise ManifestError(f"{place}{getattr(error, 'problem', None) or error}") from error
     except ValueError as error:
         raise ManifestError(str(error)) from error
+    except RecursionError as error:
+        raise ManifestError("it is nested too deeply") from error
+
+
+def _json(text: str) -> Iterator[Any]:
+    """JSON values one after another, with nothing but white space between them."""
+    decoder, text, at = json.JSONDecoder(), text.strip(), 0
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        yield value
+        while text[at : at + 1].isspace():
+            at += 1
 
 
 def _objects(document: Any) -> Iterator[dict[str, Any]]:
@@ -102,9 +113,12 @@ def _objects(document: Any) -> Iterator[dict[str, Any]]:
         raise ManifestError(f"a document is no object but {type(document).__name__}")
     if not isinstance(document.get("kind"), str) or not isinstance(document.get("apiVersion"), str):
         raise ManifestError("an object has no kind or no apiVersion")
-    if document["kind"].endswith("List") and isinstance(document.get("items"), list):
-        for item in document["items"]:
-            yield from _objects(item)
+    if document["kind"].endswith("List") and isinstance(document.get("items", ""), list | None):
+        kind = document["kind"].removesuffix("List")
+        # what the API server lists of a kind of its own does not say again what it is
+        said = {"apiVersion": document["apiVersion"], "kind": kind} if kind else {}
+        for item in document["items"] or ():
+            yield from _objects({**said, **item} if isinstance(item, dict) else item)
         return
     metadata = document.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), (str, int, float, bool)):

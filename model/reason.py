@@ -85,6 +85,7 @@ class Reason(enum.StrEnum):
     NO_ADVERTISE = "NoAdvertise"
     NO_EXPORT = "NoExport"
     NO_CANDIDATE = "NoCandidate"
+    FAMILY_NOT_CARRIED = "FamilyNotCarried"
     EXPORT_DISABLED = "ExportDisabled"
     LEAVES_BY_TUNNEL = "LeavesByTunnel"
     MORE_SPECIFIC = "MoreSpecific"

@@ -1,7 +1,7 @@
 """``towpath plan``: from inputs to a printed plan, or to what differs from another, with an exit code for programs."""
 
 import sys
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -56,7 +56,8 @@ def run(request: Request) -> int:
         _warn(before)
         return _print_difference(before, inputs, request)
     nodes = _wanted(request.node, node_views(inputs.cluster).by_name)
-    documents = _documents(inputs, nodes, converged=request.converged)
+    document_of = _documents(inputs, converged=request.converged)
+    documents = ((name, document_of(name)) for name in nodes)
     rejected = rejected_document(inputs.rejected)
     if request.style == "table":
         _write(_lines((node_lines(name, one) for name, one in documents), rejected))
@@ -81,22 +82,22 @@ def load(files: Sequence[str], source: Source, *, assign: bool = False, spared: 
     return replace(inputs, cluster=cluster, rejected=tuple(sorted({*inputs.rejected, *further})))
 
 
-def _documents(inputs: Inputs, nodes: Iterable[str], *, converged: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _documents(inputs: Inputs, *, converged: bool) -> Callable[[str], dict[str, Any]]:
+    """What makes a node's document of its name."""
     if not converged:
-        return ((name, node_document(inputs, name)) for name in nodes)
+        return lambda name: node_document(inputs, name)
     from towpath.controller.plan.converge import learned_routes
 
     learned = learned_routes(inputs)
-    return ((name, node_document(inputs, name, learned=learned[name])) for name in nodes)
+    return lambda name: node_document(inputs, name, learned=learned[name])
 
 
 def _print_difference(before: Inputs, after: Inputs, request: Request) -> int:
     old, new = node_views(before.cluster).by_name, node_views(after.cluster).by_name
+    made = [(there, _documents(one, converged=request.converged)) for one, there in ((before, old), (after, new))]
     found: dict[str, dict[str, Any]] = {}
     for name in _wanted(request.node, old | new):
-        documents = [
-            node_document(one, name) if name in there else None for one, there in ((before, old), (after, new))
-        ]
+        documents = [document_of(name) if name in there else None for there, document_of in made]
         if documents[0] == documents[1]:
             continue
         both = name in old and name in new

@@ -24,22 +24,24 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
 def difference(before: Document | None, after: Document | None) -> Document:
     """``added`` and ``removed`` items; ``changed`` ones as they are after, with what they had ``before``.
 
-    None: the node is in one of the plans only.
+    Each has all keys of a plan, null or empty where nothing differs. None: the node is in one of the plans only.
     """
-    whole: Document = {"added": {}, "removed": {}, "changed": {}}
+    keys = (after or before or {}).keys()
+    whole: Document = {
+        kind: {key: [] if key in _KEYS else None for key in keys} for kind in ("added", "removed", "changed")
+    }
+    whole["changed"]["before"] = None
     if before is None or after is None:
-        whole["added" if before is None else "removed"] = before or after or {}
+        whole["added" if before is None else "removed"] = before or after
         return whole
     for key, value in after.items():
         known_by = _KEYS.get(key)
-        if known_by is None:
-            if before[key] != value:
-                whole["changed"][key] = value
-                whole["changed"].setdefault("before", {})[key] = before[key]
-            continue
-        for kind, items in _compared(_by_key(before[key], known_by), _by_key(value, known_by)):
-            if items:
+        if known_by is not None:
+            for kind, items in _compared(_by_key(before[key], known_by), _by_key(value, known_by)):
                 whole[kind][key] = items
+        elif before[key] != value:
+            whole["changed"][key] = value
+            whole["changed"]["before"] = {**(whole["changed"]["before"] or {}), key: before[key]}
     return whole
 
 

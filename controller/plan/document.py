@@ -24,7 +24,7 @@ from towpath.model.cluster import Cluster
 from towpath.model.codec import to_builtins
 from towpath.model.kinds.kind import json_name
 from towpath.model.net import Address, Family, contains
-from towpath.model.reason import Refusal, Why
+from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
 from towpath.routes.route import MAIN_TABLE, StaticRoute
 
@@ -73,7 +73,11 @@ def node_document(inputs: Inputs, node: str, *, learned: Iterable[Document] = ()
     metric = cluster.bgp.kernel_metric
     given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node).items(), key=_by_prefix)]
     taken = {one["prefix"] for one in given}
-    warnings = {*plan.warnings, *missing_passwords(state.sessions.values(), inputs.missing)}
+    warnings = {
+        *plan.warnings,
+        *missing_passwords(state.sessions.values(), inputs.missing),
+        *_doubtful_blocks(cluster, node),
+    }
     return {
         "asNumber": me.as_number,
         "routerID": str(state.settings.router_id),
@@ -191,6 +195,19 @@ def _cni(cluster: Cluster, node: str) -> Document:
     """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
     blocks = [one.spec for one in in_force(cluster.blocks).values() if one.spec.node == node]
     return conflist(blocks, cluster.pools, data_dir=Places(RUN_DIR, RUN_DIR).data_dir) if blocks else {}
+
+
+def _doubtful_blocks(cluster: Cluster, node: str) -> Iterator[Refusal]:
+    """Blocks of a node that do not count, or that no pool holds."""
+    counting = in_force(cluster.blocks)
+    for name, block in cluster.blocks.items():
+        cidr, why = block.spec.cidr, Why("IPAMBlock", name, "spec.cidr")
+        if block.spec.node != node:
+            continue
+        if cidr not in counting:
+            yield Refusal(Reason.OVERLAPPING_BLOCK, f"an older block overlaps {cidr}: this one does not count", why)
+        elif not any(contains(pool.spec.cidr, cidr) for pool in cluster.pools.values()):
+            yield Refusal(Reason.NO_POOL, f"{cidr} lies in no pool: it is taken as it is", why)
 
 
 def _warning(one: Refusal) -> Document:

@@ -5,12 +5,14 @@ The node's whole speaker state is planned, and each case asked of ``bgp.verdict`
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-import msgspec
+from msgspec import Meta as Field
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.bgp.nodes import node_views
 from towpath.bgp.verdict import Route, Source, Verdict, attributes, exported, imported, session_of
@@ -25,31 +27,33 @@ from towpath.controller.settings import CannotRunError, UsageError
 from towpath.controller.settings import Source as Where
 from towpath.model.codec import from_builtins
 from towpath.model.community import Community
+from towpath.model.kinds.filter import MAX_PRIORITY, Unsigned
 from towpath.model.kinds.kind import json_name
-from towpath.model.kinds.values import ASNumber
-from towpath.model.net import Address, Prefix
+from towpath.model.kinds.values import parse_as_number
+from towpath.model.net import Prefix
 from towpath.model.speaker import Session, SpeakerState
 from towpath.routes.plan import left_out
 
 GOOD, REJECTED, UNEXPECTED = 0, 3, 5
 _ORIGINS = ("IGP", "EGP", "INCOMPLETE")
 Action = Literal["Accept", "Reject"]
+T = TypeVar("T")
 
 
 class CaseRoute(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
-    """A route as it is written in a case."""
+    """A route as it is written in a case: whatever can be sent, also what no object may name."""
 
-    prefix: Prefix
+    prefix: str
     source: Source | None = None
     from_peer: str | None = None
     interface: str | None = None
-    next_hop: Address | None = None
+    next_hop: str | None = None
     origin: Literal["IGP", "EGP", "INCOMPLETE"] | None = None
-    as_path: tuple[ASNumber, ...] | None = None
+    as_path: tuple[int | str, ...] | None = None
     communities: tuple[Community, ...] | None = None
-    local_preference: int | None = None
-    med: int | None = None
-    priority: int | None = None
+    local_preference: Unsigned | None = None
+    med: Unsigned | None = None
+    priority: Annotated[int, Field(ge=0, le=MAX_PRIORITY)] | None = None
 
 
 class Case(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -60,6 +64,14 @@ class Case(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     route: CaseRoute
     expect: Action | None = None
     name: str | None = None
+
+
+class Asked(NamedTuple):
+    """A case, where it stands in its file, and its route; of one to export ``source`` is still to be found out."""
+
+    place: str
+    case: Case
+    route: Route
 
 
 class Request(Struct, frozen=True):
@@ -93,17 +105,18 @@ def run(request: Request) -> int:
     return REJECTED if inputs.rejected else GOOD
 
 
-def cases(file: str) -> list[tuple[str, Case]]:
-    """The cases of a file with the place of each: JSON lines, or YAML with a list of them."""
+def cases(file: str) -> list[Asked]:
+    """The cases of a file: JSON lines, or YAML with a list of them."""
     try:
         text = sys.stdin.read() if file == STANDARD_INPUT else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise CannotRunError(f"{file} cannot be read: {error}") from error
-    found: list[tuple[str, Case]] = []
+    found: list[Asked] = []
     for place, written in _written(file, text):
         try:
-            found.append((place, from_builtins(written, Case)))
-        except msgspec.ValidationError as error:
+            case = from_builtins(written, Case)
+            found.append(Asked(place, case, _route(case.route)))
+        except ValueError as error:  # msgspec's ValidationError is one
             raise CannotRunError(f"{place}: {error}") from error
     return found
 
@@ -125,7 +138,7 @@ def _written(file: str, text: str) -> Iterator[tuple[str, Any]]:
                 raise CannotRunError(f"{file} line {number}: {error}") from error
 
 
-def answered(inputs: Inputs, node: str, asked: Iterable[tuple[str, Case]]) -> Iterator[dict[str, Any]]:
+def answered(inputs: Inputs, node: str, asked: Iterable[Asked]) -> Iterator[dict[str, Any]]:
     """The answer to each case, as the interface has it; ``CannotRunError`` where one names a peer that is none."""
     state = planned(inputs, node).state
     sessions = tuple(state.sessions[name] for name in sorted(state.sessions))
@@ -136,10 +149,10 @@ def answered(inputs: Inputs, node: str, asked: Iterable[tuple[str, Case]]) -> It
             raise CannotRunError(f"{place}: node {node} has no session {name}")
         return found
 
-    for place, case in asked:
+    for place, case, route in asked:
         peer = session(case.peer, place)
         came_by = session(case.route.from_peer, place) if case.route.from_peer is not None else None
-        verdict = _verdict(inputs, state, case, peer=peer, came_by=came_by)
+        verdict = _verdict(inputs, state, case, route=route, peer=peer, came_by=came_by)
         action = "Accept" if verdict.accepted else "Reject"
         answer = {
             "peer": case.peer,
@@ -155,10 +168,12 @@ def answered(inputs: Inputs, node: str, asked: Iterable[tuple[str, Case]]) -> It
         yield answer if case.name is None else {"name": case.name, **answer}
 
 
-def _verdict(inputs: Inputs, state: SpeakerState, case: Case, *, peer: Session, came_by: Session | None) -> Verdict:
-    route = _route(case)
+def _verdict(
+    inputs: Inputs, state: SpeakerState, case: Case, *, route: Route, peer: Session, came_by: Session | None
+) -> Verdict:
     if case.direction == "Export":
-        return exported(state, peer, route, came_by=came_by)
+        source = case.route.source or _source(route.prefix, state, came_by)
+        return exported(state, peer, replace(route, source=source), came_by=came_by)
     verdict = imported(state, peer, route)
     if case.direction == "Kernel" and verdict.accepted:
         reason = left_out(inputs.cluster, route.prefix, given=given_routes(inputs.cluster, state.settings.node))
@@ -167,21 +182,36 @@ def _verdict(inputs: Inputs, state: SpeakerState, case: Case, *, peer: Session, 
     return verdict
 
 
-def _route(case: Case) -> Route:
-    written = case.route
-    learned: Source = "BGP" if case.direction != "Export" or written.from_peer is not None else "Block"
+def _source(prefix: Prefix, state: SpeakerState, came_by: Session | None) -> Source:
+    """Where a route comes from that nothing is said of: a peer that is named, else the node itself if it announces it."""
+    if came_by is not None:
+        return "BGP"
+    announced = state.announcements.get(prefix)
+    return announced.source if announced is not None else "Kernel"
+
+
+def _route(written: CaseRoute) -> Route:
+    """``ValueError`` says what of it cannot be."""
     return Route(
-        prefix=written.prefix,
-        source=written.source or learned,
-        next_hop=written.next_hop,
+        prefix=_parsed("prefix", ip_network, written.prefix),
+        next_hop=None if written.next_hop is None else _parsed("nextHop", ip_address, written.next_hop),
         interface=written.interface or "",
         origin=_ORIGINS.index(written.origin or "IGP"),
-        as_path=tuple(map(int, written.as_path or ())),
+        as_path=tuple(
+            _parsed(f"asPath[{place}]", parse_as_number, one) for place, one in enumerate(written.as_path or ())
+        ),
         communities=written.communities or (),
         local_preference=written.local_preference,
         med=written.med,
         priority=written.priority,
     )
+
+
+def _parsed(field: str, parse: Callable[[Any], T], written: object) -> T:
+    try:
+        return parse(written)
+    except ValueError as error:
+        raise ValueError(f"{error} - at `$.route.{field}`") from error
 
 
 def _print_table(answers: list[dict[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def difference_lines(name: str, document: Document) -> Iterator[str]:
     yield f"node {name}:"
     for sign, kind in (("+", "added"), ("-", "removed"), ("~", "changed")):
         for key, items in document[kind].items():
-            if key == "before":
+            if key == "before" or items is None:
                 continue
             for item in items if isinstance(items, list) else [items]:
                 yield f"  {sign} {key}: {_short(key, item)}"

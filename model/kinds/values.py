@@ -29,16 +29,24 @@ class ASNumber(int):
     @classmethod
     def parse(cls, value: object) -> "ASNumber":
         """Read an integer, its decimal text or ``high.low`` (RFC 5396 asdot+)."""
-        text = str(value)
-        if isinstance(value, bool | float) or not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,5})?", text):
-            raise ValueError(f"{value!r} is not an AS number: an integer or dotted high.low")
-        high, dot, low = text.partition(".")
-        if dot and (int(high) > 65535 or int(low) > 65535):
-            raise ValueError(f"{text!r} is not an AS number: each half is 0 to 65535")
-        number = (int(high) << 16) + int(low) if dot else int(text)
+        number = parse_as_number(value)
         if number > MAX_AS or number in RESERVED_AS:
-            raise ValueError(f"{text} is not usable as an AS number: 1 to {MAX_AS} without 23456 and 65535")
+            raise ValueError(f"{value} is not usable as an AS number: 1 to {MAX_AS} without 23456 and 65535")
         return cls(number)
+
+
+def parse_as_number(value: object) -> int:
+    """Any number of four bytes that can stand in an AS path, reserved ones included."""
+    text = str(value)
+    if isinstance(value, bool | float) or not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,5})?", text):
+        raise ValueError(f"{value!r} is not an AS number: an integer or dotted high.low")
+    high, dot, low = text.partition(".")
+    if dot and (int(high) > 65535 or int(low) > 65535):
+        raise ValueError(f"{text!r} is not an AS number: each half is 0 to 65535")
+    number = (int(high) << 16) + int(low) if dot else int(text)
+    if number > 0xFFFFFFFF:
+        raise ValueError(f"{text} is not an AS number: it has more than four bytes")
+    return number
 
 
 class Duration(int):

@@ -51,6 +51,22 @@ def test_documents_and_lists():
     assert [body["kind"] for body in documents(text)] == ["X", "B"]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}}\n' * 2, ["X a", "X a"]),
+        (' {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}}{"apiVersion": "v1", "kind": "List", "items": []} ', ["X a"]),
+        ('{"apiVersion": "v1", "kind": "NodeList", "items": [{"metadata": {"name": "n"}}]}', ["Node n"]),
+        ('{"apiVersion": "v1", "kind": "List", "items": null}', []),
+        ("{apiVersion: v1, kind: List, items: []}", []),
+    ],
+)  # fmt: skip
+def test_json_as_the_api_server_and_its_clients_write_it(text, names):
+    """Values one after another; items of a kind's own list, which do not say what they are; an empty list as Go has it."""
+    assert [f"{body['kind']} {body['metadata']['name']}" for body in documents(text)] == names
+    assert all(body["apiVersion"] == "v1" for body in documents(text))
+
+
 def test_labels_are_text():
     """A boolean or number where a label's value belongs is its text."""
     (body,) = documents(
@@ -69,6 +85,8 @@ def test_labels_are_text():
         ("apiVersion: v1\nkind: X\nkind: Y\n", "twice"),
         ("a: !!python/object:os.system {}", "tag"),
         ("a: !!int x", "invalid literal"),
+        ('{"a":' * 100_000, "nested"),
+        ('{"apiVersion": "v1", "kind": "List", "items": [{"metadata": {"name": "n"}}]}', "no kind"),
     ],
 )
 def test_nonsense(text, message):

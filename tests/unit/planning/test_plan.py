@@ -160,6 +160,11 @@ def test_a_difference_shows_what_changes_and_what_resets(capsys: pytest.CaptureF
     assert changed["filters"] == ["another"]
     assert found["nodes"]["n1"]["resets"] == []
     assert [one["reason"] for one in found["nodes"]["n1"]["added"]["warnings"]] == ["UnknownFilter"]
+    assert found["nodes"]["n1"]["removed"]["routes"] == []
+    assert found["nodes"]["n1"]["changed"]["asNumber"] is None
+    keys = json.loads(run(capsys, "-f", str(SAMPLE), "-o", "json")[1])["nodes"]["n1"].keys()
+    for kind, more in (("added", set()), ("removed", set()), ("changed", {"before"})):
+        assert found["nodes"]["n1"][kind].keys() == keys | more
     other.write_text(text.replace("filters: [outside]", "timers: {holdTime: 30s}"))
     _, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "-o", "json")
     assert {name: node["resets"] for name, node in json.loads(out)["nodes"].items()} == {
@@ -170,6 +175,40 @@ def test_a_difference_shows_what_changes_and_what_resets(capsys: pytest.CaptureF
     assert "node n3:\n  - asNumber" in out
     assert "node n4:\n  + asNumber" in out
     assert run(capsys, "-f", str(SAMPLE), "--against", str(SAMPLE))[0] == 3
+
+
+def test_a_difference_follows_the_sessions_between_nodes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """With ``--converged``: where the other node's block is gone, so is its route."""
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        SAMPLE.read_text().replace("10-244-2-0-26", "10-244-9-0-26").replace("10.244.2.0/26", "10.244.9.0/26")
+    )
+    _, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "--converged", "--node", "n1", "-o", "json")
+    node = json.loads(out)["nodes"]["n1"]
+    assert [one["prefix"] for one in node["added"]["routes"]] == ["10.244.9.0/26"]
+    assert [one["prefix"] for one in node["removed"]["routes"]] == ["10.244.2.0/26"]
+
+
+def test_blocks_that_do_not_count_are_warned_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """On the node that they say has them: of two that overlap the younger; one that no pool holds."""
+    more = """---
+apiVersion: towpath.io/v1alpha1
+kind: IPAMBlock
+metadata: {name: 10-244-1-0-27, creationTimestamp: "2026-01-01T00:00:00Z"}
+spec: {cidr: 10.244.1.0/27, node: n2}
+---
+apiVersion: towpath.io/v1alpha1
+kind: IPAMBlock
+metadata: {name: 172-16-0-0-24}
+spec: {cidr: 172.16.0.0/24, node: n2}
+"""
+    objects = tmp_path / "objects.yaml"
+    objects.write_text(SAMPLE.read_text() + more)
+    _, out, _ = run(capsys, "-f", str(objects), "--node", "n2", "-o", "json")
+    node = json.loads(out)["nodes"]["n2"]
+    said = {(one["reason"], one["object"]["name"]) for one in node["warnings"] if one["object"]["kind"] == "IPAMBlock"}
+    assert said == {("OverlappingBlock", "10-244-1-0-27"), ("NoPool", "172-16-0-0-24")}
+    assert "172.16.0.0/24" in {one["prefix"] for one in node["announcements"]}
 
 
 @settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])

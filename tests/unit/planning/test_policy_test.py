@@ -66,6 +66,9 @@ def test_what_is_not_as_expected_ends_with_five(capsys: pytest.CaptureFixture[st
         ('{"peer": "10.0.0.254", "direction": "Up", "route": {"prefix": "10.0.0.0/8"}}', "$.direction"),
         ('{"peer": "10.0.0.254", "direction": "Import", "route": {"prefix": "10.0.0.1/8"}}', "$.route.prefix"),
         ('{"peer": "10.0.0.254", "direction": "Import", "routes": {}}', "routes"),
+        ('{"peer": "10.0.0.254", "direction": "Import", "route": {"prefix": "::/0", "asPath": [-1]}}', "asPath[0]"),
+        ('{"peer": "10.0.0.254", "direction": "Import", "route": {"prefix": "::/0", "med": -1}}', "$.route.med"),
+        ('{"peer": "10.0.0.254", "direction": "Import", "route": {"prefix": "::/0", "nextHop": "x"}}', "nextHop"),
         ("{", "line 1"),
     ],
 )
@@ -80,6 +83,58 @@ def test_a_case_that_makes_no_sense_is_named(
     assert (code, out) == (1, "")
     assert said in err
     assert "line 1" in err
+
+
+MORE = """---
+apiVersion: v1
+kind: Node
+metadata: {name: n2}
+status: {addresses: [{type: InternalIP, address: 10.0.0.2}]}
+---
+apiVersion: towpath.io/v1alpha1
+kind: BGPPeer
+metadata: {name: other}
+spec: {node: n1, peerIP: 10.0.0.2, asNumber: 64512, filters: [nothing]}
+---
+apiVersion: towpath.io/v1alpha1
+kind: BGPFilter
+metadata: {name: nothing}
+spec: {exportV4: [{action: Reject}]}
+---
+apiVersion: towpath.io/v1alpha1
+kind: IPAMBlock
+metadata: {name: 10-244-1-0-26}
+spec: {cidr: 10.244.1.0/26, node: n1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("case", "action", "reason"),
+    [
+        ({"direction": "Import", "route": {"prefix": "198.51.100.0/24", "asPath": [65000, 0]}}, "Reject", "ASZero"),
+        ({"direction": "Import", "route": {"prefix": "198.51.100.0/24", "asPath": [65000, "1.2", 23456, 65535, 4294967295]}}, "Accept", "ImportAll"),
+        ({"direction": "Import", "route": {"prefix": "198.51.100.0/24", "asPath": [65000], "nextHop": "::ffff:10.0.0.9"}}, "Reject", "NextHopInvalid"),
+        ({"direction": "Import", "route": {"prefix": "::ffff:10.0.0.0/104", "asPath": [65000]}}, "Reject", "FamilyNotCarried"),
+        ({"direction": "Export", "route": {"prefix": "2001:db8::/32", "source": "Block"}}, "Reject", "FamilyNotCarried"),
+        ({"direction": "Export", "route": {"prefix": "10.244.1.0/26"}}, "Accept", "OwnBlock"),
+        ({"direction": "Export", "route": {"prefix": "10.244.1.9/32"}}, "Reject", "MoreSpecific"),
+        ({"direction": "Export", "route": {"prefix": "192.0.2.0/24"}}, "Reject", "NotAnnounced"),
+        ({"direction": "Export", "route": {"prefix": "192.0.2.0/24", "source": "Service"}}, "Accept", "OwnService"),
+        ({"direction": "Export", "route": {"prefix": "192.0.2.0/24", "fromPeer": "10.0.0.254", "asPath": [65000]}}, "Reject", "SplitHorizon"),
+        ({"peer": "10.0.0.2", "direction": "Export", "route": {"prefix": "10.244.1.0/26"}}, "Reject", "FilterRejected"),
+        ({"peer": "Mesh-10-0-0-2", "direction": "Export", "route": {"prefix": "10.244.1.0/26"}}, "Accept", "OwnBlock"),
+    ],
+)  # fmt: skip
+def test_whatever_can_be_sent_is_answered(
+    case: dict, action: str, reason: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """AS numbers and addresses that no object may name; a source that is not said; the session that runs, of two with one peer."""
+    objects, routes = tmp_path / "node.yaml", tmp_path / "routes.jsonl"
+    objects.write_text(NODE + MORE)
+    routes.write_text(json.dumps({"peer": "10.0.0.254", **case}) + "\n")
+    code, out, _ = run(capsys, objects, routes, "-o", "json")
+    answer = json.loads(out)
+    assert (code, answer["action"], answer["reason"]) == (0, action, reason)
 
 
 def test_what_the_kernel_does_not_get_says_why(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

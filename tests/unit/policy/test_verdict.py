@@ -77,12 +77,17 @@ def test_an_export_says_what_goes_on_the_wire() -> None:
 
 @pytest.mark.parametrize("name", ["tor", "10.0.0.254", "10.0.0.254:179"])
 def test_sessions_are_found_by_name_and_by_address(name: str) -> None:
-    """With the port or without; an unknown one is none."""
+    """With the port or without, however the address is written; an unknown one is none; one that runs before one that does not."""
     sessions = tuple(state().sessions.values())
     found = session_of(sessions, name)
     assert found is not None
     assert found.name == "tor"
     assert session_of(sessions, "10.0.0.254:1790") is None
+    withheld = replace(sessions[0], name="a", peer_address=ip_address("fd00::9"), state="Withheld")
+    active = replace(withheld, name="b", state="Active")
+    assert session_of((withheld, active), "FD00:0::9") == active
+    assert session_of((withheld, active), "[fd00::9]:179") == active
+    assert session_of((withheld, active), "a") == withheld
 
 
 @given(
