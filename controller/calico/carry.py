@@ -29,8 +29,12 @@ _DEFAULTS: Mapping[str, Any] = {
     "keepOriginalNextHop": False,
 }
 """Values that say what would be so without them: nobody misses them."""
-_NARROWING = frozenset({"node", "nodeSelector", "peerSelector", "localWorkloadSelector", "namespaceSelector", "cidr"})
+_NARROWING = frozenset({"node", "nodeSelector", "peerSelector", "localWorkloadSelector", "cidr"})
 """Fields without which an object would mean more than it did."""
+
+
+_SPARING = frozenset({"allowedUses", "assignmentMode", "namespaceSelector"})
+"""Fields of a pool that keep it for some: without them it is disabled, so that nobody gets what was not for all."""
 
 
 class Finding(Struct, frozen=True, order=True):
@@ -61,7 +65,7 @@ class Report:
 def carried(kind: str, metadata: Body, spec: Body, report: Report) -> Body | None:
     """The object as ours; None where it cannot be without meaning something else."""
     name = metadata["name"]
-    spec = {key: value for key, value in spec.items() if value is not None}
+    spec = {key: value for key, value in spec.items() if value not in (None, "")}
     while True:
         body = {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec}
         try:
@@ -71,10 +75,13 @@ def carried(kind: str, metadata: Body, spec: Body, report: Report) -> Body | Non
             if field is None:
                 report.add(kind, name, error.where.field, f"the object is not carried over: {error.message}")
                 return None
-            value = spec[field]
+            harmless = field in _DEFAULTS and _DEFAULTS[field] == spec[field]
             spec = {key: kept for key, kept in spec.items() if key != field}
-            if field not in _DEFAULTS or _DEFAULTS[field] != value:
-                report.add(kind, name, f"spec.{field}", f"not carried over: {error.message}")
+            if not harmless:
+                spared = kind == "IPPool" and field in _SPARING
+                what = "not carried over, and the pool is disabled" if spared else "not carried over"
+                report.add(kind, name, f"spec.{field}", f"{what}: {error.message}")
+                spec |= {"disabled": True} if spared else {}
             continue
         return body
 
@@ -95,13 +102,4 @@ def _decodes(kind: str, metadata: Body, spec: Body) -> bool:
         decode(kind, {"apiVersion": API_VERSION, "kind": kind, "metadata": metadata, "spec": spec})
     except InvalidSpecError:
         return False
-    return True
-
-
-def takes(kind: str, field: str, value: Any) -> bool:
-    """Whether a kind has a field, asked with a value that is right for it."""
-    try:
-        decode(kind, {"metadata": {"name": "default"}, "spec": {field: value}})
-    except InvalidSpecError as error:
-        return not (error.message == UNKNOWN and error.where.field == f"spec.{field}")
     return True

@@ -21,6 +21,8 @@ def run(files: tuple[str, ...], *, secret_namespace: str, report: Path | None, s
             report.write_text(text)
         except OSError as error:
             raise CannotRunError(f"--report {report}: {error.strerror}") from error
+    for warning in made.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     for one in made.findings:
         print(f"{one.kind}/{one.name} {one.field}".rstrip() + f": {one.message}", file=sys.stderr)
     if style == "json":

@@ -1,13 +1,13 @@
 """All of a Calico cluster's manifests as ours, with everything set that our defaults would do otherwise."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from towpath.controller.calico.carry import Body, Finding, Report, carried, takes
-from towpath.controller.calico.nodes import blocks, nodes
-from towpath.model.kinds.bgp import DEFAULT_AS
+from towpath.controller.calico.carry import Body, Finding, Report, carried
+from towpath.controller.calico.nodes import Numbers, blocks, nodes
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
 
@@ -19,15 +19,17 @@ _MULTIHOP = 64
 _RENAMED = {"IPAMConfig": "IPAMConfiguration"}
 _NAMESPACES = ("calico-system", "kube-system")
 """Where Calico looks for Secrets, the first first."""
+_PASSWORDS = ("password", "nodeMeshPassword")
 _OWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "projectcalico.org/metadata"})
 _DEVICES = ("cali", "tunl", "wireguard.cali")
 
 
 class Converted(Struct, frozen=True):
-    """Our objects, and what could not be carried over."""
+    """Our objects, what could not be carried over, and what was not looked at."""
 
     objects: tuple[Body, ...]
     findings: tuple[Finding, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
@@ -44,13 +46,19 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     filters = list(_filters(theirs.pop("BGPFilter", {}), report))
     config = theirs.pop("BGPConfiguration", {})
     configurations = list(_configurations(config, kubernetes.get("DaemonSet", ()), report))
-    as_number = _as_number(configurations)
-    peers = list(_peers(theirs.pop("BGPPeer", {}), {one["metadata"]["name"] for one in filters}, as_number, report))
-    pools = list(_plain("IPPool", theirs.pop("IPPool", {}), report))
-    ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
     made_nodes = nodes(
         {one["metadata"]["name"]: one for one in kubernetes.get("Node", ())}, theirs.pop("Node", {}), report
     )
+    peers = list(
+        _peers(
+            theirs.pop("BGPPeer", {}),
+            filters={one["metadata"]["name"] for one in filters},
+            numbers=Numbers(configurations, made_nodes),
+            report=report,
+        )
+    )
+    pools = list(_plain("IPPool", theirs.pop("IPPool", {}), report))
+    ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
     found, affinities = (theirs.pop(kind, {}).values() for kind in ("IPAMBlock", "BlockAffinity"))
     made_blocks = blocks(found, affinities, pools, report)
     others = [one for kind, some in sorted(theirs.items()) for one in _others(kind, some, report)]
@@ -68,7 +76,12 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
         *others,
         *made_blocks,
     )
-    return Converted(tuple(everything), report.findings)
+    looked_at = {*PASSED, "Secret", "Node", "DaemonSet"}
+    skipped = Counter(
+        f"{body['apiVersion']} {kind}" for kind, some in kubernetes.items() if kind not in looked_at for body in some
+    )
+    warnings = tuple(f"{count} of {what} skipped: not needed here" for what, count in sorted(skipped.items()))
+    return Converted(tuple(everything), report.findings, warnings)
 
 
 def _metadata(body: Body, name: str = "") -> Body:
@@ -82,7 +95,13 @@ def _metadata(body: Body, name: str = "") -> Body:
 
 
 def _spec(body: Body) -> Body:
-    return dict(body.get("spec") or {})
+    """The specification; of what it says of Secrets only which it means."""
+    spec = dict(body.get("spec") or {})
+    for field in _PASSWORDS:
+        reference = (spec.get(field) or {}).get("secretKeyRef")
+        if isinstance(reference, dict):
+            spec[field] = {"secretKeyRef": {key: value for key, value in reference.items() if key != "optional"}}
+    return spec
 
 
 def _plain(kind: str, found: Mapping[str, Body], report: Report, *, name: str = "") -> Iterator[Body]:
@@ -132,18 +151,10 @@ def _hashes_router_id(daemons: Iterable[Body], report: Report) -> bool:
     return hashed
 
 
-def _as_number(configurations: Iterable[Body]) -> int:
-    for one in configurations:
-        if one["metadata"]["name"] == "default" and "asNumber" in one["spec"]:
-            return int(ASNumber.parse(one["spec"]["asNumber"]))
-    return int(DEFAULT_AS)
-
-
-def _peers(found: Mapping[str, Body], filters: set[str], as_number: int, report: Report) -> Iterator[Body]:
-    multihop = takes("BGPPeer", "ebgpMultihop", _MULTIHOP)
+def _peers(found: Mapping[str, Body], *, filters: set[str], numbers: Numbers, report: Report) -> Iterator[Body]:
     for name, body in sorted(found.items()):
         spec = {**_spec(body), "advertise": "All", "importPolicy": "All"}
-        if multihop and spec.get("ttlSecurity") is None and not _is_internal(spec, as_number):
+        if spec.get("ttlSecurity") is None and not _is_internal(spec, numbers):
             spec["ebgpMultihop"] = _MULTIHOP
         one = carried("BGPPeer", _metadata(body), spec, report)
         if one is None:
@@ -155,11 +166,11 @@ def _peers(found: Mapping[str, Body], filters: set[str], as_number: int, report:
         yield one
 
 
-def _is_internal(spec: Mapping[str, Any], as_number: int) -> bool:
-    """Whether a peer is iBGP for nodes of the cluster's AS."""
+def _is_internal(spec: Mapping[str, Any], numbers: Numbers) -> bool:
+    """Whether a peer is iBGP for every node that it is for."""
     try:
-        own = int(ASNumber.parse(spec.get("localASNumber") or as_number))
-        return "asNumber" in spec and int(ASNumber.parse(spec["asNumber"])) == own
+        own = {int(ASNumber.parse(spec["localASNumber"]))} if spec.get("localASNumber") else numbers.of(spec)
+        return "asNumber" in spec and own == {int(ASNumber.parse(spec["asNumber"]))}
     except ValueError:
         return False
 
@@ -179,7 +190,7 @@ def _secrets(found: Iterable[Body], users: Iterable[Body], namespace: str, repor
     """Secrets with passwords in our namespace, all others as they are."""
     named: dict[str, tuple[str, str, str]] = {}
     for user in users:
-        for field in ("password", "nodeMeshPassword"):
+        for field in _PASSWORDS:
             reference = (user["spec"].get(field) or {}).get("secretKeyRef") or {}
             if reference:
                 named.setdefault(reference["name"], (user["kind"], user["metadata"]["name"], f"spec.{field}"))

@@ -5,7 +5,10 @@ from typing import Any
 
 from towpath.controller.calico.carry import Body, Report, carried
 from towpath.controller.routing_nodes import ADDRESS, AS_NUMBER, CLUSTER_ID
+from towpath.model.kinds.bgp import DEFAULT_AS
+from towpath.model.kinds.values import ASNumber
 from towpath.model.net import Family, Prefix, block_name, contains, parse_prefix
+from towpath.model.selector import parse_selector
 
 _ANNOTATIONS: Mapping[str, str] = {
     "projectcalico.org/IPv4Address": ADDRESS[Family.IPV4],
@@ -44,6 +47,32 @@ def nodes(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Re
             one = carried("RoutingNode", metadata, spec, report)
             made += [one] if one else []
     return made
+
+
+class Numbers:
+    """The AS numbers that nodes have: the cluster's, or their own."""
+
+    def __init__(self, configurations: Iterable[Body], made_nodes: Iterable[Body]) -> None:
+        named = (one["spec"].get("asNumber") for one in configurations if one["metadata"]["name"] == "default")
+        self._cluster = int(ASNumber.parse(next(named, None) or DEFAULT_AS))
+        self._nodes = [(one["metadata"]["name"], one["metadata"].get("labels") or {}, _own(one)) for one in made_nodes]
+
+    def of(self, spec: Mapping[str, Any]) -> set[int]:
+        """Those of the nodes that a peer is for, where any are known; ``ValueError`` where its selector is none."""
+        selector = parse_selector(spec["nodeSelector"]) if spec.get("nodeSelector") else None
+        names = {spec["node"]} if spec.get("node") else None
+        found = {
+            int(ASNumber.parse(own)) if own is not None else self._cluster
+            for name, labels, own in self._nodes
+            if (names is None or name in names) and (selector is None or selector.matches(labels))
+        }
+        return found or {self._cluster}
+
+
+def _own(node: Body) -> Any:
+    if node["kind"] == "RoutingNode":
+        return node["spec"]["bgp"].get("asNumber")
+    return node["metadata"]["annotations"].get(AS_NUMBER)
 
 
 def _said(calico: Body | None) -> dict[str, str]:

@@ -122,3 +122,88 @@ def test_blocks_come_from_blocks_and_from_affinities_that_hold() -> None:
         "fd00---122": {"cidr": "fd00::/122", "node": "n2"},
     }
     assert said(result) == {("IPAMBlock/a", "spec.affinity"): "not carried over: virtual:load-balancer is no node"}
+
+
+def test_a_pool_that_was_not_for_all_gives_nothing_to_anybody() -> None:
+    """For load balancers, by hand, for some namespaces: it comes over disabled, so its range is still a pool's."""
+    narrowed = {
+        "lb": {"allowedUses": ["LoadBalancer"]},
+        "hand": {"assignmentMode": "Manual"},
+        "some": {"namespaceSelector": "team == 'a'"},
+        "all": {"allowedUses": ["Workload", "Tunnel"], "assignmentMode": "Automatic", "namespaceSelector": "all()"},
+    }
+    result = made(
+        "".join(
+            one("IPPool", name, {"cidr": f"10.{at}.0.0/16", **spec}) for at, (name, spec) in enumerate(narrowed.items())
+        )
+    )
+    assert {name: spec.get("disabled") for name, spec in specs(result, "IPPool").items()} == {
+        "lb": True, "hand": True, "some": True, "all": None,
+    }  # fmt: skip
+    assert set(said(result)) == {
+        ("IPPool/lb", "spec.allowedUses"), ("IPPool/hand", "spec.assignmentMode"), ("IPPool/some", "spec.namespaceSelector"),
+    }  # fmt: skip
+
+
+def test_empty_text_is_nothing_at_all() -> None:
+    """As Calico's own tools write a field that is not set; and what a reference to a Secret says besides is not needed."""
+    secret = {"secretKeyRef": {"name": "s", "key": "k", "optional": False}}
+    result = made(
+        one(
+            "BGPPeer",
+            "p",
+            {
+                "node": "",
+                "nodeSelector": "",
+                "peerIP": "10.0.0.9",
+                "asNumber": 7,
+                "reachableBy": "",
+                "password": secret,
+            },
+        )
+        + one("BGPPeer", "q", {"peerIP": "", "peerSelector": "all()"})
+        + one("BGPConfiguration", "default", {"nodeMeshPassword": secret})
+    )
+    kept = {"secretKeyRef": {"name": "s", "key": "k"}}
+    assert specs(result, "BGPPeer")["p"] == {
+        "peerIP": "10.0.0.9", "asNumber": 7, "password": kept, "advertise": "All", "importPolicy": "All", "ebgpMultihop": 64,
+    }  # fmt: skip
+    assert specs(result, "BGPPeer")["q"]["peerSelector"] == "all()"
+    assert specs(result, "BGPConfiguration")["default"]["nodeMeshPassword"] == kept
+    assert {message for (_, field), message in said(result).items() if "assword" not in field} == set()
+
+
+@pytest.mark.parametrize(
+    ("spec", "external"),
+    [
+        ({"asNumber": 64512, "node": "n1"}, False),
+        ({"asNumber": 64600, "node": "n1"}, True),
+        ({"asNumber": 64600, "nodeSelector": "rack == 'a'"}, False),
+        ({"asNumber": 64600}, True),
+        ({"asNumber": 64512}, True),
+        ({"asNumber": "0.64600", "localASNumber": 64600}, False),
+        ({"asNumber": 64600, "node": "n2", "ttlSecurity": 1}, False),
+        ({"asNumber": 64512, "node": "nobody"}, False),
+    ],
+)
+def test_external_peers_are_as_far_away_as_they_like(spec: dict, external: bool) -> None:
+    """External is what is so for one node of those that the peer is for: nodes may have an AS of their own."""
+    node = """---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n2, labels: {rack: a}, annotations: {projectcalico.org/ASNumber: 64600}}
+"""
+    result = made(one("BGPPeer", "p", {"peerIP": "10.0.0.9", **spec}) + node)
+    assert ("ebgpMultihop" in specs(result, "BGPPeer")["p"]) is external
+
+
+def test_what_is_not_looked_at_is_warned_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """As ``plan`` does with kinds that it does not know."""
+    file = tmp_path / "all.yaml"
+    file.write_text(one("ConfigMap", "a", {}, "v1") + one("ConfigMap", "b", {}, "v1") + one("Service", "s", {}, "v1"))
+    assert main(["import", "calico", "-f", str(file)]) == 0
+    assert capsys.readouterr().err == "warning: 2 of v1 ConfigMap skipped: not needed here\n"
