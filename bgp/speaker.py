@@ -69,6 +69,7 @@ class Speaker:
         self._deadline: asyncio.TimerHandle | None = None
         self._report: asyncio.TimerHandle | None = None
         self._sync_sent: bool | None = None
+        self._heard_sent: frozenset[Address] = frozenset()
         self._interest_sent: frozenset[Address] | None = None
         self._report_sent: Report | None = None
 
@@ -122,6 +123,7 @@ class Speaker:
             self._link.send(frame)
         self._link.send(Whole())
         self._sync_sent = self._interest_sent = self._report_sent = None
+        self._heard_sent = frozenset()
         self._poke()
 
     # to the agent
@@ -161,10 +163,13 @@ class Speaker:
         if interest != self._interest_sent:
             self._interest_sent = interest
             self._link.send(NextHopInterest(interest))
+        heard = self._table.heard()
         if in_sync != self._sync_sent:
             self._send_report()  # who is told that all is well is not left with what was before it
-            self._sync_sent = in_sync
-            self._link.send(Sync(in_sync))
+        elif heard <= self._heard_sent:
+            return
+        self._link.send(Sync(in_sync, heard=tuple(heard - self._heard_sent)))
+        self._sync_sent, self._heard_sent = in_sync, heard
 
     def _watch_deadline(self) -> None:
         """Restart timers and the like: the table says when it wants to be woken."""

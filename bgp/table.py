@@ -201,6 +201,7 @@ class Table:
     def _remove(self, name: str) -> None:
         peer = self._peers.pop(name, None)
         if peer is not None:
+            self._startup.removed(peer)
             for receiver in peer.receivers:
                 receiver.rib.clear()
             self._notices.forget(name)
@@ -241,6 +242,7 @@ class Table:
         peer.progress.missing = set(negotiated.families)
         if peer.progress.graceful:
             peer.progress.missing &= set(promised)
+        self._startup.progressed()
         for family in self._begin_out(peer, negotiated).mute:
             self._notices.say(
                 Notice(
@@ -273,6 +275,7 @@ class Table:
             self._complete_if_fresh(peer)
             if not peer.progress.missing:
                 peer.progress.done = True
+                self._startup.progressed()
             self._defer_no_longer()
 
     def _defer_no_longer(self) -> None:
@@ -307,6 +310,7 @@ class Table:
     def _keep(self, peer: Peer, loss: Loss, now: float) -> None:
         negotiated = cast("Negotiated", peer.negotiated)
         families = kept_families(loss, negotiated)
+        self._startup.progressed()
         peer.negotiated = peer.out = peer.egress = peer.progress.established_at = None
         for receiver in peer.receivers:
             if receiver.family in families:
@@ -466,6 +470,10 @@ class Table:
     def in_sync(self) -> bool:
         """Whether every session of the start was complete once or may no longer be waited for; stays true."""
         return self._startup.in_sync(self._clock())
+
+    def heard(self) -> frozenset[Address]:
+        """Before that: the peers of which it is true already."""
+        return self._startup.heard(self._clock())
 
     # time
 

@@ -287,6 +287,8 @@ class Sync(Struct, frozen=True, tag="sync"):
     """Whether every peer has sent End-of-RIB or may no longer be waited for: only then is an absence believed."""
 
     in_sync: bool
+    heard: tuple[Address, ...] = ()
+    """Before that: further peers of which this is true, all of whose routes have been told."""
 
 
 class NextHopInterest(Struct, frozen=True, tag="interest"):

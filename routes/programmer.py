@@ -81,10 +81,10 @@ class Programmer:
         """``share``: many routes with one next hop may share an object of it, which nobody else removes."""
         self._open = kernel
         self._on_change = on_change
-        self._tables = {family: Table(family) for family in Family}
         self._resolver = Resolver()
         self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways)
         self._targets = Targets(self._hops, share=share)
+        self._tables = {family: Table(family, resolve=self._targets.resolve) for family in Family}
         self._settings = Settings()
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
@@ -134,7 +134,7 @@ class Programmer:
         for family, table in self._tables.items():
             table.desire(
                 {
-                    to_wire(prefix): self._targets.target(table, () if route.type == "blackhole" else route.next_hops)
+                    to_wire(prefix): table.target(() if route.type == "blackhole" else route.next_hops)
                     for prefix, route in static.items()
                     if family_of(prefix) is family
                 },
@@ -157,7 +157,7 @@ class Programmer:
             )
             if settings.excluded != before.excluded:
                 table.touch(table.learned)
-                table.touch(table.former)
+                table.touch(table.former.ways)
             if settings.metric != before.metric:
                 table.rekey(settings.metric)
                 self._targets.again(table, list(table.targets.values()))
@@ -170,7 +170,7 @@ class Programmer:
         if isinstance(frame, Withdrawn) or not frame.next_hops:
             table.forget(wires)
         else:
-            target = self._targets.target(table, frame.next_hops)
+            target = table.target(frame.next_hops)
             table.learn(wires, target)
             self._targets.learned(table, target)
         self._kick()
@@ -185,6 +185,12 @@ class Programmer:
         """The speaker has told its whole table."""
         self._whole = True
         self._believe()
+
+    def heard(self, peers: Collection[Address]) -> None:
+        """The speaker waits for these peers no longer, and has told everything that it has of them."""
+        for table in self._tables.values():
+            table.hear(peers)
+        self._kick()
 
     def synced(self, in_sync: bool) -> None:
         """Whether the speaker has heard its peers out: only then does what it lacks go. Said again, it costs nothing."""
@@ -360,7 +366,8 @@ class Programmer:
     async def drop_all(self) -> None:
         """Remove every route of ours, for good: what is desired and learned is forgotten."""
         for table in self._tables.values():
-            table.static, table.learned, table.former = {}, {}, {}
+            table.static, table.learned = {}, {}
+            table.former.clear()
         self._desired = self._whole = self._synced = True
         self._doom()
         for table in self._tables.values():

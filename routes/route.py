@@ -19,6 +19,8 @@ PROTOCOL = 179
 """The routing protocol number of every route of ours (rtnetlink(7), rtm_protocol)."""
 MAIN_TABLE = 254
 DEFAULT_METRIC = 1179
+BLACKHOLE: tuple[Address, ...] = ()
+"""The next hops of a target that drops."""
 
 
 class RouteType(enum.IntEnum):
@@ -87,3 +89,18 @@ class StaticRoute(Struct, frozen=True):
 def address(packed: bytes) -> Address:
     """An address of 4 or 16 bytes."""
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
+
+
+class Target:
+    """Where prefixes should lead: addresses of next hops (none: dropped), and what that is in the kernel just now."""
+
+    __slots__ = ("__weakref__", "many", "next_hops", "spec", "told")
+
+    def __init__(self, next_hops: tuple[Address, ...]) -> None:
+        self.next_hops = next_hops
+        self.told = 0
+        """Prefixes that were learned with it, less those forgotten."""
+        self.many = False
+        """They were so many once that its routes share a next-hop object."""
+        self.spec: Spec | None = None
+        """None: no next hop is resolved."""

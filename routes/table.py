@@ -1,13 +1,14 @@
 """One family's routes: what is wanted of each prefix, what the kernel holds of ours, and which prefixes to look at again.
 
-Three layers say what is wanted, the first that knows the prefix decides: the objects, the speaker's table, and the table
-of the speaker before it restarted. Until a new speaker is in sync, a prefix loses no next hop that it had with the last one. Everything is keyed by wire prefix; a changed prefix costs a few look-ups, and a pass
-over a table happens only when next hops moved or everything was read again. Pure: no kernel, no clock of its own.
+Three layers say what is wanted: the objects before all others, the speaker's table, and what is left of the table of the
+speaker before it restarted (``former``). Everything is keyed by wire prefix; a changed prefix costs a few look-ups, and a
+pass over a table happens only when next hops moved, everything was read again, or a new speaker has heard a peer out.
+Pure: no kernel, no clock of its own.
 """
 
 import errno
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from weakref import WeakValueDictionary
 
@@ -15,31 +16,15 @@ from msgspec import Struct
 
 from towpath.model.net import Address, Family, from_wire
 from towpath.model.reason import Reason
+from towpath.routes.former import Former
 from towpath.routes.kernel import Batch, Failure, Operation
-from towpath.routes.route import Spec, alike
+from towpath.routes.route import Spec, Target, alike
 
-BLACKHOLE: tuple[Address, ...] = ()
-"""The next hops of a target that drops."""
 _BACKOFF = 1.0
 _LONGEST_BACKOFF = 60.0
 _BURST = 1000
 """From this many prefixes in one frame on, they are queued as they came."""
 _BURSTS = 32
-
-
-class Target:
-    """Where prefixes should lead: addresses of next hops (none: dropped), and what that is in the kernel just now."""
-
-    __slots__ = ("__weakref__", "many", "next_hops", "spec", "told")
-
-    def __init__(self, next_hops: tuple[Address, ...]) -> None:
-        self.next_hops = next_hops
-        self.told = 0
-        """Prefixes that were learned with it, less those forgotten."""
-        self.many = False
-        """They were so many once that its routes share a next-hop object."""
-        self.spec: Spec | None = None
-        """None: no next hop is resolved."""
 
 
 class Failed(Struct, frozen=True):
@@ -64,12 +49,14 @@ class Conflict(Struct, frozen=True):
 class Table:
     """The routes of one family."""
 
-    def __init__(self, family: Family) -> None:
+    def __init__(self, family: Family, *, resolve: Callable[[Family, Target], Spec | None]) -> None:
+        """``resolve``: what a target is in the kernel just now, None where no way leads to its next hops."""
         self.family = family
+        self._resolve = resolve
         self.targets: WeakValueDictionary[tuple[Address, ...], Target] = WeakValueDictionary()
         self.static: dict[bytes, Target] = {}
         self.learned: dict[bytes, Target] = {}
-        self.former: dict[bytes, Target] = {}
+        self.former = Former(self.target)
         self.installed: dict[bytes, Spec] = {}
         self.strays: dict[bytes, tuple[Spec, ...]] = {}
         """Routes of ours with another metric than today's: deleted when everything else is in place."""
@@ -88,10 +75,11 @@ class Table:
         """Ranges (length, network) in which what was learned is not programmed."""
 
     def target(self, next_hops: tuple[Address, ...]) -> Target:
-        """The one target with these next hops; a new one is not resolved yet."""
+        """The one target with these next hops."""
         found = self.targets.get(next_hops)
         if found is None:
             found = self.targets[next_hops] = Target(next_hops)
+            found.spec = self._resolve(self.family, found)
         return found
 
     def wanted(self, wire: bytes) -> Spec | None:
@@ -99,9 +87,8 @@ class Table:
         target = self.static.get(wire)
         if target is None:
             target = self.learned.get(wire)
-            if self.former and (former := self.former.get(wire)) is not None:
-                # a speaker that has started has not heard all its peers yet: next hops that only it lacks stay
-                target = former if target is None or _narrower(target, former) else target
+            if self.former.ways:
+                target = self.former.wanted(wire, target)
             if target is None or (self.excluded and self._is_excluded(wire)):
                 return None
         return target.spec
@@ -145,6 +132,9 @@ class Table:
 
     def learn(self, wires: list[bytes], target: Target) -> None:
         """The speaker selected paths with these next hops."""
+        if self.former.ways:
+            for wire in wires:
+                self.former.answer(wire, target, before=self.learned.get(wire))
         before = len(self.learned)
         self.learned.update(dict.fromkeys(wires, target))
         target.told += len(self.learned) - before
@@ -157,28 +147,32 @@ class Table:
         """The speaker has no path any more."""
         for wire in wires:
             target = self.learned.pop(wire, None)
+            self.former.answer(wire, None, before=target)
             if target is not None:
                 target.told -= 1
-            self.former.pop(wire, None)
             self.dirty[wire] = None
 
-    def remember(self, targets: Mapping[Spec, Target]) -> None:
-        """A process before this one has installed these: they hold as what was learned before the speaker is heard."""
-        self.former = {
-            wire: target for wire, have in self.installed.items() if (target := targets.get(have)) is not None
-        }
+    def hear(self, peers: Collection[Address]) -> None:
+        """These peers have told all they have, or are not waited for any more."""
+        self.touch(self.former.hear(peers, learned=self.learned))
 
     def begin(self) -> None:
         """A new speaker will tell its whole table; what the last one said counts as former."""
-        self.former.update(self.learned)
+        self.former.begin(self.learned)
         self.learned = {}
         for target in self.targets.values():
             target.told = 0
 
+    def remember(self, targets: Mapping[Spec, Target]) -> None:
+        """A process before this one has installed these: they hold as what was learned before the speaker is heard."""
+        self.former.ways = {
+            wire: target for wire, have in self.installed.items() if (target := targets.get(have)) is not None
+        }
+
     def trust(self) -> None:
         """What is learned is all there is: what was learned before counts no longer."""
-        self.touch(wire for wire, former in self.former.items() if self.learned.get(wire) is not former)
-        self.former = {}
+        self.touch(self.former.ways)
+        self.former.clear()
 
     def desire(self, static: Mapping[bytes, Target], *, complete: bool) -> None:
         """Everything that the objects give; not ``complete``: what they lack stays."""
@@ -193,12 +187,12 @@ class Table:
 
     def moved(self, targets: set[Target]) -> None:
         """These targets lead elsewhere now: all their prefixes are dirty."""
-        for layer in (self.static, self.learned, self.former):
+        for layer in (self.static, self.learned, self.former.ways):
             self.touch(wire for wire, target in layer.items() if target in targets)
 
     def plan(self, wires: list[bytes], *, now: float) -> list[Batch]:
         """What to add and to replace for these prefixes; what is to be deleted is put into ``doomed``."""
-        simple = not (self.former or self.excluded) and self.static.keys().isdisjoint(wires)
+        simple = not (self.former.ways or self.excluded) and self.static.keys().isdisjoint(wires)
         if simple and (batch := self._all_new(wires)) is not None:
             return [batch]
         adds: defaultdict[Spec, list[bytes]] = defaultdict(list)
@@ -258,7 +252,7 @@ class Table:
             have = self.installed.get(wire)
             if have is None or wire in self.mixed or self.wanted(wire) is not None:
                 continue
-            known = wire in self.learned or wire in self.former or wire in self.static
+            known = wire in self.learned or wire in self.former.ways or wire in self.static
             if everything or known or wire in self.released or (blackholes and not have.next_hops):
                 groups[have].append(wire)
         return [Batch(Operation.DELETE, self.family, spec, found) for spec, found in groups.items()]
@@ -293,7 +287,7 @@ class Table:
         self.mixed, self.failed = {}, {}
         self.touch(self.static)
         self.touch(self.learned)
-        self.touch(self.former)
+        self.touch(self.former.ways)
 
     def applied(self, batches: Iterable[Batch], failures: Iterable[Failure], *, now: float) -> list[bytes]:
         """Take in what the kernel did; the prefixes at which it surprised us."""
@@ -364,28 +358,18 @@ class Table:
         """How many routes are wanted, and those that are not in place, with the reason."""
         desired = len(self.learned)
         desired += sum(wire not in self.learned for wire in self.static)
-        desired += sum(wire not in self.learned and wire not in self.static for wire in self.former)
+        desired += sum(wire not in self.learned and wire not in self.static for wire in self.former.ways)
         conflicts = [Conflict(self.family, wire, Reason.MIXED_ROUTE) for wire in self.mixed]
         conflicts += [Conflict(self.family, wire, failed.reason, failed.error) for wire, failed in self.failed.items()]
         unresolved = {target for target in self.targets.values() if target.spec is None}
         if unresolved:
-            for layer in (self.static, self.learned, self.former):
+            for layer in (self.static, self.learned, self.former.ways):
                 conflicts += [
                     Conflict(self.family, wire, Reason.UNRESOLVED_NEXT_HOP)
                     for wire, target in layer.items()
                     if target in unresolved and (layer is self.static or wire not in self.static)
                 ]
         return desired, conflicts
-
-
-def _narrower(target: Target, former: Target) -> bool:
-    """Whether a target leads to a part of where another one leads."""
-    return (
-        target.spec is not None
-        and former.spec is not None
-        and len(target.spec.next_hops) < len(former.spec.next_hops)
-        and set(target.spec.next_hops) < set(former.spec.next_hops)
-    )
 
 
 def _joined(ours: Spec, shown: Spec) -> bool:

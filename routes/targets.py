@@ -6,11 +6,11 @@ object of it, which they are as good without.
 
 from collections.abc import Iterable, Mapping
 
-from towpath.model.net import Address, Family, scoped
+from towpath.model.net import Family, scoped
 from towpath.routes.kernel import Link
 from towpath.routes.nexthops import NextHops
-from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, alike, spec
-from towpath.routes.table import BLACKHOLE, Table, Target
+from towpath.routes.route import BLACKHOLE, DEFAULT_METRIC, RouteType, Spec, Target, alike, spec
+from towpath.routes.table import Table
 
 MANY = 1000
 """Prefixes that were learned with one next hop, from which on their routes share an object."""
@@ -24,24 +24,8 @@ class Targets:
         self.share = share
         self.metric = DEFAULT_METRIC
 
-    def target(self, table: Table, next_hops: tuple[Address, ...]) -> Target:
-        """The one target with these next hops, resolved."""
-        found = table.targets.get(next_hops)
-        if found is None:
-            found = table.target(next_hops)
-            found.spec = self._spec(table.family, found)
-        return found
-
-    def learned(self, table: Table, target: Target) -> None:
-        """It has more prefixes now; where they are many, routes share an object, and those that are there are as good."""
-        if target.told >= MANY and not target.many:
-            self._share(table, target)
-
-    def _share(self, table: Table, target: Target) -> None:
-        target.many = True
-        target.spec = self._spec(table.family, target)
-
-    def _spec(self, family: Family, target: Target) -> Spec | None:
+    def resolve(self, family: Family, target: Target) -> Spec | None:
+        """What a target is in the kernel just now, None where no way leads to its next hops."""
         if target.next_hops == BLACKHOLE:
             return spec(RouteType.BLACKHOLE, metric=self.metric)
         ways = self._hops.ways(family, target.next_hops)
@@ -50,11 +34,20 @@ class Targets:
         shared = target.many and self.share and len(ways) == 1 and ways[0].gateway is not None
         return spec(RouteType.UNICAST, ways, metric=self.metric, shared=shared)
 
+    def learned(self, table: Table, target: Target) -> None:
+        """It has more prefixes now; where they are many, routes share an object, and those that are there are as good."""
+        if target.told >= MANY and not target.many:
+            self._share(table, target)
+
+    def _share(self, table: Table, target: Target) -> None:
+        target.many = True
+        target.spec = self.resolve(table.family, target)
+
     def again(self, table: Table, targets: Iterable[Target]) -> None:
         """Resolve them again; what leads elsewhere now is dirty."""
         moved: set[Target] = set()
         for target in targets:
-            found = self._spec(table.family, target)
+            found = self.resolve(table.family, target)
             if found is not target.spec:
                 target.spec = found
                 moved.add(target)
@@ -78,7 +71,7 @@ class Targets:
             )
             if not known or len(known) < len(ways):
                 continue
-            target = self.target(table, known)
+            target = table.target(known)
             if target.spec is not None and alike(target.spec, have):
                 found[have] = target  # else it was resolved in another way, and is left to the speaker
                 if have.shared and not target.many:

@@ -158,6 +158,7 @@ class Bridge:
             case Whole():
                 self._programmer.whole()
             case Sync():
+                self._programmer.heard(frame.heard)
                 self._synced = frame.in_sync
                 self._believe()
                 self._reported()

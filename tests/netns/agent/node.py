@@ -77,21 +77,16 @@ def manifests() -> list[dict[str, Any]]:
     ]
 
 
-class OneNode:
-    """Node a and its router."""
+class Node:
+    """Agent and speaker in a host's namespace, on a folder of manifests."""
 
-    def __init__(self, network: Network, root: Path) -> None:
+    def __init__(self, host: Host, root: Path, objects: list[dict[str, Any]]) -> None:
         self.root = root
-        self.node, self.router = network.host("a"), network.host("tor")
-        network.link(self.node, "eth0", self.router, "eth0")
-        self.node.address("10.0.0.1/24", "fd00::1/64", dev="eth0")
-        self.router.address("10.0.0.254/24", "fd00::254/64", dev="eth0")
+        self.node = host
         self.folder, self.run_dir, self.cni = root / "manifests", root / "run", root / "cni"
         self.folder.mkdir()
         self.cni.mkdir()
-        self.write(manifests())
-        self.bird = Bird(self.router, directory=root)
-        network.processes.append(self.bird.process)
+        self.write(objects)
         self.speaker = self.process("speaker", "--run-dir", str(self.run_dir))
         self.options = {
             "--run-dir": self.run_dir,
@@ -101,7 +96,7 @@ class OneNode:
         }
         """Where things are on this machine; to be changed before the agent is started."""
         self.agent = self.process("agent")
-        network.processes += [self.speaker, self.agent]
+        host.network.processes += [self.speaker, self.agent]
 
     def process(self, *arguments: str) -> Process:
         command = [sys.executable, "-m", "towpath.controller.cli", *arguments]
@@ -112,17 +107,37 @@ class OneNode:
         beside.write_text(yaml.safe_dump_all(objects))
         beside.rename(self.folder / "node.yaml")
 
-    def start(self, *, more: str = "") -> None:
-        self.bird.start(BIRD_CONFIGURATION.format(log=self.root / "bird.log", password=PASSWORD, more=more))
-        self.speaker.start()
-        self.start_agent()
-
     def start_agent(self) -> None:
         """With the options as they are now."""
         options = [str(part) for option in self.options.items() for part in option]
         command = self.process("agent", "--node", "a", "--from", str(self.folder), *options).command
         self.agent.command = command
         self.agent.start()
+
+    def status(self) -> dict[str, Any]:
+        path = self.folder / "status" / "NodeStatus-a.yaml"
+        return yaml.safe_load(path.read_text())["status"] if path.exists() else {}
+
+    def conditions(self) -> dict[str, dict[str, Any]]:
+        return {one["type"]: one for one in self.status().get("conditions", ())}
+
+
+class OneNode(Node):
+    """Node a and its router."""
+
+    def __init__(self, network: Network, root: Path) -> None:
+        host, self.router = network.host("a"), network.host("tor")
+        network.link(host, "eth0", self.router, "eth0")
+        host.address("10.0.0.1/24", "fd00::1/64", dev="eth0")
+        self.router.address("10.0.0.254/24", "fd00::254/64", dev="eth0")
+        self.bird = Bird(self.router, directory=root)
+        network.processes.append(self.bird.process)
+        super().__init__(host, root, manifests())
+
+    def start(self, *, more: str = "") -> None:
+        self.bird.start(BIRD_CONFIGURATION.format(log=self.root / "bird.log", password=PASSWORD, more=more))
+        self.speaker.start()
+        self.start_agent()
 
     def clean_up(self) -> None:
         """``towpath cleanup``, with everything stopped."""
@@ -138,13 +153,6 @@ class OneNode:
             wait_for(lambda: set(LEARNED) <= ours(self.node), deadline=deadline, what="routes in the kernel")
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- agent\n{self.agent.log}\n--- speaker\n{self.speaker.log}") from None
-
-    def status(self) -> dict[str, Any]:
-        path = self.folder / "status" / "NodeStatus-a.yaml"
-        return yaml.safe_load(path.read_text())["status"] if path.exists() else {}
-
-    def conditions(self) -> dict[str, dict[str, Any]]:
-        return {one["type"]: one for one in self.status().get("conditions", ())}
 
 
 def announced(bird: Bird) -> set[str]:

@@ -283,3 +283,51 @@ def test_a_second_establishment_counts_as_a_loss_first() -> None:
     assert world.hops() == KEPT
     world.hear("b", *END.values())
     assert world.hops() == GONE
+
+
+def heard(world: World) -> set[str]:
+    """Peers for which no other way waits."""
+    return set(map(str, world.table.heard()))
+
+
+def test_peer_by_peer_it_is_told_who_has_said_all() -> None:
+    """With its End-of-RIB of all families; in sync there is nobody to speak of."""
+    world = only("b", "c")
+    assert heard(world) == set()
+    world.up("b")
+    world.hear("b", END[Family.IPV4])
+    assert heard(world) == set()
+    world.hear("b", END[Family.IPV6])
+    assert heard(world) == {"10.0.0.2"}
+    world.lost("b")
+    assert heard(world) == {"10.0.0.2"}
+    world.up("c")
+    world.hear("c", *END.values())
+    assert world.table.in_sync
+    assert heard(world) == set()
+
+
+def test_a_peer_that_stays_away_holds_up_no_other_way() -> None:
+    """After half a minute, long before its absence is believed; one that is back is heard out."""
+    world = only("b", "c")
+    world.up("c")
+    world.wait(29)
+    assert heard(world) == set()
+    assert world.table.deadline() == 1030
+    world.wait(1)
+    assert heard(world) == {"10.0.0.2"}
+    assert not world.table.in_sync
+    world.hear("c", *END.values())
+    assert heard(world) == {"10.0.0.2", "10.0.0.3"}
+
+
+def test_a_session_that_is_taken_away_holds_up_no_other_way() -> None:
+    """Unless there is another one with the same peer."""
+    made = only("b", "c").state
+    twin = replace(made.sessions["c"], name="twin", peer_port=1790)
+    world = World(replace(made, sessions={**made.sessions, "twin": twin}))
+    world.apply(replace(made, sessions={"twin": twin}))
+    assert heard(world) == {"10.0.0.2"}
+    world.up("twin")
+    world.hear("twin", END[Family.IPV4])
+    assert heard(world) == {"10.0.0.2"}

@@ -281,6 +281,46 @@ def test_a_restart_takes_no_next_hop_away(family, end, alone) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("end", ["back", "heard", "synced", "link"])
+@pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
+def test_a_restart_prefers_nobody_for_being_quick(family, end) -> None:
+    """The former way stays while its peer may tell it again; no message reaches the kernel. Its link going down ends that."""
+
+    async def scenario() -> None:
+        world = World()
+        former, other = (spec(RouteType.UNICAST, (NextHop(GATEWAYS[family][n], 2 + n),), metric=1179) for n in (0, 1))
+        world.kernel.foreign(family, world.wire(family, 0), former, protocol=PROTOCOL)
+        await world.programmer.start()
+        world.programmer.desire({}, settings=Settings())
+        world.programmer.begin()
+        world.learned[family, 0] = (1,)
+        world.tell_learned(family, 0)
+        world.programmer.whole()
+        world.programmer.heard([GATEWAYS[family][1]])
+        await asyncio.sleep(1)
+        assert world.ours(family, 0) == [former]
+        match end:
+            case "back":
+                world.learned[family, 0] = (0,)
+                world.tell_learned(family, 0)
+            case "heard":
+                world.programmer.heard([GATEWAYS[family][0]])
+            case "synced":
+                world.programmer.synced(True)
+            case _:
+                world.toggle_link(2)
+        before = world.kernel.applied
+        await asyncio.sleep(1)
+        assert world.ours(family, 0) == [former if end == "back" else other]
+        assert world.kernel.applied == before + (end != "back")
+        world.programmer.synced(True)
+        await asyncio.sleep(1)
+        world.check()
+        world.programmer.close()
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("family", list(Family), ids=lambda family: family.key)
 def test_excluded_ranges(family) -> None:
     """What was learned inside an excluded range is not programmed, and what the objects give there is."""
