@@ -49,6 +49,19 @@ def up(lab: Lab, wanted: Callable[[str], int]) -> None:
     )
 
 
+def reflected(lab: Lab) -> bool:
+    """Whether every node has its sessions with the reflectors by the object that asks for them, none by the mesh."""
+    reflectors = {str(address): node for node in REFLECTORS for address in lab.node_addresses(node)}
+    for node in lab.nodes:
+        asked = ask(lab.node_directory(node, "run") / "speaker.sock", "sessions")
+        found = [one for one in asked if reflectors.get(one["peer"], node) != node]
+        if len(found) != len(set(reflectors.values()) - {node}) * len(lab.families):
+            return False
+        if any(one["name"].startswith("Mesh-") or one["state"] != "Established" for one in found):
+            return False
+    return True
+
+
 def without_mesh(node: str) -> int:
     """Peers of a node: reflectors have everybody and the router, clients the reflectors and the router."""
     return 4 if node in REFLECTORS else 3
@@ -99,6 +112,7 @@ def test_labelled_nodes_become_reflectors_and_the_mesh_goes(lab: Lab) -> None:
     before = between(lab, *CLIENTS)
     make_reflector(lab, "node1", "244.0.0.1")
     make_reflector(lab, "node2", "244.0.0.2")
+    wait_for(lambda: reflected(lab), deadline=60, what="sessions with the reflectors")
     up(lab, lambda _node: 4)
     facts.wait_converged(lab)
     assert between(lab, *CLIENTS) == before
