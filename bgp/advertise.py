@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from towpath.model.blocks import in_force, node_addresses
+from towpath.model.blocks import by_node, in_force, node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Family, Prefix, family_of, host_prefix
 from towpath.model.reason import Why
@@ -19,9 +19,7 @@ def block_announcements(
 ) -> dict[Prefix, Announcement]:
     """The same, with the blocks in force at hand."""
     preference = _preference(cluster)
-    own = sorted(
-        (block for block in blocks.values() if block.spec.node == node and is_used(block)), key=lambda block: block.name
-    )
+    own = sorted(filter(is_used, by_node(blocks).get(node, ())), key=lambda block: block.name)
     return {
         block.spec.cidr: Announcement(
             prefix=block.spec.cidr,

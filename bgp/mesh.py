@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.bgp.nodes import Nodes, NodeView
 from towpath.bgp.parameters import NODE_HOPS, limit, restart_time, session_name, timers
@@ -43,7 +44,9 @@ def mesh(
     restart = restart_time(config, config.node_mesh_max_restart_time)
     password = reference.secret_key_ref if reference else None
     for family, own in me.addresses.items():
-        own_text, families = str(own), (family,)
+        own_text, subnet = str(own), me.subnets.get(family)
+        low, high = (int(subnet.network_address), int(subnet.broadcast_address)) if subnet is not None else (1, 0)
+        shapes: dict[tuple[int, int, bool], Session] = {}
         for other in others:
             peer = seen[other.name].get(family)
             if peer is None or peer.text == own_text:
@@ -52,27 +55,40 @@ def mesh(
                 message = f"{peer.text} is the address of node {peer.holder.name} already"
                 warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", other.name, "spec.bgp"))
                 continue
-            yield Session(
+            beside = low <= peer.number <= high
+            shape = other.listen_port, other.as_number, beside
+            like = shapes.get(shape)
+            if like is None:
+                like = shapes[shape] = Session(
+                    name=peer.session,
+                    scope="Mesh",
+                    peer_address=peer.address,
+                    peer_port=other.listen_port,
+                    remote_as=other.as_number,
+                    local_as=me.as_number,
+                    local_address=own,
+                    passive=peer.text > own_text,
+                    families=(family,),
+                    hold_time=hold,
+                    keepalive_time=keepalive,
+                    connect_retry_time=retry,
+                    restart_time=restart,
+                    import_policy="Filtered",
+                    max_prefix=most,
+                    multihop=NODE_HOPS if other.as_number != me.as_number else None,
+                    peer_node=other.name,
+                    advertise=config.mesh_advertise,
+                    shared_subnet=subnet if beside else None,
+                    password_ref=password,
+                    why=peer.why,
+                )
+            # in a large mesh most sessions are like others but for the peer, and a copy costs a fifth
+            yield replace(
+                like,
                 name=peer.session,
-                scope="Mesh",
                 peer_address=peer.address,
-                peer_port=other.listen_port,
-                remote_as=other.as_number,
-                local_as=me.as_number,
-                local_address=own,
                 passive=peer.text > own_text,
-                families=families,
-                hold_time=hold,
-                keepalive_time=keepalive,
-                connect_retry_time=retry,
-                restart_time=restart,
-                import_policy="Filtered",
-                max_prefix=most,
-                multihop=NODE_HOPS if other.as_number != me.as_number else None,
                 peer_node=other.name,
-                advertise=config.mesh_advertise,
-                shared_subnet=me.shared(peer.address),
-                password_ref=password,
                 why=peer.why,
             )
 
@@ -81,6 +97,7 @@ class _Seen(Struct, frozen=True):
     """A node in one family as all others see it: found out once, however many of them plan their sessions."""
 
     address: Address
+    number: int
     text: str
     session: str
     """The name of a session with it."""
@@ -99,5 +116,7 @@ def _seen(nodes: Nodes) -> dict[str, dict[Family, _Seen]]:
         of_node = found[node.name] = {}
         for family, address in node.addresses.items():
             text = str(address)
-            of_node[family] = _Seen(address, text, session_name("Mesh", text), nodes.by_address[address], why)
+            of_node[family] = _Seen(
+                address, int(address), text, session_name("Mesh", text), nodes.by_address[address], why
+            )
     return found

@@ -28,6 +28,15 @@ def in_force(blocks: Mapping[str, IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
     return {block.spec.cidr: block for block in ordered if block.name not in barred}
 
 
+@remembered
+def by_node(blocks: Mapping[Prefix, IPAMBlock]) -> Mapping[str, tuple[IPAMBlock, ...]]:
+    """The blocks in force of each node that has any, in the order of ``blocks``."""
+    found: dict[str, list[IPAMBlock]] = {}
+    for block in blocks.values():
+        found.setdefault(block.spec.node, []).append(block)
+    return {node: tuple(own) for node, own in found.items()}
+
+
 def node_addresses(node: RoutingNode) -> Mapping[Family, Interface]:
     """The addresses of a node by family: the specification's, with the prefix length that the node found in its kernel."""
     found: dict[Family, Interface] = {}

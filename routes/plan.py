@@ -6,7 +6,7 @@ send them back.
 
 from collections.abc import Container, Mapping
 
-from towpath.model.blocks import in_force, node_addresses
+from towpath.model.blocks import by_node, in_force, node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix, contains, family_of
 from towpath.model.reason import Reason, Why
@@ -17,7 +17,9 @@ def static_routes(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
     """The routes of a node by prefix; next hops are addresses of nodes, not yet resolved."""
     routes: dict[Prefix, StaticRoute] = {}
     host_gateway = cluster.bgp.cluster_routes == "Kubernetes"
-    for prefix, block in in_force(cluster.blocks).items():
+    blocks = in_force(cluster.blocks)
+    for block in blocks.values() if host_gateway else by_node(blocks).get(node, ()):
+        prefix = block.spec.cidr
         if block.spec.state == "Quarantined":
             continue
         why = Why("IPAMBlock", block.name, "spec.node")

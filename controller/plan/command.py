@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from towpath.bgp.nodes import node_views
 from towpath.controller.plan.assign import assigned
 from towpath.controller.plan.difference import difference, resets
-from towpath.controller.plan.document import SCHEMA, node_document, planned, rejected_document
+from towpath.controller.plan.document import SCHEMA, Written, node_document, planned, rejected_document
 from towpath.controller.plan.inputs import SERVICES, Inputs, Rejected, gathered, read
 from towpath.controller.plan.output import Format, streamed
+from towpath.controller.plan.sessions import SessionWriter
 from towpath.controller.plan.table import difference_lines, node_lines, rejected_lines
 from towpath.controller.settings import Source, UsageError
 from towpath.controller.store import FIELDS
@@ -56,7 +57,9 @@ def run(request: Request) -> int:
         _warn(before)
         return _print_difference(before, inputs, request)
     nodes = _wanted(request.node, node_views(inputs.cluster).by_name)
-    document_of = _documents(inputs, converged=request.converged)
+    writer = SessionWriter()
+    written = writer.encoded if request.style == "json" else writer.documents
+    document_of = _documents(inputs, converged=request.converged, sessions=written)
     documents = ((name, document_of(name)) for name in nodes)
     rejected = rejected_document(inputs.rejected)
     if request.style == "table":
@@ -82,14 +85,14 @@ def load(files: Sequence[str], source: Source, *, assign: bool = False, spared: 
     return replace(inputs, cluster=cluster, rejected=tuple(sorted({*inputs.rejected, *further})))
 
 
-def _documents(inputs: Inputs, *, converged: bool) -> Callable[[str], dict[str, Any]]:
+def _documents(inputs: Inputs, *, converged: bool, sessions: Written | None = None) -> Callable[[str], dict[str, Any]]:
     """What makes a node's document of its name."""
     if not converged:
-        return lambda name: node_document(inputs, name)
+        return lambda name: node_document(inputs, name, sessions=sessions)
     from towpath.controller.plan.converge import learned_routes
 
     learned = learned_routes(inputs)
-    return lambda name: node_document(inputs, name, learned=learned[name])
+    return lambda name: node_document(inputs, name, learned=learned[name], sessions=sessions)
 
 
 def _print_difference(before: Inputs, after: Inputs, request: Request) -> int:

@@ -16,10 +16,11 @@ from towpath.controller.node.given import given_routes
 from towpath.controller.plan import here
 from towpath.controller.plan.command import load
 from towpath.controller.plan.converge import Ends, ends_of
-from towpath.controller.plan.document import planned, whys
+from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs, read
 from towpath.controller.plan.live import pods
 from towpath.controller.plan.request import Request, show
+from towpath.controller.plan.sessions import whys
 from towpath.controller.plan.table import table
 from towpath.controller.settings import CannotRunError, UsageError
 from towpath.model.blocks import in_force

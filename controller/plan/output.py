@@ -9,6 +9,8 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from towpath.controller.plan.sessions import Encoded
+
 Format = Literal["table", "json", "yaml"]
 _ENCODER = msgspec.json.Encoder()
 
@@ -67,9 +69,11 @@ def streamed(
 
 def _lines(value: Any, by: int) -> str:
     """JSON on one line, of a list one item a line: large plans stay readable, and their differences do."""
+    gap = ",\n" + " " * by
+    if isinstance(value, Encoded):
+        return f"[\n{' ' * by}{gap.join(value.items)}]" if value.items else "[]"
     if not isinstance(value, list) or not value:
         return _json(value)
-    gap = ",\n" + " " * by
     items = _ENCODER.encode_lines(value).decode()[:-1].replace("\n", gap)  # in JSON no text has a new line
     return f"[\n{' ' * by}{items}]"
 

@@ -9,13 +9,20 @@ _GAP = "  "
 
 def table(rows: Iterable[Sequence[object]], *, head: Sequence[str]) -> Iterator[str]:
     """Lines with columns as wide as their widest cell; nothing at all without rows."""
-    cells = [[_cell(cell) for cell in row] for row in rows]
-    if not cells:
-        return
-    everything = [list(head), *cells]
-    widths = [max(len(row[place]) for row in everything) for place in range(len(head))]
-    for row in everything:
-        yield _GAP.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    columns = list(zip(*rows, strict=True))
+    if columns:
+        padded = [_padded(title, column) for title, column in zip(head, columns, strict=True)]
+        yield from map(str.rstrip, map(_GAP.join, zip(*padded, strict=True)))
+
+
+def _padded(title: str, column: Sequence[object]) -> list[str]:
+    """The cells of a column below its title, all as wide: each value is written once, for in most columns there are few."""
+    if len(set(map(type, column))) > 1 or not isinstance(column[0], (str, int)):
+        column = list(map(_cell, column))
+    texts = {value: _cell(value) for value in set(column)}
+    width = max(map(len, (title, *texts.values())))
+    wide = {value: text.ljust(width) for value, text in texts.items()}
+    return [title.ljust(width), *map(wide.__getitem__, column)]
 
 
 def node_lines(name: str, document: Document) -> Iterator[str]:

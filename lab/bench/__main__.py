@@ -12,6 +12,7 @@ from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.many import many
 from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
+from towpath.lab.bench.plan import plan
 from towpath.lab.bench.receive import receive
 from towpath.lab.bench.receive_policy import receive_policy
 from towpath.lab.bench.reflector import reflector
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "nodes": nodes,
     "reflector": reflector,
     "restart": restart,
+    "plan": plan,
     "install": install,
 }
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import fields
 
 from towpath.model.resource import Meta
 
@@ -98,10 +97,15 @@ def _values(value: Any, names: list[str]) -> Iterator[tuple[tuple[int, ...], Any
         yield (), value
         return
     name = names[0].removesuffix("[]")
-    found = getattr(value, next(one.name for one in fields(value) if one.encode_name == name))
+    found = _field(value, name)
     for place, item in enumerate(found):
         for places, inner in _values(item, names[1:]):
             yield (place, *places), inner
+
+
+def _field(value: Any, name: str) -> Any:
+    """The field of a struct that has this name in JSON."""
+    return getattr(value, value.__struct_fields__[value.__struct_encode_fields__.index(name)])
 
 
 def duration_rule(path: str, *, lowest: int, highest: int, zero: bool = False, source: str = "") -> Rule:
@@ -117,7 +121,7 @@ def duration_rule(path: str, *, lowest: int, highest: int, zero: bool = False, s
         for name in names:
             if spec is None:
                 return True
-            spec = getattr(spec, next(one.name for one in fields(spec) if one.encode_name == name))
+            spec = _field(spec, name)
         return spec is None or (zero and spec == 0) or lowest <= spec <= highest
 
     return Rule(

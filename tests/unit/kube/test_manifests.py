@@ -67,6 +67,29 @@ def test_json_as_the_api_server_and_its_clients_write_it(text, names):
     assert all(body["apiVersion"] == "v1" for body in documents(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("[&a {b: 1}, *a]", [{"b": 1}, {"b": 1}]),
+        ("{x: &a {b: 1, c: 2}, y: {<<: *a, c: 3}}", {"x": {"b": 1, "c": 2}, "y": {"b": 1, "c": 3}}),
+        ("{x: &a {b: 1}, y: [{<<: [*a, {c: 2}]}]}", {"x": {"b": 1}, "y": [{"b": 1, "c": 2}]}),
+        ("{1: a, true: b, '2': c, 1.5: d}", {"1": "a", "true": "b", "2": "c", "1.5": "d"}),
+        ("[!!str 1, !!int '7', \"a\\tb\"]", ["1", 7, "a\tb"]),
+    ],
+)
+def test_what_stands_there_twice_and_keys(text, value):
+    """Aliases and merges are filled in, keys are text, and a tag decides over what a scalar looks like."""
+    assert list(documents(f"{HEAD}value: {text}")) == [
+        {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "value": value}
+    ]
+
+
+def test_a_list_that_is_in_itself():
+    """An alias may stand inside of what it names."""
+    (found,) = documents(f"{HEAD}value: &a [*a]")
+    assert found["value"][0] is found["value"]
+
+
 def test_labels_are_text():
     """A boolean or number where a label's value belongs is its text."""
     (body,) = documents(
@@ -85,7 +108,7 @@ def test_labels_are_text():
         ("apiVersion: v1\nkind: X\nkind: Y\n", "twice"),
         ("a: !!python/object:os.system {}", "tag"),
         ("a: !!int x", "invalid literal"),
-        ('{"a":' * 100_000, "nested"),
+        ('{"a":' * 100_000, "nest"),
         ('{"apiVersion": "v1", "kind": "List", "items": [{"metadata": {"name": "n"}}]}', "no kind"),
     ],
 )
