@@ -139,8 +139,12 @@ def _pieces(value: bytes, width: int) -> tuple[bytes, ...]:
 
 
 def read(block: bytes, *, four_octet_as: bool, external: bool) -> Carried:
-    """A block that was judged well formed. From an ``external`` peer what is internal to an AS does not count."""
+    """A block that was judged well formed. From an ``external`` peer what is internal to an AS does not count.
+
+    What says nothing about the way, and is malformed, is left out (RFC 7606 §7.6, §7.7; RFC 7607 §2).
+    """
     values = {kind: (flags, value) for flags, kind, value in split(block)}
+    width = 4 if four_octet_as else 2
 
     def value(kind: int) -> bytes | None:
         return values[kind][1] if kind in values else None
@@ -149,10 +153,10 @@ def read(block: bytes, *, four_octet_as: bool, external: bool) -> Carried:
         found = value(kind)
         return None if found is None else int.from_bytes(found, "big")
 
-    path = read_segments(value(AS_PATH) or b"", 4 if four_octet_as else 2) or []
-    aggregator = _aggregator(value(AGGREGATOR))
+    path = read_segments(value(AS_PATH) or b"", width) or []
+    aggregator = _aggregator(values.get(AGGREGATOR), width)
     if not four_octet_as:
-        aside = _aggregator(value(AS4_AGGREGATOR))
+        aside = _aggregator(values.get(AS4_AGGREGATOR), 4)
         four = value(AS4_PATH)
         if aside is not None and aggregator is not None:
             if aggregator[0] == AS_TRANS:
@@ -171,7 +175,7 @@ def read(block: bytes, *, four_octet_as: bool, external: bool) -> Carried:
         large=tuple(sorted(set(_pieces(value(LARGE_COMMUNITY) or b"", 12)))),
         extended=_pieces(value(EXTENDED_COMMUNITY) or b"", 8) + _pieces(value(IPV6_EXTENDED_COMMUNITY) or b"", 20),
         aggregator=aggregator,
-        atomic=ATOMIC_AGGREGATE in values,
+        atomic=ATOMIC_AGGREGATE in values and _is(values[ATOMIC_AGGREGATE], _TRANSITIVE, 0),
         originator=None if external else value(ORIGINATOR_ID),
         clusters=b"" if external else value(CLUSTER_LIST) or b"",
         customers_only=number(ONLY_TO_CUSTOMER),
@@ -183,10 +187,15 @@ def read(block: bytes, *, four_octet_as: bool, external: bool) -> Carried:
     )
 
 
-def _aggregator(value: bytes | None) -> tuple[int, bytes] | None:
-    if value is None or len(value) not in {6, 8}:
+def _is(found: tuple[int, bytes], flags: int, size: int) -> bool:
+    return found[0] & (_OPTIONAL | _TRANSITIVE) == flags and len(found[1]) == size
+
+
+def _aggregator(found: tuple[int, bytes] | None, width: int) -> tuple[int, bytes] | None:
+    if found is None or not _is(found, _OPTIONAL | _TRANSITIVE, width + 4):
         return None
-    return int.from_bytes(value[:-4], "big"), value[-4:]
+    number = int.from_bytes(found[1][:-4], "big")
+    return (number, found[1][-4:]) if number else None
 
 
 def crossing(carried: Carried, local_as: int) -> Carried:

@@ -23,6 +23,11 @@ INVALID_NETWORK: Final = 10
 MP_REACH: Final = 14
 MP_UNREACH: Final = 15
 EXTENDED: Final = 0x10
+_KIND_FLAGS: Final = 0xC0
+"""Optional and transitive, in an attribute's flags."""
+_OPTIONAL: Final = 0x80
+_BROKEN: Final = b"\0"
+"""At the end of a block: half an attribute, so that nothing in it is used."""
 UNICAST: Final = 1
 
 SIZE: Final = tuple(1 + ((length + 7) >> 3) for length in range(256))
@@ -118,7 +123,7 @@ def leading_reach(block: bytes) -> tuple[bytes, bytes, bytes] | None:
     Returns AFI, SAFI and next hop in one piece, the rest of the block, and the prefixes; None where a byte looks
     otherwise, so that ``multiprotocol`` has to find out.
     """
-    if len(block) < 9 or block[1] != MP_REACH:
+    if len(block) < 9 or block[1] != MP_REACH or block[0] & _KIND_FLAGS != _OPTIONAL:
         return None
     if block[0] & EXTENDED:
         start, end = 4, 4 + (block[2] << 8 | block[3])
@@ -135,13 +140,15 @@ def multiprotocol(block: bytes) -> Multiprotocol:
     """Take MP_REACH_NLRI and MP_UNREACH_NLRI out of an attribute block.
 
     Where an attribute overruns the block, what was found so far stands and ``rest`` keeps the overrun for the decoder
-    to see (RFC 7606 §4: treat as withdrawn). Two of one kind, or one that cannot be parsed, end the session (§3 g).
+    to see (RFC 7606 §4: treat as withdrawn), as it does of one whose flags are not those of its kind (§3 c). Two of one
+    kind, or one that cannot be parsed, end the session (§3 g).
     """
     position, end = 0, len(block)
     reach: Reach | None = None
     unreach: Unreach | None = None
     rest = b""
     kept = 0
+    broken = b""
     while position + 3 <= end:
         kind = block[position + 1]
         if block[position] & EXTENDED:
@@ -165,10 +172,12 @@ def multiprotocol(block: bytes) -> Multiprotocol:
                 unreach = _unreach(block[value:following])
             rest += block[kept:position]
             kept = following
+            if block[position] & _KIND_FLAGS != _OPTIONAL:
+                broken = _BROKEN
         elif following > end:
             break
         position = following
-    return Multiprotocol(rest + block[kept:], reach, unreach)
+    return Multiprotocol(rest + block[kept:] + broken, reach, unreach)
 
 
 def _family(afi: int, safi: int) -> Family | None:

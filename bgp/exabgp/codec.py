@@ -1,21 +1,21 @@
 """Bytes of OPEN, NOTIFICATION and ROUTE-REFRESH: the seam to ExaBGP's message classes.
 
-Only this module, ``neighbor`` and ``role`` touch ExaBGP. What comes from a peer goes into its decoders as bytes and leaves here as
-our values; whatever a decoder raises on bad bytes becomes a ``SessionError`` with the NOTIFICATION that RFC 4271 asks for.
+Only this module, ``neighbor``, ``opens`` and ``role`` touch ExaBGP. What comes from a peer goes into its decoders as bytes
+and leaves here as our values; whatever a decoder raises on bad bytes becomes a ``SessionError`` with the NOTIFICATION that
+RFC 4271 asks for.
 """
 
 import struct
 from ipaddress import IPv4Address
 
 from exabgp.bgp.message import KeepAlive, Message, Notification, Notify, Open
-from exabgp.bgp.message.direction import Direction
 from exabgp.bgp.message.open.capability import Capability, Negotiated
 from exabgp.bgp.message.open.capability.graceful import Graceful
 from exabgp.bgp.message.open.capability.refresh import REFRESH as REFRESHES
-from exabgp.bgp.message.refresh import RouteRefresh
 from exabgp.bgp.neighbor import Neighbor
 from msgspec import Struct
 
+from towpath.bgp.exabgp.opens import judge_identity, subcode_of, well_formed
 from towpath.bgp.exabgp.role import judge_role
 from towpath.bgp.ports import PeerRestart, SessionError
 from towpath.model.kinds.peer import Role
@@ -42,6 +42,7 @@ _UNICAST = 1
 _IPV4_BY_IPV6 = (Family.IPV4.afi, _UNICAST, Family.IPV6.afi)
 """IPv4 unicast with IPv6 next hops, as the extended next hop capability writes it (RFC 8950 §3)."""
 _RECEIVE, _SEND = 1, 2
+_REQUEST = 0
 _FAMILY_BY_AFI = {family.afi: family for family in Family}
 _DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, struct.error)
 
@@ -110,26 +111,26 @@ def _text(body: bytes) -> Goodbye:
 
 
 def read_refresh(body: bytes) -> Family | None:
-    """The family whose routes the peer asks for; None for what we take no part in."""
-    try:
-        message = Message.unpack(REFRESH, body, Direction.IN, None)
-    except Notify as refused:
-        raise _session_error(refused) from None
-    if message.reserved != RouteRefresh.request or int(message.safi) != _UNICAST:
-        return None
-    return _FAMILY_BY_AFI.get(int(message.afi))
+    """The family whose routes the peer asks for; None for what we take no part in.
+
+    A subtype that is none of a request is ignored (RFC 7313 section 5): we do not offer enhanced refresh.
+    """
+    afi, subtype, safi = struct.unpack("!HBB", body)
+    return _FAMILY_BY_AFI.get(afi) if subtype == _REQUEST and safi == _UNICAST else None
 
 
 def read_open(body: bytes, sent: Open, neighbor: Neighbor, *, role: Role | None, strict_role: bool) -> Agreement:
     """Judge the peer's OPEN and negotiate; ``SessionError`` with code 2 if it does not fit. ``role`` is ours (RFC 9234)."""
     try:
-        received = Open.unpack_message(body)
+        received = Open.unpack_message(well_formed(body))
         negotiated = Negotiated(neighbor)
         negotiated.sent(sent)
         negotiated.received(received)
         refused = negotiated.validate(neighbor)
         agreement = None if refused is not None else _agreement(sent, received, negotiated)
         if agreement is not None:
+            ours = int(IPv4Address(sent.router_id.pack())), int(neighbor["local-as"])
+            judge_identity(received, ours=ours, peer_as=int(neighbor["peer-as"]))
             judge_role(received, role=role, strict=strict_role)
     except Notify as refusal:
         raise _session_error(refusal) from None
@@ -203,5 +204,5 @@ def _peer_restart(sent: Open, received: Open) -> PeerRestart | None:
 
 
 def _session_error(refused: Notify) -> SessionError:
-    data = bytes(refused.data)
-    return SessionError(refused.code, refused.subcode, data=data, message=str(refused)[:512])
+    subcode = subcode_of(refused.code, refused.subcode)
+    return SessionError(refused.code, subcode, data=bytes(refused.data), message=str(refused)[:512])

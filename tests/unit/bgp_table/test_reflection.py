@@ -12,6 +12,7 @@ from tests.unit.bgp_table.world import (
     TOR_AS,
     World,
     announce,
+    as_path,
     attribute,
     block,
     body,
@@ -140,6 +141,26 @@ def test_reflecting_adds_originator_and_cluster_and_touches_nothing_else() -> No
         others=((0xE0, 99, b"unknown"),),
     )
     assert attribute(0x40, 3, ADDRESSES["b"].packed) in raw
+
+
+@pytest.mark.parametrize(
+    ("old", "more", "kept"),
+    [
+        (False, attribute(0x40, 6, b"") + attribute(0xC0, 7, bytes((0, 0, 0, 9, 1, 2, 3, 4))), True),
+        (False, attribute(0x40, 6, b"x") + attribute(0xC0, 7, bytes((0, 9, 1, 2, 3, 4))), False),
+        (False, attribute(0xC0, 6, b"") + attribute(0x80, 7, bytes((0, 0, 0, 9, 1, 2, 3, 4))), False),
+        (False, attribute(0xC0, 7, bytes(8)), False),
+        (True, attribute(0x40, 6, b"") + attribute(0xC0, 7, bytes((0, 9, 1, 2, 3, 4))), True),
+        (True, attribute(0xC0, 7, bytes((0, 0, 0, 9, 1, 2, 3, 4))), False),
+    ],
+)
+def test_what_is_malformed_and_says_nothing_of_the_way_is_left_out(old: bool, more: bytes, kept: bool) -> None:
+    """ATOMIC_AGGREGATE and AGGREGATOR: the route is used and passed on without them (RFC 7606 §7.6, §7.7; RFC 7607 §2)."""
+    carried = read(
+        block(path=[], more=more) if not old else as_path([], width=2) + more, four_octet_as=not old, external=False
+    )
+    assert carried.atomic is kept
+    assert carried.aggregator == ((9, bytes((1, 2, 3, 4))) if kept else None)
 
 
 def test_a_second_reflector_keeps_the_originator_and_goes_before_the_first() -> None:

@@ -1,12 +1,12 @@
 """The bytes of an UPDATE."""
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.unit.bgp_table.world import attribute, block, body, mp_reach, mp_unreach, wires
+from tests.unit.bgp_table.world import World, attribute, block, body, mp_reach, mp_unreach, wires
 from towpath.bgp.ports import SessionError
 from towpath.bgp.update import leading_reach, multiprotocol, prefixes, split
 from towpath.model.net import Family, Prefix, from_wire, to_wire
@@ -101,6 +101,23 @@ def test_multiprotocol_attributes_that_cannot_be_read_end_the_session(made: byte
     with pytest.raises(SessionError) as refused:
         multiprotocol(made)
     assert (refused.value.code, refused.value.subcode) == (3, subcode)
+
+
+@pytest.mark.parametrize("flags", [0x40, 0xC0, 0x00, 0xD0])
+def test_multiprotocol_attributes_with_wrong_flags_are_found_and_not_used(flags: int) -> None:
+    """Optional and not transitive, or what comes with them is as good as withdrawn (RFC 7606 §3 c)."""
+    reach = bytes((flags & ~0x10 | 0x10,)) + V6[1:]
+    assert leading_reach(reach + block()) is None
+    world = World()
+    world.up("tor")
+    good = mp_reach(Family.IPV6, ip_address("fd10::fe").packed, wires("2001:db8::/32"))
+    world.hear("tor", body(attributes=good + block(hop=None)))
+    assert "2001:db8::/32" in world.hops()
+    world.hear("tor", body(attributes=bytes((flags & ~0x10 | 0x10,)) + good[1:] + block(hop=None)))
+    assert world.hops() == {}
+    gone = bytes((flags & ~0x10 | 0x10,)) + mp_unreach(Family.IPV6, wires("2001:db8::/32"))[1:]
+    world.hear("tor", body(attributes=good + block(hop=None)), body(attributes=gone))
+    assert world.hops() == {}
 
 
 @given(st.binary(max_size=80) | st.builds(lambda more: V6 + more, st.binary(max_size=40)))

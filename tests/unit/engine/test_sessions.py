@@ -18,6 +18,7 @@ from towpath.bgp.exabgp import collision
 from towpath.bgp.exabgp.engine import Engine
 from towpath.bgp.ports import LossKind, SessionError
 from towpath.lab.blaster import message, open_message
+from towpath.model.net import Family
 from towpath.model.reason import Reason
 from towpath.model.speaker import Listen, MaxPrefix
 
@@ -75,6 +76,16 @@ def peer_open(*, local_as=65000, router_id="10.9.0.2", hold_time=90, restart_tim
     return message(OPEN, made[19:28] + bytes((2 + len(capabilities), 2, len(capabilities))) + capabilities)
 
 
+IPV4_ONLY = b"\x02\x06\x01\x04\x00\x01\x00\x01"
+WIDE = b"\x02\x00\x06\x01\x04\x00\x01\x00\x01"
+"""The same as a parameter whose length has two bytes (RFC 9072)."""
+
+
+def with_parameters(parameters, *, size=None):
+    """An OPEN that says its parameters have this size."""
+    return message(OPEN, peer_open()[19:28] + bytes((len(parameters) if size is None else size,)) + parameters)
+
+
 @pytest.fixture
 async def table():
     return RecordingTable()
@@ -124,7 +135,7 @@ async def test_an_unknown_address_is_turned_away(engine):
         (b"\xff" * 16 + struct.pack("!HB", 4097, UPDATE), 1, 2),
         (b"\xff" * 16 + struct.pack("!HB", 22, UPDATE) + b"\0\0\0", 1, 2),
         (message(9), 1, 3),
-        (message(REFRESH, b"\0\1\7\1"), 7, 2),
+        (message(REFRESH, b"\0\1\0\1\0"), 1, 2),
         (peer_open(), 5, 3),
     ],
 )
@@ -150,16 +161,24 @@ async def test_bad_messages_are_answered(engine, table, data, code, subcode):
         (peer_open(hold_time=1), 2, 6),
         (message(OPEN, b"\x05" + peer_open()[20:]), 2, 1),
         (message(OPEN, b"\x00" + peer_open()[20:]), 2, 1),
-        (message(OPEN, peer_open()[19:28] + b"\x04\x05\x02\x00\x00"), 2, None),
+        (with_parameters(b"\x05\x02\x00\x00"), 2, 4),
         # a parameter that is longer than the message, one of a type that nobody knows, authentication of old
-        (message(OPEN, peer_open()[19:28] + b"\x04\x02\xff\x01\x04"), 2, None),
-        (message(OPEN, peer_open()[19:28] + b"\x03\x07\x01\x00"), 2, None),
-        (message(OPEN, peer_open()[19:28] + b"\x02\x01\x00"), 2, None),
+        (with_parameters(b"\x02\xff\x01\x04"), 2, 0),
+        (with_parameters(b"\x07\x01\x00"), 2, 4),
+        (with_parameters(b"\x01\x00"), 2, 4),
+        # parameters that are shorter or longer than they say, in both forms (RFC 9072)
+        (with_parameters(b"", size=5), 2, 0),
+        (with_parameters(IPV4_ONLY, size=2), 2, 0),
+        (with_parameters(b"\xff\x00\x63" + WIDE, size=255), 2, 0),
+        (with_parameters(b"\xff\x00", size=255), 2, 0),
         # a capability cut short, and one whose value has the wrong size
-        (message(OPEN, peer_open()[19:28] + b"\x06\x02\x04\x41\x04\x00\x00"), 2, None),
-        (message(OPEN, peer_open()[19:28] + b"\x05\x02\x03\x41\x01\x00"), 2, None),
+        (with_parameters(b"\x02\x04\x41\x04\x00\x00"), 2, 0),
+        (with_parameters(b"\x02\x03\x41\x01\x00"), 2, 0),
         # a family that is not the session's
         (message(OPEN, peer_open()[19:28] + b"\x08\x02\x06\x01\x04\x00\x02\x00\x80"), 2, 7),
+        # the capability names another AS than the header, or none
+        (with_parameters(b"\x02\x06\x41\x04" + (65001).to_bytes(4, "big")), 2, 2),
+        (with_parameters(b"\x02\x06\x41\x04" + bytes(4)), 2, 2),
         # the AS of the header and the one of the capability differ; AS 0 and AS_TRANS alone
         (message(OPEN, peer_open()[19:20] + b"\x12\x34" + peer_open()[22:]), 2, None),
         (message(OPEN, peer_open()[19:20] + b"\0\0" + peer_open()[22:28] + b"\0"), 2, 2),
@@ -177,6 +196,58 @@ async def test_bad_opens_are_answered(engine, table, data, code, subcode):
     assert body[0] == code
     assert subcode is None or body[1] == subcode
     assert engine.states()["a"][1]
+    assert table.lost_sessions == []
+
+
+@pytest.mark.parametrize(
+    "opening",
+    [
+        with_parameters(b""),
+        with_parameters(IPV4_ONLY),
+        with_parameters(b"\xff" + len(WIDE).to_bytes(2, "big") + WIDE, size=255),
+        with_parameters(b"\xff" + len(WIDE).to_bytes(2, "big") + WIDE, size=1),
+    ],
+)
+async def test_parameters_may_be_long_and_none(engine, table, opening):
+    """In the form of RFC 9072 the length of one byte means nothing; without any a peer speaks IPv4."""
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(opening + message(KEEPALIVE))
+    await eventually(lambda: "a" in table.negotiated)
+    assert not table.lost_sessions
+
+
+async def test_a_version_that_is_not_spoken_hears_which_is(engine):
+    """Two bytes of data (RFC 4271 section 6.2)."""
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(message(OPEN, b"\x05" + peer_open()[20:]))
+    assert await peer.until(NOTIFICATION) == b"\x02\x01\0\4"
+
+
+async def test_nobody_has_our_identifier_within_the_as(engine, table):
+    """RFC 6286 section 2.1; outside somebody may, also where our AS has four bytes."""
+    number = 4200000000
+    own = replace(SETTINGS, local_as=number)
+    apply(engine, listening(remote_as=number, local_as=number), settings=own)
+    peer = await RawPeer.dial()
+    peer.send(peer_open(local_as=number, router_id=str(SETTINGS.router_id)))
+    assert (await peer.until(NOTIFICATION))[:2] == b"\x02\x03"
+    apply(engine, listening(), settings=own)
+    peer = await (await RawPeer.dial()).establish(router_id=str(SETTINGS.router_id))
+    await eventually(lambda: "a" in table.negotiated)
+
+
+async def test_a_refresh_of_a_kind_that_was_not_agreed_on_is_ignored(engine, table):
+    """Subtypes of RFC 7313, and a family that is none: the session goes on, and a real one after them is answered."""
+    apply(engine, listening())
+    peer = await (await RawPeer.dial()).establish()
+    await eventually(lambda: "a" in table.negotiated)
+    for odd in (b"\0\1\1\1", b"\0\1\2\1", b"\0\1\7\1", b"\0\1\0\x80", b"\xff\xff\0\1"):
+        peer.send(message(REFRESH, odd))
+    peer.send(message(REFRESH, b"\0\1\0\1"))
+    await eventually(lambda: table.refreshes)
+    assert table.refreshes == [("a", Family.IPV4)]
     assert table.lost_sessions == []
 
 
