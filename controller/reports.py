@@ -90,14 +90,17 @@ def refusals(status: NodeStatusStatus) -> Iterator[Refusal]:
         if one.reason in FROM_NODES and one.kind in _SUBJECTS:
             yield Refusal(Reason(one.reason), one.message[:LONGEST], Why(one.kind, one.name, one.field))
     for session in status.sessions:
-        if session.bgp_peer and (count := over_limit(session)):
-            text = f"{count} prefixes of {session.peer} are refused, {session.accepted} are accepted"
-            yield Refusal(Reason.MAX_PREFIX, text, Why("BGPPeer", session.bgp_peer, "spec.maxPrefixes"))
+        if session.bgp_peer and (text := beyond_limit(session)):
+            yield Refusal(Reason.MAX_PREFIX, text[:LONGEST], Why("BGPPeer", session.bgp_peer, "spec.maxPrefixes"))
 
 
-def over_limit(session: SessionReport) -> int:
-    """Prefixes that are refused because as many as may be are accepted already."""
-    return next((one.prefixes for one in session.refused if one.reason == Reason.MAX_PREFIX), 0)
+def beyond_limit(session: SessionReport) -> str:
+    """What becomes of the prefixes beyond a session's limit; empty where there are none."""
+    if count := next((one.prefixes for one in session.refused if one.reason == Reason.MAX_PREFIX), 0):
+        return f"{count} prefixes of {session.peer} are refused, {session.accepted} are accepted"
+    if session.reason.startswith(f"{Reason.MAX_PREFIX}:"):
+        return f"the session with {session.peer} was ended: {session.reason.partition(': ')[2]}"
+    return ""
 
 
 def lost(node: str, before: NodeStatusStatus, after: NodeStatusStatus) -> Iterator[Loss]:

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from towpath.controller.ports import AlreadyExistsError, Api, NotFoundError
-from towpath.controller.reports import over_limit
+from towpath.controller.reports import beyond_limit
 from towpath.model.codec import to_builtins
 from towpath.model.decode import decode
 from towpath.model.kinds.kind import API_VERSION
@@ -89,7 +89,7 @@ def _gist(status: NodeStatusStatus) -> object:
         status.foreign_paths,
         {(one.type, one.status, one.reason) for one in status.conditions},
         {(one.kind, one.name, one.field, one.reason) for one in status.refusals},
-        {one.name for one in status.sessions if over_limit(one)},
+        {one.name for one in status.sessions if beyond_limit(one)},
         _lack(status).bit_length(),  # when pods come by the dozen: each time that twice as many wait
     )
 

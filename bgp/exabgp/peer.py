@@ -94,6 +94,10 @@ class Peer:
         if another or (changed and order.mode is Mode.RUN):
             self._held_until = 0.0
             self._reset(another=another)
+        freed = self._held_until > 0.0 and order.session.max_prefix != before.session.max_prefix
+        if freed:
+            self._held_until = 0.0
+            self._stop_dialling()
         if order.mode is Mode.HOLD:
             self._stop_dialling()
             for connection in list(self._pending):
@@ -107,7 +111,7 @@ class Peer:
         if order.session.passive:
             self._stop_dialling()
         else:
-            at_once = before is order or before.mode is not Mode.RUN
+            at_once = freed or before is order or before.mode is not Mode.RUN
             self._dial_in(0.0 if at_once else _AGAIN_SECONDS if changed else None)
 
     def remove(self) -> None:
@@ -226,6 +230,7 @@ class Peer:
         if loss.kind is LossKind.REFUSED and (loss.code, loss.subcode) == (_CEASE, _MAX_PREFIXES):
             after = self.order.session.max_prefix.restart_after
             self._held_until = self._loop.time() + after if after is not None else float("inf")
+            self.last_reason = f"{Reason.MAX_PREFIX}: {loss.message}"
         self._changed()
         if was_up:
             self._sink.lost(self.name, loss)

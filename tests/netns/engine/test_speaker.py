@@ -28,6 +28,7 @@ from towpath.model.speaker import (
     Hello,
     MaxPrefix,
     NextHopInterest,
+    Notice,
     Report,
     Routes,
     SpeakerState,
@@ -51,6 +52,7 @@ class Agent:
         self.withdrawn: list[Withdrawn] = []
         self.wholes = 0
         self.report: Report | None = None
+        self.notices: list[Notice] = []
 
     def _received(self, frame) -> None:
         target = self.routes if self._whole is None else self._whole
@@ -73,6 +75,8 @@ class Agent:
                 self.client.metrics(dict.fromkeys(frame.addresses, 0), interfaces={})
             case Report():
                 self.report = frame
+            case Notice():
+                self.notices.append(frame)
 
 
 @contextlib.asynccontextmanager

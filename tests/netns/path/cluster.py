@@ -51,6 +51,16 @@ def connections(lab: Lab) -> dict[str, set[tuple[str, str]]]:
     return found
 
 
+def preserved(lab: Lab, node: str) -> dict[str, bool]:
+    """Whether the router was told, in each session's OPEN, that the node's forwarding survived (F, RFC 4724 section 3)."""
+    found = {}
+    for family in lab.families:
+        shown = lab.tor.ask(f"show protocols all {node}_v{family.value}").partition("Neighbor capabilities")[2]
+        assert "AF supported:" in shown, shown
+        found[family.key] = f"AF preserved: {family.key}" in shown
+    return found
+
+
 @contextlib.contextmanager
 def watched(lab: Lab, *hosts: str) -> Iterator[Callable[[], dict[str, tuple[RouteEvent, ...]]]]:
     """Watch the routes of hosts; what is given tells the hosts on which some moved, and how."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.path.cluster import cluster
+from tests.netns.path.cluster import cluster, preserved
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.pods import NotReadyError
@@ -21,7 +21,7 @@ def lab() -> Iterator[Lab]:
 
 
 def test_a_rebooted_node_has_its_blocks_and_pods_again(lab: Lab) -> None:
-    """The same blocks are its own; pods start once the agent has seen that."""
+    """The same blocks are its own; pods start once the agent has seen that. The router is not told that packets went on."""
     before = facts.blocks(lab)
     lab.power_off("node2")
     lab.power_on("node2", start=False)
@@ -29,6 +29,8 @@ def test_a_rebooted_node_has_its_blocks_and_pods_again(lab: Lab) -> None:
         lab.add_pod("node2")
     lab.start("node2/speaker", "node2/agent")
     facts.wait_ready(lab, "node2")
+    facts.wait_sessions(lab, reported=False)
+    assert not any(preserved(lab, "node2").values())
     lab.add_pod("node2")
     # node3 dials node2 and was told nothing: it must find out long before its next KEEPALIVE
     facts.wait_converged(lab, deadline=15)

@@ -199,6 +199,18 @@ def test_a_limit_that_is_reached_is_said_of_the_peer(world, controller):
     assert conditions(world, "tor")["WithinLimits"][:2] == ("True", "WithinLimits")
 
 
+def test_a_session_that_was_ended_at_its_limit_is_beyond_it(world, controller):
+    """There is nothing to count while it is down: what the node says of it counts."""
+    world.put("BGPPeer", "tor", spec=TOR)
+    says(world, "n1", sessions=(session(state="Idle", reason="MaxPrefix: more than 10 prefixes accepted"),))
+    look(controller)
+    assert conditions(world, "tor")["WithinLimits"] == (
+        "False",
+        "MaxPrefix",
+        "spec.maxPrefixes: the session with 192.0.2.254 was ended: more than 10 prefixes accepted (n1)",
+    )
+
+
 def test_a_session_that_is_lost_is_an_event_on_its_peer(world, controller):
     """One for all nodes that say so at a time; not for what a controller finds that has just taken over, nor for a new speaker."""
     world.put("BGPPeer", "tor", spec=TOR)

@@ -346,8 +346,8 @@ async def dialled():
     server.close()
 
 
-def dialling():
-    return make_session("a", THERE, peer_port=PORT, local_address=ip_address(HERE))
+def dialling(**changes):
+    return make_session("a", THERE, peer_port=PORT, local_address=ip_address(HERE), **changes)
 
 
 @pytest.mark.parametrize("first", ["ours", "theirs"])
@@ -522,6 +522,21 @@ async def test_the_prefix_limit_holds_the_session_off(engine, table):
     await eventually(lambda: engine.states()["a"][0] == "Active")
     peer = await (await RawPeer.dial()).establish()
     await eventually(lambda: "a" in table.negotiated)
+
+
+async def test_another_prefix_limit_ends_the_hold_off(engine, table, dialled):
+    """Without a restart time the session waits for the operator: it is dialled at once when the limit is another one."""
+    table.refuse_updates = SessionError(6, 1, message="more than 1 prefixes accepted")
+    held = dialling(max_prefix=MaxPrefix(1, action="Reset"))
+    apply(engine, held)
+    peer = await (await dialled.get()).establish()
+    peer.send(message(UPDATE, b"\0\0\0\0"))
+    assert (await peer.until(NOTIFICATION))[:2] == b"\x06\x01"
+    table.refuse_updates = None
+    assert engine.states()["a"][:2] == ("Idle", "MaxPrefix: more than 1 prefixes accepted")
+    apply(engine, replace(held, max_prefix=MaxPrefix(2, action="Reset")))
+    peer = await (await dialled.get()).establish()
+    await eventually(lambda: engine.states()["a"][:2] == ("Established", ""))
 
 
 async def test_a_withheld_session_is_neither_dialled_nor_accepted(engine, table, peers):
