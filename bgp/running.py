@@ -7,6 +7,8 @@ A session whose secret is missing is held: nothing new is opened, but one that i
 import enum
 from collections.abc import Container
 
+from msgspec import Struct
+
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret
 from towpath.model.speaker import Session, Settings
@@ -57,3 +59,17 @@ def seen_by_peer(session: Session, settings: Settings, password: Secret | None) 
         session.add_paths,
         *(settings.router_id, password),
     )
+
+
+class Order(Struct, frozen=True):
+    """What a session should be."""
+
+    session: Session
+    settings: Settings
+    password: Secret | None
+    mode: Mode
+
+    @property
+    def parameters(self) -> tuple[object, ...]:
+        """All that the peer sees of it: if this changes, the session must start anew."""
+        return seen_by_peer(self.session, self.settings, self.password)

@@ -10,9 +10,9 @@ from towpath.bgp.exabgp.connection import State
 from towpath.bgp.exabgp.door import Key
 from towpath.bgp.exabgp.listener import Arrival, Listener
 from towpath.bgp.exabgp.neighbor import least_hops
-from towpath.bgp.exabgp.peer import Order, Peer
+from towpath.bgp.exabgp.peer import Peer
 from towpath.bgp.ports import Outbound, SessionSink, Standing
-from towpath.bgp.running import Mode, mode
+from towpath.bgp.running import Mode, Order, mode
 from towpath.model.net import Address, unscoped
 from towpath.model.reason import Reason
 from towpath.model.secret import Secret

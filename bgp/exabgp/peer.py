@@ -11,7 +11,6 @@ import random
 import socket
 from collections.abc import Callable, Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.bgp.exabgp import codec, collision, tcp
@@ -19,11 +18,9 @@ from towpath.bgp.exabgp.collision import CONNECTION_COLLISION
 from towpath.bgp.exabgp.connection import CHUNK_BYTES, Connection, Offer, State
 from towpath.bgp.exabgp.neighbor import least_hops, neighbor, open_message
 from towpath.bgp.ports import Loss, LossKind, Negotiated, Outbound, SessionError, SessionSink
-from towpath.bgp.running import Mode, identity, seen_by_peer
+from towpath.bgp.running import Mode, Order, identity
 from towpath.model.net import Family, family_of
 from towpath.model.reason import Reason
-from towpath.model.secret import Secret
-from towpath.model.speaker import Session, Settings
 
 _CEASE = codec.CEASE
 _DE_CONFIGURED = 3
@@ -32,20 +29,6 @@ _CHANGED = 6
 _MAX_PREFIXES = 1
 _AGAIN_SECONDS = 0.1
 """After a change of ours the peer is dialled this soon: it has seen the old connection end by then."""
-
-
-class Order(Struct, frozen=True):
-    """What a session should be."""
-
-    session: Session
-    settings: Settings
-    password: Secret | None
-    mode: Mode
-
-    @property
-    def parameters(self) -> tuple[object, ...]:
-        """All that the peer sees of it: if this changes, the session must start anew."""
-        return seen_by_peer(self.session, self.settings, self.password)
 
 
 class Peer:
