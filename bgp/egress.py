@@ -222,6 +222,7 @@ def learned(path: Path) -> Candidate:
         next_hop=path.attributes.next_hop,
         interface=path.via.hop.interface,
         client=source.client,
+        workload=source.workload,
         teller=source.router_id.to_bytes(4, "big"),
         passing=path.verdict is Reason.SERVICE_RANGE,
     )

@@ -45,6 +45,8 @@ class Candidate(Struct, frozen=True):
     """Of a learned route: whether it came from another AS."""
     client: bool = False
     """Of a learned route: whether it came from a client of ours (RFC 4456)."""
+    workload: bool = False
+    """Of a learned route: whether a pod on this node told us, which nobody else can reach."""
     teller: bytes = b""
     """Of a learned route: the BGP identifier of the peer that told us, four bytes."""
     passing: bool = False
@@ -254,6 +256,8 @@ class Export:
         session, hop = self._session, candidate.next_hop
         # nobody is told that he is the way himself
         if not candidate.learned or session.next_hop == "Self" or hop == session.peer_address.packed:
+            return b""
+        if candidate.workload and session.next_hop == "Auto":
             return b""
         if is_link_local(hop):
             return b""  # it means nothing on another link (RFC 2545 §3)

@@ -84,6 +84,7 @@ class Judging:
                 preference=NORMAL_LOCAL_PREF_BASE - priority if session.ebgp else IBGP_LOCAL_PREFERENCE,
                 router_id=0,
                 address=int(session.peer_address),
+                workload=session.workload,
             )
             rib = AdjRibIn(family, dirty[family])
             receivers[family] = Receiver(

@@ -1,6 +1,6 @@
 """What the speaker of a node should be doing, whole: sessions, announcements, and whose every block and address is."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,6 +11,7 @@ from towpath.bgp.nodes import Nodes, NodeView, log_severity, node_views, router_
 from towpath.bgp.peering import sessions
 from towpath.bgp.references import named_filters, tagged
 from towpath.bgp.services import configured, covering
+from towpath.bgp.workloads import peering_addresses
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
@@ -19,6 +20,7 @@ from towpath.model.net import Address, Prefix, zone_of
 from towpath.model.reason import Reason, Refusal
 from towpath.model.secret import Secret
 from towpath.model.speaker import Listen, NodeOrigin, Session, Settings, SpeakerState
+from towpath.model.workload import Workload
 
 
 class SpeakerPlan(Struct, frozen=True):
@@ -39,15 +41,16 @@ def speaker_plan(
     own_addresses: tuple[Address, ...],
     gateways: tuple[Address, ...],
     routers: Mapping[str, Address] = NOBODY_FOUND,
+    workloads: Iterable[Workload] = (),
 ) -> SpeakerPlan:
     """The plan of ``node``'s speaker. A session whose password is not in ``secrets`` is withheld.
 
     ``gateways`` are those of its default routes, as its kernel has them; ``routers`` the neighbours that it has found, by
-    interface.
+    interface; ``workloads`` the pods that it may peer with.
     """
     blocks = in_force(cluster.blocks)
     nodes = node_views(cluster)
-    asked = sessions(cluster, node, nodes=nodes, gateways=gateways, routers=routers)
+    asked = sessions(cluster, node, nodes=nodes, gateways=gateways, routers=routers, workloads=workloads)
     planned = {session.name: _with_secret(session, secrets) for session in asked.sessions}
     facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
     interfaces = {session.interface for session in planned.values() if session.state == "Active"}
@@ -80,7 +83,9 @@ def settings(
     """What the objects say of the speaker as a whole; ``own_addresses`` are those that its kernel has besides."""
     me = (nodes or node_views(cluster)).by_name.get(node)
     config = cluster.bgp
-    addresses = set(own_addresses) | set(me.addresses.values() if me else ())
+    addresses = set(own_addresses)
+    if me is not None:
+        addresses |= {*me.addresses.values(), *peering_addresses(cluster, me).values()}
     return Settings(
         node=node,
         local_as=me.as_number if me else int(config.as_number or DEFAULT_AS),
@@ -127,7 +132,8 @@ def _listen(cluster: Cluster, me: NodeView | None) -> tuple[Listen, ...]:
     if me is None:
         return ()
     if cluster.bgp.bind_mode == "NodeIP":
-        return tuple(Listen(address, me.listen_port) for address in me.addresses.values())
+        own = (*me.addresses.values(), *peering_addresses(cluster, me).values())
+        return tuple(Listen(address, me.listen_port) for address in dict.fromkeys(own))
     return (Listen(None, me.listen_port),)
 
 

@@ -39,6 +39,8 @@ class Source(Struct, eq=False):
     """How wide AS numbers are in the blocks of this session's paths (RFC 6793)."""
     client: bool = False
     """Whether we reflect what it tells us to every internal peer (RFC 4456)."""
+    workload: bool = False
+    """Whether it is a pod on this node: what it says of blocks proves nothing, and nobody else can reach its address."""
     customers_only: int | None = None
     """What its paths without a mark are marked with (RFC 9234)."""
 

@@ -22,6 +22,7 @@ def judgement(session: Session) -> tuple[object, ...]:
         session.filters,
         session.cluster_id,
         session.role,
+        session.own_hops,
     )
 
 

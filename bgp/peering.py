@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from towpath.bgp.agreement import Agreement
 from towpath.bgp.duplicates import Chosen, first_of_each, unless_duplicate
+from towpath.bgp.explicit import Explicit
 from towpath.bgp.interfaces import NOBODY, NOBODY_FOUND, on_interface, with_router
 from towpath.bgp.mesh import mesh
 from towpath.bgp.nodes import (
@@ -22,32 +23,21 @@ from towpath.bgp.nodes import (
     applies,
     in_order,
     is_global,
-    listens,
     means,
     node_views,
     timer_levels,
 )
-from towpath.bgp.parameters import (
-    all_paths,
-    hops,
-    limit,
-    restart_time,
-    session_families,
-    session_name,
-    timers,
-    ways,
-    withheld_for,
-)
+from towpath.bgp.parameters import session_name, ways
 from towpath.bgp.passwords import one_password_each, passwords
-from towpath.bgp.references import unknown_filters
-from towpath.bgp.role import COUNTERPART
+from towpath.bgp.workloads import FIELD as WORKLOADS
+from towpath.bgp.workloads import asked, at_home, of_family, peering_addresses, with_workload
 from towpath.model.cluster import BGPPeer, Cluster
-from towpath.model.kinds.peer import BGPPeerSpec, Role
+from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Address, Family, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Scope, Session
+from towpath.model.workload import Workload
 
-LEAST_MAX_PREFIX = 1000
 CONTRADICTIONS = frozenset({Reason.DUPLICATE_PEER, Reason.MISMATCH, Reason.PASSWORD_CONFLICT})
 """Reasons of warnings about objects that do not fit together: everybody sees them who has the objects."""
 _CONTRADICTED = frozenset({"BGPPeer", "BGPConfiguration"})
@@ -67,11 +57,12 @@ def sessions(
     nodes: Nodes | None = None,
     gateways: tuple[Address, ...] = (),
     routers: Mapping[str, Address] = NOBODY_FOUND,
+    workloads: Iterable[Workload] = (),
 ) -> Sessions:
     """All sessions of ``node``; ``nodes``: the cluster's views where they are at hand.
 
     ``gateways``: those of the node's own default routes, which nobody else knows. ``routers``: link-local addresses of
-    the neighbours that it has found, by interface.
+    the neighbours that it has found, by interface. ``workloads``: pods, of which those of other nodes mean nothing here.
     A node without RoutingNode has no sessions, and a warning says so.
     """
     nodes = nodes or node_views(cluster)
@@ -79,7 +70,7 @@ def sessions(
     if me is None:
         why = Why("RoutingNode", node)
         return Sessions(warnings=(Refusal(Reason.NO_ADDRESS, "the node has no RoutingNode yet: no sessions", why),))
-    return _Plan(cluster, nodes=nodes, me=me, gateways=gateways, routers=routers).made()
+    return _Plan(cluster, nodes=nodes, me=me, gateways=gateways, routers=routers, workloads=workloads).made()
 
 
 def peer_warnings(cluster: Cluster, node: str, *, nodes: Nodes) -> tuple[Refusal, ...]:
@@ -89,7 +80,7 @@ def peer_warnings(cluster: Cluster, node: str, *, nodes: Nodes) -> tuple[Refusal
     passwords are one, nothing. So all nodes of a large cluster can be gone through.
     """
     me = nodes.by_name[node]
-    found = _Plan(cluster, nodes=nodes, me=me, gateways=None, routers=NOBODY_FOUND).contradictions()
+    found = _Plan(cluster, nodes=nodes, me=me, gateways=None, routers=NOBODY_FOUND, workloads=()).contradictions()
     return tuple(one for one in found if one.reason in CONTRADICTIONS and one.object.kind in _CONTRADICTED)
 
 
@@ -104,18 +95,21 @@ class _Plan:
         me: NodeView,
         gateways: tuple[Address, ...] | None,
         routers: Mapping[str, Address],
+        workloads: Iterable[Workload],
     ) -> None:
         """``gateways`` None: nobody knows them here, and sessions with them are left out."""
         self._cluster = cluster
         self._gateways = gateways
         self._routers = routers
+        self._peering = peering_addresses(cluster, me)
+        self._workloads = at_home(cluster, me.name, workloads) if asked(cluster, me) else []
         self._config = cluster.bgp
         self._nodes = nodes
         self._me = me
         self._peers = in_order(cluster.peers)
         self._timer_levels = timer_levels(cluster, me.name)
-        self._other_limit = limit(self._config.max_prefixes, max(LEAST_MAX_PREFIX, 4 * len(cluster.blocks)))
         self._warnings: dict[Refusal, None] = {}
+        self._session = Explicit(cluster, nodes=nodes, me=me, warn=self._warn).session
 
     def made(self) -> Sessions:
         explicit = self._agreed(self._chosen((*self._explicit(), *self._reverse())))
@@ -183,6 +177,8 @@ class _Plan:
                 yield self._on_interface(scope, peer, peer.spec.peer_from.interface), peer
             elif peer.spec.peer_from is not None and self._gateways is not None:
                 yield from ((session, peer) for session in self._to_gateways(scope, peer))
+            if peer.spec.local_workload_selector is not None:
+                yield from ((session, peer) for session in self._to_workloads(peer))
             for other in self._selected(peer.spec):
                 for family in ways(peer.spec, self._common(other)):
                     session = self._session(
@@ -259,6 +255,35 @@ class _Plan:
                 field="spec.peerFrom",
             )
 
+    def _to_workloads(self, peer: BGPPeer) -> Iterator[Session]:
+        """A session with each selected pod of this node, in the families in which both it and the node have an address for that."""
+        selector, why = peer.spec.local_workload_selector, Why("BGPPeer", peer.name, WORKLOADS)
+        assert selector is not None
+        assert peer.spec.as_number is not None
+        if not self._peering:
+            fields = "localWorkloadPeeringIPV4 nor localWorkloadPeeringIPV6"
+            self._warn(Reason.NO_ADDRESS, f"neither {fields} is set: no pod has anybody to peer with", why)
+            return
+        for workload in self._workloads:
+            if not selector.matches(workload.labels):
+                continue
+            addresses = of_family(workload)
+            over = ways(peer.spec, [family for family in addresses if family in self._peering])
+            if not over:
+                message = f"pod {workload.key} has no address of this node's blocks in a family that pods peer in"
+                self._warn(Reason.NO_ADDRESS, message, why)
+            for family in over:
+                session = self._session(
+                    "Workload",
+                    peer,
+                    address=addresses[family],
+                    port=BGP_PORT,
+                    remote_as=int(peer.spec.as_number),
+                    field=WORKLOADS,
+                    own={**self._me.addresses, **self._peering},
+                )
+                yield with_workload(session, workload)
+
     def _on_interface(self, scope: Scope, peer: BGPPeer, interface: str) -> Session:
         """The session with the router at the other end of an interface, whoever that is, in all families of this node unless some are named."""
         assert peer.spec.as_number is not None
@@ -300,89 +325,6 @@ class _Plan:
                     field="spec.reversePeering",
                 )
                 yield session, peer
-
-    def _session(
-        self, scope: Scope, peer: BGPPeer, *, address: Address, port: int, remote_as: int, field: str
-    ) -> Session:
-        spec = peer.spec
-        family = family_of(address)
-        own = self._me.addresses.get(family)
-        node = self._nodes.by_address.get(address)
-        local_as = int((None if scope == "Reverse" else spec.local_as_number) or self._me.as_number)
-        hold, keepalive, retry = timers(self._timer_levels, spec)
-        reason = withheld_for(spec, own)
-        cluster_id = self._me.cluster_id if remote_as == local_as else None
-        families = session_families(spec, address)
-        role = self._role(scope, peer, external=remote_as != local_as)
-        why = Why("BGPPeer", peer.name, field)
-        return Session(
-            name=session_name(scope, str(address)),
-            scope=scope,
-            peer_address=address,
-            peer_port=port,
-            remote_as=remote_as,
-            local_as=local_as,
-            local_address=own if spec.source_address == "UseNodeIP" else None,
-            passive=spec.passive or (node is not None and listens(own, address)),
-            families=families,
-            hold_time=hold,
-            keepalive_time=keepalive,
-            connect_retry_time=retry,
-            restart_time=restart_time(self._config, spec.max_restart_time),
-            import_policy=spec.import_policy,
-            max_prefix=limit(spec.max_prefixes, 0) if spec.max_prefixes else self._other_limit,
-            allow_local_as=0 if scope == "Reverse" else spec.num_allowed_local_as_numbers or 0,
-            multihop=hops(spec, node) if remote_as != local_as else None,
-            ttl_security=spec.ttl_security,
-            reachable_by=None if scope == "Reverse" else spec.reachable_by,
-            shutdown_message=spec.shutdown.message if spec.shutdown else "",
-            peer_node=node.name if node else None,
-            filters=self._filters(peer),
-            add_paths=all_paths(spec, self._config, ends=(self._me, node), internal=remote_as == local_as),
-            advertise=spec.advertise,
-            next_hop=spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto"),
-            shared_subnet=self._me.shared(address),
-            next_hop_beside=self._beside(peer, address, families),
-            cluster_id=cluster_id,
-            route_reflector_client=cluster_id is not None and (node is None or node.cluster_id != cluster_id),
-            role=role,
-            strict_role=role is not None and spec.strict_role,
-            password_ref=spec.password.secret_key_ref if spec.password else None,
-            state="Withheld" if reason else "Active",
-            reason=reason,
-            why=(why, Why("RoutingNode", node.name)) if node else (why,),
-        )
-
-    def _beside(self, peer: BGPPeer, address: Address, families: tuple[Family, ...]) -> Address | None:
-        """Our next hop in the family that the session does not run over; where there is none, a warning says so."""
-        beside = next((family for family in families if family is not family_of(address)), None)
-        if beside is None or address == NOBODY:
-            return None  # what is found on an interface takes IPv4 routes by our link-local address
-        own = self._me.addresses.get(beside)
-        if own is None:
-            self._warn(
-                Reason.NO_ADDRESS,
-                f"this node has no IPv{beside:d} address: it announces nothing of that family to {address}",
-                Why("BGPPeer", peer.name, "spec.addressFamilies"),
-            )
-        return own
-
-    def _role(self, scope: Scope, peer: BGPPeer, *, external: bool) -> Role | None:
-        """Our role; the other half of a session has the counterpart. Within an AS there is none (RFC 9234 section 4)."""
-        role = peer.spec.role
-        if role is None or external:
-            return COUNTERPART[role] if role is not None and scope == "Reverse" else role
-        self._warn(
-            Reason.INTERNAL_SESSION,
-            "a role is for sessions with another AS: this node's is internal, and has none",
-            Why("BGPPeer", peer.name, "spec.role"),
-        )
-        return None
-
-    def _filters(self, peer: BGPPeer) -> tuple[str, ...]:
-        """The peer's filters, with a warning for each that does not exist."""
-        self._warnings.update(dict.fromkeys(unknown_filters(self._cluster, peer)))
-        return peer.spec.filters
 
     def _one_password_each(self, everything: list[Session]) -> tuple[Session, ...]:
         made, refused = one_password_each(everything)

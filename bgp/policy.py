@@ -48,6 +48,8 @@ class Standing(Struct, frozen=True):
     provisional: bool
     """The peer, or for iBGP the next hop, may be a node that we know, and the API server is away."""
     ebgp: bool
+    hops: frozenset[bytes] = frozenset()
+    """The only next hops that its paths may have, packed; empty: any."""
 
 
 def standing(session: Session, state: SpeakerState) -> Standing:
@@ -57,6 +59,7 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         accept_none=session.import_policy == "None",
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
+        hops=frozenset(address.packed for address in session.own_hops),
     )
 
 

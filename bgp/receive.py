@@ -203,6 +203,8 @@ class Receiver:
         refusal = next_hop_refusal(self.family, packed, ipv6=self.ipv6_next_hops, link_local=on_link)
         if refusal is None and packed + self._device(packed).encode() in self._hops.own:
             return Reason.NEXT_HOP_OURS
+        if refusal is None and self._standing.hops and packed not in self._standing.hops:
+            return Reason.NEXT_HOP_NOT_PEER
         return refusal
 
     def _path(self, plain: Path, verdict: Reason) -> Path:
@@ -234,6 +236,8 @@ class Receiver:
         return path
 
     def _claim(self, path: Path) -> Claim:
+        if self.source.workload:
+            return None
         return path.attributes.path.origin if self.source.ebgp else path.via.node
 
     def announce(self, packed: bytes, path: Path, *, room: int) -> None:

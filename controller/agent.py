@@ -112,10 +112,10 @@ class AgentProcess:
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._node: NodeAgent
         self._pods: CNIPods | None = None
-        self._bound = BoundPods(changed=self._status_loop.dirty)
+        self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved)
         self._services = WatchedServices(
             settings.node,
-            changed=self._services_changed,
+            changed=self._beside_changed,
             report=lambda problems: source.store.report("services", problems),
         )
         self._named: frozenset[SecretKey] | None = None
@@ -139,6 +139,7 @@ class AgentProcess:
         if saved is not None:
             self._source.store.seed(saved, node=self._settings.node)
             self._services.seed(saved)
+            self._bound.seed(saved)
         self._passwords.recall()
         settings = self._settings
         try:
@@ -161,6 +162,7 @@ class AgentProcess:
             speaker=self._bridge,
             pods=self._pods,
             services=self._services,
+            workloads=self._bound,
             firewall=nft.Table(),
             passwords=self._passwords,
             saved=saved,
@@ -173,8 +175,7 @@ class AgentProcess:
         async with asyncio.TaskGroup() as tasks:
             for follow in self._source.followers:
                 tasks.create_task(_follow(follow()))
-            if self._source.follow_pods is not None and self._pods is not None:
-                tasks.create_task(_follow(self._source.follow_pods(self._bound)))
+            tasks.create_task(_follow(self._source.follow_pods(self._bound)))
             if self._source.follow_secrets is not None:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
             for loop in self._loops.values():
@@ -207,10 +208,15 @@ class AgentProcess:
             log.warning("snapshot.ignored", error=str(error), remedy="none needed: it is written anew from the API")
             return None
 
-    def _services_changed(self) -> None:
+    def _beside_changed(self) -> None:
         self._node_loop.dirty()
         if self._pictured is not None:
             self._snapshot_loop.dirty()
+
+    def _pods_moved(self) -> None:
+        """Only where some may be peers it matters which pods there are."""
+        if self._node.peers_with_pods:
+            self._beside_changed()
 
     async def _follow_services(self) -> None:
         """Follow services while any are announced."""
@@ -283,7 +289,8 @@ class AgentProcess:
                 return False
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status = self._node.status(before=self._writer.written, now=stamp, wanted=self._bound.wanted)
+        wanted = self._bound.wanted if self._pods is not None else 0
+        status = self._node.status(before=self._writer.written, now=stamp, wanted=wanted)
         self._unready_because, self._reported = unready(status), status
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
@@ -329,7 +336,8 @@ class AgentProcess:
         if self._pictured is None:
             return True
         try:
-            await asyncio.to_thread(self._file.save, self._services.added_to(self._pictured))
+            picture = self._bound.added_to(self._pictured) if self._node.peers_with_pods else self._pictured
+            await asyncio.to_thread(self._file.save, self._services.added_to(picture))
         except OSError as error:
             log.warning("snapshot.not_saved", error=str(error), remedy="make room or mount the state dir")
             self._refused(

@@ -51,9 +51,10 @@ class Directory:
         self._interval = interval
         self._files: dict[Path, _File] = {}
         self._is_away = True  # until it was read
-        self._services: Sink | None = None
+        self._sinks: dict[tuple[str, ...], Sink] = {}
+        """Who is told of kinds that are no part of the store."""
         self._owed = False
-        """Somebody waits to be told of services that were read long ago."""
+        """One of them waits to be told of what was read long ago."""
         self._objects: dict[tuple[str, str, str], Body] = {}
         self._statuses: dict[tuple[str, str], Body] = {}
         for path in sorted((folder / STATUS).glob("*.yaml")):
@@ -69,14 +70,14 @@ class Directory:
             self.scan()
             await asyncio.sleep(self._interval)
 
-    async def feed(self, services: Sink) -> None:
-        """Keep Services and EndpointSlices up to date as well until cancelled."""
-        self._services = services
+    async def feed(self, sink: Sink, *, kinds: tuple[str, ...] = SERVICES) -> None:
+        """Keep other kinds up to date as well until cancelled; of pods those of this node."""
+        self._sinks[kinds] = sink
         self._owed = True
         try:
             await asyncio.Event().wait()
         finally:
-            self._services = None
+            del self._sinks[kinds]
 
     def scan(self) -> None:
         """Look at the folder once."""
@@ -150,12 +151,13 @@ class Directory:
                     self._store.upserted(kind, body)
             else:
                 self._store.listed(kind, bodies)
-        if self._services is not None and not unread:
+        if not unread:
             self._owed = False
-            for kind in SERVICES:
-                listing = self._services.listing(kind)
-                listing.page(body for (one, _, _), body in objects.items() if one == kind)
-                listing.done(version="")
+            for kinds, sink in self._sinks.items():
+                for kind in kinds:
+                    listing = sink.listing(kind)
+                    listing.page(body for (one, _, _), body in objects.items() if one == kind and self._is_here(body))
+                    listing.done(version="")
         self._report(problems)
 
     def _made_from_nodes(self, objects: Mapping[tuple[str, str, str], Body]) -> dict[tuple[str, str, str], Body]:
@@ -175,6 +177,10 @@ class Directory:
 
     def _concerns(self, kind: str, name: str) -> bool:
         return kind != "Node" or not self._node or name == self._node
+
+    def _is_here(self, body: Body) -> bool:
+        spec = body.get("spec")
+        return body["kind"] != "Pod" or (isinstance(spec, dict) and spec.get("nodeName") == self._node)
 
     def _completed(self, body: Body) -> Body:
         """The object with the metadata that an API server would give it, and with the status that lies beside it."""

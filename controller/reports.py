@@ -16,6 +16,8 @@ from towpath.model.reason import Reason, Refusal, Why
 NOTHING = NodeStatusStatus()
 FROM_NODES = frozenset({Reason.SECRET_MISSING, Reason.NO_ADDRESS})
 """Reasons that a node gives for what objects ask for and that the objects themselves do not show."""
+_OF_PODS = "spec.localWorkloadSelector"
+"""Whom it selects only the pods' own node knows."""
 REPORTED = 100
 """Refusals that a node reports at most."""
 LONGEST = 256
@@ -71,7 +73,7 @@ class Reports:
 
 def reported(warnings: Iterable[Refusal]) -> tuple[RefusalReport, ...]:
     """The part of a node's warnings that is about objects and that nobody else can know, for its status."""
-    chosen = sorted({one for one in warnings if one.reason in FROM_NODES and one.object.kind in _SUBJECTS})
+    chosen = sorted({one for one in warnings if _from_nodes(one.object, one.reason)})
     return tuple(
         RefusalReport(
             kind=one.object.kind,
@@ -87,11 +89,18 @@ def reported(warnings: Iterable[Refusal]) -> tuple[RefusalReport, ...]:
 def refusals(status: NodeStatusStatus) -> Iterator[Refusal]:
     """What a status says of objects, as far as its words are known ones."""
     for one in status.refusals[:REPORTED]:
-        if one.reason in FROM_NODES and one.kind in _SUBJECTS:
-            yield Refusal(Reason(one.reason), one.message[:LONGEST], Why(one.kind, one.name, one.field))
+        about = Why(one.kind, one.name, one.field)
+        if _from_nodes(about, one.reason):
+            yield Refusal(Reason(one.reason), one.message[:LONGEST], about)
     for session in status.sessions:
         if session.bgp_peer and (text := beyond_limit(session)):
             yield Refusal(Reason.MAX_PREFIX, text[:LONGEST], Why("BGPPeer", session.bgp_peer, "spec.maxPrefixes"))
+
+
+def _from_nodes(about: Why, reason: str) -> bool:
+    """Whether a node may say this of an object, in known words."""
+    of_pods = reason == Reason.DUPLICATE_PEER and about.field == _OF_PODS
+    return about.kind in _SUBJECTS and (reason in FROM_NODES or of_pods)
 
 
 def beyond_limit(session: SessionReport) -> str:

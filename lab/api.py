@@ -14,7 +14,14 @@ from towpath.lab.netns import Host
 from towpath.model.kinds.kind import GROUP, VERSION
 from towpath.model.kinds.registry import KINDS
 
-_CORE = {"Node": "nodes", "Secret": "secrets", "Event": "events", "Namespace": "namespaces", "Service": "services"}
+_CORE = {
+    "Node": "nodes",
+    "Secret": "secrets",
+    "Event": "events",
+    "Namespace": "namespaces",
+    "Service": "services",
+    "Pod": "pods",
+}
 
 
 class AnswerError(RuntimeError):

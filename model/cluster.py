@@ -16,6 +16,7 @@ from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.net import Address, Prefix
 from towpath.model.resource import Meta, Resource
 from towpath.model.service import EndpointSlice, Service
+from towpath.model.workload import Workload
 
 BGPConfiguration = Resource[BGPConfigurationSpec, None]
 BGPPeer = Resource[BGPPeerSpec, None]
@@ -65,6 +66,8 @@ class Cluster(Struct, frozen=True):
     endpoint_slices: Mapping[str, EndpointSlice] = field(default_factory=dict)
     service_ranges: tuple[Prefix, ...] = ()
     """Where addresses of services come from, as the ServiceCIDR objects say; empty: nobody has said."""
+    workloads: Mapping[str, Workload] = field(default_factory=dict)
+    """Pods by namespace and name. An agent keeps those of its node beside its picture, and has them in its snapshot alone."""
     held: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Nodes that a selector still selects although no label says so any more, by ``selection.key`` (``model.selection``)."""
 

@@ -56,6 +56,7 @@ class Reason(enum.StrEnum):
     CLUSTER_LOOP = "ClusterLoop"
     NEXT_HOP_INVALID = "NextHopInvalid"
     NEXT_HOP_OURS = "NextHopOurs"
+    NEXT_HOP_NOT_PEER = "NextHopNotPeer"
     NEXT_HOP_UNREACHABLE = "NextHopUnreachable"
     MARTIAN_PREFIX = "MartianPrefix"
     OWN_ADDRESS = "OwnAddress"

@@ -20,13 +20,13 @@ from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.secret import Secret
 
-LINK_VERSION = 3
+LINK_VERSION = 4
 NORMAL_LOCAL_PREF_BASE = 2147483647
 """LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
 
 
-Scope = Literal["Mesh", "Global", "Node", "Reverse"]
-"""Where a session comes from: the mesh, an object for all nodes or for some, or the other half of one."""
+Scope = Literal["Mesh", "Global", "Node", "Reverse", "Workload"]
+"""Where a session comes from: the mesh, an object for all nodes or for some, the other half of one, or one for pods."""
 
 
 class MaxPrefix(Struct, frozen=True):
@@ -85,6 +85,8 @@ class Session(Struct, frozen=True):
     """Next hop of learned routes that are announced."""
     shared_subnet: Prefix | None = None
     """The subnet that this node and the peer are both on: a next hop in it can be told to the peer as it is."""
+    own_hops: tuple[Address, ...] = ()
+    """Of a pod on this node: its addresses, the only next hops that its paths may have. Other peers may name any."""
     next_hop_beside: Address | None = None
     """Our next hop in the family that the session's own addresses are not of, where it carries both."""
     cluster_id: IPv4Address | None = None
@@ -104,6 +106,11 @@ class Session(Struct, frozen=True):
     def ebgp(self) -> bool:
         """Whether the session crosses an AS border."""
         return self.remote_as != self.local_as
+
+    @property
+    def workload(self) -> bool:
+        """Whether the peer is a pod on this node: its word proves nothing of blocks, and nobody else can reach it."""
+        return self.scope == "Workload"
 
     @property
     def found(self) -> bool:

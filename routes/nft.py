@@ -1,6 +1,7 @@
-"""The nftables table of towpath: packets to announced service addresses that nobody translated are dropped.
+"""The nftables table of towpath: packets to announced services that nobody translated, and of pods to BGP, are dropped.
 
-Such a packet has no pod to go to: the node would send it back where it came from, and it would go round until its TTL ends.
+The first have no pod to go to: the node would send them back where they came from, and they would go round until their TTL
+ends. The others would open sessions with speakers; only pods that are peers of this node may, and with this node alone.
 The table is ours by its name, ``inet towpath``, and always replaced as a whole in one transaction, so that there is no moment
 without it. What ``nft`` lists after that is what it has to list at every later look; else somebody has changed it.
 """
@@ -8,10 +9,12 @@ without it. What ``nft`` lists after that is what it has to list at every later 
 import asyncio
 import errno
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from towpath.model.net import Family, Prefix
+from msgspec import Struct
+
+from towpath.model.net import Address, Family, Prefix
 
 TABLE = "inet towpath"
 PRIORITY = 10
@@ -21,57 +24,116 @@ LOOK_EVERY = 30.0
 _WAIT = 20.0
 
 
-def script(ranges: Iterable[Prefix]) -> str:
-    """The whole table for these ranges, of which none lies in another, in nft's language; it replaces what there is."""
-    wanted = tuple(ranges)
+class Rules(Struct, frozen=True):
+    """What is dropped. Of the ranges of each field, sorted, none lies in another."""
+
+    services: tuple[Prefix, ...] = ()
+    """What is forwarded to these."""
+    pools: tuple[Prefix, ...] = ()
+    """What comes from these and goes to a speaker, also where its source was translated."""
+    port: int = 179
+    """Where this node's speaker listens."""
+    speakers: tuple[tuple[Address, int], ...] = ()
+    """Addresses of nodes, and where the speaker of each listens."""
+    peers: tuple[tuple[Address, Address], ...] = ()
+    """Pods of this node that are peers, and the address that each may reach its speaker at."""
+
+    def __bool__(self) -> bool:
+        return bool(self.services or self.pools)
+
+
+def script(rules: Rules) -> str:
+    """The whole table in nft's language; it replaces what there is. Nothing to be dropped: there is none."""
     lines = [f"add table {TABLE}", f"delete table {TABLE}"]
-    if not wanted:
+    if not rules:
         return "\n".join(lines) + "\n"
+    # a pool in which nodes have addresses is a mistake, and no reason to cut them off from one another
+    nodes = [address for address, _ in rules.speakers if any(address in pool for pool in rules.pools)]
     lines.append(f"table {TABLE} {{")
     for family, kind in ((Family.IPV4, "ipv4_addr"), (Family.IPV6, "ipv6_addr")):
-        elements = ", ".join(str(one) for one in wanted if one.version == family)
-        listed = [f"    elements = {{ {elements} }}"] if elements else []
-        lines += [f"  set services{family:d} {{", f"    type {kind}", "    flags interval", *listed, "  }"]
-    lines += [
-        "  chain services {",
-        f"    type filter hook forward priority {PRIORITY}; policy accept;",
-        f"    ip daddr @services{Family.IPV4:d} counter drop",
-        f"    ip6 daddr @services{Family.IPV6:d} counter drop",
-        "  }",
-        "}",
-    ]
-    return "\n".join(lines) + "\n"
+        services, pools = (_of(family, ranges) for ranges in (rules.services, rules.pools))
+        lines += _set(f"services{family:d}", kind, services, flags="interval")
+        lines += _set(f"pools{family:d}", kind, pools, flags="interval")
+        lines += _set(f"nodes{family:d}", kind, _of(family, nodes))
+        speakers = [f"{address} . {port}" for address, port in rules.speakers if address.version == family]
+        lines += _set(f"speakers{family:d}", f"{kind} . inet_service", speakers)
+        peers = [f"{pod} . {address}" for pod, address in rules.peers if pod.version == family]
+        lines += _set(f"peers{family:d}", f"{kind} . {kind}", peers)
+    lines += _chain("services", "forward", (f"{ip} daddr @services{n} counter drop" for n, ip in _IP))
+    to_speakers = ((n, ip, f"{ip} daddr . tcp dport @speakers{n}") for n, ip in _IP)
+    lines += _chain("bgp_forward", "forward", (line for one in to_speakers for line in _bgp(*one)))
+    lines += _chain(
+        "bgp_input",
+        "input",
+        (
+            *(f"tcp dport {rules.port} {ip} saddr . {ip} daddr @peers{n} accept" for n, ip in _IP),
+            *(line for n, ip in _IP for line in _bgp(n, ip, f"tcp dport {rules.port}")),
+        ),
+    )
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+_IP = (("4", "ip"), ("6", "ip6"))
+
+
+def _bgp(family: str, ip: str, match: str) -> Iterator[str]:
+    """Drop what matches and comes from pods, seen by its own source or by what that was before translation."""
+    yield f"{match} {ip} saddr @nodes{family} accept"
+    yield f"{match} {ip} saddr @pools{family} counter drop"
+    yield f"{match} ct original {ip} saddr @pools{family} counter drop"
+
+
+def _of(family: Family, values: Iterable[Prefix] | Iterable[Address]) -> list[str]:
+    return [str(one) for one in values if one.version == family]
+
+
+def _set(name: str, kind: str, elements: Iterable[str], *, flags: str = "") -> Iterator[str]:
+    listed = ", ".join(elements)
+    yield f"  set {name} {{"
+    yield f"    type {kind}"
+    if flags:
+        yield f"    flags {flags}"
+    if listed:
+        yield f"    elements = {{ {listed} }}"
+    yield "  }"
+
+
+def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:
+    yield f"  chain {name} {{"
+    yield f"    type filter hook {hook} priority {PRIORITY}; policy accept;"
+    yield from (f"    {rule}" for rule in rules)
+    yield "  }"
 
 
 class Table:
     """The table in this network namespace. Every method raises ``OSError`` where nft or the kernel refuses."""
 
     def __init__(self) -> None:
-        self._ranges: tuple[Prefix, ...] | None = None
+        self._rules: Rules | None = None
         self._left: Any = None
         """What nft listed after the last change."""
         self._looked = 0.0
 
-    async def desire(self, ranges: tuple[Prefix, ...]) -> None:
-        """Drop what goes to these ranges, sorted and none in another; without any there is no table."""
+    async def desire(self, rules: Rules) -> None:
+        """Drop what these rules say; where they say nothing there is no table."""
         now = asyncio.get_running_loop().time()
-        if ranges == self._ranges and now - self._looked < LOOK_EVERY:
+        if rules == self._rules and now - self._looked < LOOK_EVERY:
             return
         self._looked = now
         present = await _listed()
-        if ranges == self._ranges and present == self._left:
+        if rules == self._rules and present == self._left:
             return
-        self._ranges = None
-        if ranges or present is not None:
-            await _run("-f", "-", stdin=script(ranges))
-        self._left = await _listed() if ranges else None
-        self._ranges = ranges
+        self._rules = None
+        if rules or present is not None:
+            await _run("-f", "-", stdin=script(rules))
+        self._left = await _listed() if rules else None
+        self._rules = rules
 
 
 async def remove() -> None:
     """Take the table away, if it is there."""
     if await _listed() is not None:
-        await _run("-f", "-", stdin=script(()))
+        await _run("-f", "-", stdin=script(Rules()))
 
 
 async def _listed() -> Any:

@@ -17,7 +17,7 @@ from towpath.model.reason import Why
 
 PROTOCOL = 179
 """The routing protocol number of every route of ours (rtnetlink(7), rtm_protocol)."""
-MAIN_TABLE = 254
+MAIN_TABLE, LOCAL_TABLE = 254, 255
 DEFAULT_METRIC = 1179
 BLACKHOLE: tuple[Address, ...] = ()
 """The next hops of a target that drops."""
@@ -80,7 +80,8 @@ class StaticRoute(Struct, frozen=True):
     """A route that the objects give: next hops are addresses of nodes and routers, not yet resolved to devices."""
 
     prefix: Prefix
-    type: Literal["unicast", "blackhole"]
+    type: Literal["unicast", "blackhole", "local"]
+    """``local``: the address is this node's own, though no device has it (``routes.local``)."""
     origin: Literal["Block", "Kubernetes", "Peer"]
     next_hops: tuple[Address, ...] = ()
     why: tuple[Why, ...] = ()

@@ -22,6 +22,7 @@ _NAMESPACES = ("calico-system", "kube-system")
 _PASSWORDS = ("password", "nodeMeshPassword")
 _OWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "projectcalico.org/metadata"})
 _DEVICES = ("cali", "tunl", "wireguard.cali")
+_INHERITED = ("pcns.", "pcsa.")
 
 
 class Converted(Struct, frozen=True):
@@ -159,6 +160,9 @@ def _peers(found: Mapping[str, Body], *, filters: set[str], numbers: Numbers, re
         one = carried("BGPPeer", _metadata(body), spec, report)
         if one is None:
             continue
+        if any(label in one["spec"].get("localWorkloadSelector", "") for label in _INHERITED):
+            message = "labels that pods have of their namespace or service account (pcns., pcsa.) are on no pod here"
+            report.add("BGPPeer", name, "spec.localWorkloadSelector", message)
         for place, missing in enumerate(one["spec"].get("filters", ())):
             if missing not in filters:
                 message = f"BGPFilter {missing} does not exist: Calico skips it, here it rejects everything"

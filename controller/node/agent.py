@@ -5,12 +5,15 @@ have addresses. Until a complete picture is there, from the API or from disk, no
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
+from towpath.bgp.workloads import asked
 from towpath.controller.conditions import USER_KINDS
 from towpath.controller.node.gate import (
     Addressing,
@@ -22,7 +25,8 @@ from towpath.controller.node.gate import (
     needs_blackhole,
     waits_for,
 )
-from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker
+from towpath.controller.node.guard import Guard
+from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
@@ -34,6 +38,7 @@ from towpath.model.kinds.node import BlockReport, NodeStatusStatus
 from towpath.model.net import Prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
+from towpath.model.workload import Workload
 
 log = structlog.get_logger()
 
@@ -59,6 +64,7 @@ class NodeAgent:
         speaker: Speaker,
         pods: Pods | None,
         services: Services,
+        workloads: Workloads,
         firewall: Firewall,
         passwords: Passwords,
         saved: Cluster | None,
@@ -72,7 +78,9 @@ class NodeAgent:
         self._kernel = kernel
         self._speaker = speaker
         self._pods = pods
-        self._service_routes = ServiceRoutes(node, services=services, firewall=firewall)
+        self._service_routes = ServiceRoutes(node, services=services)
+        self._workloads = workloads
+        self._guard = Guard(node, firewall)
         self._passwords = passwords
         self._saved = saved
         self._patience = patience or Patience()
@@ -110,15 +118,14 @@ class NodeAgent:
             *missing_passwords(state.sessions.values(), self._passwords.missing),
             *self._retained.refusals,
         )
-        before = self.state.announcements.values() if self.state else ()
-        await self._service_routes.guard((*before, *state.announcements.values()))
+        await self._drop(picture, *((self.state,) if self.state is not None else ()), state)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
         await self._kernel.desire(picture.cluster, live=picture.live)
         if self.state is None and picture.live and not self._first_words_ready(state):
             return False  # a speaker that runs already would withdraw what it is not told
         self._tell(state)
-        await self._service_routes.guard(state.announcements.values())
+        await self._drop(picture, state)
         return self._serve(picture, state)
 
     @property
@@ -129,7 +136,7 @@ class NodeAgent:
         return (
             *self._asked_wrong,
             *(self._pods.problems if self._pods else ()),
-            *self._service_routes.problems,
+            *self._guard.problems,
             *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
             *(Refusal(Reason.KEY_LIMIT, said, Why("Node", self.node)) for said in keyless),
             *self.machine,
@@ -153,7 +160,8 @@ class NodeAgent:
         if self._source.complete:
             cluster = self._source.cluster()
             self._service_routes.want(cluster)
-            if self.state is None and not self._service_routes.settled and not self._waited_for_services():
+            known = self._service_routes.settled and (self._workloads.settled or not self._peers_with_pods(cluster))
+            if self.state is None and not known and not self._waited_long():
                 return None  # a speaker that runs already would withdraw what it is not told
             return Picture(self._retain(cluster), live=True)
         if self._saved is not None and self.patience_ends() == 0:
@@ -163,8 +171,8 @@ class NodeAgent:
             return Picture(self._saved, live=False)
         return None
 
-    def _waited_for_services(self) -> bool:
-        """Whether what is known of services from before has to do: nobody answers, or has for long said only of others."""
+    def _waited_long(self) -> bool:
+        """Whether what is known of services and pods from before has to do: nobody answers, or has for long said only of others."""
         waited = asyncio.get_running_loop().time() - self._started
         patience = self._patience
         return waited > (patience.snapshot_after if self._source.unreachable_for() else patience.provisional_after)
@@ -185,12 +193,30 @@ class NodeAgent:
         """Whether blocks are gone that pods live in: the going of a pod changes what is to be done."""
         return bool(self._retained.gone)
 
+    def _peers_with_pods(self, cluster: Cluster) -> bool:
+        me = node_views(cluster).by_name.get(self.node)
+        return me is not None and asked(cluster, me)
+
+    @property
+    def peers_with_pods(self) -> bool:
+        """Whether any pod of this node may be a peer: then it matters which there are."""
+        return self.picture is None or self._peers_with_pods(self.picture.cluster)
+
+    async def _drop(self, picture: Picture, *states: SpeakerState) -> None:
+        """Have packets dropped that would go round, or come to the speaker from pods that are no peers in these states."""
+        await self._guard.desire(
+            picture.cluster,
+            announcements=[one for state in states for one in state.announcements.values()],
+            sessions=[one for state in states for one in state.sessions.values()],
+        )
+
     def _plan(self, cluster: Cluster) -> SpeakerPlan:
         """The speaker's plan, the same as in the last step where nothing changed that it is made from."""
         secrets = self._passwords.usable(in_use=self._runs_with)
         severed, addresses, gateways = self._kernel.severed(), self._kernel.own_addresses(), self._kernel.gateways()
         routers = self._kernel.routers()
-        inputs = (secrets, self.provisional, severed, addresses, gateways, routers)
+        pods: Mapping[str, Workload] = self._workloads.workloads if self._peers_with_pods(cluster) else {}
+        inputs = (secrets, self.provisional, severed, addresses, gateways, routers, pods)
         if self._planned is not None and self._planned[0] is cluster and self._planned[1] == inputs:
             return self._planned[2]
         plan = speaker_plan(
@@ -203,6 +229,7 @@ class NodeAgent:
             own_addresses=addresses,
             gateways=gateways,
             routers=routers,
+            workloads=pods.values(),
         )
         self._planned = (cluster, inputs, plan)
         return plan

@@ -1,15 +1,20 @@
-"""How many addresses the pods of this node need, those included that wait for one: growth begins before anyone waits long.
+"""The pods of this node: how many addresses they need, those included that wait for one, and who of them may be peered with.
 
-A sink for a reflector of the pods that are bound to this node; of each only whether it needs an address is kept.
+A sink for a reflector of the pods that are bound to this node, or for a folder; of each only these two things are kept.
+Growth begins before anyone waits long. What was known last stays while nobody answers, at a start from the snapshot.
 """
 
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.controller.ports import Page, Reader, WatchEvent
+from towpath.model.cluster import Cluster
+from towpath.model.service import key_of
+from towpath.model.workload import Workload, decode_workload, mapping
 
 log = structlog.get_logger()
 OTHER_NETWORK = "v1.multus-cni.io/default-network"
@@ -19,27 +24,55 @@ Body = Mapping[str, Any]
 
 def needs_address(pod: Body) -> bool:
     """Whether a pod has an address of a node's blocks, or is to get one."""
-    metadata, spec, status = pod["metadata"], pod.get("spec") or {}, pod.get("status") or {}
-    if spec.get("hostNetwork") or OTHER_NETWORK in (metadata.get("annotations") or {}):
+    metadata, spec, status = mapping(pod["metadata"]), mapping(pod.get("spec")), mapping(pod.get("status"))
+    if spec.get("hostNetwork") or OTHER_NETWORK in mapping(metadata.get("annotations")):
         return False
     if status.get("phase") in ("Succeeded", "Failed"):
         return False
     return bool(status.get("podIP")) or not metadata.get("deletionTimestamp")
 
 
-class BoundPods:
-    """The pods of one node. ``changed`` is called when the number of addresses that they need is another."""
+class _Pod(Struct, frozen=True):
+    """What is kept of a pod."""
 
-    def __init__(self, *, changed: Callable[[], None]) -> None:
+    needs: bool
+    workload: Workload | None
+
+
+def _read(body: Body) -> _Pod:
+    return _Pod(needs_address(body), decode_workload(body))
+
+
+class BoundPods:
+    """The pods of one node. ``changed``: they need another number of addresses; ``moved``: another one may be peered with."""
+
+    def __init__(self, *, changed: Callable[[], None], moved: Callable[[], None]) -> None:
         self._changed = changed
-        self._needing: set[str] = set()
+        self._moved = moved
+        self._pods: dict[str, _Pod] = {}
+        self._workloads: dict[str, Workload] = {}
+        self.settled = False
+        """Whether it is known what pods there are, or that it cannot be known."""
 
     @property
     def wanted(self) -> int:
         """Addresses of each family that the pods need."""
-        return len(self._needing)
+        return sum(one.needs for one in self._pods.values())
 
-    # -- what a reflector calls -----------------------------------------------------------------------------------------
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        """Pods with addresses of their own, by namespace and name: the same object as before while nothing changed."""
+        return self._workloads
+
+    def seed(self, cluster: Cluster) -> None:
+        """What was known in an earlier life counts until somebody says what there is."""
+        self._workloads = dict(cluster.workloads)
+
+    def added_to(self, cluster: Cluster) -> Cluster:
+        """The picture with the pods in it that may be peers, as it is kept on disk."""
+        return replace(cluster, workloads=self._workloads)
+
+    # -- what a reflector or a folder calls -----------------------------------------------------------------------------
 
     def listing(self, kind: str) -> "_Listing":
         """A list begins."""
@@ -49,20 +82,20 @@ class BoundPods:
     def upserted(self, kind: str, body: Body) -> None:
         """A pod was added or changed."""
         del kind
-        name = str(body["metadata"]["name"])
-        self._become(self._needing | {name} if needs_address(body) else self._needing - {name})
+        self._become({**self._pods, key_of(body): _read(body)})
 
     def deleted(self, kind: str, name: str) -> None:
         """A pod is gone."""
         del kind
-        self._become(self._needing - {name})
+        self._become({key: one for key, one in self._pods.items() if key != name})
 
     def kind_missing(self, kind: str) -> None:
         """Cannot be: every API server has pods."""
 
     def refused(self, kind: str, message: str) -> None:
-        """Not allowed: growth goes by the addresses in use alone."""
+        """Not allowed: growth goes by the addresses in use alone, and who was known as a peer stays one."""
         log.warning("pods.refused", kind=kind, error=message, remedy="allow list and watch of pods")
+        self._know()
 
     def answered(self) -> None:
         """Of no interest."""
@@ -75,23 +108,33 @@ class BoundPods:
         del kind
         return None
 
-    def _listed(self, needing: set[str]) -> None:
-        self._become(needing)
+    def _listed(self, pods: dict[str, _Pod]) -> None:
+        self._become(pods)
+        self._know()
 
-    def _become(self, needing: set[str]) -> None:
-        before, self._needing = len(self._needing), needing
-        if len(needing) != before:
+    def _become(self, pods: dict[str, _Pod]) -> None:
+        before, self._pods = self.wanted, pods
+        if self.wanted != before:
             self._changed()
+        workloads = {key: one.workload for key, one in pods.items() if one.workload is not None}
+        if workloads != self._workloads:
+            self._workloads = workloads
+            self._moved()
+
+    def _know(self) -> None:
+        if not self.settled:
+            self.settled = True
+            self._moved()
 
 
 class _Listing:
-    def __init__(self, done: Callable[[set[str]], None]) -> None:
+    def __init__(self, done: Callable[[dict[str, _Pod]], None]) -> None:
         self._done = done
-        self._found: set[str] = set()
+        self._found: dict[str, _Pod] = {}
 
     def page(self, objects: Iterable[Body]) -> None:
         """Some of the pods."""
-        self._found |= {str(body["metadata"]["name"]) for body in objects if needs_address(body)}
+        self._found |= {key_of(body): _read(body) for body in objects}
 
     def done(self, *, version: str) -> None:
         """That was all."""

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from towpath.bgp.link import LinkClient
-from towpath.controller.node.given import given_routes
+from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
 from towpath.model.blocks import node_addresses
@@ -34,6 +34,7 @@ from towpath.model.speaker import (
     Whole,
     Withdrawn,
 )
+from towpath.routes import local
 from towpath.routes.discovery.finder import Finder
 from towpath.routes.kernel import LinkAddress
 from towpath.routes.plan import unprogrammed
@@ -210,6 +211,8 @@ class Bridge:
             excluded=unprogrammed(cluster),
         )
         self._programmer.desire(static, settings=settings, complete=live)
+        own = [prefix.network_address for prefix in local_routes(cluster, self._node)]
+        local.desire(own, complete=live)
         self._live = live
         self._believe()
         self._awaited = blackholes - self._programmer.blackholed(blackholes)

@@ -16,7 +16,7 @@ from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove
 from towpath.ipam.plugins import Folders, uninstall
-from towpath.routes import nft
+from towpath.routes import local, nft
 from towpath.routes.programmer import Programmer
 
 log = structlog.get_logger()
@@ -53,3 +53,4 @@ async def _remove_routes() -> None:
     await programmer.start()
     await programmer.drop_all()
     programmer.close()
+    local.desire(())

@@ -13,6 +13,8 @@ from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
+from towpath.model.workload import Workload
+from towpath.routes.nft import Rules
 
 
 class Source(Protocol):
@@ -41,7 +43,7 @@ class KernelState(Struct, frozen=True):
 
 
 class Kernel(Protocol):
-    """The routes of this node, through the programmer."""
+    """The routes of this node, and the addresses that are its own without a device."""
 
     @property
     def started(self) -> bool:
@@ -89,11 +91,23 @@ class Services(Protocol):
         """The prefixes that this node announces, and why: the same object as before while nothing changed."""
 
 
+class Workloads(Protocol):
+    """The pods of this node that may be peered with."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what pods there are, or that it cannot be known."""
+
+    @property
+    def workloads(self) -> Mapping[str, Workload]:
+        """By namespace and name: the same object as before while nothing changed."""
+
+
 class Firewall(Protocol):
     """Our own table of packet filters."""
 
-    async def desire(self, ranges: tuple[Prefix, ...]) -> None:
-        """Drop what is forwarded to these ranges, sorted and none in another. ``OSError``: try again."""
+    async def desire(self, rules: Rules) -> None:
+        """Drop what these rules say. ``OSError``: try again."""
 
 
 class Speaker(Protocol):

@@ -1,18 +1,18 @@
-"""The service routes of one node as steps see them: added to what the speaker is told, and dropped where nobody takes them."""
+"""The service routes of one node as steps see them: added to what the speaker is told."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 import structlog
 
-from towpath.bgp.services import LEAVES_FOR, Standing, announcements_of, configured, covering, drains, standing
-from towpath.controller.node.parts import Firewall, Services
+from towpath.bgp.services import LEAVES_FOR, Standing, announcements_of, configured, drains, standing
+from towpath.controller.node.parts import Services
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import BGPConfigurationSpec
 from towpath.model.net import Prefix
-from towpath.model.reason import Reason, Refusal, Why
-from towpath.model.speaker import Announcement, SpeakerState
+from towpath.model.reason import Why
+from towpath.model.speaker import SpeakerState
 
 log = structlog.get_logger()
 _Inputs = tuple[SpeakerState, Mapping[Prefix, tuple[Why, ...]], BGPConfigurationSpec, Standing]
@@ -21,14 +21,12 @@ _Inputs = tuple[SpeakerState, Mapping[Prefix, tuple[Why, ...]], BGPConfiguration
 class ServiceRoutes:
     """Remembered are when a drain began, and the last result while nothing changed that it is made from."""
 
-    def __init__(self, node: str, *, services: Services, firewall: Firewall) -> None:
+    def __init__(self, node: str, *, services: Services) -> None:
         self._node = node
         self._services = services
-        self._firewall = firewall
         self._drain_began: float | None = None
         self._standing = Standing()
         self._made: tuple[_Inputs, SpeakerState] | None = None
-        self._refused = ""
 
     def want(self, cluster: Cluster) -> None:
         """Follow services if this cluster announces any."""
@@ -43,16 +41,6 @@ class ServiceRoutes:
     def drained(self) -> bool:
         """Whether the first step of a drain is over by now, and was not in the last step of this node."""
         return self._standing.state == "Leaves" and self._drained_for() >= LEAVES_FOR
-
-    @property
-    def problems(self) -> tuple[Refusal, ...]:
-        """What keeps packets to services from being dropped."""
-        if not self._refused:
-            return ()
-        message = (
-            f"packets to services that nobody takes may go round between this node and its routers: {self._refused}"
-        )
-        return (Refusal(Reason.FILTER_REFUSED, message, Why("Node", self._node)),)
 
     def added_to(self, state: SpeakerState, cluster: Cluster) -> SpeakerState:
         """The state with the announcements of services in it; own blocks win where both have a prefix."""
@@ -72,19 +60,6 @@ class ServiceRoutes:
         whole = msgspec.structs.replace(state, announcements=services | state.announcements) if services else state
         self._made = (inputs, whole)
         return whole
-
-    async def guard(self, announcements: Iterable[Announcement]) -> None:
-        """Drop packets to these services that are still for them when they are forwarded; what refuses is a problem."""
-        ranges = covering({one.prefix for one in announcements if one.source == "Service"})
-        try:
-            await self._firewall.desire(ranges)
-        except OSError as error:
-            said = error.strerror or str(error)
-            if said != self._refused:
-                log.warning("services.unguarded", error=said, remedy="nft and a kernel with nf_tables are needed")
-            self._refused = said if ranges else ""
-            return
-        self._refused = ""
 
     def _drained_for(self) -> float:
         return 0.0 if self._drain_began is None else asyncio.get_running_loop().time() - self._drain_began

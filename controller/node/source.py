@@ -30,10 +30,10 @@ class Opened(Struct, frozen=True):
     followers: tuple[Callable[[], Awaitable[None]], ...]
     follow_services: Callable[[WatchedServices], Awaitable[None]]
     """Keeps services and their endpoints up to date until cancelled."""
+    follow_pods: Callable[[BoundPods], Awaitable[None]]
+    """Keeps the pods of this node up to date until cancelled."""
     follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
     """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
-    follow_pods: Callable[[BoundPods], Awaitable[None]] | None = None
-    """Keeps the pods of this node up to date until cancelled; None: nobody knows of pods."""
 
 
 @contextlib.asynccontextmanager
@@ -44,7 +44,13 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
 
         store = Store(KINDS)
         folder = Directory(source.folder, store, node=node)
-        yield Opened(store=store, api=folder, followers=(folder.run,), follow_services=folder.feed)
+
+        def follow_pods_of(sink: BoundPods) -> Awaitable[None]:
+            return folder.feed(sink, kinds=("Pod",))
+
+        yield Opened(
+            store=store, api=folder, followers=(folder.run,), follow_services=folder.feed, follow_pods=follow_pods_of
+        )
         return
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Retry

@@ -77,6 +77,8 @@ def load(files: Sequence[str], source: Source, *, assign: bool = False, spared: 
         from towpath.controller.plan.live import listed
 
         bodies = listed(source, (*FIELDS, *SERVICES), secrets=True, spared=spared)
+        if any(one["kind"] == "BGPPeer" and "localWorkloadSelector" in (one.get("spec") or {}) for one in bodies):
+            bodies += listed(source, ("Pod",), spared=spared)
     inputs = gathered(bodies, secret_namespace=source.secret_namespace)
     if not assign:
         return inputs

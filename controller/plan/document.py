@@ -12,7 +12,7 @@ from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.service_table import service_announcements
 from towpath.bgp.services import configured
-from towpath.controller.node.given import given_routes
+from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
 from towpath.controller.secrets import missing_passwords
@@ -24,7 +24,7 @@ from towpath.model.memo import remembered
 from towpath.model.net import Family, contains
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
-from towpath.routes.route import MAIN_TABLE, StaticRoute
+from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
 
 SCHEMA = "towpath.plan/1"
 Written = Callable[[Iterable[Session]], list[Document] | Encoded]
@@ -42,6 +42,7 @@ def planned(inputs: Inputs, node: str) -> SpeakerPlan:
         severed=(),
         own_addresses=(),
         gateways=(),
+        workloads=cluster.workloads.values(),
     )
     if not configured(cluster.bgp):
         return plan
@@ -57,6 +58,7 @@ def node_document(
     state, me = plan.state, node_views(cluster).by_name[node]
     metric = cluster.bgp.kernel_metric
     given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node).items(), key=_by_prefix)]
+    given += [_local_route(one) for _, one in sorted(local_routes(cluster, node).items(), key=_by_prefix)]
     taken = {one["prefix"] for one in given}
     warnings = {
         *plan.warnings,
@@ -119,6 +121,11 @@ def _route(one: StaticRoute, metric: int) -> Document:
         "origin": one.origin,
         "why": whys(one.why),
     }
+
+
+def _local_route(one: StaticRoute) -> Document:
+    ways = [{"gateway": None, "device": "lo", "onlink": False}]
+    return {**_route(one, DEFAULT_METRIC), "nextHops": ways, "table": LOCAL_TABLE}
 
 
 def _cni(cluster: Cluster, node: str) -> Document:

@@ -26,6 +26,7 @@ from towpath.model.kinds.registry import KINDS
 from towpath.model.reason import InvalidSpecError, Why
 from towpath.model.secret import Secret
 from towpath.model.service import decode_endpoint_slice, decode_service, key_of
+from towpath.model.workload import decode_workload
 
 SUFFIXES = (".yaml", ".yml", ".json")
 STANDARD_INPUT = "-"
@@ -97,7 +98,7 @@ def _texts(source: str) -> Iterator[tuple[str, str]]:
 
 def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
     """The snapshot of some objects, with a RoutingNode for every Node that has none, as the controller makes it."""
-    found: dict[str, dict[str, Body]] = {kind: {} for kind in (*FIELDS, *SERVICES, "Secret")}
+    found: dict[str, dict[str, Body]] = {kind: {} for kind in (*FIELDS, *SERVICES, "Secret", "Pod")}
     rejected: set[Rejected] = set()
     skipped: Counter[str] = Counter()
     for body in bodies:
@@ -125,6 +126,7 @@ def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
         cluster,
         services=dict(_read(found["Service"], decode_service, rejected)),
         endpoint_slices=dict(_read(found["EndpointSlice"], decode_endpoint_slice, rejected)),
+        workloads=dict(_read(found["Pod"], decode_workload, rejected)),
         service_ranges=ranges_of(found["ServiceCIDR"].values()),
     )
     passwords, missing = _passwords(references(cluster), found["Secret"], secret_namespace)

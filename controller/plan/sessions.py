@@ -23,7 +23,7 @@ _NAMED = {
     "name", "scope", "peer_address", "peer_port", "remote_as", "local_as", "local_address", "passive", "families",
     "hold_time", "keepalive_time", "connect_retry_time", "restart_time", "import_policy", "max_prefix",
     "allow_local_as", "filters", "advertise", "next_hop", "password_ref", "state", "reason", "why",
-    "peer_node", "shared_subnet", "interface", "next_hop_beside",
+    "peer_node", "shared_subnet", "interface", "next_hop_beside", "own_hops",
 }  # fmt: skip
 """Fields of a session that are written under names of their own, or say what other fields say."""
 _FURTHER = tuple((one.name, json_name(one.name)) for one in fields(Session) if one.name not in _NAMED)

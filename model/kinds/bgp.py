@@ -1,5 +1,6 @@
 """BGPConfiguration: who this cluster is to its peers; and the values that it shares with BGPPeer."""
 
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
 from msgspec import Meta as Field
@@ -9,7 +10,7 @@ from msgspec.structs import fields
 from towpath.model.community import Community
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
 from towpath.model.kinds.values import IPV4_TEXT, ASNumber, Duration
-from towpath.model.net import Prefix
+from towpath.model.net import Address, Prefix
 from towpath.model.resource import Meta as ObjectMeta
 
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -216,6 +217,16 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
         Literal["BGP", "Kubernetes"],
         Field(description="Where routes to other nodes' blocks come from: the mesh, or the API's objects (host-gw)."),
     ] = "BGP"
+    local_workload_peering_ipv4: Annotated[
+        IPv4Address | None,
+        Field(
+            description="IPv4 address that the selected pods of a node peer with, the same on all nodes and known on its own node only; one that nobody else uses, such as 169.254.0.179."
+        ),
+    ] = None
+    local_workload_peering_ipv6: Annotated[
+        Address | None,
+        Field(description="The same in IPv6, and not link-local: on which link it is only a pod knows."),
+    ] = None
     unnumbered: Annotated[Unnumbered, Field(description="Peers that are named by an interface.")] = Unnumbered()
     shutdown: Annotated[
         bool,
@@ -235,8 +246,21 @@ TIMER_RULES = (
 )
 MAX_RESTART_TIME = 4095  # 12 bits, RFC 4724 §3
 _OF_A_NODE = frozenset(
-    {"as_number", "listen_port", "router_id", "timers", "log_severity_screen", "communities", "prefix_advertisements"}
+    {
+        *("as_number", "listen_port", "router_id", "timers", "log_severity_screen", "communities"),
+        *("prefix_advertisements", "local_workload_peering_ipv4", "local_workload_peering_ipv6"),
+    }
 )
+
+
+_UNICAST = frozenset(range(1, 224)) - {127}
+"""First bytes of IPv4 addresses of one machine each."""
+
+
+def _is_global(address: Address) -> bool:
+    """Whether an address is IPv6 and means one machine, whatever link it is asked on."""
+    narrower = address.is_link_local or address.is_loopback or address.is_unspecified or address.is_multicast
+    return address.version == 6 and not narrower
 
 
 def _set_for_one_node(meta: ObjectMeta, spec: BGPConfigurationSpec) -> bool:
@@ -289,10 +313,28 @@ BGP_CONFIGURATION = Kind(
         ),
         Rule(
             cel=_cel_set_for_one_node(),
-            message="node.NAME may set asNumber, listenPort, routerID, timers, communities, prefixAdvertisements and logSeverityScreen only",
+            message="node.NAME may set asNumber, listenPort, routerID, timers, communities, prefixAdvertisements, localWorkloadPeeringIPV4, localWorkloadPeeringIPV6 and logSeverityScreen only",
             field="spec",
             at="",
             check=_set_for_one_node,
+        ),
+        Rule(
+            cel="!has(self.localWorkloadPeeringIPV4)"
+            " || !self.localWorkloadPeeringIPV4.matches('^(0|127|22[4-9]|2[345][0-9])[.]')",
+            message="localWorkloadPeeringIPV4 must be an address of one machine",
+            field="spec.localWorkloadPeeringIPV4",
+            check=lambda _meta, spec: (
+                spec.local_workload_peering_ipv4 is None or spec.local_workload_peering_ipv4.packed[0] in _UNICAST
+            ),
+        ),
+        Rule(
+            cel="!has(self.localWorkloadPeeringIPV6)"
+            " || (self.localWorkloadPeeringIPV6.contains(':') && ip(self.localWorkloadPeeringIPV6).isGlobalUnicast())",
+            message="localWorkloadPeeringIPV6 must be an IPv6 address of one machine that is not link-local",
+            field="spec.localWorkloadPeeringIPV6",
+            check=lambda _meta, spec: (
+                spec.local_workload_peering_ipv6 is None or _is_global(spec.local_workload_peering_ipv6)
+            ),
         ),
         *TIMER_RULES,
         duration_rule("nodeMeshMaxRestartTime", lowest=1, highest=MAX_RESTART_TIME, source="RFC 4724 section 3"),

@@ -24,6 +24,8 @@ _ACRONYMS = {
     "mac": "MAC",
     "bgp": "BGP",
     "med": "MED",
+    "ipv4": "IPV4",
+    "ipv6": "IPV6",
 }
 GROUP = "towpath.io"
 VERSION = "v1alpha1"

@@ -64,6 +64,12 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
     peer_from: Annotated[
         PeerFrom | None, Field(description="How each node finds the peer, where it is not the same for all.")
     ] = None
+    local_workload_selector: Annotated[
+        Selector | None,
+        Field(
+            description="The pods on each node that it peers with, by label; their namespace is the label towpath.io/namespace, their service account towpath.io/service-account. They dial localWorkloadPeeringIPV4 or V6 of the BGPConfiguration from their own address."
+        ),
+    ] = None
     as_number: Annotated[ASNumber | None, Field(description="The peer's AS.")] = None
     local_as_number: Annotated[ASNumber | None, Field(description="Our AS on this session, instead of the node's.")] = (
         None
@@ -72,7 +78,7 @@ class BGPPeerSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=T
         tuple[AddressFamily, ...],
         Field(
             max_length=2,
-            description="Families whose routes the session carries; unless set that of its own addresses. With peerSelector and peerFrom there is one session then, over the first of them that both ends have.",
+            description="Families whose routes the session carries; unless set that of its own addresses. With peerSelector, peerFrom and localWorkloadSelector there is one session then, over the first of them that both ends have.",
         ),
     ] = ()
     reverse_peering: Annotated[
@@ -187,14 +193,17 @@ BGP_PEER = Kind(
             check=lambda _meta, spec: spec.node is None or spec.node_selector is None,
         ),
         Rule(
-            cel="[has(self.peerIP), has(self.peerSelector), has(self.peerFrom)].filter(given, given).size() == 1",
-            message="exactly one of peerIP, peerSelector and peerFrom is needed",
+            cel="[has(self.peerIP), has(self.peerSelector), has(self.peerFrom), has(self.localWorkloadSelector)]"
+            ".filter(given, given).size() == 1",
+            message="exactly one of peerIP, peerSelector, peerFrom and localWorkloadSelector is needed",
             field="spec.peerIP",
-            check=lambda _meta, spec: [spec.peer_ip, spec.peer_selector, spec.peer_from].count(None) == 2,
+            check=lambda _meta, spec: (
+                [spec.peer_ip, spec.peer_selector, spec.peer_from, spec.local_workload_selector].count(None) == 3
+            ),
         ),
         Rule(
             cel="has(self.asNumber) || has(self.peerSelector)",
-            message="a peer by peerIP or peerFrom needs an asNumber",
+            message="a peer by peerIP, peerFrom or localWorkloadSelector needs an asNumber",
             field="spec.asNumber",
             check=lambda _meta, spec: spec.as_number is not None or spec.peer_selector is not None,
         ),
@@ -252,6 +261,7 @@ BGP_PEER = Kind(
         Column("Node", ".spec.node"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
         Column("Peer-Selector", ".spec.peerSelector", priority=1),
+        Column("Workload-Selector", ".spec.localWorkloadSelector", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
         Column("Resolved", ".status.conditions[?(@.type=='ResolvedRefs')].status"),
         Column("Consistent", ".status.conditions[?(@.type=='Consistent')].status"),

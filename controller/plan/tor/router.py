@@ -149,7 +149,7 @@ def _sessions(inputs: Inputs, node: str | None) -> Iterator[tuple[str, Session]]
             continue
         sessions = planned(inputs, name).state.sessions
         for session in (sessions[key] for key in sorted(sessions)):
-            addressed = session.peer_node is None and session.interface is None
+            addressed = session.peer_node is None and session.interface is None and not session.workload
             if addressed and (session.state == "Active" or session.reason == "SecretMissing"):
                 yield name, session
 

@@ -1,9 +1,11 @@
 """Our nftables table in a real kernel: made, changed, repaired and taken away, with others' tables left alone."""
 
 import asyncio
+import contextlib
 import json
+import socket
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
@@ -26,6 +28,94 @@ def host() -> Iterator[Host]:
         yield made
 
 
+@pytest.fixture
+def pod(host: Host) -> Host:
+    """A pod of the node in the other namespace, whose packets all go there, and are forwarded; the node listens everywhere."""
+    made = host.network.host("b", forwarding=False)
+    host.network.link(host, "eth0", made, "eth0")
+    host.address("10.244.0.1/24", "fd20::1/64", "10.0.0.1/32", "fd00::1/128", "192.0.2.179/32", dev="eth0")
+    made.address("10.244.0.5/24", "fd20::5/64", dev="eth0")
+    for version, gateway in (("-4", "10.244.0.1"), ("-6", "fd20::1")):
+        made.ip(version, "route", "add", "default", "via", gateway)
+    return made
+
+
+@contextlib.contextmanager
+def listening(host: Host, *ports: int) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                with host.entered():
+                    server = stack.enter_context(socket.socket(family))
+                server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                server.bind(("", port))
+                server.listen()
+        yield
+
+
+def reaches(pod: Host, address: str, port: int, *, within: float = 0.5) -> bool:
+    """Whether a connection is made; without an answer so many seconds are waited for one."""
+    with pod.entered():
+        dialling = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    with dialling:
+        dialling.settimeout(within)
+        try:
+            dialling.connect((address, port))
+        except TimeoutError:
+            return False
+    return True
+
+
+def test_pods_reach_no_speaker_but_as_peers(host: Host, pod: Host) -> None:
+    """By no address of the node, and by no other name that a packet had first; a peer reaches the one address that it peers with."""
+    host.run(
+        "nft",
+        "-f",
+        "-",
+        stdin="table ip n {\n chain p {\n type nat hook prerouting priority -100;\n tcp dport 80 dnat to 10.0.0.1:179\n }\n}\n",
+    )
+    rules = nft.Rules(
+        pools=(ip_network("10.244.0.0/16"), ip_network("fd20::/64")),
+        speakers=((ip_address("10.0.0.1"), 179), (ip_address("fd00::1"), 179)),
+        peers=((ip_address("10.244.0.5"), ip_address("192.0.2.179")),),
+    )
+    table = nft.Table()
+    with listening(host, 179, 8080):
+        assert reaches(pod, "10.96.0.10", 80, within=10), "before there is a table"
+        with host.entered():
+            asyncio.run(table.desire(rules))
+        for address in ("10.0.0.1", "fd00::1", "10.244.0.1", "fd20::1"):
+            assert not reaches(pod, address, 179), address
+            assert reaches(pod, address, 8080, within=10), address
+        assert not reaches(pod, "10.96.0.10", 80)
+        assert reaches(pod, "192.0.2.179", 179, within=10)
+        assert not reaches(pod, "192.0.2.179", 80), "a name that leads elsewhere"
+        # nodes whose own address lies in a pool are not pods
+        mistaken = nft.Rules(pools=rules.pools, speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)))
+        with host.entered():
+            asyncio.run(table.desire(mistaken))
+        assert reaches(pod, "10.0.0.1", 179, within=10)
+
+
+def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
+    """What pods send on to another node's port is dropped where it is forwarded; other packets to it are not."""
+    other = host.network.host("c", forwarding=False)
+    host.network.link(host, "eth1", other, "eth0")
+    host.address("10.0.9.1/24", dev="eth1")
+    other.address("10.0.9.2/24", dev="eth0")
+    other.ip("route", "add", "default", "via", "10.0.9.1")
+    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"),), speakers=((ip_address("10.0.9.2"), 1790),))
+    with listening(other, 179, 1790):
+        assert reaches(pod, "10.0.9.2", 1790, within=10)
+        with host.entered():
+            asyncio.run(nft.Table().desire(rules))
+        assert not reaches(pod, "10.0.9.2", 1790)
+        assert reaches(pod, "10.0.9.2", 179, within=10)
+        assert reaches(host, "10.0.9.2", 1790, within=10)
+
+
 def tables(host: Host) -> list[str]:
     listed = json.loads(host.run("nft", "-j", "list", "tables"))["nftables"]
     return sorted(one["table"]["name"] for one in listed if "table" in one)
@@ -43,7 +133,7 @@ def dropped(host: Host) -> set[str]:
 
 def desire(host: Host, table: nft.Table, *ranges: Prefix) -> None:
     async def ask() -> None:
-        await table.desire(ranges)
+        await table.desire(nft.Rules(services=ranges))
 
     with host.entered():
         asyncio.run(ask())

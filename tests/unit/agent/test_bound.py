@@ -9,6 +9,7 @@ from towpath.controller.node.bound import BoundPods, QualifiedNames, needs_addre
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.status import urgent
 from towpath.lab.fake_api import FakeApi
+from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport
 from towpath.model.net import parse_prefix
 
@@ -32,6 +33,7 @@ def pod(name="p", namespace="a", *, metadata=None, spec=None, status=None):
         ({"status": {"phase": "Failed", "podIP": "10.0.0.5"}}, False),
         ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, False),
         ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"podIP": "10.0.0.5"}}, True),
+        ({"status": "nonsense", "metadata": {"annotations": 7}}, True),
         ({"metadata": {"annotations": {"v1.multus-cni.io/default-network": "other"}}}, False),
     ],
 )
@@ -45,7 +47,7 @@ async def test_pods_are_counted_as_they_come_and_go():
     api, changes = FakeApi(), []
     await api.create("Pod", pod(), namespace="a")
     await api.create("Pod", pod("elsewhere", spec={"nodeName": "n2"}), namespace="a")
-    bound = BoundPods(changed=lambda: changes.append(bound.wanted))
+    bound = BoundPods(changed=lambda: changes.append(bound.wanted), moved=lambda: None)
     reflector = Reflector(QualifiedNames(api), bound, kind="Pod", field_selector="spec.nodeName=n1")
     task = asyncio.create_task(reflector.run())
 
@@ -93,3 +95,23 @@ def test_a_jump_is_written_at_once_and_drifting_numbers_are_not():
     assert not urgent(status(100), status(110))
     waiting = [one for one in status(100).conditions if one.type == "PodsWaiting"]
     assert [one.message for one in waiting] == ["92 pods wait for an ipv4 address"]
+
+
+def test_who_may_be_a_peer_is_kept_beside():
+    """What changes of a pod that does not matter wakes nobody; at a start the snapshot counts until somebody has said."""
+    woken = []
+    bound = BoundPods(changed=lambda: None, moved=lambda: woken.append(dict(bound.workloads)))
+    body = pod("r", metadata={"labels": {"app": "x"}}, status={"podIP": "10.0.0.9"})
+    bound.upserted("Pod", body)
+    bound.upserted("Pod", {**body, "status": {"podIP": "10.0.0.9", "phase": "Running"}})
+    assert [sorted(one) for one in woken] == [["a/r"]]
+    saved = bound.added_to(Cluster())
+    again = BoundPods(changed=lambda: None, moved=lambda: woken.append(dict(again.workloads)))
+    again.seed(saved)
+    assert (again.workloads, again.settled) == (bound.workloads, False)
+    again.refused("Pod", "pods is forbidden")
+    assert (again.workloads, again.settled) == (bound.workloads, True)
+    again.listing("Pod").done(version="1")
+    assert again.workloads == {}
+    bound.deleted("Pod", "a/r")
+    assert [sorted(one) for one in woken] == [["a/r"], ["a/r"], [], []]

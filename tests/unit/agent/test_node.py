@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Callable, Collection, Iterable
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 
 import msgspec
 import pytest
@@ -17,11 +17,17 @@ from towpath.controller.node.parts import KernelState
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.secrets import Passwords, references
 from towpath.model.cluster import Cluster
+from towpath.model.kinds.bgp import BGPConfigurationSpec
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus, SessionReport
+from towpath.model.kinds.peer import BGPPeerSpec
+from towpath.model.kinds.values import ASNumber
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal
-from towpath.model.resource import Meta
+from towpath.model.resource import Meta, Resource
+from towpath.model.selector import parse_selector
 from towpath.model.speaker import Report, SpeakerState
+from towpath.model.workload import Workload
+from towpath.routes.nft import Rules
 from towpath.routes.plan import static_routes
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
@@ -96,20 +102,29 @@ class Firewall:
 
     def __init__(self, said: list[tuple[str, frozenset[Prefix]]]) -> None:
         self.said = said
-        self.ranges: tuple[Prefix, ...] = ()
+        self.rules = Rules()
         self.refusal: OSError | None = None
+        self.asked: Callable[[Rules], object] = lambda rules: rules
 
-    async def desire(self, ranges: tuple[Prefix, ...]) -> None:
-        if ranges == self.ranges:
-            return
-        if self.refusal is not None:
+    async def desire(self, rules: Rules) -> None:
+        self.asked(rules)
+        if self.refusal is not None and rules != self.rules:
             raise self.refusal
-        self.ranges = ranges
-        self.said.append(("firewall", frozenset(ranges)))
+        before, self.rules = self.rules, rules
+        if rules.services != before.services:
+            self.said.append(("firewall", frozenset(rules.services)))
 
 
 def no_services() -> WatchedServices:
     return WatchedServices("a", changed=lambda: None, report=lambda problems: None)
+
+
+class Workloads:
+    """Pods that may be peers."""
+
+    def __init__(self) -> None:
+        self.settled = True
+        self.workloads: dict[str, Workload] = {}
 
 
 class Pods:
@@ -166,6 +181,7 @@ async def agent(
     alone: bool = False,
     patience: Patience | None = None,
     services: WatchedServices | None = None,
+    workloads: Workloads | None = None,
 ) -> tuple[NodeAgent, Pods]:
     passwords = Passwords(api or secret_api(), namespace="ns", file=None)
     await passwords.refresh(references(cluster()))
@@ -177,6 +193,7 @@ async def agent(
         speaker=parts,
         pods=pods,
         services=services or no_services(),
+        workloads=workloads or Workloads(),
         firewall=parts.firewall,
         passwords=passwords,
         saved=saved,
@@ -315,6 +332,7 @@ async def test_a_password_that_was_not_read_yet_holds_the_first_words_back() -> 
         speaker=parts,
         pods=None,
         services=no_services(),
+        workloads=Workloads(),
         firewall=parts.firewall,
         passwords=passwords,
         saved=None,
@@ -421,3 +439,60 @@ async def test_pods_in_a_block_that_was_taken_away_are_reported() -> None:
         assert status is not None
         assert [one.cidr for one in status.blocks] == told
         assert node.inactive_in_use(status) is (V6 in used)
+
+
+def with_pods() -> Cluster:
+    """Where pods may be peers."""
+    spec = BGPPeerSpec(local_workload_selector=parse_selector("app == 'router'"), as_number=ASNumber(65401))
+    config = BGPConfigurationSpec(local_workload_peering_ipv4=ip_address("169.254.0.179"))
+    return cluster(
+        peers={"routers": Resource(kind="BGPPeer", meta=Meta(name="routers"), spec=spec)},
+        configurations={"default": Resource(kind="BGPConfiguration", meta=Meta(name="default"), spec=config)},
+    )
+
+
+ROUTER = Workload("apps/r", "a", {"app": "router"}, (ip_address("10.244.0.5"),))
+
+
+async def test_nothing_is_said_before_the_pods_are_known() -> None:
+    """A speaker that runs already would end its sessions with them; where no pod may be a peer nobody waits."""
+    parts, pods = Parts(), Workloads()
+    parts.present, pods.settled = with_pods(), False
+    node, _ = await agent(parts, workloads=pods)
+    assert await node.step()
+    assert parts.told == []
+    pods.settled, pods.workloads = True, {ROUTER.key: ROUTER}
+    await node.step()
+    assert "Workload-10-244-0-5" in parts.told[-1].sessions
+    other, unknown = Parts(), Workloads()
+    unknown.settled = False
+    node, _ = await agent(other, workloads=unknown)
+    await node.step()
+    assert other.told != []
+
+
+async def test_the_port_opens_before_a_pod_is_a_peer_and_closes_after_it() -> None:
+    """A pod that is one no longer loses its session first, and then the way to the port."""
+    parts, pods = Parts(), Workloads()
+    parts.present, pods.workloads = with_pods(), {ROUTER.key: ROUTER}
+    node, _ = await agent(parts, workloads=pods)
+    await node.step()
+    name, opened = "Workload-10-244-0-5", (ip_address("10.244.0.5"), ip_address("169.254.0.179"))
+    assert parts.firewall.rules.peers == (opened,)
+    seen: list[tuple[bool, bool]] = []
+    parts.firewall.asked = lambda rules: seen.append((opened in rules.peers, name in parts.told[-1].sessions))
+    pods.workloads = {}
+    await node.step()
+    assert seen == [(True, True), (False, False)]
+
+
+async def test_pods_matter_only_where_they_may_be_peers() -> None:
+    """Elsewhere their coming and going makes no new plan."""
+    parts, pods = Parts(), Workloads()
+    node, _ = await agent(parts, workloads=pods)
+    await node.step()
+    told = parts.told[-1]
+    pods.workloads = {ROUTER.key: ROUTER}
+    assert not node.peers_with_pods
+    await node.step()
+    assert parts.told[-1] is told

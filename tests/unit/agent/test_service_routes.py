@@ -178,7 +178,7 @@ def test_a_drain_is_two_steps() -> None:
         await node.step()
         assert not node.drained
         assert set(parts.told[-1].announcements) == {V4, V6}
-        assert parts.firewall.ranges == ()
+        assert parts.firewall.rules.services == ()
         parts.present = calm
         await node.step()
         assert parts.told[-1].announcements[RANGE].communities == ()

@@ -211,6 +211,18 @@ def test_a_session_that_was_ended_at_its_limit_is_beyond_it(world, controller):
     )
 
 
+def test_what_a_node_says_of_pods_is_on_the_peer(world, controller):
+    """Who is selected twice only the pods' node knows; of other duplicates everybody does, and no node is asked."""
+    world.put("BGPPeer", "routers", spec={"localWorkloadSelector": "all()", "asNumber": 65401})
+    duplicate = missing("routers", message="pod x is another's") | {"reason": "DuplicatePeer"}
+    says(world, "n1", duplicate | {"field": "spec.localWorkloadSelector"}, duplicate | {"message": "nonsense"})
+    look(controller)
+    status, reason, message = conditions(world, "routers")["Consistent"]
+    assert (status, reason) == ("False", "DuplicatePeer")
+    assert "pod x is another's" in message
+    assert "nonsense" not in message
+
+
 def test_a_session_that_is_lost_is_an_event_on_its_peer(world, controller):
     """One for all nodes that say so at a time; not for what a controller finds that has just taken over, nor for a new speaker."""
     world.put("BGPPeer", "tor", spec=TOR)

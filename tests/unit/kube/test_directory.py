@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from towpath.controller.directory import Directory
+from towpath.controller.node.bound import BoundPods
 from towpath.controller.ports import AlreadyExistsError, NotFoundError, UnreachableError
 from towpath.controller.store import Store
 from towpath.model.reason import Reason
@@ -161,3 +162,24 @@ async def test_what_cannot_be_read_is_not_missing(tmp_path):
     directory.scan()
     with pytest.raises(NotFoundError, match="get Secret s"):
         await directory.get("Secret", "s", namespace="towpath-system")
+
+
+async def test_pods_of_this_node_are_told_to_whoever_asks(tmp_path):
+    """Those that are bound to it, as they are written and when files change; objects of the store go on as they are."""
+    pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: x, labels: {app: r}}\nspec: {nodeName: %s}\nstatus: {podIP: 10.0.0.%s}\n"
+    store, directory = _folder(tmp_path, nodes=NODES, pods=pod % ("p", "a", 5) + pod % ("q", "b", 6))
+    directory.scan()
+    bound = BoundPods(changed=lambda: None, moved=lambda: None)
+    task = asyncio.create_task(directory.feed(bound, kinds=("Pod",)))
+    await asyncio.sleep(0)
+    directory.scan()
+    assert (list(bound.workloads), bound.settled) == (["x/p"], True)
+    (tmp_path / "pods.yaml").write_text(pod % ("r", "a", 7))
+    directory.scan()
+    assert list(bound.workloads) == ["x/r"]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    (tmp_path / "pods.yaml").unlink()
+    directory.scan()
+    assert list(bound.workloads) == ["x/r"], "nobody asks any more"
+    assert store.complete

@@ -91,6 +91,9 @@ GOOD = (
     _peer(addressFamilies=["ipv6", "ipv4"]),
     _peer(role="RS-Client", strictRole=True),
     _peer(peerIP=..., peerFrom={"defaultGateway": True}, passive=False),
+    _peer(peerIP=..., localWorkloadSelector="app == 'router'", filters=["a"]),
+    _config(localWorkloadPeeringIPV4="169.254.0.179", localWorkloadPeeringIPV6="fd12::1"),
+    _config(name="node.node-1", localWorkloadPeeringIPV4="192.0.2.179"),
     _peer(peerIP=..., peerFrom={"interface": "eth0.100"}, ttlSecurity=1),
     _config(unnumbered={"enabled": True}),
     _config(meshAdvertise="All", communities=[{"name": "rack-1", "value": "65000:1"}, {"name": "x", "value": "1:2:3"}]),
@@ -195,6 +198,20 @@ BAD = (
     _peer("spec.description", description="x" * 256),
     _peer("spec.shutdown", shutdown="yes"),
     _peer("spec.peerIP", peerFrom={"defaultGateway": True}),
+    _peer("spec.peerIP", localWorkloadSelector="all()"),
+    _peer("spec.peerIP", peerIP=..., asNumber=..., peerSelector="all()", localWorkloadSelector="all()"),
+    _peer("spec.asNumber", peerIP=..., asNumber=..., localWorkloadSelector="all()"),
+    _peer("spec.localWorkloadSelector", "decode", peerIP=..., localWorkloadSelector="app =="),
+    _peer("spec.reachableBy", peerIP=..., localWorkloadSelector="all()", reachableBy="10.0.0.1"),
+    _config("spec.localWorkloadPeeringIPV4", localWorkloadPeeringIPV4="fd12::1"),
+    *(
+        _config("spec.localWorkloadPeeringIPV4", localWorkloadPeeringIPV4=text)
+        for text in ("127.0.0.1", "224.0.0.1", "0.0.0.0", "255.255.255.255", "10.0.0.0/8")
+    ),
+    *(
+        _config("spec.localWorkloadPeeringIPV6", localWorkloadPeeringIPV6=text)
+        for text in ("fe80::179", "::1", "::", "ff02::1", "169.254.0.179")
+    ),
     _peer("spec.asNumber", peerIP=..., asNumber=..., peerFrom={"defaultGateway": True}),
     _peer("spec.peerFrom", peerIP=..., peerFrom={"defaultGateway": False}),
     _peer("spec.peerFrom", peerIP=..., peerFrom={}),

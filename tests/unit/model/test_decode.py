@@ -47,7 +47,7 @@ def test_bad_objects_name_their_field(case: Case) -> None:
         ("BGPPeer", {"passive": "x"}, "BGPPeer/a spec.passive: must be true or false, not text"),
         ("BGPPeer", {"importPolicy": "x"}, "BGPPeer/a spec.importPolicy: 'x' is none of All, Filtered, None"),
         ("BGPPeer", {"peerIP": "tor"}, "BGPPeer/a spec.peerIP: 'tor' is no peer address: ip, ip:port or [v6]:port, never a name"),
-        ("BGPPeer", {}, "BGPPeer/a spec.peerIP: exactly one of peerIP, peerSelector and peerFrom is needed"),
+        ("BGPPeer", {}, "BGPPeer/a spec.peerIP: exactly one of peerIP, peerSelector, peerFrom and localWorkloadSelector is needed"),
         ("IPPool", {}, "IPPool/a spec.cidr: is required"),
         ("IPPool", {"cidr": "10.0.0.0/8", "blockSize": 12}, "IPPool/a spec.blockSize: must be at least 20"),
         ("IPPool", {"cidr": "10.0.0.0/8", "blockSize": "x"}, "IPPool/a spec.blockSize: must be a whole number, not text"),

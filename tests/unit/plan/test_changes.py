@@ -80,6 +80,7 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
     ("peerSelector", "all()", E),
     ("peerFrom", {"defaultGateway": True}, E),
     ("peerFrom", {"interface": "eth1"}, E),
+    ("localWorkloadSelector", "all()", E),
     ("asNumber", 65001, R),
     ("localASNumber", 65009, R),
     ("addressFamilies", ["ipv4", "ipv6"], R),
@@ -113,7 +114,8 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
 def around(field: str, value: Any, base: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A peer before and after the field has the value."""
     first = base | ({"role": "Customer"} if field == "strictRole" else {})
-    instead: dict[str, dict[str, Any]] = {"peerSelector": {}, "peerFrom": {"asNumber": 65000}}
+    by_itself = {"asNumber": 65000}
+    instead: dict[str, dict[str, Any]] = {"peerSelector": {}, "peerFrom": by_itself, "localWorkloadSelector": by_itself}
     return first, instead.get(field, first) | {field: value}
 
 
@@ -152,6 +154,8 @@ CLUSTER_FIELDS: list[tuple[str, Any, Effect, Effect]] = [
     ("programClusterRoutes", "Disabled", N, N),
     ("clusterRoutes", "Kubernetes", N, N),
     ("unnumbered", {"enabled": True}, N, N),
+    ("localWorkloadPeeringIPV4", "169.254.0.179", N, N),
+    ("localWorkloadPeeringIPV6", "fd12::179", N, N),
     ("shutdown", True, E, E),
     ("logSeverityScreen", "Debug", N, N),
     ("serviceClusterIPs", [{"cidr": "10.96.0.0/16"}], N, N),

@@ -207,3 +207,17 @@ def test_what_is_not_looked_at_is_warned_of(capsys: pytest.CaptureFixture[str], 
     file.write_text(one("ConfigMap", "a", {}, "v1") + one("ConfigMap", "b", {}, "v1") + one("Service", "s", {}, "v1"))
     assert main(["import", "calico", "-f", str(file)]) == 0
     assert capsys.readouterr().err == "warning: 2 of v1 ConfigMap skipped: not needed here\n"
+
+
+def test_pods_that_peer_come_over() -> None:
+    """Selector and addresses are ours as they are; labels that only Calico gives to pods are reported."""
+    addresses = {"localWorkloadPeeringIPV4": "169.254.0.179", "localWorkloadPeeringIPV6": "fd12::1"}
+    selector = "projectcalico.org/namespace == 'x' && app == 'r'"
+    result = made(
+        one("BGPConfiguration", "default", addresses)
+        + one("BGPPeer", "r", {"localWorkloadSelector": selector, "asNumber": 65401})
+        + one("BGPPeer", "s", {"localWorkloadSelector": "pcns.tier == 'a'", "asNumber": 65401})
+    )
+    assert addresses.items() <= specs(result, "BGPConfiguration")["default"].items()
+    assert specs(result, "BGPPeer")["r"]["localWorkloadSelector"] == selector
+    assert set(said(result)) == {("BGPPeer/s", "spec.localWorkloadSelector")}

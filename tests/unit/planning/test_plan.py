@@ -221,3 +221,43 @@ def test_the_order_of_the_objects_means_nothing(objects: list[dict]) -> None:
         return dict(documents_by_node(inputs, NODES)), rejected_document(inputs.rejected)
 
     assert made(objects) == made(OBJECTS)
+
+
+PODS = """---
+apiVersion: towpath.io/v1alpha1
+kind: BGPPeer
+metadata: {name: routers}
+spec: {localWorkloadSelector: "app == 'router'", asNumber: 65401}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: r, namespace: edge, labels: {app: router}}
+spec: {nodeName: n1}
+status: {phase: Running, podIPs: [{ip: 10.244.1.5}]}
+"""
+
+
+def test_pods_that_are_peers_are_in_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A session with the pod on its node, and the address that it dials as a local route; no router is asked for because of it."""
+    file = tmp_path / "pods.yaml"
+    config = "  kernelMetric: 1200\n"
+    assert config in SAMPLE.read_text()
+    peering = f"{config}  localWorkloadPeeringIPV4: 169.254.0.179\n"
+    file.write_text(SAMPLE.read_text().replace(config, peering) + PODS)
+    _, text, _ = run(capsys, "-f", str(file), "-o", "json")
+    document = json.loads(text)
+    assert list(faults(document, schema("plan"))) == []
+    found = {
+        name: [one for one in node["sessions"] if one["scope"] == "Workload"]
+        for name, node in document["nodes"].items()
+    }
+    assert [(one["peerIP"], one["localAddress"], one["passive"]) for one in found["n1"]] == [
+        ("10.244.1.5", "169.254.0.179", True)
+    ]
+    assert {"kind": "Pod", "name": "edge/r", "field": "metadata.labels"} in found["n1"][0]["why"]
+    assert not found["n2"]
+    assert not found["n3"]
+    local = [one for one in document["nodes"]["n1"]["routes"] if one["type"] == "local"]
+    assert [(one["prefix"], one["table"], one["origin"]) for one in local] == [("169.254.0.179/32", 255, "Peer")]
+    _, before, _ = run(capsys, "-f", str(SAMPLE), "--tor", "bird")
+    assert run(capsys, "-f", str(file), "--tor", "bird")[1] == before

@@ -456,3 +456,22 @@ def _kinds(block: bytes) -> list[int]:
         size = 4 if block[position] & 0x10 else 3
         position += size + int.from_bytes(block[position + 2 : position + size], "big")
     return places
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("Auto", "10.0.0.1"), ("Self", "10.0.0.1"), ("Keep", "10.244.1.5")])
+def test_what_a_pod_announces_is_passed_on_by_its_node(mode: str, expected: str) -> None:
+    """Within the AS too this node is the way: nobody else has one to a pod's address that leads over BGP."""
+    pod = session(
+        "pod",
+        "10.244.1.5",
+        scope="Workload",
+        remote_as=65401,
+        import_policy="All",
+        own_hops=(ip_address("10.244.1.5"),),
+    )
+    other = session("c", "10.0.0.3", peer_node="c", filters=("f",), next_hop=mode)
+    made = world(pod, other, rules=(REMOTE,))
+    made.hear("pod", announce(OUTSIDE, hop="10.244.1.5", path=(65401,)))
+    assert hop(made, "c", OUTSIDE) == expected
+    assert heard(made, "c")[OUTSIDE].path == ((2, (65401,)),)
+    assert OUTSIDE not in heard(made, "pod")

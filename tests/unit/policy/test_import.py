@@ -319,3 +319,53 @@ def test_a_rule_about_an_interface_follows_the_kernel() -> None:
         assert (made.hops() != {}) is accepted
     made.hear("tor", announce("198.51.100.0/24", hop="10.0.0.254"))
     assert sorted(made.hops()) == ["198.51.100.0/24", OUTSIDE]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "hop", "why"),
+    [
+        (OUTSIDE, (65401,), "10.244.1.5", ""),
+        ("fd30::/64", (65401,), "fd20::1:5", ""),
+        (OUTSIDE, (65401,), "10.244.1.6", "NextHopNotPeer"),
+        (OUTSIDE, (65401,), "10.0.0.2", "NextHopNotPeer"),
+        ("fd30::/64", (65401,), "fd20::1:6", "NextHopNotPeer"),
+        (OUTSIDE, (65401,), "10.0.0.1", "NextHopOurs"),
+        ("10.244.1.6/32", (65401,), "10.244.1.5", "OwnBlock"),
+        ("10.244.2.0/26", (65401, 64513), "10.244.1.5", "OriginInvalid"),
+        ("10.0.0.2/32", (65401, 64513), "10.244.1.5", "OriginInvalid"),
+        ("10.244.77.0/26", (65401, 64513), "10.244.1.5", "OriginUnknown"),
+        ("0.0.0.0/0", (65401,), "10.244.1.5", "NotAccepted"),
+    ],
+)
+def test_what_a_pod_says_leads_to_it_and_proves_nothing_of_blocks(
+    prefix: str, path: tuple[int, ...], hop: str, why: str
+) -> None:
+    """Though importPolicy is All: no third next hop, and no AS of a node at the end of a path makes a block its own."""
+    base = state()
+    own = tuple(map(ip_address, ("10.244.1.5", "fd20::1:5")))
+    pod = session(
+        "pod", "10.244.1.5", scope="Workload", remote_as=65401, import_policy="All", own_hops=own, passive=True
+    )
+    nodes = {name: replace(one, as_number=64513) if name == "b" else one for name, one in base.nodes.items()}
+    made = World(
+        state(
+            sessions={"pod": pod}, nodes=nodes, settings=replace(base.settings, node_addresses=True, provisional=True)
+        )
+    )
+    made.up("pod")
+    made.hear("pod", announce(prefix, hop=hop, path=path))
+    assert made.hops() == ({} if why else {prefix: [hop]})
+    assert made.refused("pod") == ({why: 1} if why else {})
+
+
+def test_an_internal_pod_is_no_node_either() -> None:
+    """In our own AS, with a node for a next hop, it does not become that node; a filter of its peer may still accept."""
+    pod = session("pod", "10.244.1.5", scope="Workload", own_hops=(ip_address("10.244.1.5"),), filters=("f",))
+    made = World(state(sessions={"pod": pod}, filters={"f": spec([])}))
+    made.up("pod")
+    made.hear("pod", announce("10.244.2.0/26", hop="10.0.0.2", path=(), preference=100))
+    assert made.refused("pod") == {"NextHopNotPeer": 1}
+    made.hear("pod", announce("10.244.2.0/26", hop="10.244.1.5", path=(), preference=100))
+    assert made.refused("pod") == {"OriginInvalid": 1}
+    filtered(made, {**ACCEPT, "cidr": "10.244.2.0/26", "matchOperator": "Equal"})
+    assert made.hops() == {"10.244.2.0/26": ["10.244.1.5"]}

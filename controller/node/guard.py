@@ -1,0 +1,86 @@
+"""The packet filters of one node: what the objects and the announcements ask to be dropped, and what refuses that."""
+
+from collections.abc import Iterable
+
+import structlog
+
+from towpath.bgp.nodes import BGP_PORT, node_views
+from towpath.bgp.services import covering
+from towpath.controller.node.parts import Firewall
+from towpath.model.cluster import Cluster
+from towpath.model.memo import remembered
+from towpath.model.net import Address
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.speaker import Announcement, Session
+from towpath.routes.nft import Rules
+
+log = structlog.get_logger()
+
+
+class Guard:
+    """Remembered is what was refused last."""
+
+    def __init__(self, node: str, firewall: Firewall) -> None:
+        self._node = node
+        self._firewall = firewall
+        self._refused = ""
+
+    @property
+    def problems(self) -> tuple[Refusal, ...]:
+        """What keeps packets from being dropped."""
+        if not self._refused:
+            return ()
+        message = (
+            "packets to services that nobody takes may go round between this node and its routers,"
+            f" and pods may open connections to speakers: {self._refused}"
+        )
+        return (Refusal(Reason.FILTER_REFUSED, message, Why("Node", self._node)),)
+
+    async def desire(
+        self, cluster: Cluster, *, announcements: Iterable[Announcement], sessions: Iterable[Session]
+    ) -> None:
+        """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node."""
+        rules = rules_of(cluster, self._node, announcements=announcements, sessions=sessions)
+        try:
+            await self._firewall.desire(rules)
+        except OSError as error:
+            said = error.strerror or str(error)
+            if said != self._refused:
+                log.warning("filters.refused", error=said, remedy="nft and a kernel with nf_tables are needed")
+            self._refused = said if rules else ""
+            return
+        self._refused = ""
+
+
+def rules_of(
+    cluster: Cluster, node: str, *, announcements: Iterable[Announcement], sessions: Iterable[Session]
+) -> Rules:
+    """What a node drops."""
+    me = node_views(cluster).by_name.get(node)
+    return Rules(
+        services=covering({one.prefix for one in announcements if one.source == "Service"}),
+        pools=covering({pool.spec.cidr for pool in cluster.pools.values()}),
+        port=me.listen_port if me is not None else BGP_PORT,
+        speakers=_speakers(cluster),
+        peers=tuple(sorted(_peers(sessions), key=lambda pair: _order(pair[0]))),
+    )
+
+
+def _peers(sessions: Iterable[Session]) -> set[tuple[Address, Address]]:
+    """Pods that may dial, and what."""
+    return {
+        (one.peer_address, one.local_address)
+        for one in sessions
+        if one.workload and one.state == "Active" and one.local_address is not None
+    }
+
+
+@remembered
+def _speakers(cluster: Cluster) -> tuple[tuple[Address, int], ...]:
+    views = node_views(cluster)
+    found = ((address, view.listen_port) for view in views for address in view.addresses.values())
+    return tuple(sorted(set(found), key=lambda one: (*_order(one[0]), one[1])))
+
+
+def _order(address: Address) -> tuple[int, int]:
+    return address.version, int(address)
