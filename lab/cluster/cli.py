@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 from towpath.lab.addressing import BOTH, RACKS, TOR, TOR_AS
 from towpath.lab.cluster import release
 from towpath.lab.cluster.cluster import Cluster
@@ -51,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("status", help="nodes, pods, programs and the router's sessions")
     commands.add_parser("kubeconfig", help="print the path of the kubeconfig")
     commands.add_parser("bin", help="print the path of a folder with kubectl, helm and the rest")
+    commands.add_parser(
+        "values", help="print the path of the chart's values for this cluster: pools, its routers as peers"
+    )
     run = commands.add_parser("exec", help="run a command on a host: a node, tor, client, api")
     run.add_argument("host")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="CMD…")
@@ -90,6 +95,7 @@ def up(arguments: argparse.Namespace) -> None:
         _say(f"the image {image.name} on every node")
         cluster.load_image(image.resolve())
     link_programs(cluster)
+    write_values(cluster)
     print(f"\n{hints(cluster)}")
 
 
@@ -104,19 +110,31 @@ def link_programs(cluster: Cluster) -> Path:
     return folder
 
 
+def write_values(cluster: Cluster) -> Path:
+    """The chart's values by which towpath has pools of all the cluster's families and its routers as peers."""
+    target = cluster.root / "values.yaml"
+    made = release.values(cluster.shape, address=str(cluster.control.address))
+    target.write_text(yaml.safe_dump(made, sort_keys=False))
+    return target
+
+
 def hints(cluster: Cluster) -> str:
     """What a person may try."""
     command = "./dev cluster" + ("" if cluster.prefix == PREFIX else f" --prefix {cluster.prefix}")
     peers = " and ".join(str(RACKS["a"].address(family, TOR)) for family in cluster.shape.families)
+    values = f"-f $({command} values)"
+    # what the chart installs by itself is one IPv4 pool, and kube-proxy leads its pods to the API server
+    needs_none = cluster.shape.proxy and Family.IPV4 in cluster.shape.families
     return "\n".join(
         [
             f"{len(cluster.nodes)} nodes have registered. They are NotReady: nothing gives pods addresses yet.",
             "",
             f"  export KUBECONFIG=$({command} kubeconfig) PATH=$({command} bin):$PATH",
             "  kubectl get nodes -o wide",
-            f"  helm install towpath charts/towpath -n {OURS} --create-namespace",
+            f"  helm install towpath charts/towpath -n {OURS} --create-namespace{'' if needs_none else f' {values}'}",
             "",
-            f"The router of rack a takes sessions at {peers}, AS {TOR_AS}, from every node.",
+            f"The router of rack a takes sessions at {peers}, AS {TOR_AS}, from every node. To peer with it:",
+            f"  helm upgrade towpath charts/towpath -n {OURS} {values}",
             f"  {command} exec tor birdc -s {cluster.tor.control} show protocols",
             f"  {command} exec client ping ADDRESS     from behind the router to a pod",
             f"  {command} exec node1 ip route          on a node",
@@ -190,6 +208,8 @@ def run(arguments: argparse.Namespace) -> None:
             print(opened(arguments.prefix).kubeconfig)
         case "bin":
             print(link_programs(opened(arguments.prefix)))
+        case "values":
+            print(write_values(opened(arguments.prefix)))
         case "exec":
             execute(opened(arguments.prefix), arguments.host, arguments.words)
         case "load":

@@ -1,12 +1,12 @@
 """Clusters of other shapes with towpath on them, and what their controller managers give to nodes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import web, witness
+from tests.cluster import web
 from tests.cluster.conftest import cluster_of
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
@@ -16,15 +16,11 @@ from towpath.model.net import Prefix
 
 @contextmanager
 def release_of(
-    prefix: str, shape: Shape, image: Path, *, scratch: Path | None = None, **values: Any
+    prefix: str, shape: Shape, image: Path, *, before: Callable[[Cluster], object] = lambda _: None, **values: Any
 ) -> Iterator[Release]:
-    """A cluster of this shape with towpath on it and a web server on every node.
-
-    ``scratch``: a folder for making the witness of CNI calls that every node gets before.
-    """
+    """A cluster of this shape with towpath on it and a web server on every node; ``before`` is done to it first."""
     for cluster in cluster_of(prefix, shape):
-        for name in cluster.nodes if scratch else ():
-            witness.place(cluster.machine(name), scratch)
+        before(cluster)
         cluster.load_image(image)
         made = Release(cluster)
         made.install(**values)

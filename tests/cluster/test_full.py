@@ -3,6 +3,7 @@
 Blocks have eight addresses each, and the controller manager gives ranges inside the pool away.
 """
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,7 +39,8 @@ def release(towpath_image: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     pools = [{"cidr": str(PODS[Family.IPV4]), "blockSize": 29}, {"cidr": str(PODS[Family.IPV6]), "blockSize": 125}]
     shape = Shape(nodes=2, pod_cidrs=True, containerd=CONTAINERD)
     scratch = tmp_path_factory.mktemp("witness")
-    with release_of("tpsmall", shape, towpath_image, scratch=scratch, pools=pools) as made:
+    place = functools.partial(witness.place, scratch=scratch)
+    with release_of("tpsmall", shape, towpath_image, before=place, pools=pools) as made:
         yield made
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import web
+from tests.cluster.capabilities import of_processes
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.process import wait_for
@@ -41,6 +42,13 @@ def test_every_node_is_ready_and_in_session_with_the_router(installed: Release) 
     for prefix, route in cluster.tor.routes().items():
         place = cluster.state.nodes[blocks[str(prefix)]]
         assert route.gateways == (str(place.address(Family(prefix.version))),)
+
+
+def test_agent_and_speaker_may_do_one_thing_each(installed: Release) -> None:
+    """Of all capabilities the kernel shows one in each process, and none that it could gain."""
+    for name in installed.cluster.nodes:
+        found = of_processes(installed.cluster.machine(name))
+        assert found == {"agent": {"NET_ADMIN"}, "speaker": {"NET_BIND_SERVICE"}}
 
 
 def test_pods_on_all_nodes_reach_each_other(installed: Release, pods: list[dict[str, Any]]) -> None:

@@ -1,29 +1,138 @@
-"""Clusters of other shapes: one family alone, and ranges that the controller manager gives to nodes."""
+"""Clusters of other shapes: one family alone, ranges that the controller manager gives to nodes, machines that are not as they should be."""
 
+import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.cluster import witness
+import pytest
+
+from tests.cluster import leaf, web, witness
 from tests.cluster.burst import blocks, pod_addresses
+from tests.cluster.capabilities import of_processes
+from tests.cluster.leaf import Leaf
 from tests.cluster.shapes import assigned, release_of
+from towpath.lab.cluster import release as lab
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.release import Release
 from towpath.lab.cluster.shape import Shape
+from towpath.lab.process import wait_for
 from towpath.model.net import Family, family_of
 
+TAKES_PORT = "import socket, time; s = socket.create_server(('', 179)); print('taken', flush=True); time.sleep(1000000)"
+DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
+THEIRS = {"cniVersion": "1.0.0", "name": "theirs", "plugins": [{"type": "bridge"}]}
+FOUR = Shape(nodes=2, families=(Family.IPV4,), pod_cidrs=True)
 
-def test_ipv4_alone_with_ranges_of_the_cluster(towpath_image: Path, tmp_path: Path) -> None:
+
+@pytest.fixture(scope="module")
+def four(towpath_image: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """Two nodes with IPv4 alone and ranges of the cluster's own.
+
+    node1 has a second router on a link without addresses; on node2 somebody else has the BGP port.
+    """
+    scratch = tmp_path_factory.mktemp("witness")
+
+    def before(cluster: Cluster) -> None:
+        witness.place(cluster, scratch)
+        Leaf(cluster, "node1")
+        log = scratch / "taker.log"
+        taker = cluster.host("node2").process(sys.executable, "-c", TAKES_PORT, log=log)
+        wait_for(lambda: "taken" in taker.log, deadline=30, what="the port is taken")
+
+    plain = lab.values(FOUR)
+    values = {
+        "ipamConfiguration": {"blockSource": "PodCIDRs"},
+        "bgpConfiguration": {**plain["bgpConfiguration"], "unnumbered": {"enabled": True}},
+        "bgpPeers": [*plain["bgpPeers"], leaf.peer("node1")],
+        "unnumbered": {"enabled": True},
+        "hostChecks": {"enabled": True},
+    }
+    with release_of("tpfour", FOUR, towpath_image, before=before, **values) as made:
+        yield made
+
+
+def test_ipv4_alone_with_ranges_of_the_cluster(four: Release) -> None:
     """``blockSource: PodCIDRs``: the blocks are the ranges that the controller manager gave, and pods have addresses of them.
 
     The distribution's containerd calls the plugins in the CNI version that it knows.
     """
-    values = {"ipamConfiguration": {"blockSource": "PodCIDRs"}}
-    shape = Shape(nodes=2, families=(Family.IPV4,), pod_cidrs=True)
-    with release_of("tpfour", shape, towpath_image, scratch=tmp_path, **values) as release:
-        cluster = release.cluster
-        assert len(assigned(cluster)) == 2
-        assert blocks(cluster) == assigned(cluster)
-        for node, address in pod_addresses(cluster, "app=web"):
-            assert [owner for cidr, owner in assigned(cluster).items() if address in cidr] == [node]
-        for name in cluster.nodes:
-            assert set(witness.calls(cluster.machine(name))) == {("ADD", "1.0.0")}
+    cluster = four.cluster
+    assert len(assigned(cluster)) == 2
+    assert blocks(cluster) == assigned(cluster)
+    for node, address in pod_addresses(cluster, "app=web"):
+        assert [owner for cidr, owner in assigned(cluster).items() if address in cidr] == [node]
+    for name in cluster.nodes:
+        assert set(witness.calls(cluster.machine(name))) == {("ADD", "1.0.0")}
+
+
+def test_a_router_on_a_link_without_addresses(four: Release) -> None:
+    """``unnumbered.enabled``: found by its advertisements, IPv4 routes by IPv6 next hops both ways, and packets of pods.
+
+    For that the agent has one capability more, and no other process has.
+    """
+    cluster = four.cluster
+    assert of_processes(cluster.machine("node1")) == {
+        "agent": {"NET_ADMIN", "NET_RAW"},
+        "speaker": {"NET_BIND_SERVICE"},
+    }
+    (there,) = (f"{address}/32" for address in leaf.OWN if ":" not in address)
+    node, router = cluster.host("node1"), cluster.host("leaf")
+    (block,) = (str(cidr) for cidr, owner in blocks(cluster).items() if owner == "node1")
+    for host, prefix, device in ((node, there, leaf.INTERFACE), (router, block, "node")):
+        wait_for(
+            lambda host=host, prefix=prefix: host.ip_json("route", "show", prefix),  # type: ignore[misc]  # bound now
+            deadline=60,
+            what=f"a route to {prefix} in {host.name}",
+        )
+        (route,) = host.ip_json("route", "show", prefix)
+        assert (route["via"]["family"], route["dev"]) == ("inet6", device)
+    (pod,) = (pod for pod in cluster.pods("app=web") if pod["spec"]["nodeName"] == "node1")
+    cluster.exec(pod["metadata"]["name"], "ping", "-c", "1", "-W", "5", there.partition("/")[0])
+    servers = [(str(address), web.PORT) for address in cluster.addresses(pod).values()]
+    assert web.ask_from_host(router, servers) == [pod["metadata"]["name"]]
+    wait_for(
+        lambda: [one["state"] for one in sessions(cluster, "node1") if one["bgpPeer"] == "leaf"] == ["Established"],
+        deadline=60,
+        what="the node reports the session",
+        interval=0.5,
+    )
+
+
+def sessions(cluster: Cluster, node: str) -> list[dict[str, str]]:
+    return list(cluster.get("nodestatus", node)["status"]["sessions"])
+
+
+def test_describe_shows_what_is_wrong_with_a_machine(four: Release) -> None:
+    """A filter that drops, a manager of routes, another network, another MTU, another speaker: conditions and events, with whose."""
+    cluster = four.cluster
+    machine = cluster.machine("node2")
+    machine.run("mkdir", "-p", "/run/systemd/netif")
+    machine.run("sh", "-c", "cat > /run/systemd/netif/state", stdin="OPER_STATE=routable\n")
+    machine.run("sh", "-c", "cat > /etc/cni/net.d/20-theirs.conflist", stdin=json.dumps(THEIRS))
+    machine.run("nft", "-f", "-", stdin=DROPS)
+    cluster.host("node2").ip("link", "set", "dev", "eth0", "mtu", "1400")
+    wanted = {
+        "ForwardDropped": "chain forward of table inet strict",
+        "RoutesManaged": "systemd-networkd runs with ManageForeignRout",
+        "OtherNetworkPlugin": "/etc/cni/net.d/20-theirs.conflist configures the network theirs",
+        "MTUMismatch": "have MTU 1400",
+        "ListenRefused": "port 179: Address already in use",
+    }
+    for what in (("nodestatus", "node2"), ("node", "node2")):
+        wait_for(
+            lambda what=what: not missing(cluster.kubectl("describe", *what), wanted),  # type: ignore[misc]  # bound now
+            deadline=120,
+            what=f"describe {' '.join(what)} shows all of it",
+            interval=0.5,
+        )
+    assert not missing(cluster.kubectl("describe", "node", "node2"), dict.fromkeys(wanted, "towpath-agent"))
+    assert cluster.nodes_ready()["node2"], "what runs goes on"
+
+
+def missing(text: str, wanted: dict[str, str]) -> dict[str, str]:
+    """What of these, a reason and words of its message, is not said in a text."""
+    return {reason: words for reason, words in wanted.items() if reason not in text or words not in text}
 
 
 def test_ipv6_alone(towpath_image: Path) -> None:

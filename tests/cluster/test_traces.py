@@ -7,65 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hand import pod, start_pod, write_network
+from tests.cluster.traces import traces
 from tests.names import own
 from towpath.lab.cluster import cgroups
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.images import BUSYBOX, archive
-from towpath.lab.cluster.shape import ROOT, Shape
-from towpath.lab.process import run, wait_for
-
-SYSCTLS = (
-    "net/ipv4/ip_forward",
-    "net/ipv6/conf/all/forwarding",
-    "vm/overcommit_memory",
-    "kernel/panic",
-    "kernel/panic_on_oops",
-)
-
-
-def traces(prefix: str) -> list[str]:
-    """Everything on this machine that carries the name of a cluster."""
-    found = [f"namespace {path.name}" for path in Path("/run/netns").glob(f"{prefix}-*")]
-    found += [f"control group {name}" for name in cgroups.names(prefix)]
-    found += [f"file {path}" for path in (ROOT / prefix, *Path("/run/netns").glob("cni-*")) if path.exists()]
-    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"/{prefix}" in line]
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and f"/{prefix}/".encode() in _read(entry / "cmdline"):
-            found.append(f"process {entry.name}")
-    return found
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def links() -> set[str]:
-    return {line.split(":")[1].strip().split("@")[0] for line in run("ip", "-oneline", "link").splitlines()}
-
-
-def sysctls() -> dict[str, str]:
-    return {name: (Path("/proc/sys") / name).read_text() for name in SYSCTLS}
-
-
-def test_down_leaves_nothing() -> None:
-    """A cluster with a running pod is gone with all that it had; this machine's own settings are what they were."""
-    before = sysctls()
-    with Cluster(own("tpd"), Shape(nodes=1)) as made:
-        made.up()
-        write_network(made, "node1", 1)
-        made.wait_ready()
-        start_pod(made, pod("one", node="node1"))
-        way_in = f"towpath-in{made.state.link}"
-        assert way_in in links()
-        assert len(traces(made.prefix)) > 10
-        assert sysctls() == before
-    assert traces(made.prefix) == []
-    assert way_in not in links()
-    assert sysctls() == before
+from towpath.lab.cluster.shape import Shape
+from towpath.lab.process import wait_for
 
 
 def test_two_clusters_at_a_time() -> None:

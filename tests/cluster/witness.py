@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.images import compiled
 from towpath.lab.cluster.machine import Machine
 
@@ -37,12 +38,14 @@ int main(int count, char **words) {
 """.replace("@CALLS@", _CALLS)
 
 
-def place(machine: Machine, scratch: Path) -> None:
-    """Put it in ptp's place, before a configuration is there."""
-    plugin = machine.disk / "opt" / "cni" / "bin" / "ptp"
-    plugin.rename(plugin.with_name("ptp.real"))
-    plugin.write_bytes(compiled(_PROGRAM, scratch / "witness").read_bytes())
-    plugin.chmod(0o755)
+def place(cluster: Cluster, scratch: Path) -> None:
+    """Put it in ptp's place on every node, before a configuration is there; ``scratch`` is a folder for making it."""
+    made = compiled(_PROGRAM, scratch / "witness").read_bytes()
+    for name in cluster.nodes:
+        plugin = cluster.machine(name).disk / "opt" / "cni" / "bin" / "ptp"
+        plugin.rename(plugin.with_name("ptp.real"))
+        plugin.write_bytes(made)
+        plugin.chmod(0o755)
 
 
 def calls(machine: Machine) -> Counter[tuple[str, str]]:
