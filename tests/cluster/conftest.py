@@ -70,6 +70,19 @@ def installed(cluster: Cluster, untouched: object, towpath_image: Path) -> Relea
     return made
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with clusters of their own come first, so that the shared one does not run beside those."""
+    here = Path(__file__).parent
+    places = [place for place, item in enumerate(items) if item.path.parent == here]
+    mine = sorted((items[place] for place in places), key=lambda item: "cluster" in _fixtures(item))
+    for place, item in zip(places, mine, strict=True):
+        items[place] = item
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return item.fixturenames if isinstance(item, pytest.Function) else []
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = yield

@@ -7,6 +7,8 @@ import pytest
 
 from tests.cluster.conftest import cluster_of
 from tests.cluster.hand import pod, start_pod, write_network
+from tests.cluster.traces import traces
+from tests.names import own
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.shape import Shape
 from towpath.lab.process import wait_for
@@ -141,4 +143,19 @@ def test_nodes_come_and_go(bare: Cluster) -> None:
     )
     assert not (bare.machine("node3").disk / "etc" / "cni" / "net.d" / "10-hand.conflist").exists()
     bare.delete_node("node3")
+    assert set(bare.nodes_ready()) == {"node1", "node2"}
+
+
+def test_two_clusters_at_a_time(bare: Cluster) -> None:
+    """Each has a way in of its own, and one that is found by its prefix is the same cluster; when one goes the other stays."""
+    with Cluster(own("tpy"), Shape(nodes=1, proxy=False)) as other:
+        other.up()
+        assert bare.control.outside != other.control.outside
+        found = Cluster.open(bare.prefix)
+        assert found.programs.running() == bare.programs.running()
+        assert all(found.programs.running().values())
+        assert "node1/kube-proxy" not in other.programs.running()
+        uids = {cluster.get("namespace", "kube-system")["metadata"]["uid"] for cluster in (bare, other, found)}
+        assert len(uids) == 2
+    assert traces(other.prefix) == []
     assert set(bare.nodes_ready()) == {"node1", "node2"}

@@ -26,10 +26,10 @@ from towpath.model.kinds.registry import KINDS
 from towpath.model.net import Family
 
 OURS_NOW = f"{recipe.NAME}:{recipe.version()}"
-SMALL = [{"cidr": str(PODS[Family.IPV4]), "blockSize": 29}, {"cidr": str(PODS[Family.IPV6]), "blockSize": 125}]
+SMALL = [{"cidr": str(PODS[Family.IPV4]), "blockSize": 30}, {"cidr": str(PODS[Family.IPV6]), "blockSize": 126}]
 GROWTH = {"growAtPercent": 100, "minFreeAddresses": 0}
 """A node has another block only when it is full."""
-MORE = 8
+MORE = 4
 """As many pods as a block has addresses."""
 USERS = ("ippools", "bgppeers", "bgpconfigurations")
 

@@ -16,23 +16,6 @@ from towpath.lab.cluster.shape import Shape
 from towpath.lab.process import wait_for
 
 
-def test_two_clusters_at_a_time() -> None:
-    """Each has a way in of its own, and one that is found by its prefix is the same cluster."""
-    with Cluster(own("tpx"), Shape(nodes=1)) as one, Cluster(own("tpy"), Shape(nodes=1, proxy=False)) as other:
-        one.up()
-        other.up()
-        assert one.control.outside != other.control.outside
-        found = Cluster.open(one.prefix)
-        assert found.programs.running() == one.programs.running()
-        assert all(found.programs.running().values())
-        assert "node1/kube-proxy" not in other.programs.running()
-        uids = {cluster.get("namespace", "kube-system")["metadata"]["uid"] for cluster in (one, other, found)}
-        assert len(uids) == 2
-        other.down()
-        assert set(one.nodes_ready()) == {"node1"}
-    assert traces(one.prefix) + traces(other.prefix) == []
-
-
 def test_a_start_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which program ended and why; nothing of the cluster is left."""
     made = Cluster(own("tpf"), Shape(nodes=1))
