@@ -1,4 +1,4 @@
-"""Clusters of other shapes: one family alone, ranges that the controller manager gives to nodes, machines that are not as they should be."""
+"""Clusters of other shapes: one family alone, ranges of the cluster's own, machines that lack things or are not as they should be."""
 
 import json
 import sys
@@ -22,6 +22,7 @@ from towpath.model.net import Family, family_of
 TAKES_PORT = "import socket, time; s = socket.create_server(('', 179)); print('taken', flush=True); time.sleep(1000000)"
 DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
 THEIRS = {"cniVersion": "1.0.0", "name": "theirs", "plugins": [{"type": "bridge"}]}
+TAINT = "node.kubernetes.io/network-unavailable"
 FOUR = Shape(nodes=2, families=(Family.IPV4,), pod_cidrs=True)
 
 
@@ -135,12 +136,39 @@ def missing(text: str, wanted: dict[str, str]) -> dict[str, str]:
     return {reason: words for reason, words in wanted.items() if reason not in text or words not in text}
 
 
-def test_ipv6_alone(towpath_image: Path) -> None:
-    """Nodes, pods, services, sessions and the way to the API server have no IPv4 anywhere."""
-    shape = Shape(nodes=2, families=(Family.IPV6,))
-    with release_of("tpsix", shape, towpath_image) as release:
+def test_ipv6_alone_and_nothing_on_the_nodes(towpath_image: Path) -> None:
+    """Nodes, pods, sessions and the way to the API server have no IPv4, and there is neither kube-proxy nor a CNI plugin.
+
+    Nor do the condition and the taint stay by which a cloud says that a node has no network yet.
+    """
+    shape = Shape(nodes=2, families=(Family.IPV6,), proxy=False, plugins=False)
+    with release_of("tpsix", shape, towpath_image, before=tainted) as release:
         cluster = release.cluster
         assert {cidr.version for cidr in blocks(cluster)} == {6}
         assert sorted(blocks(cluster).values()) == ["node1", "node2"]
         assert {family_of(address) for _, address in pod_addresses(cluster, "app=web")} == {Family.IPV6}
         assert set(cluster.tor.routes()) == set(blocks(cluster))
+        for name in cluster.nodes:
+            there = {path.name for path in cluster.machine(name).path("opt/cni/bin").iterdir()}
+            assert there >= {"ptp", "host-local", "portmap", "loopback"}
+        wait_for(lambda: not taints(cluster), deadline=60, what="no node has a taint", interval=0.5)
+
+
+def tainted(cluster: Cluster) -> None:
+    """What a cloud's controller says of new nodes, and what Kubernetes makes of it."""
+    condition = {"type": "NetworkUnavailable", "status": "True", "reason": "NoRouteCreated", "message": "no route yet"}
+    patch = json.dumps({"status": {"conditions": [condition]}})
+    for name in cluster.nodes:
+        cluster.kubectl("patch", "node", name, "--subresource=status", "--type=strategic", "-p", patch)
+    wait_for(
+        lambda: set(taints(cluster)) == set(cluster.nodes), deadline=60, what="every node has the taint", interval=0.3
+    )
+
+
+def taints(cluster: Cluster) -> list[str]:
+    """The nodes with the taint."""
+    return [
+        node["metadata"]["name"]
+        for node in cluster.get("nodes")
+        if TAINT in {one["key"] for one in node["spec"].get("taints", ())}
+    ]
