@@ -29,7 +29,7 @@ from towpath.bgp.table import Table
 from towpath.controller.plan.difference import resets
 from towpath.lab.blaster import Blast
 from towpath.model.kinds.filter import BGPFilterSpec, FilterRule, Operation
-from towpath.model.kinds.ipam import IPPoolSpec
+from towpath.model.kinds.ipam import IPAMBlockSpec, IPPoolSpec
 from towpath.model.speaker import Listen, Session
 
 N, A, J, T, R, E = rows.Effect
@@ -40,12 +40,12 @@ OUTSIDE, POOLED = ("203.0.113.0", 24), ("10.244.3.0", 26)
 STAGE = (
     *rows.NODES,
     node("c", "10.0.0.3/24", asNumber=65000),
-    block("10.244.1.0/26", "a"),
     block("10.244.3.0/26", "c"),
     peer("beside", peerIP="10.0.0.253:PEERS", asNumber=65000),
 )
 """Node a, its mesh with b, and a router beside the one that rows change; of the routers one tells us c's block."""
 POOL, FILTER = {"cidr": "10.244.0.0/16"}, {"importV4": [{"action": "Accept"}]}
+OWN = {"cidr": "10.244.1.0/26", "owner": "a"}
 CHANGED = {"peerIP": "10.0.0.254:PEERS", "asNumber": 65000, "filters": ["f"]}
 ENDED, TOLD, NOTHING = "ended", "told", ""
 SEEN = {N: NOTHING, A: NOTHING, J: NOTHING, T: TOLD, R: ENDED, E: ENDED}
@@ -66,11 +66,12 @@ def planned(
     configured: dict[str, Any] | None = None,
     pool: dict[str, Any] = POOL,
     filtered: dict[str, Any] = FILTER,
+    own: tuple[dict[str, Any], ...] = (OWN,),
 ) -> SpeakerPlan:
     """What node a is to do, with addresses of this run's loopback in place of 10.0.0."""
     configuration = {"listenPort": OURS, "bindMode": "NodeIP"} | (configured or {})
     objects = [
-        *STAGE, peer("changed", **changed), config(**configuration), obj("IPPool", "pods", **pool), obj("BGPFilter", "f", **filtered),
+        *STAGE, *(block(**one) for one in own), peer("changed", **changed), config(**configuration), obj("IPPool", "pods", **pool), obj("BGPFilter", "f", **filtered),
     ]  # fmt: skip
     text = re.sub(r"10\.0\.0\.(?=[1-9])", LOCAL, json.dumps(objects)).replace(":PEERS", f":{OURS + 1}")
     world = cluster(*json.loads(text))
@@ -297,6 +298,20 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
 ]
 
 
+BLOCK_FIELDS: list[tuple[str, tuple[dict[str, Any], ...], str]] = [
+    ("cidr", (OWN, OWN | {"cidr": "10.244.1.64/26"}), TOLD),
+    ("node", (OWN | {"owner": "b"},), TOLD),
+    ("nodeUID", (OWN | {"nodeUID": "u"},), NOTHING),
+    ("machineID", (OWN | {"machineID": "m"},), NOTHING),
+    ("systemUUID", (OWN | {"systemUUID": "s"},), NOTHING),
+    ("pool", (OWN | {"pool": "other"},), NOTHING),
+    ("mirrored", (OWN | {"mirrored": True},), NOTHING),
+    ("state", (OWN | {"state": "Draining"},), NOTHING),
+    ("state", (OWN | {"state": "Quarantined"},), TOLD),
+]
+"""Fields of the node's own block, and what all peers are told of the change."""
+
+
 def filter_rows() -> Iterable[Row]:
     everything = planned()
     for name, rule, accepted in FILTER_FIELDS:
@@ -309,9 +324,11 @@ def filter_rows() -> Iterable[Row]:
         yield Row(name, everything, planned(filtered=FILTER | {name: [{"action": "Reject"}]}), NOTHING, accepted=1)
 
 
-def pool_rows() -> Iterable[Row]:
+def pool_and_block_rows() -> Iterable[Row]:
     for name, value, seen in POOL_FIELDS:
         yield Row(f"{name}={value}", planned(), planned(pool=POOL | {name: value}), seen, seen, seen)
+    for name, own, seen in BLOCK_FIELDS:
+        yield Row(f"{name} of a block: {own}", planned(), planned(own=own), seen, seen, seen)
 
 
 async def test_a_field_of_a_peer() -> None:
@@ -324,14 +341,15 @@ async def test_a_field_of_the_cluster() -> None:
     await check(cluster_rows())
 
 
-async def test_a_field_of_a_filter_or_a_pool() -> None:
+async def test_a_field_of_a_filter_a_pool_or_a_block() -> None:
     """No session ends; what peers sent is judged again from what we keep of it, and nobody is asked to send it again."""
-    await check((*filter_rows(), *pool_rows()))
+    await check((*filter_rows(), *pool_and_block_rows()))
 
 
 def test_every_field_has_a_row() -> None:
     """A field that is new needs an answer here."""
     assert {name for name, *_ in POOL_FIELDS} == set(IPPoolSpec.__struct_encode_fields__)
+    assert {name for name, *_ in BLOCK_FIELDS} == set(IPAMBlockSpec.__struct_encode_fields__)
     assert {name for name, *_ in FILTER_FIELDS} | {"source"} == set(FilterRule.__struct_encode_fields__)
     assert {name for name, *_ in TELLING} - {"source", "action"} == set(Operation.__struct_encode_fields__)
     assert {"importV4", "exportV4", "importV6", "exportV6"} == set(BGPFilterSpec.__struct_encode_fields__)

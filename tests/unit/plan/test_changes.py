@@ -1,5 +1,6 @@
 """What each field of BGPPeer and BGPConfiguration does to sessions when it changes: nothing, fresh judgement, or a new session."""
 
+from copy import deepcopy
 from enum import StrEnum
 from typing import Any
 
@@ -12,6 +13,7 @@ from towpath.bgp.peer import judgement
 from towpath.bgp.running import seen_by_peer, withheld
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import BGPConfigurationSpec, SecretKey
+from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec
 from towpath.model.kinds.peer import BGPPeerSpec
 from towpath.model.secret import Secret
 from towpath.model.speaker import SpeakerState
@@ -172,8 +174,31 @@ def test_a_field_of_the_cluster(field: str, value: Any, explicit: Effect, mesh: 
     assert found == {BESIDE: explicit, MESH: mesh}
 
 
+NODE_FIELDS: list[tuple[str, Any, tuple[Effect, Effect], tuple[Effect, Effect]]] = [
+    ("asNumber", 64999, (R, R), (N, R)),
+    ("routerID", "10.9.9.9", (R, R), (N, N)),
+    ("routeReflectorClusterID", "10.9.9.9", (N, E), (N, E)),
+    ("ipv4Address", "10.0.0.9/24", (R, R), (N, E)),
+    ("ipv6Address", "fd00::9/64", (N, N), (N, N)),
+]
+"""Of each field of a node's BGP: what becomes of the router's session and of the mesh's where it is this node, and the other."""
+
+
+@pytest.mark.parametrize(("field", "value", "own", "others"), NODE_FIELDS)
+def test_a_field_of_a_node(field: str, value: Any, own: tuple[Effect, Effect], others: tuple[Effect, Effect]) -> None:
+    """A change of another node is its sessions' alone; one of this node reaches those in whose OPEN it is."""
+    before = state()
+    for name, expected in (("a", own), ("b", others)):
+        changed = [deepcopy(one) for one in NODES]
+        next(one for one in changed if one["metadata"]["name"] == name)["spec"]["bgp"][field] = value
+        after = planned(cluster(*changed, peer("beside", peerIP="10.0.0.253", asNumber=65000))).state
+        assert (name, effects(before, after)) == (name, {BESIDE: expected[0], MESH: expected[1]})
+
+
 def test_every_field_is_in_the_tables() -> None:
     """A field that is new needs an answer here."""
+    assert {field for field, *_ in NODE_FIELDS} == set(NodeBGP.__struct_encode_fields__)
+    assert set(RoutingNodeSpec.__struct_encode_fields__) == {"bgp", "nodeUID"}
     assert {field for field, *_ in PEER_FIELDS} == set(BGPPeerSpec.__struct_encode_fields__)
     assert {field for field, *_ in CLUSTER_FIELDS} == set(BGPConfigurationSpec.__struct_encode_fields__)
 
