@@ -171,6 +171,8 @@ def password_of(secret: Mapping[str, Any], key: str) -> Secret | str:
     """The password under ``key``, or what is wrong with it."""
     data = secret.get("data") or {}
     plain = secret.get("stringData") or {}  # a manifest in a folder may carry it as text
+    if not isinstance(data, dict) or not isinstance(plain, dict):
+        return "has no object for data"
     if key in plain:
         value = str(plain[key]).encode()
     elif key in data:

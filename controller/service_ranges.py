@@ -68,7 +68,7 @@ def _ranges(body: Mapping[str, Any]) -> list[Prefix]:
     spec = body.get("spec")
     texts = spec.get("cidrs") if isinstance(spec, dict) else None
     found = []
-    for text in texts or ():
+    for text in texts if isinstance(texts, list) else ():
         try:
             found.append(parse_prefix(str(text)))
         except ValueError as error:

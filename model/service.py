@@ -169,4 +169,5 @@ def _convert(kind: str, body: Mapping[str, Any], shape: type[T]) -> T:
     try:
         return msgspec.convert(body, shape)
     except msgspec.ValidationError as error:
-        raise InvalidSpecError(Why(kind, key_of(body)), str(error)) from None
+        message, _, path = str(error).partition(" - at `$.")
+        raise InvalidSpecError(Why(kind, key_of(body), path.rstrip("`")), message) from None

@@ -37,6 +37,16 @@ _SPARING = frozenset({"allowedUses", "assignmentMode", "namespaceSelector"})
 """Fields of a pool that keep it for some: without them it is disabled, so that nobody gets what was not for all."""
 
 
+def object_of(value: Any) -> Body:
+    """An object; an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[Body]:
+    """The objects of a list; none in place of anything else."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
 class Finding(Struct, frozen=True, order=True):
     """Something that could not be carried over as it was."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from towpath.controller.calico.carry import Body, Finding, Report, carried
+from towpath.controller.calico.carry import Body, Finding, Report, carried, object_of, objects_of
 from towpath.controller.calico.nodes import Numbers, blocks, nodes
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
@@ -39,6 +39,8 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     theirs: dict[str, dict[str, Body]] = {}
     kubernetes: dict[str, list[Body]] = {}
     for body in bodies:
+        if not _has_shape(body, report):
+            continue
         if body["apiVersion"].startswith(GROUPS):
             kind = str(_RENAMED.get(body["kind"], body["kind"]))
             theirs.setdefault(kind, {})[body["metadata"]["name"]] = body
@@ -85,6 +87,18 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     return Converted(tuple(everything), report.findings, warnings)
 
 
+def _has_shape(body: Body, report: Report) -> bool:
+    """Whether labels, annotations and specification are objects, if there are any; the report says which is not."""
+    metadata = body["metadata"]
+    parts = {f"metadata.{field}": metadata.get(field) for field in ("labels", "annotations")} | {
+        "spec": body.get("spec")
+    }
+    broken = [field for field, value in parts.items() if value is not None and not isinstance(value, dict)]
+    for field in broken:
+        report.add(body["kind"], metadata["name"], field, "the object is not carried over: must be an object")
+    return not broken
+
+
 def _metadata(body: Body, name: str = "") -> Body:
     """Name, labels and people's annotations; what a server sets stays behind."""
     metadata = body["metadata"]
@@ -99,8 +113,8 @@ def _spec(body: Body) -> Body:
     """The specification; of what it says of Secrets only which it means."""
     spec = dict(body.get("spec") or {})
     for field in _PASSWORDS:
-        reference = (spec.get(field) or {}).get("secretKeyRef")
-        if isinstance(reference, dict):
+        reference = object_of(object_of(spec.get(field)).get("secretKeyRef"))
+        if reference:
             spec[field] = {"secretKeyRef": {key: value for key, value in reference.items() if key != "optional"}}
     return spec
 
@@ -140,9 +154,9 @@ def _hashes_router_id(daemons: Iterable[Body], report: Report) -> bool:
     """Whether calico-node is told to make router ids from names."""
     hashed = False
     for body in daemons:
-        template = ((body.get("spec") or {}).get("template") or {}).get("spec") or {}
-        for container in template.get("containers") or ():
-            for variable in container.get("env") or ():
+        template = object_of(object_of(_spec(body).get("template")).get("spec"))
+        for container in objects_of(template.get("containers")):
+            for variable in objects_of(container.get("env")):
                 if container.get("name") != "calico-node" or variable.get("name") != "CALICO_ROUTER_ID":
                     continue
                 hashed = hashed or variable.get("value") == "hash"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from towpath.controller.calico.carry import Body, Report, carried
+from towpath.controller.calico.carry import Body, Report, carried, object_of, objects_of
 from towpath.controller.routing_nodes import ADDRESS, AS_NUMBER, CLUSTER_ID
 from towpath.model.kinds.bgp import DEFAULT_AS
 from towpath.model.kinds.values import ASNumber
@@ -39,6 +39,9 @@ def nodes(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Re
         made.append({**body, "metadata": metadata})
     for name, body in sorted(calico.items()):
         bgp = (body.get("spec") or {}).get("bgp")
+        if not isinstance(bgp, dict | None):
+            report.add("Node", name, "spec.bgp", "the object is not carried over: must be an object")
+            continue
         if bgp is None:
             report.add("Node", name, "spec.bgp", "is not there: here the node takes part in BGP if it has an address")
         if name not in kubernetes and bgp is not None:
@@ -60,7 +63,7 @@ class Numbers:
     def of(self, spec: Mapping[str, Any]) -> set[int]:
         """Those of the nodes that a peer is for, where any are known; ``ValueError`` where its selector is none."""
         selector = parse_selector(spec["nodeSelector"]) if spec.get("nodeSelector") else None
-        names = {spec["node"]} if spec.get("node") else None
+        names = {str(spec["node"])} if spec.get("node") else None
         found = {
             int(ASNumber.parse(own)) if own is not None else self._cluster
             for name, labels, own in self._nodes
@@ -76,7 +79,7 @@ def _own(node: Body) -> Any:
 
 
 def _said(calico: Body | None) -> dict[str, str]:
-    bgp = ((calico or {}).get("spec") or {}).get("bgp") or {}
+    bgp = object_of(((calico or {}).get("spec") or {}).get("bgp"))
     return {ours: str(bgp[field]) for field, ours in _FIELDS.items() if bgp.get(field) is not None}
 
 
@@ -87,7 +90,7 @@ def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Bo
     for body in found:
         name, spec = body["metadata"]["name"], body.get("spec") or {}
         cidr = _cidr("IPAMBlock", name, spec, report)
-        affinity = spec.get("affinity") or ""
+        affinity = str(spec.get("affinity") or "")
         if cidr is None or _is_true(spec.get("deleted")):
             continue
         if not affinity.startswith(_HOST):
@@ -128,9 +131,8 @@ def _block(cidr: Prefix, node: str, ranges: Mapping[Prefix, str]) -> Body:
 
 
 def _borrowers(spec: Body, owner: str) -> list[str]:
-    attributes: list[Any] = spec.get("attributes") or []
-    named = {(one.get("secondary") or {}).get("node") for one in attributes if isinstance(one, dict)}
-    return sorted(name for name in named if name and name != owner)
+    named = (object_of(one.get("secondary")).get("node") for one in objects_of(spec.get("attributes")))
+    return sorted({str(name) for name in named if name} - {owner})
 
 
 def _is_true(value: object) -> bool:

@@ -106,7 +106,7 @@ def run(request: Request) -> int:
 
 
 def cases(file: str) -> list[Asked]:
-    """The cases of a file: JSON lines, or YAML with a list of them."""
+    """The cases of a file: a JSON object a line, or a list of them, as YAML or JSON."""
     try:
         text = sys.stdin.read() if file == STANDARD_INPUT else Path(file).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -122,7 +122,7 @@ def cases(file: str) -> list[Asked]:
 
 
 def _written(file: str, text: str) -> Iterator[tuple[str, Any]]:
-    if file.endswith((".yaml", ".yml")):
+    if file.endswith((".yaml", ".yml")) or not text.lstrip().startswith("{"):
         try:
             documents = values(text)
         except ManifestError as error:
@@ -130,7 +130,7 @@ def _written(file: str, text: str) -> Iterator[tuple[str, Any]]:
         everything = [one for document in documents for one in (document if isinstance(document, list) else [document])]
         yield from ((f"{file} case {place}", one) for place, one in enumerate(everything, start=1) if one is not None)
         return
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             try:
                 yield f"{file} line {number}", json.loads(line)

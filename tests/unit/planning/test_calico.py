@@ -1,12 +1,18 @@
 """``towpath import calico``: what Calico's manifests become, and what is said of the rest."""
 
+import copy
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.effort import examples
 from towpath.controller.calico.convert import Converted, converted
 from towpath.controller.cli import main
 from towpath.controller.manifests import documents
@@ -221,3 +227,45 @@ def test_pods_that_peer_come_over() -> None:
     assert addresses.items() <= specs(result, "BGPConfiguration")["default"].items()
     assert specs(result, "BGPPeer")["r"]["localWorkloadSelector"] == selector
     assert set(said(result)) == {("BGPPeer/s", "spec.localWorkloadSelector")}
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something stands in an object."""
+    keys = value.keys() if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield (*path, key)
+        yield from places(value[key], (*path, key))
+
+
+def names(result: Converted) -> set[tuple[str, str]]:
+    """Kinds and names of what came over."""
+    return {(one["kind"], one["metadata"]["name"]) for one in result.objects}
+
+
+OBJECTS = list(documents(SAMPLE.read_text()))
+PLACES = [
+    (at, path)
+    for at, body in enumerate(OBJECTS)
+    for path in places(body)
+    if path[0] not in ("apiVersion", "kind") and path != ("metadata",)
+]
+WHOLE = converted(copy.deepcopy(OBJECTS), secret_namespace=SECRET_NAMESPACE)
+JUNK = [None, 5, True, "", "x", [], ["x"], [None], [{}], {}, {"a": 1}, -1.5, 2**70]
+
+
+@settings(max_examples=examples(300), deadline=None)
+@given(st.sampled_from(PLACES), st.sampled_from(JUNK))
+def test_whatever_stands_in_an_object_the_others_come_over(place: tuple[int, tuple[Any, ...]], junk: Any) -> None:
+    """Something else in any one place: nothing breaks, and of kinds that do not depend on that object everything is there."""
+    at, path = place
+    bodies = copy.deepcopy(OBJECTS)
+    inner: Any = bodies[at]
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = copy.deepcopy(junk)
+    if not isinstance(bodies[at]["metadata"].get("name"), str):
+        return  # that is no object at all, and reading it says so
+    found = converted(bodies, secret_namespace=SECRET_NAMESPACE)
+    lost = {kind for kind, _ in names(WHOLE) - names(found)}
+    kind = OBJECTS[at]["kind"]
+    assert lost <= {kind, {"IPAMConfig": "IPAMConfiguration"}.get(kind, kind), "RoutingNode", "IPAMBlock", "Secret"}

@@ -1,5 +1,6 @@
 """``towpath policy test``: cases in, answers out, and an exit code that CI can trust."""
 
+import io
 import json
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_a_case_that_makes_no_sense_is_named(
     assert (code, out) == (1, "")
     assert said in err
     assert "line 1" in err
+
+
+@pytest.mark.parametrize("written", ["{case}\n\n{case}", "[{case}, {case}]", "- {case}\n- {case}\n", "# none\n"])
+def test_cases_are_read_from_standard_input(
+    written: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A JSON object a line, a JSON list, or YAML: what it is shows at its beginning."""
+    case = '{"peer": "10.0.0.254", "direction": "Export", "route": {"prefix": "192.0.2.0/24", "source": "Service"}}'
+    objects = tmp_path / "node.yaml"
+    objects.write_text(NODE)
+    monkeypatch.setattr("sys.stdin", io.StringIO(written.replace("{case}", case)))
+    code, out, _ = run(capsys, objects, Path("-"), "-o", "json")
+    assert code == 0
+    assert [json.loads(line)["action"] for line in out.splitlines()] == ["Accept"] * written.count("{case}")
 
 
 MORE = """---
