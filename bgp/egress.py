@@ -252,6 +252,7 @@ class UpdateGroup:
         self._announcing = announcing
         anyone = replace(session, name="", peer_address=NOBODY)
         self.exports = {family: announcing.export(anyone, family) for family in Family}
+        self.redistributes = any(export.redistributes for export in self.exports.values())
         beside = {family_of(one): one.packed for one in (session.next_hop_beside,) if one is not None}
         self._self = {family: own_next_hop(negotiated, family) or beside.get(family, b"") for family in Family}
         self._in_reach = {family: in_reach(negotiated, family) for family in Family}
@@ -331,16 +332,13 @@ class Egress:
         self._session = session
         self._peer = session.peer_address.packed
         self._group = self._announcing.group(session, self._negotiated)
+        self.redistributes = self._group.redistributes
+        """Whether it may be told what others told us; asked of every session for every change."""
 
     @property
     def mute(self) -> tuple[Family, ...]:
         """Families of the session in which we have no next hop to tell: nothing of our own can be announced in them."""
         return tuple(family for family in self._negotiated.families if not self._group.has_next_hop(family))
-
-    @property
-    def redistributes(self) -> bool:
-        """Whether it may be told what others told us."""
-        return any(export.redistributes for export in self._group.exports.values())
 
     def told(self, family: Family, wires: Sequence[bytes]) -> Iterable[tuple[tuple[Encoded, ...], Sequence[bytes]]]:
         """What prefixes are told with, several ways only where the session carries all paths; empty: not at all."""

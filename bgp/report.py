@@ -54,9 +54,10 @@ def _session(session: Session, peer: Peer | None, standing: Standing) -> Session
 
 
 def _refused(peer: Peer) -> tuple[RefusedReport, ...]:
+    ribs = [receiver.rib for receiver in peer.receivers if receiver.rib.refused or receiver.rib.capped]
     counts: Counter[Reason] = Counter()
-    for receiver in peer.receivers:
-        counts.update(receiver.rib.refusals())
+    for rib in ribs:
+        counts.update(rib.refusals())
     return tuple(RefusedReport(reason, count) for reason, count in sorted(counts.items()))
 
 

@@ -38,6 +38,10 @@ class Blast(Struct, frozen=True):
     length: int
     per_set: int | None = None
     """Prefixes that share one attribute set; None: one set for all, UPDATEs as full as they get."""
+    prepended: int = 0
+    """How often our AS is in the path besides; only where the peers' AS differ."""
+    path: int | None = None
+    """The path identifier of all of them, where the session carries such (RFC 7911)."""
 
     @property
     def ebgp(self) -> bool:
@@ -51,14 +55,22 @@ def message(kind: int, body: bytes = b"") -> bytes:
 
 
 def open_message(
-    local_as: int, router_id: IPv4Address, *, hold_time: int = 90, restart_time: int | None = None
+    local_as: int,
+    router_id: IPv4Address,
+    *,
+    hold_time: int = 90,
+    restart_time: int | None = None,
+    add_paths: bool = False,
 ) -> bytes:
-    """An OPEN for both families with four-octet AS numbers, and graceful restart where a time is given."""
+    """An OPEN for both families with four-octet AS numbers, graceful restart where a time is given, and ADD-PATH both ways."""
     capabilities = b"".join(b"\x01\x04" + struct.pack("!HBB", family.afi, 0, 1) for family in Family)
     capabilities += b"\x41\x04" + struct.pack("!I", local_as)
     if restart_time is not None:
         families = b"".join(struct.pack("!HBB", family.afi, 1, 0x80) for family in Family)
         capabilities += bytes((64, 2 + len(families))) + struct.pack("!H", restart_time) + families
+    if add_paths:
+        families = b"".join(struct.pack("!HBB", family.afi, 1, 3) for family in Family)
+        capabilities += bytes((69, len(families))) + families
     parameters = bytes((2, len(capabilities))) + capabilities
     short_as = local_as if local_as < 65536 else 23456
     head = struct.pack("!BHH4sB", 4, short_as, hold_time, router_id.packed, len(parameters))
@@ -77,7 +89,7 @@ def prefixes(blast: Blast) -> Iterator[bytes]:
     family = family_of(blast.first)
     size, octets = family.bits // 8, (blast.length + 7) // 8
     step = 1 << (family.bits - blast.length)
-    head = bytes((blast.length,))
+    head = (b"" if blast.path is None else blast.path.to_bytes(4, "big")) + bytes((blast.length,))
     start = int(blast.first)
     for number in range(blast.count):
         yield head + (start + number * step).to_bytes(size, "big")[:octets]
@@ -87,7 +99,7 @@ def stream(blast: Blast) -> bytes:
     """All UPDATEs of a blast, without End-of-RIB."""
     family = family_of(blast.first)
     groups: Iterator[list[bytes]]
-    room = (_MAXIMUM_MESSAGE - 150) // (1 + (blast.length + 7) // 8)
+    room = (_MAXIMUM_MESSAGE - 150) // len(next(prefixes(blast)))
     all_prefixes = prefixes(blast)
     groups = iter(lambda: list(itertools.islice(all_prefixes, min(blast.per_set or room, room))), [])
     updates = []
@@ -119,7 +131,8 @@ def withdrawal(prefix: Prefix) -> bytes:
 def _attributes(blast: Blast, label: int | None) -> bytes:
     """ORIGIN, AS_PATH, LOCAL_PREF within one AS, and a large community that makes each set distinct."""
     if blast.ebgp:
-        path = b"\x40\x02\x06\x02\x01" + struct.pack("!I", blast.local_as)
+        times = 1 + blast.prepended
+        path = bytes((0x40, 2, 2 + 4 * times, 2, times)) + times * struct.pack("!I", blast.local_as)
     else:
         path = b"\x40\x02\x00\x40\x05\x04\x00\x00\x00\x64"
     large = b"" if label is None else b"\xc0\x20\x0c" + struct.pack("!III", blast.local_as, label, 1)

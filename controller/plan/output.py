@@ -57,8 +57,12 @@ def streamed(
     yield ' "nodes": {'
     comma = ""
     for name, document in nodes:
-        yield f"{comma}\n  {_json(name)}: {{\n"
-        yield ",\n".join(f"   {_json(key)}: {_lines(value, 4)}" for key, value in document.items())
+        yield f"{comma}\n  {_json(name)}: {{"
+        within = "\n"
+        for key, value in document.items():
+            yield f"{within}   {_json(key)}: "
+            yield _lines(value, 4)
+            within = ",\n"
         yield "}"
         comma = ","
     yield "}"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from towpath.lab.bench.announce import announce
 from towpath.lab.bench.change import change
+from towpath.lab.bench.failover import failover
 from towpath.lab.bench.install import install
 from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.many import many
@@ -15,9 +16,11 @@ from towpath.lab.bench.nodes import nodes
 from towpath.lab.bench.plan import plan
 from towpath.lab.bench.receive import receive
 from towpath.lab.bench.receive_policy import receive_policy
+from towpath.lab.bench.refilter import refilter
 from towpath.lab.bench.reflector import reflector
 from towpath.lab.bench.restart import restart
 from towpath.lab.bench.result import Result, as_json, table
+from towpath.lab.bench.sessions import sessions
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "receive": receive,
@@ -31,6 +34,9 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "reflector": reflector,
     "restart": restart,
     "plan": plan,
+    "sessions": sessions,
+    "failover": failover,
+    "refilter": refilter,
     "install": install,
 }
 

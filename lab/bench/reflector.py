@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
+from towpath.lab.bench.peers import peer_addresses
 from towpath.lab.bench.result import Result, alone
 from towpath.lab.bench.rig import DUT, DUT_AS, Rig, document, rig
 from towpath.lab.bench.usage import resident, settle
 from towpath.lab.blaster import Blast, end_of_rib, message, open_message, stream
-from towpath.lab.process import wait_for
 from towpath.model.net import Family
 
 CLIENTS = 500
@@ -23,26 +23,32 @@ _HEADER = 19
 _OPEN, _UPDATE, _NOTIFICATION, _KEEPALIVE = 1, 2, 3, 4
 _WIRE = 5
 """Bytes of a /26 in an UPDATE."""
+_PATH = 4
+"""Bytes of its path identifier."""
 _BUFFER = 1 << 18
 
 
 def reflector(clients: int = CLIENTS) -> Iterator[Result]:
-    """Seconds until every client has the blocks of all others, and MB of the speaker."""
+    """Seconds until every client has the blocks of all others, and MB of the speaker; with the best path alone and with all."""
+    for add_paths in (False, True):
+        yield from _reflector(clients, add_paths=add_paths)
+
+
+def _reflector(clients: int, *, add_paths: bool) -> Iterator[Result]:
+    name = f"reflector, {clients} clients{', ADD-PATH' if add_paths else ''}"
     with rig() as here:
-        places = [IPv4Address(f"10.255.{1 + number // 200}.{1 + number % 200}") for number in range(clients)]
-        here.peer.address(*(f"{place}/32" for place in places), dev="eth0")
-        here.dut.ip("route", "add", "10.255.0.0/16", "dev", "eth0")
-        (here.manifests / "nodes.yaml").write_text(_manifests(places))
+        own = peer_addresses(here, clients)
+        (here.manifests / "nodes.yaml").write_text(_manifests(own))
         speaker, agent = here.speaker(), here.agent()
-        wait_for(lambda: here.dut.run("ss", "-Htln", "sport", "=", ":179") != "", deadline=120, what="it listens")
+        here.wait_listening()
         settle(agent, speaker)
         began = time.monotonic()
-        sockets = _dial(here, places)
+        sockets = _dial(here, own)
         try:
-            _exchange(sockets, places)
+            _exchange(sockets, own, add_paths=add_paths)
             took = time.monotonic() - began
-            yield alone(f"reflector, {clients} clients, {BLOCKS} routes each to all", ours=took, unit="s")
-            yield alone(f"reflector, {clients} clients, speaker", ours=resident(speaker), unit="MB")
+            yield alone(f"{name}, {BLOCKS} routes each to all", ours=took, unit="s")
+            yield alone(f"{name}, speaker", ours=resident(speaker), unit="MB")
         finally:
             for sock in sockets:
                 sock.close()
@@ -91,11 +97,12 @@ def _dial(here: Rig, places: list[IPv4Address]) -> list[socket.socket]:
 class _Client:
     """One session: what it says, and which prefixes it has heard of."""
 
-    def __init__(self, sock: socket.socket, place: IPv4Address, *, number: int, total: int) -> None:
+    def __init__(self, sock: socket.socket, place: IPv4Address, *, number: int, total: int, add_paths: bool) -> None:
         self._sock = sock
+        self._size = _WIRE + _PATH if add_paths else _WIRE
         self._wanted = total - BLOCKS
-        blast = Blast(place, DUT_AS, DUT_AS, BLOCKS, _block(BLOCKS * number), 26)
-        self._hello = open_message(DUT_AS, place, restart_time=120)
+        blast = Blast(place, DUT_AS, DUT_AS, BLOCKS, _block(BLOCKS * number), 26, path=1 if add_paths else None)
+        self._hello = open_message(DUT_AS, place, restart_time=120, add_paths=add_paths)
         self._table = message(_KEEPALIVE) + stream(blast) + b"".join(map(end_of_rib, Family))
         self._rest = b""
         self._heard: set[bytes] = set()
@@ -134,16 +141,19 @@ class _Client:
         withdrawn = body[0] << 8 | body[1]
         attributes = body[2 + withdrawn] << 8 | body[3 + withdrawn]
         announced = body[4 + withdrawn + attributes :]
-        self._heard.update(announced[at : at + _WIRE] for at in range(0, len(announced), _WIRE))
+        size = self._size
+        self._heard.update(announced[at + size - _WIRE : at + size] for at in range(0, len(announced), size))
 
 
-def _exchange(sockets: list[socket.socket], places: list[IPv4Address], *, deadline: float = 120) -> None:
+def _exchange(
+    sockets: list[socket.socket], places: list[IPv4Address], *, add_paths: bool, deadline: float = 120
+) -> None:
     """Run all sessions until every client has everything."""
     until = time.monotonic() + deadline
     missing = set(range(len(sockets)))
     with selectors.DefaultSelector() as selector:
         for number, (sock, place) in enumerate(zip(sockets, places, strict=True)):
-            client = _Client(sock, place, number=number, total=BLOCKS * len(sockets))
+            client = _Client(sock, place, number=number, total=BLOCKS * len(sockets), add_paths=add_paths)
             selector.register(sock, selectors.EVENT_WRITE, (number, client))
         while missing:
             if time.monotonic() > until:

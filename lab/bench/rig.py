@@ -5,6 +5,7 @@ and fill the same kind of table. How many routes the kernel holds is read from i
 milliseconds at 100,000 routes, and costs both sides the same.
 """
 
+import os
 import socket
 import sys
 import tempfile
@@ -93,6 +94,10 @@ class Rig:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def wait_listening(self) -> None:
+        """Wait until somebody on ``dut`` takes BGP connections."""
+        wait_for(lambda: self.dut.run("ss", "-Htln", "sport", "=", ":179") != "", deadline=120, what="it listens")
+
     def routes(self, family: Family) -> int:
         """Routes in the kernel of ``dut``, by its own counters."""
         with self.dut.entered():
@@ -125,7 +130,7 @@ def _reachable(probe: socket.socket, address: Address) -> bool:
 @contextmanager
 def rig() -> Iterator[Rig]:
     """A rig, gone with all that runs in it when the block ends."""
-    with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, Network("tpbench") as network:
+    with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, Network(f"tpbench{os.getpid()}") as network:
         yield Rig(network, Path(scratch))
 
 
