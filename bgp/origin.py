@@ -1,12 +1,14 @@
 """Block-origin validation (RULES: what is accepted): the blocks in force say who may originate which prefix.
 
 Judged like route origins by ROAs, with the block objects as the authority. What a path claims is its *claim*: the node
-whose address is its next hop (iBGP), or the AS that originated it (eBGP). An ``Owner`` holds a node's name and AS, and a
-claim, being a ``str`` or an ``int``, is in it or not.
+whose address is its next hop (iBGP), or the AS that originated it (eBGP, and iBGP from outside the cluster where the next
+hop is no node: ``passed_on``). An ``Owner`` holds a node's name and AS, and a claim, being a ``str`` or an ``int``, is in it
+or not.
 """
 
 from collections.abc import Iterable, Mapping
 
+from towpath.bgp.attributes import Attributes
 from towpath.bgp.ranges import Ranges
 from towpath.model.net import Family, Prefix, host_prefix
 from towpath.model.reason import Reason
@@ -25,12 +27,23 @@ def addresses(nodes: Mapping[str, NodeOrigin]) -> dict[Prefix, Owner]:
     return found
 
 
+def passed_on(attributes: Attributes, *, inside_as: int, peer: bytes) -> int | None:
+    """The AS that an internal path from outside the cluster claims, where its next hop is no node of ours.
+
+    One without AS numbers was originated in our own AS (RFC 6811 section 2). So it counts as anybody's in it only where the
+    peer offers to carry the packets itself; a third party's address is what a node that lies would have reflected.
+    """
+    if attributes.path.length:
+        return attributes.path.origin
+    return inside_as if attributes.next_hop == peer else None
+
+
 def judge_address(owner: Owner, claim: Claim, *, ebgp: bool) -> Reason | None:
     """The verdict on a node's own address as a prefix; None: the nodes have no say.
 
-    Only an external path can lead there: an internal one whose next hop is the node leads to itself.
+    An internal path whose next hop is the node leads to itself, and so nowhere.
     """
-    if ebgp:
+    if ebgp or isinstance(claim, int):
         return Reason.ORIGIN_VALID if claim is not None and claim == owner[1] else Reason.ORIGIN_INVALID
     if claim is None:
         return None

@@ -48,6 +48,8 @@ class Standing(Struct, frozen=True):
     provisional: bool
     """The peer, or for iBGP the next hop, may be a node that we know, and the API server is away."""
     ebgp: bool
+    inside_as: int | None
+    """Of an internal peer outside the cluster: our AS, for its paths may be judged by the AS that they come from."""
     hops: frozenset[bytes] = frozenset()
     """The only next hops that its paths may have, packed; empty: any."""
 
@@ -59,8 +61,15 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         accept_none=session.import_policy == "None",
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
+        inside_as=_inside_as(session),
         hops=frozenset(address.packed for address in session.own_hops),
     )
+
+
+def _inside_as(session: Session) -> int | None:
+    """Nobody inside the cluster speaks for an AS that he shares with others: of his paths the next hop alone counts."""
+    outside = session.scope in {"Global", "Node"} and session.peer_node is None
+    return session.local_as if outside and not session.ebgp else None
 
 
 def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:
@@ -112,7 +121,7 @@ class Policy:
         if verdict is not None:
             return verdict
         verdict = self.origins.judge(wire, claim)
-        if verdict is Reason.ORIGIN_UNKNOWN and standing.provisional and (standing.ebgp or claim is not None):
+        if verdict is Reason.ORIGIN_UNKNOWN and standing.provisional and (standing.ebgp or isinstance(claim, str)):
             return Reason.PROVISIONAL
         if verdict is not None:
             return verdict

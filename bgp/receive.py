@@ -19,25 +19,15 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from towpath.bgp.attributes import (
-    Attributes,
-    Decoder,
-    ends_in_communities,
-    is_link_local,
-    next_hop_refusal,
-)
+from towpath.bgp.attributes import Attributes, Decoder, ends_in_communities, is_link_local, next_hop_refusal
 from towpath.bgp.carried import GRACEFUL_SHUTDOWN, carries
 from towpath.bgp.filter import Chain, Rule, changed, priority_of
 from towpath.bgp.nexthops import NextHops, counting
-from towpath.bgp.origin import Claim
+from towpath.bgp.origin import Claim, passed_on
 from towpath.bgp.path import ACCEPTED, NextHop, Path, Selection, Source, Via
 from towpath.bgp.policy import Policy, Standing
 from towpath.bgp.rib import AdjRibIn
-from towpath.bgp.update import (
-    HOST_BITS,
-    SIZE,
-    prefixes,
-)
+from towpath.bgp.update import HOST_BITS, SIZE, prefixes
 from towpath.model.net import Prefix, from_wire
 from towpath.model.reason import Reason
 
@@ -238,7 +228,12 @@ class Receiver:
     def _claim(self, path: Path) -> Claim:
         if self.source.workload:
             return None
-        return path.attributes.path.origin if self.source.ebgp else path.via.node
+        if self.source.ebgp:
+            return path.attributes.path.origin
+        node, inside_as = path.via.node, self._standing.inside_as
+        if node is not None or inside_as is None:
+            return node
+        return passed_on(path.attributes, inside_as=inside_as, peer=self._peer)
 
     def announce(self, packed: bytes, path: Path, *, room: int) -> None:
         """Prefixes with this path; ``room``: how many more the session may have accepted."""

@@ -183,7 +183,7 @@ class BGPConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknown
     mesh_advertise: Annotated[
         Advertise,
         Field(
-            description="What is announced in the mesh: Own announcements, those of the Cluster's pools that were learned from outside too, or All."
+            description="What is announced in the mesh: Own announcements, or those of the Cluster's pools that were learned from outside too. All is no more than that in the mesh, which has no filters to accept the rest."
         ),
     ] = "Own"
     advertise_node_addresses: Annotated[

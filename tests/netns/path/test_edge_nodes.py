@@ -1,18 +1,21 @@
 """Two edge nodes alone peer with the router and speak for the whole mesh: pods elsewhere are reached through them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 
 import pytest
 
 from tests.netns.path.cluster import cluster
 from towpath.lab import facts
-from towpath.lab.addressing import RACKS, TOR, TOR_AS
+from towpath.lab.addressing import CLIENT, RACKS, TOR, TOR_AS
 from towpath.lab.api import custom
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
-from towpath.model.net import Prefix, family_of
+from towpath.model.net import Address, Family, Prefix, family_of
 
 EDGES = ("node1", "node2")
+INNER = ("node3", "node4")
+EVERYTHING = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 
 
 def peers(lab: Lab, *nodes: str, **spec: object) -> None:
@@ -78,3 +81,82 @@ def test_one_edge_node_is_enough(lab: Lab) -> None:
     own = {prefix for prefix, owner in owners.items() if owner == "node2"}
     wait_for(lambda: lab.tor.routes().keys() == own, deadline=40, what="only its own blocks")
     assert {family_of(prefix) for prefix in own} == set(lab.families)
+
+
+def outside(lab: Lab, *, everything: bool) -> None:
+    """A filter, for both directions: the network of the client, and the default route if ``everything``."""
+    rule = {"action": "Accept", "matchOperator": "Equal"}
+    spec = {}
+    for family in lab.families:
+        ranges = (str(CLIENT.subnet(family)), *([EVERYTHING[family]] if everything else []))
+        for way in ("import", "export"):
+            spec[f"{way}V{family.value}"] = [{**rule, "cidr": cidr} for cidr in ranges]
+    lab.api.apply(custom("BGPFilter", "outside", spec))
+
+
+def told_by_the_router(lab: Lab) -> None:
+    """The router tells its peers the network of the client, and the default route."""
+    text = lab.tor.file.read_text().replace("export none; };\n}", "export where source = RTS_STATIC; };\n}")
+    lab.tor.configure(
+        text
+        + "".join(
+            f"protocol static s{family.value} {{ {family.key}; route {CLIENT.subnet(family)} blackhole; "
+            f"route {EVERYTHING[family]} blackhole; }}\n"
+            for family in lab.families
+        )
+    )
+
+
+def lead(lab: Lab, nodes: Iterable[str], prefixes: Iterable[Prefix], to: dict[Family, set[Address]]) -> bool:
+    """Whether routes of ours on all these nodes lead to exactly these next hops."""
+    for node in nodes:
+        routes = facts.kernel_routes(lab, node)
+        for prefix in prefixes:
+            route = routes.get(prefix, {})
+            hops = route.get("nexthops", [route] if "gateway" in route else [])
+            if {hop["gateway"] for hop in hops} != {str(address) for address in to[family_of(prefix)]}:
+                return False
+    return True
+
+
+def test_edge_nodes_tell_the_others_what_they_accepted_from_outside(lab: Lab) -> None:
+    """By iBGP, as far as a filter names it: by both edge nodes, by the one that is left, or by the router itself (Auto)."""
+    client = [CLIENT.subnet(family) for family in lab.families]
+    default = [ip_network(EVERYTHING[family]) for family in lab.families]
+    at = {
+        family: {node: lab.node_addresses(node)[number] for node in EDGES} for number, family in enumerate(lab.families)
+    }
+    both = {family: set(found.values()) for family, found in at.items()}
+    second = {family: {found["node2"]} for family, found in at.items()}
+    router = {family: {RACKS["a"].address(family, TOR)} for family in lab.families}
+    nobody: dict[Family, set[Address]] = {family: set() for family in lab.families}
+
+    def wait(nodes: Iterable[str], prefixes: Iterable[Prefix], to: dict[Family, set[Address]], what: str) -> None:
+        wait_for(lambda: lead(lab, nodes, prefixes, to), deadline=40, what=what)
+
+    for node in INNER:
+        for family in lab.families:
+            lab.host(node).ip(f"-{family.value}", "route", "del", "default")
+    outside(lab, everything=False)
+    told_by_the_router(lab)
+    peers(lab, *EDGES, advertise="Cluster", nextHopMode="Self", filters=["outside"])
+    inner = {"peerSelector": f"kubernetes.io/hostname in ({', '.join(EDGES)})", "nodeSelector": "all()"}
+    inner |= {"advertise": "All", "nextHopMode": "Self", "filters": ["outside"]}
+    lab.api.apply(custom("BGPPeer", "inner", inner))
+    wait(EDGES, client, router, "the edge nodes go to the router")
+    wait(INNER, client, both, "the others by both edge nodes")
+    assert lead(lab, lab.nodes, default, nobody)
+    facts.wait_reachable(lab)
+
+    outside(lab, everything=True)
+    wait(INNER, default, both, "the default route, which the filter names now")
+
+    peers(lab, "node2", advertise="Cluster", nextHopMode="Self", filters=["outside"])
+    wait([*INNER, "node1"], [*client, *default], second, "all by the edge node that is left")
+    wait(["node2"], [*client, *default], router, "it goes to the router, and not in a circle")
+    facts.wait_reachable(lab)
+
+    lab.api.apply(custom("BGPPeer", "inner", {**inner, "nextHopMode": "Auto"}))
+    wait([*INNER, "node1"], client, router, "the router, which is on the same subnet")
+    peers(lab, *EDGES, shutdown={})
+    wait(lab.nodes, [*client, *default], nobody, "nothing, since nobody has a session with the router")

@@ -176,9 +176,9 @@ def test_both_reflectors_killed_at_once_lose_nothing(lab: Lab) -> None:
     assert direct(lab)
 
 
-def bird_host(lab: Lab) -> tuple[Host, list[Address]]:
+def bird_host(lab: Lab, *, forwarding: bool = False) -> tuple[Host, list[Address]]:
     """A host on the nodes' segment that is no node."""
-    host = lab.network.host("reflector", forwarding=False)
+    host = lab.network.host("reflector", forwarding=forwarding)
     lab.network.plug(lab.host("switch-a"), host)
     addresses = [RACKS["a"].address(family, BIRD) for family in lab.families]
     for family in lab.families:
@@ -328,11 +328,23 @@ def test_an_address_in_several_places_keeps_all_its_paths(lab: Lab) -> None:
         lab.network.remove_host(host.name)
 
 
+TOLD = "where (source = RTS_BGP)"
+"""What BIRD passes on; in brackets, so that it is known from what its kernel gets."""
+
+
+def in_kernel(lab: Lab) -> str:
+    """BIRD forwards by the routes that it was told."""
+    return "protocol direct { ipv4; ipv6; }\n" + "\n".join(
+        f"protocol kernel k{family.value} {{ {family.key} {{ import none; export where source = RTS_BGP; }}; }}"
+        for family in lab.families
+    )
+
+
 def test_bird_reflects_in_place_of_the_clusters_own() -> None:
-    """No filter anywhere: a block is taken from BIRD because its next hop is the owner; another node's is not."""
+    """No filter anywhere: a block is taken from BIRD because its next hop is the owner, or BIRD itself once it says so."""
     with cluster(Shape(nodes=3), prefix=own("tprr")) as lab:
-        host, addresses = bird_host(lab)
-        daemon = bird(lab, host, lab.nodes, more="rr client;")
+        host, addresses = bird_host(lab, forwarding=True)
+        daemon = bird(lab, host, lab.nodes, more="rr client;", channel=f"export {TOLD};", rest=in_kernel(lab))
         try:
             for address in addresses:
                 spec = {"peerIP": str(address), "asNumber": CLUSTER_AS}
@@ -352,6 +364,23 @@ def test_bird_reflects_in_place_of_the_clusters_own() -> None:
             result, moved = under_probe(lab, deed, watch=(*lab.nodes, "tor"))
             assert (result.lost, moved) == (0, {}), f"{result}\n{moved}"
             assert direct(lab)
+            facts.wait_reachable(lab)
+
+            itself = {Family(address.version): {str(address)} for address in addresses}
+            daemon.config.write_text(
+                daemon.config.read_text().replace(f"export {TOLD};", f"next hop self; export {TOLD};")
+            )
+            assert "Reconfigur" in daemon.ask("configure")
+            wait_for(
+                lambda: all(
+                    gateways(facts.kernel_routes(lab, node), str(block)) == itself[Family(block.version)]
+                    for node in lab.nodes
+                    for block, owner in facts.blocks(lab).items()
+                    if owner != node
+                ),
+                deadline=30,
+                what="every block leads to BIRD",
+            )
             facts.wait_reachable(lab)
         finally:
             daemon.process.kill()

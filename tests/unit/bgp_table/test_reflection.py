@@ -17,6 +17,7 @@ from tests.unit.bgp_table.world import (
     block,
     body,
     session,
+    settings,
     wires,
     withdraw,
 )
@@ -227,6 +228,69 @@ def test_the_next_hop_says_whose_a_block_is_whoever_sent_the_path() -> None:
     world.hear("rr", announce("10.244.3.64/26", hop="10.0.0.200", path=[], more=more))
     assert world.hops() == {"10.244.2.0/26": ["10.0.0.2"]}
     assert world.refused("rr") == {"OriginInvalid": 1, "OriginUnknown": 1}
+
+
+RR, RR6, THIRD, THIRD6 = "10.0.0.200", "fd10::c8", "10.0.0.201", "fd10::c9"
+RACK_AS = 65102
+
+
+@pytest.mark.parametrize(
+    ("prefix", "hop", "path", "reason"),
+    [
+        pytest.param("10.244.2.0/26", RR, [], None, id="in our AS, by the reflector itself"),
+        pytest.param("10.244.2.8/32", RR, [], None, id="a part of a block"),
+        pytest.param("10.244.2.0/26", THIRD, [], "OriginInvalid", id="in our AS, by a third party"),
+        pytest.param("10.244.77.0/26", RR, [], "OriginUnknown", id="nobody's block"),
+        pytest.param("10.244.2.0/23", RR, [], "OriginInvalid", id="over a block of another AS too"),
+        pytest.param("10.244.3.0/26", RR, [], "OriginInvalid", id="another AS, path empty"),
+        pytest.param("10.244.3.0/26", RR, [65009, RACK_AS], None, id="from another rack"),
+        pytest.param("10.244.3.0/26", THIRD, [65009, RACK_AS], None, id="from another rack by a third party"),
+        pytest.param("10.244.3.0/26", THIRD, [65009, 65010], "OriginInvalid", id="another origin"),
+        pytest.param("10.244.2.0/26", RR, [65009], "OriginInvalid", id="our AS's block from outside"),
+        pytest.param("10.244.3.0/26", "10.0.0.2", [65009, RACK_AS], "OriginInvalid", id="by a node, which counts then"),
+        pytest.param("10.244.1.0/26", RR, [], "OwnBlock", id="our own"),
+        pytest.param("fd20::2:0/122", RR6, [], "OriginInvalid", id="IPv6 over an IPv4 session, path empty"),
+        pytest.param("fd20::3:0/122", THIRD6, [65009, RACK_AS], None, id="IPv6 from another rack"),
+    ],
+)
+def test_where_the_next_hop_is_no_node_the_as_says_whose_a_block_is(
+    prefix: str, hop: str, path: list[int], reason: str | None
+) -> None:
+    """Of a reflector outside: the AS that originated the path, ours where it is empty and the reflector forwards itself."""
+    made = World().state
+    nodes = made.nodes | {"c": replace(made.nodes["c"], as_number=RACK_AS)}
+    world = World(replace(made, sessions={"rr": session("rr", RR, scope="Global")}, nodes=nodes))
+    world.up("rr")
+    more = attribute(0x80, 9, b"\x0a\0\0\2") + attribute(0x80, 10, b"\x0a\0\0\xc8")
+    world.hear("rr", announce(prefix, hop=hop, path=path, more=more))
+    assert world.hops() == ({} if reason else {prefix: [hop]})
+    assert world.refused("rr") == ({reason: 1} if reason else {})
+
+
+def test_a_node_speaks_for_no_as() -> None:
+    """What a node passes on by a next hop that is none needs a filter; a peer that becomes a node is judged again as one."""
+    made = World().state
+    made = replace(made, sessions={"x": session("x", RR, scope="Node")})
+    world = World(made)
+    world.up("x")
+    world.hear("x", announce("10.244.2.0/26", hop=RR, path=[]))
+    assert world.hops() == {"10.244.2.0/26": [RR]}
+    nodes = made.nodes | {"x": replace(made.nodes["b"], addresses=(ip_address(RR),))}
+    world.apply(replace(made, nodes=nodes, sessions={"x": replace(made.sessions["x"], peer_node="x")}))
+    assert world.hops() == {}
+    assert world.refused("x") == {"OriginInvalid": 1}
+    world.hear("x", announce("10.244.2.0/26", hop=THIRD, path=[]))
+    assert world.hops() == {}
+
+
+def test_a_block_of_which_nothing_is_known_is_not_taken_on_the_word_of_a_reflector() -> None:
+    """The API server is away: of a node that we know it is, provisionally; by the AS alone nobody is known."""
+    world = World(
+        settings(replace(World().state, sessions={"rr": session("rr", RR, scope="Global")}), provisional=True)
+    )
+    world.up("rr")
+    world.hear("rr", announce("10.244.77.0/26", hop=RR, path=[]), announce("10.244.78.0/26", hop="10.0.0.2", path=[]))
+    assert world.hops() == {"10.244.78.0/26": ["10.0.0.2"]}
 
 
 def test_a_node_becomes_a_reflector_and_ceases_to_be_one_while_it_runs() -> None:

@@ -24,7 +24,7 @@ def announcing(**changes: object) -> SpeakerState:
         tor(import_policy="Filtered"),
         tor("tor2", "10.0.0.253", local_address=ip_address("10.0.0.1"), next_hop_beside=ip_address("fd10::1")),
         session("b", "10.0.0.2", peer_node="b", local_address=ip_address("10.0.0.1")),
-        session("rr", "10.0.0.9"),
+        session("rr", "10.0.0.9", scope="Global"),
     ]
     made = replace(
         made,
@@ -64,6 +64,9 @@ def test_an_address_is_told_only_where_something_else_is_the_way_to_it() -> None
         ("b", B, (), "10.0.0.2", "NextHopInvalid"),
         ("b", "10.0.0.3/32", (), "10.0.0.2", "OriginInvalid"),
         ("rr", B, (), "10.9.0.7", "NotAccepted"),
+        ("rr", "10.0.0.3/32", (), "10.0.0.9", ""),
+        ("rr", B, (), "10.0.0.9", "OriginInvalid"),
+        ("rr", B, (65009, RACK_AS), "10.9.0.7", ""),
     ],
 )
 def test_whose_an_address_is(peer: str, prefix: str, path: tuple[int, ...], hop: str, verdict: str) -> None:
