@@ -1,5 +1,6 @@
 """Two edge nodes alone peer with the router and speak for the whole mesh: pods elsewhere are reached through them."""
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
 
@@ -9,12 +10,14 @@ from tests.netns.path.cluster import cluster
 from towpath.lab import facts
 from towpath.lab.addressing import CLIENT, RACKS, TOR, TOR_AS
 from towpath.lab.api import custom
+from towpath.lab.probe import Flow
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab, Shape
 from towpath.model.net import Address, Family, Prefix, family_of
 
 EDGES = ("node1", "node2")
 INNER = ("node3", "node4")
+ANYWHERE = {Family.IPV4: "198.18.0.1/32", Family.IPV6: "2001:db8:e::1/128"}
 EVERYTHING = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
 
 
@@ -94,15 +97,17 @@ def outside(lab: Lab, *, everything: bool) -> None:
     lab.api.apply(custom("BGPFilter", "outside", spec))
 
 
-def told_by_the_router(lab: Lab) -> None:
-    """The router tells its peers the network of the client, and the default route."""
-    text = lab.tor.file.read_text().replace("export none; };\n}", "export where source = RTS_STATIC; };\n}")
+def told_by_the_router(lab: Lab, *prefixes: Prefix, by: dict[Family, Address] | None = None) -> None:
+    """The router tells its peers these prefixes, with itself as the next hop or with another."""
+    told = "".join(f"if net.type = NET_IP{each.value} then bgp_next_hop = {hop}; " for each, hop in (by or {}).items())
+    export = f"export filter {{ if source != RTS_STATIC then reject; {told}accept; }}; }};\n}}"
+    before, _, _ = lab.tor.file.read_text().partition("# told\n")
     lab.tor.configure(
-        text
+        re.sub(r"export (none|filter \{.*\}); \};\n\}", lambda _: export, before)
+        + "# told\n"
         + "".join(
-            f"protocol static s{family.value} {{ {family.key}; route {CLIENT.subnet(family)} blackhole; "
-            f"route {EVERYTHING[family]} blackhole; }}\n"
-            for family in lab.families
+            f"protocol static s{at} {{ {family_of(prefix).key}; route {prefix} blackhole; }}\n"
+            for at, prefix in enumerate(prefixes)
         )
     )
 
@@ -117,6 +122,55 @@ def lead(lab: Lab, nodes: Iterable[str], prefixes: Iterable[Prefix], to: dict[Fa
             if {hop["gateway"] for hop in hops} != {str(address) for address in to[family_of(prefix)]}:
                 return False
     return True
+
+
+def test_the_router_names_another_one_on_the_segment(lab: Lab) -> None:
+    """Packets go straight there. A node that is named itself takes no such route; off the segment its kernel must know the way."""
+    beside = lab.network.host("beside")
+    lab.network.plug(lab.host("switch-a"), beside)
+    for family, cidr in ANYWHERE.items():
+        beside.address(cidr, dev="lo")
+        beside.address(str(RACKS["a"].interface(family, 5)), dev="eth0")
+        beside.ip(f"-{family.value}", "route", "add", "default", "via", str(RACKS["a"].address(family, TOR)))
+    prefixes = [ip_network(cidr) for cidr in ANYWHERE.values()]
+    router, third, far = (
+        {each: RACKS[rack].address(each, at) for each in ANYWHERE} for rack, at in (("a", TOR), ("a", 5), ("b", 77))
+    )
+    first = dict(zip(lab.families, lab.node_addresses("node1"), strict=True))
+    rule = {"action": "Accept", "matchOperator": "Equal"}
+    spec = {f"importV{family.value}": [{**rule, "cidr": cidr}] for family, cidr in ANYWHERE.items()}
+
+    def wait(nodes: Iterable[str], to: dict[Family, Address], what: str) -> None:
+        wanted = {family: {address} for family, address in to.items()} or {family: set() for family in ANYWHERE}
+        wait_for(lambda: lead(lab, nodes, prefixes, wanted), deadline=40, what=what)
+
+    lab.api.apply(custom("BGPFilter", "anywhere", spec))
+    peers(lab, *EDGES, filters=["anywhere"])
+    told_by_the_router(lab, *prefixes, by=third)
+    wait(EDGES, third, "the third router")
+    pods = [pod.name for pod in lab.pods.values() if pod.node in EDGES]
+    flows = [Flow(pod, beside.name, str(prefix.network_address)) for pod in pods for prefix in prefixes]
+    facts.wait_reachable(lab, flows)
+
+    told_by_the_router(lab, *prefixes, by=first)
+    wait(["node2"], first, "a node as any next hop")
+    wait(["node1"], {}, "it is not the way itself")
+
+    for node in EDGES:
+        for family in lab.families:
+            lab.host(node).ip(f"-{family.value}", "route", "del", "default")
+    told_by_the_router(lab, *prefixes, by=far)
+    wait(EDGES, {}, "a next hop that nobody reaches")
+    for node in EDGES:
+        for family in lab.families:
+            lab.host(node).ip(f"-{family.value}", "route", "add", str(far[family]), "via", str(router[family]))
+    wait(EDGES, router, "the way to the next hop")
+    for node in EDGES:
+        for family in lab.families:
+            lab.host(node).ip(f"-{family.value}", "route", "del", str(far[family]))
+        lab.configure_underlay(node)
+    told_by_the_router(lab)
+    lab.network.remove_host(beside.name)
 
 
 def test_edge_nodes_tell_the_others_what_they_accepted_from_outside(lab: Lab) -> None:
@@ -138,7 +192,7 @@ def test_edge_nodes_tell_the_others_what_they_accepted_from_outside(lab: Lab) ->
         for family in lab.families:
             lab.host(node).ip(f"-{family.value}", "route", "del", "default")
     outside(lab, everything=False)
-    told_by_the_router(lab)
+    told_by_the_router(lab, *client, *default)
     peers(lab, *EDGES, advertise="Cluster", nextHopMode="Self", filters=["outside"])
     inner = {"peerSelector": f"kubernetes.io/hostname in ({', '.join(EDGES)})", "nodeSelector": "all()"}
     inner |= {"advertise": "All", "nextHopMode": "Self", "filters": ["outside"]}
