@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_network
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -207,13 +208,37 @@ def test_racks_reach_each_other_by_both_routers(racks: tuple[Lab, Fabric]) -> No
     facts.wait_reachable(lab, deadline=40)
 
 
+def way_to_the_other_rack(lab: Lab, wanted: dict[str, set[str]]) -> None:
+    """Nodes have a route to the other rack's segment by these routers of their own, as an administrator gives them one."""
+    for node, place in lab.state.nodes.items():
+        far = RACKS["b" if place.rack == "a" else "a"]
+        for family in lab.families:
+            hops = [("nexthop", "via", str(in_rack(router, family))) for router in sorted(wanted.get(place.rack, ()))]
+            lab.host(node).ip(f"-{family.value}", "route", "flush", str(far.subnet(family)))
+            if hops:
+                lab.host(node).ip(
+                    f"-{family.value}", "route", "add", str(far.subnet(family)), *chain.from_iterable(hops)
+                )
+
+
 def test_a_mesh_across_racks_goes_straight_to_the_owner(racks: tuple[Lab, Fabric]) -> None:
-    """eBGP between the racks' nodes, next hops off the link: resolved by the way there that the routers have told."""
-    lab, _ = racks
+    """eBGP between the racks' nodes, and routers that tell the default route alone: next hops off the link are resolved by the
+    way that each node has to the other rack, again when it is another. Without one packets go by the default route."""
+    lab, fabric = racks
     lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": True}})
     sessions = 5 * len(lab.families)
     wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="a mesh")
+    fabric.tell(DEFAULT)
+    wait_for(lambda: not across(lab), deadline=40, what="nothing to the other rack but the default route")
     facts.wait_reachable(lab, deadline=40)
+    for ways in (BOTH, {"a": {"a2"}, "b": {"b1"}}):
+        way_to_the_other_rack(lab, ways)
+        wait_for(partial(spread, lab, ways), deadline=40, what="the owners, by the way to their rack")
+        facts.wait_reachable(lab, deadline=40)
+    way_to_the_other_rack(lab, {})
+    wait_for(lambda: not across(lab), deadline=40, what="the default route again")
+    facts.wait_reachable(lab, deadline=40)
+    fabric.tell(WHOLE)
     lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": False}})
     sessions = 2 * len(lab.families)
     wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="no mesh")
@@ -230,6 +255,17 @@ def test_the_default_route_alone_is_enough(racks: tuple[Lab, Fabric]) -> None:
     facts.wait_reachable(lab, deadline=40)
     fabric.tell(WHOLE)
     wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack")
+
+
+def across(lab: Lab) -> dict[str, Any]:
+    """Nodes that have a route of ours to a block of the other rack."""
+    rack_of = {node: place.rack for node, place in lab.state.nodes.items()}
+    owners = facts.blocks(lab)
+    return {
+        node: some
+        for node in lab.nodes
+        if (some := [one for one in facts.kernel_routes(lab, node) if rack_of[owners.get(one, node)] != rack_of[node]])
+    }
 
 
 def foreign(lab: Lab) -> dict[str, Any]:
