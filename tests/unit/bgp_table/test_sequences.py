@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tests.unit.bgp_table.world import BOTH, END, RESTART, TOR_AS, World, announce, state, withdraw
+from tests.unit.bgp_table.world import BOTH, END, RESTART, TOR_AS, World, announce, session, state, withdraw
 from tests.unit.bgp_table.world import settings as with_settings
 from towpath.bgp.ports import LossKind
 from towpath.model.net import Prefix, family_of
@@ -22,9 +22,19 @@ PREFIXES = [
     "20.0.0.0/24", "20.0.0.0/8", "0.0.0.0/0", "4.0.0.0/6", "127.0.0.0/8",
     "fd20::2:0/122", "fd20::2:8/128", "fd20::9:0/122", "2001:db8::/64", "::/0", "fe80::/64",
 ]  # fmt: skip
-HOPS = {4: ["10.0.0.2", "10.0.0.3", "10.0.0.254", "10.0.0.1"], 6: ["fd10::2", "fd10::3", "fd10::fe", "fd10::1"]}
-PEERS = ["b", "c", "tor", "tor2"]
+RR = "10.0.0.200"
+"""A reflector outside the cluster."""
+HOPS = {
+    4: ["10.0.0.2", "10.0.0.3", "10.0.0.254", "10.0.0.1", RR],
+    6: ["fd10::2", "fd10::3", "fd10::fe", "fd10::1", "fd10::c8"],
+}
+PEERS = ["b", "c", "tor", "tor2", "rr"]
 Heard = tuple[str, tuple[int, ...], int]
+
+
+def new_world() -> World:
+    made = state()
+    return World(replace(made, sessions=made.sessions | {"rr": session("rr", RR, scope="Global")}))
 
 
 @dataclass
@@ -53,9 +63,10 @@ class Model:
         if session.ebgp and (not path or path[0] != session.remote_as):
             return None
         owner = next((n for n, o in made.nodes.items() if ip_address(hop) in o.addresses), None)
-        mine = {
-            b for b, n in made.blocks.items() if (made.nodes[n].as_number == path[-1] if session.ebgp else n == owner)
-        }
+        claim: str | int | None = path[-1] if session.ebgp else owner
+        if peer == "rr" and owner is None:
+            claim = path[-1] if path else 64512 if hop == RR else None
+        mine = {b for b, n in made.blocks.items() if claim in (n, made.nodes[n].as_number)}
         same = [block for block in made.blocks if block.version == prefix.version]
         inside = [block for block in same if prefix.subnet_of(block)]  # type: ignore[arg-type]
         if inside:
@@ -150,7 +161,7 @@ announcements = st.tuples(
     st.just("announce"),
     peers,
     st.sampled_from(PREFIXES),
-    st.integers(0, 3),
+    st.integers(0, 4),
     st.sampled_from([(TOR_AS,), (TOR_AS, 65010), (TOR_AS, 65011), (TOR_AS, 64512), (65001,)]),
     st.sampled_from([100, 2147483647 - 1024]),
 )
@@ -180,7 +191,7 @@ events = st.one_of(
 @given(st.lists(events, max_size=40))
 def test_the_table_is_where_the_rules_put_it(sequence: list[tuple[Any, ...]]) -> None:
     """After any events; and a whole rebuild says the same as all the differences together."""
-    model = Model(World())
+    model = Model(new_world())
     for peer in PEERS:
         model.do(("up", peer))
     for event in sequence:
@@ -218,7 +229,7 @@ def test_the_order_of_arrival_does_not_matter(
     """One announcement a peer and prefix, in any two orders, drained in any pieces: the same Loc-RIB."""
     results = []
     for order in orders:
-        model = Model(World())
+        model = Model(new_world())
         for peer in PEERS:
             model.do(("up", peer))
         for event in order:
@@ -232,7 +243,7 @@ def test_the_order_of_arrival_does_not_matter(
 def test_a_state_applied_late_is_a_state_applied_first(sequence: list[tuple[Any, ...]]) -> None:
     """The history of configurations does not matter: a fresh table that starts with the last one agrees."""
     changes = {"block", "node", "provisional", "import"}
-    model = Model(World())
+    model = Model(new_world())
     for event in [("up", peer) for peer in PEERS] + sequence:
         model.do(event)
     fresh = Model(World(model.world.state))
@@ -244,4 +255,4 @@ def test_a_state_applied_late_is_a_state_applied_first(sequence: list[tuple[Any,
 def test_the_model_knows_both_families() -> None:
     """The prefixes of these tests are of both."""
     assert {family_of(ip_network(prefix)) for prefix in PREFIXES} == set(BOTH)
-    assert set(state().sessions) == set(PEERS)
+    assert set(new_world().state.sessions) == set(PEERS)
