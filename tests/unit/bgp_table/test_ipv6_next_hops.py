@@ -11,6 +11,7 @@ from tests.unit.bgp_table.test_outbound import messages
 from tests.unit.bgp_table.world import (
     BLOCKS,
     BOTH,
+    LOCAL_AS,
     TOR_AS,
     World,
     block,
@@ -90,6 +91,19 @@ def test_one_address_on_two_links_is_two_next_hops() -> None:
     world.lost("one")
     world.wait(200)
     assert world.hops() == {"192.0.2.0/24": ["fe80::b%eth1"]}
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_an_internal_router_on_a_link_passes_blocks_on(family: Family) -> None:
+    """It is the next hop itself, as no other link-local one would mean anything here: no filter is needed."""
+    made = on_link("eth1")
+    router = replace(made.sessions["tor"], remote_as=LOCAL_AS, import_policy="Filtered")
+    world = World(replace(made, sessions={"tor": router}))
+    up(world)
+    prefix = BLOCKS["b"][list(Family).index(family)]
+    for reach, wanted in ((PEER, {prefix: ["fe80::b%eth1"]}), (IPv6Address("fe80::c"), {})):
+        world.hear("tor", body(attributes=mp_reach(family, reach.packed, wires(prefix)) + block(hop=None, path=[])))
+        assert world.hops() == wanted
 
 
 @pytest.mark.parametrize(
