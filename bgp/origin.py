@@ -1,9 +1,8 @@
 """Block-origin validation (RULES: what is accepted): the blocks in force say who may originate which prefix.
 
 Judged like route origins by ROAs, with the block objects as the authority. What a path claims is its *claim*: the node
-whose address is its next hop (iBGP), or the AS that originated it (eBGP, and iBGP from outside the cluster where the next
-hop is no node: ``passed_on``). An ``Owner`` holds a node's name and AS, and a claim, being a ``str`` or an ``int``, is in it
-or not.
+whose address is its next hop (iBGP), or the AS that originated it (eBGP, and iBGP where the next hop is no node:
+``passed_on``). An ``Owner`` holds a node's name and AS, and a claim, being a ``str`` or an ``int``, is in it or not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,11 +26,11 @@ def addresses(nodes: Mapping[str, NodeOrigin]) -> dict[Prefix, Owner]:
     return found
 
 
-def passed_on(attributes: Attributes, *, inside_as: int, peer: bytes) -> int | None:
-    """The AS that an internal path from outside the cluster claims, where its next hop is no node of ours.
+def passed_on(attributes: Attributes, *, inside_as: int | None, peer: bytes) -> int | None:
+    """The AS that an internal path claims whose next hop is no node of ours: somebody passes on what came from outside.
 
-    One without AS numbers was originated in our own AS (RFC 6811 section 2). So it counts as anybody's in it only where the
-    peer offers to carry the packets itself; a third party's address is what a node that lies would have reflected.
+    One without AS numbers was originated in our own AS (RFC 6811 section 2). Who may speak for that (``inside_as``) does so
+    only where it offers to carry the packets itself; a third party's address is what a node that lies would have reflected.
     """
     if attributes.path.length:
         return attributes.path.origin

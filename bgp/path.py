@@ -60,7 +60,7 @@ class Via(Struct, eq=False, gc=False):
     source: Source
     hop: NextHop
     direct: bool
-    """The next hop is the external peer itself: the session shows that it is reachable."""
+    """The next hop is the external peer itself, one hop away: the session shows that it is reachable."""
     provisional: bool
     refusal: Reason | None
     """Why this address may not be a next hop."""

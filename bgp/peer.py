@@ -19,6 +19,8 @@ def judgement(session: Session) -> tuple[object, ...]:
         session.max_prefix,
         session.allow_local_as,
         session.peer_node,
+        session.multihop,
+        session.ttl_security,
         session.filters,
         session.cluster_id,
         session.role,

@@ -48,8 +48,12 @@ class Standing(Struct, frozen=True):
     provisional: bool
     """The peer, or for iBGP the next hop, may be a node that we know, and the API server is away."""
     ebgp: bool
+    one_hop: bool
+    """The peer is external and no router is between: while its session is up it is a next hop that is reached."""
+    by_as: bool
+    """Of internal paths whose next hop is no node the AS counts that they come from."""
     inside_as: int | None
-    """Of an internal peer outside the cluster: our AS, for its paths may be judged by the AS that they come from."""
+    """Of an internal peer outside the cluster: our AS, for which it may speak."""
     hops: frozenset[bytes] = frozenset()
     """The only next hops that its paths may have, packed; empty: any."""
 
@@ -61,13 +65,15 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         accept_none=session.import_policy == "None",
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
+        one_hop=session.ebgp and session.multihop is None and session.ttl_security in {None, 1},
+        by_as=session.scope in {"Mesh", "Reverse", "Global", "Node"},
         inside_as=_inside_as(session),
         hops=frozenset(address.packed for address in session.own_hops),
     )
 
 
 def _inside_as(session: Session) -> int | None:
-    """Nobody inside the cluster speaks for an AS that he shares with others: of his paths the next hop alone counts."""
+    """Nobody inside the cluster speaks for an AS that he shares with others."""
     outside = session.scope in {"Global", "Node"} and session.peer_node is None
     return session.local_as if outside and not session.ebgp else None
 

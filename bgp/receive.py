@@ -84,6 +84,8 @@ class Receiver:
         self._judgements.clear()
         for (packed, _), via in self.vias.items():
             via.refusal = self._hop_refusal(packed)
+            via.direct = standing.one_hop and packed == self._peer
+            resolve(via)
             via.node = self._hops.nodes.get(via.hop.address.packed)
 
     def twin(self) -> "Receiver":
@@ -172,7 +174,7 @@ class Receiver:
         via = Via(
             self.source,
             hop,
-            self.source.ebgp and usable == self._peer,
+            self._standing.one_hop and usable == self._peer,
             provisional,
             self._hop_refusal(packed),
             self._hops.nodes.get(usable),
@@ -230,10 +232,10 @@ class Receiver:
             return None
         if self.source.ebgp:
             return path.attributes.path.origin
-        node, inside_as = path.via.node, self._standing.inside_as
-        if node is not None or inside_as is None:
+        node, standing = path.via.node, self._standing
+        if node is not None or not standing.by_as:
             return node
-        return passed_on(path.attributes, inside_as=inside_as, peer=self._peer)
+        return passed_on(path.attributes, inside_as=standing.inside_as, peer=self._peer)
 
     def announce(self, packed: bytes, path: Path, *, room: int) -> None:
         """Prefixes with this path; ``room``: how many more the session may have accepted."""

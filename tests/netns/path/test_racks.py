@@ -1,7 +1,7 @@
 """Two racks, an AS and two top-of-rack routers each: no filter for each other's blocks, and one router is enough."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from ipaddress import ip_network
 from itertools import chain
@@ -137,6 +137,22 @@ WHOLE = "(source = RTS_BGP)"
 DEFAULT = "net ~ [ 0.0.0.0/0 ] || net ~ [ ::/0 ]"
 
 
+def peer_with_routers(lab: Lab, routers: Iterable[str], **changes: object) -> None:
+    """The nodes of the routers' rack peer with them, or those that ``nodeSelector`` says."""
+    for family in lab.families:
+        for router in routers:
+            spec = {
+                "peerIP": str(in_rack(router, family)),
+                "asNumber": ROUTER_AS[router[0]],
+                "nodeSelector": f"rack == '{router[0]}'",
+                "numAllowedLocalASNumbers": 1,
+                "filters": ["outside"],
+                "advertise": "Own",
+                **changes,
+            }
+            lab.api.apply(custom("BGPPeer", f"{router}-{family.key}", spec))
+
+
 def objects(lab: Lab) -> None:
     """Every node has its rack's AS and peers with the routers of its rack, instead of with the one of the client."""
     rule = {"action": "Accept", "matchOperator": "Equal"}
@@ -154,15 +170,7 @@ def objects(lab: Lab) -> None:
     for family in lab.families:
         for rack in RACKS:
             lab.api.delete("BGPPeer", f"tor-{rack}-{family.key}")
-        for router in ROUTERS:
-            spec = {
-                "peerIP": str(in_rack(router, family)),
-                "asNumber": ROUTER_AS[router[0]],
-                "nodeSelector": f"rack == '{router[0]}'",
-                "numAllowedLocalASNumbers": 1,
-                "filters": ["outside"],
-            }
-            lab.api.apply(custom("BGPPeer", f"{router}-{family.key}", spec))
+    peer_with_routers(lab, ROUTERS)
 
 
 def gateways(lab: Lab, node: str, prefix: Prefix) -> set[str]:
@@ -228,6 +236,8 @@ def test_a_mesh_across_racks_goes_straight_to_the_owner(racks: tuple[Lab, Fabric
     lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": True}})
     sessions = 5 * len(lab.families)
     wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="a mesh")
+    # the shorter paths are the mesh's, but nobody knows the way to their next hops
+    wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack by the routers")
     fabric.tell(DEFAULT)
     wait_for(lambda: not across(lab), deadline=40, what="nothing to the other rack but the default route")
     facts.wait_reachable(lab, deadline=40)
@@ -243,6 +253,33 @@ def test_a_mesh_across_racks_goes_straight_to_the_owner(racks: tuple[Lab, Fabric
     sessions = 2 * len(lab.families)
     wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="no mesh")
     wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack")
+
+
+def test_one_node_of_a_rack_passes_on_what_the_routers_tell(racks: tuple[Lab, Fabric]) -> None:
+    """Next hops unchanged: a node without a router takes the other rack's blocks by the AS that they come from."""
+    lab, _ = racks
+    edge, inner = (node for node, place in lab.state.nodes.items() if place.rack == "a")
+    only = {
+        name: f"kubernetes.io/hostname == '{node}'" for name, node in (("nodeSelector", inner), ("peerSelector", edge))
+    }
+    lab.api.apply(custom("BGPPeer", "edge", {**only, "advertise": "Cluster"}))
+    peer_with_routers(lab, ("a1", "a2"), nodeSelector=f"kubernetes.io/hostname == '{edge}'", advertise="Cluster")
+    far = [block for block, owner in facts.blocks(lab).items() if lab.state.nodes[owner].rack == "b"]
+
+    def passed_on() -> bool:
+        ways = {block: gateways(lab, inner, block) for block in far}
+        routers = {
+            Family(block.version): {str(in_rack(each, Family(block.version))) for each in BOTH["a"]} for block in far
+        }
+        return facts.connections(lab, inner) == len(lab.families) and all(
+            len(found) == 1 and found <= routers[Family(block.version)] for block, found in ways.items()
+        )
+
+    wait_for(passed_on, deadline=60, what="one of the routers, as the edge node uses it")
+    facts.wait_reachable(lab, facts.flows(lab, client=False), deadline=40)
+    lab.api.delete("BGPPeer", "edge")
+    peer_with_routers(lab, ("a1", "a2"))
+    wait_for(partial(spread, lab, BOTH), deadline=60, what="ECMP to the other rack")
 
 
 def test_the_default_route_alone_is_enough(racks: tuple[Lab, Fabric]) -> None:

@@ -307,3 +307,22 @@ def test_next_hops_follow_the_kernel() -> None:
 def test_own_addresses_of_the_world_are_the_nodes() -> None:
     """The table's world is the one that these tests assume."""
     assert [str(address) for address in state().settings.own_addresses] == list(ADDRESSES["a"])
+
+
+@pytest.mark.parametrize("far", [{"multihop": 3}, {"ttl_security": 2}], ids=["multihop", "TTL security over two hops"])
+def test_only_a_neighbour_is_reached_because_its_session_is_up(far: dict[str, int]) -> None:
+    """A next hop that is the external peer itself needs no word of the kernel where no router is between; else it does."""
+    world = World()
+    world.up("tor")
+    world.hear("tor", announce("20.0.0.0/24", hop="10.0.0.254"))
+    world.table.metrics({ip_address("10.0.0.254"): None}, interfaces={})
+    assert world.hops() == {"20.0.0.0/24": ["10.0.0.254"]}
+    near = world.state.sessions["tor"]
+    world.apply(replace(world.state, sessions=world.state.sessions | {"tor": replace(near, **far)}))
+    assert world.hops() == {}
+    world.table.metrics({ip_address("10.0.0.254"): 7}, interfaces={})
+    assert world.hops() == {"20.0.0.0/24": ["10.0.0.254"]}
+    world.table.metrics({ip_address("10.0.0.254"): None}, interfaces={})
+    assert world.hops() == {}
+    world.apply(replace(world.state, sessions=world.state.sessions | {"tor": near}))
+    assert world.hops() == {"20.0.0.0/24": ["10.0.0.254"]}

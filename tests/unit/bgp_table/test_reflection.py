@@ -267,8 +267,23 @@ def test_where_the_next_hop_is_no_node_the_as_says_whose_a_block_is(
     assert world.refused("rr") == ({reason: 1} if reason else {})
 
 
-def test_a_node_speaks_for_no_as() -> None:
-    """What a node passes on by a next hop that is none needs a filter; a peer that becomes a node is judged again as one."""
+def test_what_a_node_passes_on_from_another_as_is_that_as_s() -> None:
+    """An edge node tells what a router told it, the next hop unchanged. By itself it is no way to others' blocks."""
+    made = World().state
+    nodes = made.nodes | {"c": replace(made.nodes["c"], as_number=RACK_AS)}
+    world = World(replace(made, nodes=nodes))
+    world.up("b")
+    world.hear("b", announce("10.244.3.0/26", hop=THIRD, path=[TOR_AS, RACK_AS]))
+    assert world.hops() == {"10.244.3.0/26": [THIRD]}
+    world.hear("b", announce("10.244.3.0/26", hop=THIRD, path=[TOR_AS]))
+    assert world.hops() == {}
+    world.hear("b", announce("10.244.3.0/26", hop="10.0.0.2", path=[TOR_AS, RACK_AS]))
+    assert world.hops() == {}
+    assert world.refused("b") == {"OriginInvalid": 1}
+
+
+def test_a_node_does_not_speak_for_the_as_of_all() -> None:
+    """A path of our own AS by a next hop that is no node needs a filter; a peer that becomes a node is judged again as one."""
     made = World().state
     made = replace(made, sessions={"x": session("x", RR, scope="Node")})
     world = World(made)

@@ -64,8 +64,8 @@ class Model:
             return None
         owner = next((n for n, o in made.nodes.items() if ip_address(hop) in o.addresses), None)
         claim: str | int | None = path[-1] if session.ebgp else owner
-        if peer == "rr" and owner is None:
-            claim = path[-1] if path else 64512 if hop == RR else None
+        if claim is None:
+            claim = path[-1] if path else 64512 if peer == "rr" and hop == RR else None
         mine = {b for b, n in made.blocks.items() if claim in (n, made.nodes[n].as_number)}
         same = [block for block in made.blocks if block.version == prefix.version]
         inside = [block for block in same if prefix.subnet_of(block)]  # type: ignore[arg-type]
