@@ -12,12 +12,12 @@ SWEEP: Final = 30.0
 
 
 class Interest:
-    """The set, kept: it is looked for anew only when a next hop is new or ``SWEEP`` seconds have passed."""
+    """The set, kept: it is looked for anew only when a session has begun to use a next hop or ``SWEEP`` seconds have passed."""
 
     def __init__(self, hops: NextHops) -> None:
         self._hops = hops
         self._addresses: frozenset[Address] = frozenset()
-        self._known = 0
+        self._begun = 0
         self._swept_at: float | None = None
 
     def look(self, receivers: Callable[[], Iterable[Receiver]], *, now: float) -> frozenset[Address]:
@@ -31,8 +31,8 @@ class Interest:
                 receiver.sweep_vias()
             live = {via.hop for receiver in receivers() for via in receiver.vias.values()}
             self._hops.known = {packed: hop for packed, hop in self._hops.known.items() if hop in live}
-        if due or self._known != len(self._hops.known):
-            self._known = len(self._hops.known)
+        if due or self._begun != self._hops.begun:
+            self._begun = self._hops.begun
             self._addresses = frozenset(
                 via.hop.address for receiver in receivers() for via in receiver.vias.values() if via.refusal is None
             )

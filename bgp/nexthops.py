@@ -21,9 +21,12 @@ class NextHops:
         """Our own addresses."""
         self.nodes: dict[bytes, str] = {}
         """Addresses of nodes of ours."""
+        self.begun = 0
+        """How often a session began to use one, known before or not."""
 
     def get(self, packed: bytes, *, device: str = "") -> NextHop:
         """The next hop with this address; ``device``: the one whose link a link-local address is on."""
+        self.begun += 1
         key = packed + device.encode()
         hop = self.known.get(key)
         if hop is None:

@@ -48,8 +48,8 @@ class Standing(Struct, frozen=True):
     provisional: bool
     """The peer, or for iBGP the next hop, may be a node that we know, and the API server is away."""
     ebgp: bool
-    one_hop: bool
-    """The peer is external and no router is between: while its session is up it is a next hop that is reached."""
+    neighbour: bool
+    """The peer is a next hop that is reached while its session is up."""
     by_as: bool
     """Of internal paths whose next hop is no node the AS counts that they come from."""
     inside_as: int | None
@@ -65,7 +65,7 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         accept_none=session.import_policy == "None",
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
-        one_hop=session.ebgp and session.multihop is None and session.ttl_security in {None, 1},
+        neighbour=session.neighbour,
         by_as=session.scope in {"Mesh", "Reverse", "Global", "Node"},
         inside_as=_inside_as(session),
         hops=frozenset(address.packed for address in session.own_hops),

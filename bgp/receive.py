@@ -84,7 +84,7 @@ class Receiver:
         self._judgements.clear()
         for (packed, _), via in self.vias.items():
             via.refusal = self._hop_refusal(packed)
-            via.direct = standing.one_hop and packed == self._peer
+            via.direct = standing.neighbour and packed == self._peer
             resolve(via)
             via.node = self._hops.nodes.get(via.hop.address.packed)
 
@@ -174,7 +174,7 @@ class Receiver:
         via = Via(
             self.source,
             hop,
-            self._standing.one_hop and usable == self._peer,
+            self._standing.neighbour and usable == self._peer,
             provisional,
             self._hop_refusal(packed),
             self._hops.nodes.get(usable),

@@ -113,6 +113,11 @@ class Session(Struct, frozen=True):
         return self.scope == "Workload"
 
     @property
+    def neighbour(self) -> bool:
+        """Whether the peer is outside and no router is between: while the session is up, it is reached."""
+        return self.ebgp and self.multihop is None and self.ttl_security in {None, 1}
+
+    @property
     def found(self) -> bool:
         """Whether the peer's address is known."""
         return not self.peer_address.is_unspecified

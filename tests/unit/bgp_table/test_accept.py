@@ -326,3 +326,21 @@ def test_only_a_neighbour_is_reached_because_its_session_is_up(far: dict[str, in
     assert world.hops() == {}
     world.apply(replace(world.state, sessions=world.state.sessions | {"tor": near}))
     assert world.hops() == {"20.0.0.0/24": ["10.0.0.254"]}
+
+
+def test_a_next_hop_that_comes_back_is_asked_about_again() -> None:
+    """A session ends and comes back within the time for which its next hops are remembered, while others are met."""
+    world = World()
+    world.up("tor")
+    world.hear("tor", announce("20.0.0.0/24", hop="10.0.0.77"))
+    world.up("tor2")
+    world.hear("tor2", announce("20.0.1.0/24", hop="10.0.0.253"))
+    assert world.table.interest() == {ip_address("10.0.0.77"), ip_address("10.0.0.253")}
+    every = world.state.sessions
+    world.apply(replace(world.state, sessions={name: one for name, one in every.items() if name != "tor"}))
+    world.hear("tor2", announce("20.0.1.0/24", hop="10.0.0.78"))
+    assert ip_address("10.0.0.77") not in world.table.interest()
+    world.apply(replace(world.state, sessions=every))
+    world.up("tor")
+    world.hear("tor", announce("20.0.0.0/24", hop="10.0.0.77"))
+    assert ip_address("10.0.0.77") in world.table.interest()

@@ -89,7 +89,7 @@ PEER_FIELDS: list[tuple[str, Any, Effect]] = [
     ("reversePeering", "Manual", N),
     ("password", PASSWORD, R),
     ("numAllowedLocalASNumbers", 1, J),
-    ("ebgpMultihop", 5, A),
+    ("ebgpMultihop", 5, J),
     ("ttlSecurity", 1, A),
     ("reachableBy", "10.0.0.250", A),
     ("sourceAddress", "None", R),
