@@ -50,8 +50,6 @@ class Standing(Struct, frozen=True):
     ebgp: bool
     neighbour: bool
     """The peer is a next hop that is reached while its session is up."""
-    by_as: bool
-    """Of internal paths whose next hop is no node the AS counts that they come from."""
     inside_as: int | None
     """Of an internal peer outside the cluster: our AS, for which it may speak."""
     hops: frozenset[bytes] = frozenset()
@@ -66,7 +64,6 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
         neighbour=session.neighbour,
-        by_as=session.scope in {"Mesh", "Reverse", "Global", "Node"},
         inside_as=_inside_as(session),
         hops=frozenset(address.packed for address in session.own_hops),
     )

@@ -232,10 +232,9 @@ class Receiver:
             return None
         if self.source.ebgp:
             return path.attributes.path.origin
-        node, standing = path.via.node, self._standing
-        if node is not None or not standing.by_as:
-            return node
-        return passed_on(path.attributes, inside_as=standing.inside_as, peer=self._peer)
+        if path.via.node is not None:
+            return path.via.node
+        return passed_on(path.attributes, inside_as=self._standing.inside_as, peer=self._peer)
 
     def announce(self, packed: bytes, path: Path, *, room: int) -> None:
         """Prefixes with this path; ``room``: how many more the session may have accepted."""
