@@ -65,34 +65,35 @@ class SessionWriter:
 
     def documents(self, found: Iterable[Session]) -> list[Document]:
         """Each session as a document."""
-        shape: tuple[object, ...] = ()
         last: Document = {}
         made: list[Document] = []
-        for one in found:
-            peer = self._peers.get(one.name)
-            if peer is None or peer.address is not one.peer_address or peer.why is not one.why:
-                peer = self._new(one)
-            now = _SHAPE(one)
-            if now != shape:
-                shape, last = now, _session(one)
+        for one, peer, differs in self._walked(found):
+            if differs:
+                last = _session(one)
             made.append({**last, "name": one.name, "peerIP": peer.shown, "passive": one.passive, "why": peer.whys})
         return made
 
     def encoded(self, found: Iterable[Session]) -> Encoded:
         """The same as JSON."""
-        shape: tuple[object, ...] = ()
         first = second = third = fourth = ""
         made: list[str] = []
+        for one, peer, differs in self._walked(found):
+            if differs:
+                first, second, third, fourth = _around(_session(one))
+            name, address, why = peer.texts
+            made.append(f"{first}{name}{second}{address}{third}{_BOOLEANS[one.passive]}{fourth}{why}}}")
+        return Encoded(made)
+
+    def _walked(self, found: Iterable[Session]) -> Iterator[tuple[Session, _Peer, bool]]:
+        """Each session, what it says of its peer, and whether more than that differs from the one before it."""
+        shape: tuple[object, ...] = ()
         for one in found:
             peer = self._peers.get(one.name)
             if peer is None or peer.address is not one.peer_address or peer.why is not one.why:
                 peer = self._new(one)
             now = _SHAPE(one)
-            if now != shape:
-                shape, (first, second, third, fourth) = now, _around(_session(one))
-            name, address, why = peer.texts
-            made.append(f"{first}{name}{second}{address}{third}{_BOOLEANS[one.passive]}{fourth}{why}}}")
-        return Encoded(made)
+            yield one, peer, now != shape
+            shape = now
 
     def _new(self, one: Session) -> _Peer:
         shown, causes = str(one.peer_address) if one.found else None, whys(one.why)
