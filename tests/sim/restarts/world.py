@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface
 
 import msgspec
 
-from tests.unit.agent.test_node import Kernel, Parts, Pods, no_services
+from tests.unit.agent.test_node import Kernel, Parts, Pods, Workloads, no_services
 from tests.unit.agent.worlds import FakeApi, cluster
 from tests.unit.bgp_table.test_outbound import messages
 from tests.unit.bgp_table.world import END
@@ -135,6 +135,7 @@ class Node:
                 kernel=Kernel(self.parts),
                 speaker=self.parts,
                 pods=Pods(),
+                workloads=Workloads(),
                 services=no_services(),
                 firewall=self.parts.firewall,
                 passwords=Passwords(FakeApi(), namespace="ns", file=None),
