@@ -6,8 +6,6 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from pyroute2 import IPRoute
-
 from towpath.lab.bench.peers import Peers, peer_addresses
 from towpath.lab.bench.result import Result, alone
 from towpath.lab.bench.rig import DUT_AS, PEER_AS, Rig, manifests, peer, rig
@@ -15,6 +13,8 @@ from towpath.lab.bench.usage import cpu_seconds, settle
 from towpath.lab.blaster import Blast, end_of_rib, stream
 from towpath.lab.process import wait_for
 from towpath.model.net import Family
+from towpath.routes.message import ATTRIBUTE, HEADER, NLM_F_REQUEST, ROUTE, RTM_GETROUTE, attributes
+from towpath.routes.netsocket import open_socket
 
 ROUTES = 10_000
 RUNS = 5
@@ -22,6 +22,7 @@ LOOKED_AT = 40
 """Prefixes, spread over all, that are looked up again and again until all have moved."""
 _FIRST = IPv4Address("20.0.0.0")
 _LENGTH = 26
+_RTA_DST, _RTA_GATEWAY = 1, 5
 
 
 def failover() -> Iterator[Result]:
@@ -65,15 +66,26 @@ def _moved(here: Rig, place: IPv4Address) -> bool:
 def _until_moved(here: Rig, place: IPv4Address) -> float:
     """When, by the monotonic clock, the last of the prefixes that are looked at goes by this one's address."""
     step = ROUTES // LOOKED_AT
-    left = [str(_FIRST + 1 + (1 << 32 - _LENGTH) * min(number * step, ROUTES - 1)) for number in range(LOOKED_AT + 1)]
+    left = [_FIRST + 1 + (1 << 32 - _LENGTH) * min(number * step, ROUTES - 1) for number in range(LOOKED_AT + 1)]
     deadline = time.monotonic() + 60
     with here.dut.entered():
-        kernel = IPRoute()
-    with kernel:
+        asking, _ = open_socket()
+    with asking:
         while left:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{len(left)} routes have not moved after 60 s")
-            (answer,) = kernel.route("get", dst=left[-1], family=socket.AF_INET)
-            if answer.get_attr("RTA_GATEWAY") == str(place):
+            if _gateway(asking, left[-1]) == place.packed:
                 left.pop()
     return time.monotonic()
+
+
+def _gateway(asking: socket.socket, address: IPv4Address) -> bytes | None:
+    """The gateway by which the kernel sends packets to an address (RTM_GETROUTE, rtnetlink(7))."""
+    body = ROUTE.pack(socket.AF_INET, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + _destination(address)
+    asking.send(HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
+    answer = asking.recv(4096)
+    return dict(attributes(answer, HEADER.size + ROUTE.size, len(answer))).get(_RTA_GATEWAY)
+
+
+def _destination(address: IPv4Address) -> bytes:
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(address.packed), _RTA_DST) + address.packed
