@@ -22,7 +22,7 @@ from towpath.lab.routers.frr import Frr
 from towpath.lab.routers.gobgp import Gobgp
 from towpath.lab.routers.router import Router
 
-SOON, LATE = 4, 1800
+SOON, LATE = 2, 1800
 """Restart times of the routers, in seconds; ours is that of the session, two minutes."""
 THEIRS = (ip_network("203.0.113.0/26"), ip_network("203.0.113.64/26"))
 OURS = ip_network("10.64.0.0/26")
