@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from ipaddress import IPv4Address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from towpath.lab.blaster import end_of_rib, message, open_message
 from towpath.model.net import Family, to_wire
@@ -112,7 +112,7 @@ class Peer:
 
 
 def attribute(flags: int, kind: int, value: bytes) -> bytes:
-    if len(value) > 255:
+    if flags & 0x10 or len(value) > 255:
         return bytes((flags | 0x10, kind)) + struct.pack("!H", len(value)) + value
     return bytes((flags, kind, len(value))) + value
 
@@ -129,6 +129,11 @@ def update(attributes: bytes, announced: bytes, withdrawn: bytes = b"") -> bytes
 
 def wire(text: str) -> bytes:
     return to_wire(ip_network(text))
+
+
+def reach6(hop: bytes, text: str) -> bytes:
+    """MP_REACH_NLRI with one IPv6 prefix."""
+    return attribute(0x90, 14, struct.pack("!HBB", 2, 1, len(hop)) + hop + b"\0" + wire(text))
 
 
 def samples() -> list[bytes]:
@@ -232,6 +237,45 @@ def attributes(speaker: str, chance: random.Random, count: int) -> dict[str, obj
     return stay(peer, sent=count)
 
 
+MARTIANS = (
+    "0.0.0.0/0", "0.0.0.0/8", "0.1.2.0/24", "127.0.0.0/8", "127.1.2.3/32", "224.0.0.0/4", "239.1.1.1/32", "240.0.0.0/4",
+    "255.255.255.255/32", "10.244.1.0/26", "10.244.1.7/32", "10.244.77.0/26", "10.0.0.1/32", "10.0.9.1/32",
+)  # fmt: skip
+"""What nobody outside may bring: the default route by no filter, martians, the node's own block and addresses, a pool's."""
+MARTIANS6 = ("::/0", "::/128", "::1/128", "::ffff:10.0.0.0/104", "fe80::/10", "fe80::1/128", "ff00::/8", "ff02::1/128")
+
+
+def wrongs(speaker: str, _chance: random.Random, _count: int) -> dict[str, object]:
+    """Prefixes and next hops that nobody may bring, and a good prefix after each broken attribute: what was good goes."""
+    peer = Peer(speaker).establish()
+    hop6 = bytes.fromhex("fd000009" + "0" * 23 + "2")
+    peer.send(update(block(), wire("198.51.100.200/32")))
+    for text in MARTIANS:
+        peer.send(update(block(), wire(text)))
+    for text in MARTIANS6:
+        peer.send(update(block(reach6(hop6, text)), b""))
+    origin, path = attribute(0x40, 1, b"\0"), attribute(0x40, 2, b"\x02\x01" + OUR_AS.to_bytes(4, "big"))
+    hops = ("0.0.0.0", "0.0.0.1", "127.0.0.1", "224.0.0.5", "240.0.0.1", "255.255.255.255", "10.0.9.1", "10.0.0.1")
+    for number, text in enumerate(hops):
+        hop = attribute(0x40, 3, IPv4Address(text).packed)
+        peer.send(update(origin + path + hop, wire(f"198.51.100.{number}/32")))
+    for number, text in enumerate(("::", "::1", "ff02::1", "fe80::2", "::ffff:10.0.9.2", "fd00:9::1")):
+        peer.send(update(origin + path + reach6(IPv6Address(text).packed, f"2001:db8:{number}::/48"), b""))
+    broken = (
+        attribute(0x40, 1, b"\7") + path, origin + attribute(0x40, 2, b"\x02\x02" + OUR_AS.to_bytes(4, "big")), path, origin,
+        origin + path + attribute(0x80, 4, b"\0"), origin + path + attribute(0xC0, 8, b"\0"),
+        origin + path + attribute(0xC0, 32, bytes(11)), origin + path + attribute(0xC0, 16, bytes(7)),
+        origin + path + attribute(0x40, 99, b""), origin + path + attribute(0xC0, 35, b"\0"),
+        origin + path + b"\xc0\x08\xff",
+    )  # fmt: skip
+    hop = attribute(0x40, 3, ADDRESS.packed)
+    for number, some in enumerate(broken):
+        prefix = wire(f"203.0.113.{number}/32")
+        peer.send(update(block(), prefix) + update(hop + some, prefix))
+    peer.send(update(block(), b"\x19\xc6\x33\x64\xff"))  # host bits are set: 198.51.100.128/25
+    return stay(peer, sent=len(MARTIANS) + len(MARTIANS6) + len(hops) + len(broken))
+
+
 def strangers(speaker: str, chance: random.Random, count: int) -> dict[str, object]:
     """Connections from addresses without a session, and slow ones from the peer's own; then a session all the same."""
     slow = []
@@ -262,6 +306,7 @@ CAMPAIGNS: dict[str, Callable[[str, random.Random, int], dict[str, object]]] = {
     "flood": flood,
     "attributes": attributes,
     "strangers": strangers,
+    "wrongs": wrongs,
 }
 
 

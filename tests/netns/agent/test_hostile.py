@@ -126,6 +126,17 @@ def test_mutated_messages_harm_nobody(node: OneNode) -> None:
     wait_for(lambda: not foreign(node), deadline=20, what="nothing of the peer is left")
 
 
+def test_what_nobody_may_bring_is_not_in_the_kernel(node: OneNode) -> None:
+    """Martians, our own and others' addresses, impossible next hops, and good prefixes that come again with a broken attribute."""
+    running = campaign(node, "wrongs", 1)
+    assert json.loads(running.stdout.readline())["sent"] > 40  # type: ignore[union-attr]  # a pipe
+    good = {"198.51.100.200/32", "198.51.100.128/25"}
+    wait_for(lambda: foreign(node) == good, deadline=20, what="what was sent first and last, and well, is alone there")
+    assert wrong(node) == set()
+    running.communicate(timeout=60)
+    wait_for(lambda: not foreign(node), deadline=20, what="nothing of the peer is left")
+
+
 def test_a_flood_of_prefixes_stops_at_the_limit(node: OneNode) -> None:
     """400,000 prefixes where 200 are allowed: no more come into the kernel, memory stays, and all go with the session."""
     running = campaign(node, "flood", 400_000)
