@@ -206,7 +206,7 @@ class Table:
             else:
                 want = wanted(wire)
             have = installed(wire)
-            if want is have or (have is not None and want is not None and alike(have, want)):
+            if want is have or (have and want and have.shared is not want.shared and alike(have, want)):
                 if failed:
                     failed.pop(wire, None)
             elif mixed and wire in mixed:
