@@ -1,6 +1,6 @@
 """Services of a real cluster from outside: a client behind the router, ways over all nodes, kube-proxy behind them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 
@@ -69,10 +69,8 @@ def served(installed: Release) -> Iterator[Cluster]:
             web.give_addresses(cluster, name, addresses)
             cluster.wait_pods(f"app={name}", count=len(cluster.nodes))
         wait_ways(cluster, {**ranges(cluster), **local_ways(cluster, *cluster.nodes)})
-        # kube-proxy of a node may have an endpoint a second later than the router has the node
         for name, addresses in (("everywhere", EVERYWHERE), ("local", LOCAL)):
-            with knocking(cluster.host("client"), servers(*addresses)) as seen:
-                wait_all_answer(cluster, name, seen)
+            all_answer(cluster, name, addresses)
         yield cluster
     finally:
         cluster.kubectl("label", "nodes", "--all", f"{SERVES}-")
@@ -157,6 +155,12 @@ def pods(cluster: Cluster, name: str) -> dict[str, str]:
     return {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in cluster.pods(f"app={name}")}
 
 
+def all_answer(cluster: Cluster, name: str, addresses: Iterable[str]) -> None:
+    """Knock until they do: kube-proxy of a node may have an endpoint a second later than the router has the node."""
+    with knocking(cluster.host("client"), servers(*addresses)) as seen:
+        wait_all_answer(cluster, name, seen)
+
+
 def wait_all_answer(cluster: Cluster, name: str, seen: Knocks) -> None:
     """Wait until every pod of a web server has answered at every address that is knocked at."""
     wait_for(
@@ -197,6 +201,7 @@ def test_the_last_endpoint_of_a_node_goes_and_no_new_connection_is_lost(served: 
     cluster.kubectl("label", "node", "node2", f"{SERVES}=yes")
     wait_ways(cluster, {**ranges(cluster), **local_ways(cluster, *cluster.nodes)})
     cluster.wait_pods("app=local", count=len(cluster.nodes))
+    all_answer(cluster, "local", LOCAL)
 
 
 def test_a_drained_node_is_left_before_it_withdraws(served: Cluster) -> None:
