@@ -22,15 +22,23 @@ FIELD = "spec.localWorkloadSelector"
 
 
 def peering_addresses(cluster: Cluster, me: NodeView) -> Mapping[Family, Address]:
-    """What pods on a node peer with, in each family: its own configuration's before the cluster's; none unless a BGPPeer asks for it."""
+    """What pods on a node peer with, in each family; none unless a BGPPeer asks for it."""
+    return {family: address for family, (address, _) in peering_causes(cluster, me).items()}
+
+
+def peering_causes(cluster: Cluster, me: NodeView) -> Mapping[Family, tuple[Address, Why]]:
+    """The same, each with what says so: the node's own configuration before the cluster's."""
     if not asked(cluster, me):
         return {}
-    own, default = configuration_of(cluster, me.name), cluster.bgp
-    wanted = {
-        Family.IPV4: own.local_workload_peering_ipv4 or default.local_workload_peering_ipv4,
-        Family.IPV6: own.local_workload_peering_ipv6 or default.local_workload_peering_ipv6,
-    }
-    return {family: address for family, address in wanted.items() if address is not None}
+    levels = ((f"node.{me.name}", configuration_of(cluster, me.name)), ("default", cluster.bgp))
+    found: dict[Family, tuple[Address, Why]] = {}
+    for family in Family:
+        for name, said in levels:
+            address = said.local_workload_peering_ipv4 if family is Family.IPV4 else said.local_workload_peering_ipv6
+            if address is not None:
+                why = Why("BGPConfiguration", name, f"spec.localWorkloadPeeringIPV{family:d}")
+                found.setdefault(family, (address, why))
+    return found
 
 
 def asked(cluster: Cluster, me: NodeView) -> bool:

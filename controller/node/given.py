@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 from towpath.bgp.nodes import node_views
 from towpath.bgp.reach import gateways
-from towpath.bgp.workloads import peering_addresses
+from towpath.bgp.workloads import peering_causes
 from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix, host_prefix
-from towpath.model.reason import Why
 from towpath.routes.plan import static_routes
 from towpath.routes.route import StaticRoute
 
@@ -30,16 +29,7 @@ def local_routes(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
     me = node_views(cluster).by_name.get(node)
     if me is None:
         return {}
-    own = f"node.{node}"
-    found: dict[Prefix, StaticRoute] = {}
-    for family, address in peering_addresses(cluster, me).items():
-        field = f"localWorkloadPeeringIPV{family:d}"
-        said = cluster.configurations.get(own)
-        is_own = said is not None and address in (
-            said.spec.local_workload_peering_ipv4,
-            said.spec.local_workload_peering_ipv6,
-        )
-        why = Why("BGPConfiguration", own if is_own else "default", f"spec.{field}")
-        prefix = host_prefix(address)
-        found[prefix] = StaticRoute(prefix, "local", "Peer", why=(why,))
-    return found
+    return {
+        host_prefix(address): StaticRoute(host_prefix(address), "local", "Peer", why=(why,))
+        for address, why in peering_causes(cluster, me).values()
+    }
