@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from towpath.lab.cluster.cluster import Cluster
@@ -14,12 +16,25 @@ os.environ.setdefault("TOWPATH_RUN", str(os.getpid()))  # what a test starts bel
 
 _NAMESPACE = re.compile(r"(tp[a-z]+)([0-9]+)-")
 _NETNS = Path("/run/netns")
+_MEMORY = Path("/dev/shm")
 
 
 def own(stem: str) -> str:
     """A prefix for the namespaces of one test: ``tpe`` becomes ``tpe4711``, with the number of this run."""
     assert _NAMESPACE.fullmatch(f"{stem}0-"), stem
     return f"{stem}{os.environ['TOWPATH_RUN']}"
+
+
+@contextmanager
+def in_memory(prefix: str) -> Iterator[Path]:
+    """A folder on tmpfs, empty at first and gone afterwards, named by a prefix of this run."""
+    root = _MEMORY / prefix
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    try:
+        yield root
+    finally:
+        shutil.rmtree(root)
 
 
 def loopback(last: int) -> str:
@@ -56,7 +71,8 @@ def sweep() -> None:
             if (CLUSTERS / prefix).exists():
                 Cluster(prefix).down()
             remove(prefix)
-            shutil.rmtree(ROOT / prefix, ignore_errors=True)
+            for folder in (ROOT, _MEMORY):
+                shutil.rmtree(folder / prefix, ignore_errors=True)
 
 
 def _namespaces() -> list[tuple[str, str]]:

@@ -1,12 +1,10 @@
 """One node and its router for a test, under names of this test run."""
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.names import own
+from tests.names import in_memory, own
 from tests.netns.agent.node import OneNode
 from towpath.lab.netns import Network
 
@@ -15,9 +13,5 @@ from towpath.lab.netns import Network
 def one() -> Iterator[OneNode]:
     """The node, not started; its run dir lies on tmpfs."""
     prefix = own("tpa")
-    root = Path("/dev/shm") / prefix
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    with Network(prefix) as network:
+    with in_memory(prefix) as root, Network(prefix) as network:
         yield OneNode(network, root)
-    shutil.rmtree(root)

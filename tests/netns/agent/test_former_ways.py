@@ -1,15 +1,14 @@
 """One prefix by two routers, one of them preferred, while the speaker restarts: the kernel's route moves only for a reason."""
 
-import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.names import own
+from tests.names import in_memory, own
 from tests.netns.agent.node import Node
 from towpath.controller.plan.here import ask
 from towpath.controller.settings import CannotRunError
@@ -159,12 +158,8 @@ def loud(host: Host) -> None:
 @pytest.fixture(scope="module")
 def routers() -> Iterator[Routers]:
     prefix = own("tpfw")
-    root = Path("/dev/shm") / prefix
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    with ExitStack() as stack:
-        stack.callback(shutil.rmtree, root)
-        made = Routers(stack.enter_context(Network(prefix)), root)
+    with in_memory(prefix) as root, Network(prefix) as network:
+        made = Routers(network, root)
         made.settled()
         yield made
 

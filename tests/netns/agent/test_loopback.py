@@ -1,6 +1,5 @@
 """Nodes whose addresses lie on loopback, each in its own AS, with a router between them: ``advertiseNodeAddresses``."""
 
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.names import own
+from tests.names import in_memory, own
 from tests.netns.agent.node import ours
 from tests.netns.engine.rig import AS_PEER, Bird, bird_neighbour
 from towpath.lab.netns import Host, Network
@@ -61,9 +60,7 @@ def manifests(name: str) -> list[dict[str, Any]]:
 def rack(tmp_path: Path) -> Iterator[tuple[dict[str, Host], Bird]]:
     """Two nodes that know nobody but their router."""
     prefix = own("tpa")
-    root = Path("/dev/shm") / prefix
-    shutil.rmtree(root, ignore_errors=True)
-    with Network(prefix) as network:
+    with in_memory(prefix) as root, Network(prefix) as network:
         tor = network.host("tor")
         tor.sysctl(net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
         hosts, neighbours = {}, {}
@@ -91,7 +88,6 @@ def rack(tmp_path: Path) -> Iterator[tuple[dict[str, Host], Bird]]:
                 network.processes.append(process)
                 process.start()
         yield hosts, bird
-    shutil.rmtree(root, ignore_errors=True)
 
 
 def test_a_mesh_between_loopbacks(rack: tuple[dict[str, Host], Bird]) -> None:

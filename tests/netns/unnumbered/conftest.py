@@ -1,12 +1,10 @@
 """One rack for all tests of this folder: each leaves it as it found it."""
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.names import own
+from tests.names import in_memory, own
 from tests.netns.unnumbered.rack import Rack
 from towpath.lab.netns import Network
 
@@ -15,13 +13,7 @@ from towpath.lab.netns import Network
 def rack() -> Iterator[Rack]:
     """Up and converged, a pod on each node."""
     prefix = own("tpun")
-    root = Path("/dev/shm") / prefix
-    shutil.rmtree(root, ignore_errors=True)
-    root.mkdir()
-    try:
-        with Network(prefix) as network:
-            rack = Rack(network, root)
-            rack.start()
-            yield rack
-    finally:
-        shutil.rmtree(root)
+    with in_memory(prefix) as root, Network(prefix) as network:
+        rack = Rack(network, root)
+        rack.start()
+        yield rack
