@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from towpath.model.net import Family
-from towpath.routes.message import HEADER, NLM_F_DUMP, NLM_F_REQUEST, attributes
-from towpath.routes.netsocket import ends, messages
+from towpath.routes.message import attributes
+from towpath.routes.netsocket import dump, messages
 from towpath.routes.preflight import DroppingChain
 
 _NETLINK_NETFILTER = 12
@@ -47,11 +47,7 @@ def dropping(*, proc_net: Path = Path("/proc/thread-self/net")) -> tuple[Droppin
 def _nft() -> Iterator[DroppingChain]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
         asking.bind((0, 0))
-        asking.send(HEADER.pack(20, _GETCHAIN, NLM_F_REQUEST | NLM_F_DUMP, 1, 0) + bytes(4))
-        finished = False
-        while not finished:
-            data = asking.recv(256 << 10)
-            finished = ends(data)
+        for data in dump(asking, _GETCHAIN, bytes(4)):
             for start, length, kind, _ in messages(data):
                 if kind == _NEWCHAIN and (found := _chain(data, start, start + length)) is not None:
                     yield found

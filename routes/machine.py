@@ -14,8 +14,8 @@ from pathlib import Path
 
 from towpath.model.net import Family
 from towpath.routes.firewall import dropping
-from towpath.routes.message import HEADER, NLM_F_ACK, NLM_F_REQUEST
-from towpath.routes.netsocket import LINK_HEADER, RTM_DELLINK, RTM_NEWLINK, messages, open_socket
+from towpath.routes.message import NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute
+from towpath.routes.netsocket import LINK_HEADER, RTM_DELLINK, RTM_NEWLINK, open_socket, request
 from towpath.routes.preflight import DroppingChain, Machine
 
 PATTERNS = ("veth*", "tp-*")
@@ -25,7 +25,6 @@ _FOLDERS = ("etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/syst
 """Where systemd looks, the first before the others (systemd-networkd.conf(5))."""
 _NO = frozenset({"no", "n", "0", "false", "f", "off"})
 _SIOCGIFMTU = 0x8921
-_NLM_F_EXCL, _NLM_F_CREATE = 0x200, 0x400
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _NESTED = 3, 4, 18, 0x8000
 _TCP_MD5SIG = 14
 _PROBE = b"tp-probe\0"
@@ -51,22 +50,23 @@ def look(*, proc_sys: Path, host: Path, kinds: tuple[str, ...] = ("veth",)) -> M
 
 def networkd(host: Path) -> tuple[str, ...]:
     """Which of networkd's settings make it remove what is not its own; none where it has not run since the boot."""
-    return tuple(setting for setting in _NETWORKD if _is_on(setting, host))
+    return _switched_on(_NETWORKD, host)
 
 
 def loses_next_hops(host: Path) -> bool:
     """Whether networkd removes next-hop objects that are not its own; before version 256 nothing could forbid it."""
-    return _is_on("ManageForeignNextHops", host)
+    return bool(_switched_on(("ManageForeignNextHops",), host))
 
 
-def _is_on(setting: str, host: Path) -> bool:
+def _switched_on(settings: tuple[str, ...], host: Path) -> tuple[str, ...]:
+    """Those of networkd's settings that are on, as they are unless they say no; none where it has not run since the boot."""
     if not (host / "run/systemd/netif/state").exists():
-        return False
+        return ()
     said: dict[str, str] = {}
     for path in _configuration(host):
         with contextlib.suppress(OSError, UnicodeDecodeError):
             said.update(_network_section(path.read_text()))
-    return said.get(setting, "yes").lower() not in _NO
+    return tuple(setting for setting in settings if said.get(setting, "yes").lower() not in _NO)
 
 
 def _network_section(text: str) -> dict[str, str]:
@@ -122,27 +122,15 @@ def mtus() -> dict[str, int]:
 
 def knows_kind(kind: str) -> bool:
     """Whether the kernel has devices of a kind: it is asked for one with an impossible MTU, and looks for the kind first."""
-    info = _attribute(1, kind.encode() + b"\0")
-    impossible = _attribute(_IFLA_MTU, struct.pack("=I", 1))
-    body = _attribute(_IFLA_IFNAME, _PROBE) + impossible + _attribute(_IFLA_LINKINFO | _NESTED, info)
-    code = _answer(RTM_NEWLINK, _NLM_F_CREATE | _NLM_F_EXCL, body)
-    if code == 0:  # a kind that takes any MTU
-        _answer(RTM_DELLINK, 0, _attribute(_IFLA_IFNAME, _PROBE))
+    info = attribute(1, kind.encode() + b"\0")
+    impossible = attribute(_IFLA_MTU, NUMBER.pack(1))
+    body = attribute(_IFLA_IFNAME, _PROBE) + impossible + attribute(_IFLA_LINKINFO | _NESTED, info)
+    head = LINK_HEADER.pack(0, 0, 0, 0, 0)
+    with open_socket(receive_buffer=64 << 10)[0] as asking:
+        code = request(asking, RTM_NEWLINK, head + body, flags=NLM_F_CREATE | NLM_F_EXCL)
+        if code == 0:  # a kind that takes any MTU
+            request(asking, RTM_DELLINK, head + attribute(_IFLA_IFNAME, _PROBE))
     return code != errno.EOPNOTSUPP
-
-
-def _answer(kind: int, flags: int, body: bytes) -> int:
-    """The error number with which the kernel answers a message about a device; 0: it is done."""
-    asking, _ = open_socket(receive_buffer=64 << 10)
-    with asking:
-        message = LINK_HEADER.pack(0, 0, 0, 0, 0) + body
-        asking.send(HEADER.pack(16 + len(message), kind, NLM_F_REQUEST | NLM_F_ACK | flags, 1, 0) + message)
-        data = asking.recv(64 << 10)
-        return next(-int(struct.unpack_from("=i", data, start + 16)[0]) for start, *_ in messages(data))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("=HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def _dropping() -> tuple[DroppingChain, ...]:

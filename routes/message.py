@@ -26,18 +26,11 @@ LOOPBACK = 1
 HEADER = struct.Struct("=IHHII")
 ROUTE = struct.Struct("=BBBBBBBBI")
 ATTRIBUTE = struct.Struct("=HH")
+NUMBER = struct.Struct("=I")
 _NEXT_HOP = struct.Struct("=HBBi")
 _SEQUENCE, _LENGTH, _TAIL_OF_RTM, _ATTRIBUTES, _DST = 8, 17, 18, 28, 32
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_VIA, _RTA_ENCAP, _RTA_NH_ID = (
-    1,
-    4,
-    5,
-    6,
-    9,
-    18,
-    22,
-    30,
-)
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY = 1, 4, 5, 6
+_RTA_MULTIPATH, _RTA_VIA, _RTA_ENCAP, _RTA_NH_ID = 9, 18, 22, 30
 _FLAGS = {
     Operation.ADD: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL),
     Operation.REPLACE: (RTM_NEWROUTE, NLM_F_REQUEST | NLM_F_REPLACE),
@@ -79,8 +72,8 @@ def message(
     encoded.encode()
     if not route.shared:
         return bytes(encoded.data)
-    data = bytes(encoded.data) + ATTRIBUTE.pack(8, _RTA_NH_ID) + number.to_bytes(4, "little")
-    return len(data).to_bytes(4, "little") + data[4:]
+    data = bytes(encoded.data) + attribute(_RTA_NH_ID, NUMBER.pack(number))
+    return NUMBER.pack(len(data)) + data[NUMBER.size :]
 
 
 def _ways(hop: NextHop, family: Family) -> list[tuple[str, Any]]:
@@ -159,7 +152,7 @@ def _parse(data: bytes, start: int, end: int, *, find: Callable[[int], NextHop |
         return None
     if int.from_bytes(values.get(15, bytes((table,))), "little") != MAIN_TABLE:
         return None
-    metric = int.from_bytes(values.get(_RTA_PRIORITY, b""), "little")
+    metric = int.from_bytes(values.get(RTA_PRIORITY, b""), "little")
     known = RouteType(kind) if kind in (RouteType.UNICAST, RouteType.BLACKHOLE) else RouteType.OTHER
     hops: list[NextHop] = []
     shared = _RTA_NH_ID in values and protocol == PROTOCOL
@@ -168,8 +161,8 @@ def _parse(data: bytes, start: int, end: int, *, find: Callable[[int], NextHop |
     elif known is RouteType.UNICAST:
         if _RTA_MULTIPATH in values:
             hops = _multipath(values[_RTA_MULTIPATH])
-        elif _RTA_OIF in values:
-            hops = [_hop(values, int.from_bytes(values[_RTA_OIF], "little"), flags)]
+        elif RTA_OIF in values:
+            hops = [_hop(values, int.from_bytes(values[RTA_OIF], "little"), flags)]
         elif shared and (hop := find(int.from_bytes(values[_RTA_NH_ID], "little"))) is not None:
             hops = [hop]  # net.ipv4.nexthop_compat_mode is 0: the number says it all
         if not hops:
@@ -178,7 +171,7 @@ def _parse(data: bytes, start: int, end: int, *, find: Callable[[int], NextHop |
 
 
 def _hop(values: dict[int, bytes], device: int, flags: int) -> NextHop:
-    gateway = values.get(_RTA_GATEWAY) or values.get(_RTA_VIA, b"")[2:]  # struct rtvia: family, address
+    gateway = values.get(RTA_GATEWAY) or values.get(_RTA_VIA, b"")[2:]  # struct rtvia: family, address
     return NextHop(address(gateway) if gateway else None, device, bool(flags & RTNH_F_ONLINK))
 
 
@@ -203,3 +196,8 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]
             return
         yield kind & 0x3FFF, data[start + 4 : start + length]
         start += (length + 3) & ~3
+
+
+def attribute(kind: int, value: bytes) -> bytes:
+    """One attribute, padded to where the next may begin (netlink(7), NLA)."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)

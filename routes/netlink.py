@@ -5,7 +5,6 @@ are waiting in the socket by then, told apart by sequence number, and a no-op th
 """
 
 import errno
-import socket
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from towpath.model.net import Family
@@ -25,7 +24,6 @@ from towpath.routes.message import (
     AF,
     HEADER,
     NLM_F_ACK,
-    NLM_F_DUMP,
     NLM_F_REQUEST,
     ROUTE,
     RTM_GETROUTE,
@@ -42,12 +40,13 @@ from towpath.routes.netsocket import (
     LINK_HEADER,
     NLMSG_ERROR,
     NLMSG_NOOP,
+    RECEIVE,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
     SMALL_CHUNK,
-    ends,
+    dump,
     messages,
     open_socket,
     read_address,
@@ -56,7 +55,6 @@ from towpath.routes.netsocket import (
 from towpath.routes.objects import NextHopObjects
 from towpath.routes.route import MAIN_TABLE, Spec
 
-_RECEIVE = 256 << 10
 _TEMPLATES = 1024
 
 
@@ -68,7 +66,7 @@ class NetlinkKernel:
         self.chunk = CHUNK if forced and receive_buffer >= BUFFER else SMALL_CHUNK
         self._asking, _ = open_socket(receive_buffer=receive_buffer)
         self._sequence = 1
-        self._objects = NextHopObjects(self._ask, self._dumped)
+        self._objects = NextHopObjects(self._socket, numbers=self._numbers)
         self.shares = self._objects.supported
         self._reader = RouteReader(self._objects.find)
         self._templates: dict[tuple[object, ...], Template] = {}
@@ -166,7 +164,7 @@ class NetlinkKernel:
         self._socket.send(b"".join(chunk.buffers))
         failures: list[Failure] = []
         while True:
-            data = self._socket.recv(_RECEIVE)
+            data = self._socket.recv(RECEIVE)
             for start, _, kind, sequence in messages(data):
                 if kind != NLMSG_ERROR:
                     continue
@@ -187,23 +185,6 @@ class NetlinkKernel:
             ]
             yield [route for route in found if route is not None]
 
-    def _ask(self, kind: int, flags: int, body: bytes) -> int:
-        """One request; the error number of the answer."""
-        number = self._numbers(1)
-        head = HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, number, 0)
-        self._socket.send(head + body)
-        while True:
-            data = self._socket.recv(_RECEIVE)
-            for start, _, answer, sequence in messages(data):
-                if answer == NLMSG_ERROR and sequence == number:
-                    return -int(ERRNO.unpack_from(data, start + 16)[0])
-
-    def _dumped(self, kind: int, body: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-        """A dump in one go, by the socket of changes: routes may be half read by the other one."""
-        for data in self._dump(kind, body, asking=self._socket):
-            for start, length, found, _ in messages(data):
-                yield data, start, start + length, found
-
     def links(self) -> list[Link]:
         """See ``kernel.Kernel``."""
         return [
@@ -222,20 +203,8 @@ class NetlinkKernel:
             if kind == RTM_NEWADDR and (found := read_address(data, start, start + length)) is not None
         ]
 
-    def _dump(self, kind: int, body: bytes, *, asking: socket.socket | None = None) -> Iterator[bytes]:
-        """The answers of one dump, datagram by datagram."""
-        number = self._numbers(1)
-        asking = asking or self._asking
-        asking.send(HEADER.pack(16 + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + body)
-        finished = False
-        try:
-            while not finished:
-                data = asking.recv(_RECEIVE)
-                finished = ends(data)
-                yield data
-        finally:
-            while not finished:  # given up half-way: the socket takes no other dump before this one is read
-                finished = ends(asking.recv(_RECEIVE))
+    def _dump(self, kind: int, body: bytes) -> Iterator[bytes]:
+        return dump(self._asking, kind, body, number=self._numbers(1))
 
     def watch(self, readable: Callable[[], None]) -> None:
         """See ``kernel.Kernel``."""

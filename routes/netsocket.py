@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_interface
 
 from towpath.routes.kernel import Link, LinkAddress
-from towpath.routes.message import AF, HEADER, attributes
+from towpath.routes.message import AF, HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, attributes
 from towpath.routes.route import address
 
 ERRNO = struct.Struct("=i")
@@ -23,6 +23,7 @@ BUFFER = 8 << 20
 CHUNK = 64 << 10
 SMALL_CHUNK = 4 << 10
 """Where the receive buffer could not be raised: a larger chunk of failures would overflow it."""
+RECEIVE = 256 << 10
 LINK_HEADER = struct.Struct("=BxHiII")
 ADDRESS_HEADER = struct.Struct("=BBBBi")
 
@@ -53,7 +54,33 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
         position += (length + 3) & ~3
 
 
-def ends(data: bytes) -> bool:
+def request(asking: socket.socket, kind: int, body: bytes, *, flags: int = 0, number: int = 1) -> int:
+    """Ask for a change, and wait for the answer: its error number, 0 where it is done."""
+    head = HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_ACK | flags, number, 0)
+    asking.send(head + body)
+    while True:
+        data = asking.recv(RECEIVE)
+        for start, _, answer, sequence in messages(data):
+            if answer == NLMSG_ERROR and sequence == number:
+                return -int(ERRNO.unpack_from(data, start + HEADER.size)[0])
+
+
+def dump(asking: socket.socket, kind: int, body: bytes, *, number: int = 1) -> Iterator[bytes]:
+    """The answers of one dump, datagram by datagram; ``OSError`` where the kernel refuses it."""
+    asking.send(HEADER.pack(HEADER.size + len(body), kind, NLM_F_REQUEST | NLM_F_DUMP, number, 0) + body)
+    finished = False
+    try:
+        while not finished:
+            data = asking.recv(RECEIVE)
+            finished = True  # also where it was refused
+            finished = _ends(data)
+            yield data
+    finally:
+        while not finished:  # given up half-way: the socket takes no other dump before this one is read
+            finished = _ends(asking.recv(RECEIVE))
+
+
+def _ends(data: bytes) -> bool:
     """Whether a dump ends with this datagram; ``OSError`` where the kernel refused it."""
     for start, length, kind, _ in messages(data):
         if kind not in (NLMSG_ERROR, NLMSG_DONE):

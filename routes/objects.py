@@ -6,45 +6,35 @@ next use read them again. Layouts: ``linux/nexthop.h``.
 """
 
 import errno
+import socket
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 from towpath.model.net import family_of
-from towpath.routes.message import (
-    AF,
-    ATTRIBUTE,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    RTNH_F_ONLINK,
-    attributes,
-)
+from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, RTNH_F_ONLINK, attribute, attributes
+from towpath.routes.netsocket import dump, messages, request
 from towpath.routes.route import PROTOCOL, NextHop, address
 
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106
 _NEXT_HOP = struct.Struct("=BBBxI")
+_ANY = _NEXT_HOP.pack(0, 0, 0, 0)
 _NHA_ID, _NHA_OIF, _NHA_GATEWAY = 1, 5, 6
-_NUMBER = struct.Struct("=I")
 _FIRST = PROTOCOL << 20
 """Our numbers begin here: far from those that the kernel gives out, and those of routing daemons."""
 _NUMBERS = 1 << 20
 _ATTEMPTS = 64
 
-Ask = Callable[[int, int, bytes], int]
-"""Sends one request of a type, with flags and a body; the error number of its answer, or 0."""
-Dump = Callable[[int, bytes], Iterator[tuple[bytes, int, int, int]]]
-"""All answers to a dump: datagram, start, end and type of each message."""
-
 
 class NextHopObjects:
-    """Objects by what they are, as far as they are ours."""
+    """Objects by what they are, as far as they are ours. ``numbers``: the first of so many fresh sequence numbers."""
 
-    def __init__(self, ask: Ask, dump: Dump) -> None:
-        self._ask = ask
-        self._dump = dump
+    def __init__(self, asking: socket.socket, *, numbers: Callable[[int], int]) -> None:
+        self._asking = asking
+        self._sequence = numbers
         self._numbers: dict[NextHop, int] = {}
         self._next = _FIRST
         self.stale = True
-        self.supported = True
+        self.supported = self._request(RTM_GETNEXTHOP, _named(_FIRST)) != errno.EOPNOTSUPP
         """False on a kernel that has none (before 5.3)."""
         self.read()
 
@@ -53,15 +43,14 @@ class NextHopObjects:
         if not self.stale or not self.supported:
             return
         self._numbers.clear()
-        try:
-            for data, start, end, kind in self._dump(RTM_GETNEXTHOP, _NEXT_HOP.pack(0, 0, 0, 0)):
+        for data in dump(self._asking, RTM_GETNEXTHOP, _ANY, number=self._sequence(1)):
+            for start, length, kind, _ in messages(data):
                 if kind == RTM_NEWNEXTHOP:
-                    self._seen(data, start, end)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
-                raise
-            self.supported = False
+                    self._seen(data, start, start + length)
         self.stale = False
+
+    def _request(self, kind: int, body: bytes, *, flags: int = 0) -> int:
+        return request(self._asking, kind, body, flags=flags, number=self._sequence(1))
 
     def _seen(self, data: bytes, start: int, end: int) -> None:
         _, _, protocol, flags = _NEXT_HOP.unpack_from(data, start + 16)
@@ -97,11 +86,11 @@ class NextHopObjects:
             self._next = number + 1 if number + 1 < _FIRST + _NUMBERS else _FIRST
             body = (
                 head
-                + _attribute(_NHA_ID, _NUMBER.pack(number))
-                + _attribute(_NHA_OIF, _NUMBER.pack(hop.device))
-                + _attribute(_NHA_GATEWAY, hop.gateway.packed)
+                + attribute(_NHA_ID, NUMBER.pack(number))
+                + attribute(_NHA_OIF, NUMBER.pack(hop.device))
+                + attribute(_NHA_GATEWAY, hop.gateway.packed)
             )
-            error = self._ask(RTM_NEWNEXTHOP, NLM_F_CREATE | NLM_F_EXCL, body)
+            error = self._request(RTM_NEWNEXTHOP, body, flags=NLM_F_CREATE | NLM_F_EXCL)
             if not error:
                 self._numbers[hop] = number
                 return number
@@ -116,9 +105,10 @@ class NextHopObjects:
         self.read()
         for hop, number in list(self._numbers.items()):
             if hop not in hops:
-                self._ask(RTM_DELNEXTHOP, 0, _NEXT_HOP.pack(0, 0, 0, 0) + _attribute(_NHA_ID, _NUMBER.pack(number)))
+                self._request(RTM_DELNEXTHOP, _named(number))
                 del self._numbers[hop]
 
 
-def _attribute(kind: int, value: bytes) -> bytes:
-    return ATTRIBUTE.pack(4 + len(value), kind) + value
+def _named(number: int) -> bytes:
+    """The body of a request about one object."""
+    return _ANY + attribute(_NHA_ID, NUMBER.pack(number))

@@ -100,7 +100,7 @@ class Target:
     def __init__(self, next_hops: tuple[Address, ...]) -> None:
         self.next_hops = next_hops
         self.told = 0
-        """Prefixes that were learned with it, less those forgotten."""
+        """Prefixes that were new when they were learned with it, less those forgotten."""
         self.many = False
         """They were so many once that its routes share a next-hop object."""
         self.spec: Spec | None = None

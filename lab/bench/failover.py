@@ -13,7 +13,16 @@ from towpath.lab.bench.usage import cpu_seconds, settle
 from towpath.lab.blaster import Blast, end_of_rib, stream
 from towpath.lab.process import wait_for
 from towpath.model.net import Family
-from towpath.routes.message import ATTRIBUTE, HEADER, NLM_F_REQUEST, ROUTE, RTM_GETROUTE, attributes
+from towpath.routes.message import (
+    HEADER,
+    NLM_F_REQUEST,
+    ROUTE,
+    RTA_DST,
+    RTA_GATEWAY,
+    RTM_GETROUTE,
+    attribute,
+    attributes,
+)
 from towpath.routes.netsocket import open_socket
 
 ROUTES = 10_000
@@ -22,7 +31,6 @@ LOOKED_AT = 40
 """Prefixes, spread over all, that are looked up again and again until all have moved."""
 _FIRST = IPv4Address("20.0.0.0")
 _LENGTH = 26
-_RTA_DST, _RTA_GATEWAY = 1, 5
 
 
 def failover() -> Iterator[Result]:
@@ -81,11 +89,8 @@ def _until_moved(here: Rig, place: IPv4Address) -> float:
 
 def _gateway(asking: socket.socket, address: IPv4Address) -> bytes | None:
     """The gateway by which the kernel sends packets to an address (RTM_GETROUTE, rtnetlink(7))."""
-    body = ROUTE.pack(socket.AF_INET, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + _destination(address)
+    body = ROUTE.pack(socket.AF_INET, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
+    body += attribute(RTA_DST, address.packed)
     asking.send(HEADER.pack(HEADER.size + len(body), RTM_GETROUTE, NLM_F_REQUEST, 1, 0) + body)
     answer = asking.recv(4096)
-    return dict(attributes(answer, HEADER.size + ROUTE.size, len(answer))).get(_RTA_GATEWAY)
-
-
-def _destination(address: IPv4Address) -> bytes:
-    return ATTRIBUTE.pack(ATTRIBUTE.size + len(address.packed), _RTA_DST) + address.packed
+    return dict(attributes(answer, HEADER.size + ROUTE.size, len(answer))).get(RTA_GATEWAY)

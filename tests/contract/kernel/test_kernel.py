@@ -12,6 +12,7 @@ from tests.patience import eventually
 from towpath.lab.fake_kernel import FakeKernel
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Family, from_wire, to_wire
+from towpath.routes import objects
 from towpath.routes.kernel import (
     Batch,
     EventsLostError,
@@ -22,7 +23,9 @@ from towpath.routes.kernel import (
     RouteEvent,
     RouteSeen,
 )
+from towpath.routes.message import AF, ROUTE, RTM_GETROUTE
 from towpath.routes.netlink import NetlinkKernel
+from towpath.routes.netsocket import dump, open_socket
 from towpath.routes.route import PROTOCOL, NextHop, RouteType, Spec, spec
 
 EXAMPLES = {
@@ -431,6 +434,27 @@ async def test_object_is_altered_by_others(node: Host, family: Family) -> None:
         assert example.apply(Operation.DELETE, example.shared) == []
         kernel.keep(())
         kernel.close()
+
+
+async def test_a_refused_dump_is_over(node: Host) -> None:
+    """It says why and waits for nothing more; the socket takes the next one."""
+    with node.entered():
+        asking, _ = open_socket()
+    with asking:
+        with pytest.raises(OSError, match="Invalid argument"):
+            list(dump(asking, RTM_GETROUTE, ROUTE.pack(AF[Family.IPV4], 0, 0, 1, 0, 0, 0, 0, 0)))
+        assert list(dump(asking, RTM_GETROUTE, ROUTE.pack(AF[Family.IPV4], 0, 0, 0, 0, 0, 0, 0, 0)))
+
+
+async def test_a_kernel_without_objects(node: Host, monkeypatch) -> None:
+    """Before Linux 5.3 it does not know the request: no route shares anything there."""
+    monkeypatch.setattr(objects, "RTM_GETNEXTHOP", 250)
+    with node.entered():
+        kernel = NetlinkKernel()
+    assert not kernel.shares
+    kernel.keep(())
+    assert [batch for batch in kernel.routes(Family.IPV4) if batch]
+    kernel.close()
 
 
 async def test_lost_events_are_said() -> None:
