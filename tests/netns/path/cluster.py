@@ -4,12 +4,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 from tests.names import own
+from towpath.controller.snapshot import SnapshotFile
 from towpath.lab import facts
 from towpath.lab.events import RouteEvent, RouteEvents
 from towpath.lab.probe import Flow, Probe, Result
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
+from towpath.model.cluster import Cluster
 
 PREFIX = own("tpl")
 
@@ -59,6 +61,11 @@ def preserved(lab: Lab, node: str) -> dict[str, bool]:
         assert "AF supported:" in shown, shown
         found[family.key] = f"AF preserved: {family.key}" in shown
     return found
+
+
+def saved(lab: Lab, node: str) -> Cluster | None:
+    """The picture that a node would start from without the API server: a change is in it about a second after it came."""
+    return SnapshotFile(lab.node_directory(node, "state") / "snapshot", node=node).load()
 
 
 @contextlib.contextmanager

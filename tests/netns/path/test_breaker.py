@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.path.cluster import cluster, connections, under_probe
-from towpath.controller.snapshot import SnapshotFile
+from tests.netns.path.cluster import cluster, connections, saved, under_probe
 from towpath.lab import facts
 from towpath.lab.api import custom
 from towpath.lab.process import wait_for
@@ -39,8 +38,8 @@ def pictured(lab: Lab) -> set[str]:
     """Names of the blocks in every agent's last picture."""
     found = []
     for node in lab.nodes:
-        saved = SnapshotFile(lab.node_directory(node, "state") / "snapshot", node=node).load()
-        found.append(set(saved.blocks) if saved is not None else set())
+        picture = saved(lab, node)
+        found.append(set(picture.blocks) if picture is not None else set())
     return set.intersection(*found)
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.netns.path.cluster import cluster, connections, watched
+from tests.netns.path.cluster import cluster, connections, saved, watched
 from towpath.bgp.service_table import service_announcements
-from towpath.controller.snapshot import SnapshotFile
 from towpath.lab import facts
 from towpath.lab.api import custom
 from towpath.lab.process import wait_for
@@ -140,7 +139,7 @@ def test_an_agent_without_the_api_server_keeps_services(lab: Lab) -> None:
 
 def kept(lab: Lab, node: str, wanted: set[str]) -> bool:
     """Whether a node would announce these services from its picture on disk."""
-    picture = SnapshotFile(lab.node_directory(node, "state") / "snapshot", node=node).load()
+    picture = saved(lab, node)
     return picture is not None and {str(prefix) for prefix in service_announcements(picture, node)} == wanted
 
 

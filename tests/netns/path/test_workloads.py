@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.path.cluster import cluster, connections, watched
+from tests.netns.path.cluster import cluster, connections, saved, watched
 from towpath.lab import facts, pods
 from towpath.lab.api import collection, custom
 from towpath.lab.process import WaitError, wait_for
@@ -240,6 +240,7 @@ def test_processes_that_are_killed_move_no_route(lab: Lab) -> None:
     """
     wait_told(lab)
     facts.wait_healthy(lab)
+    wait_for(lambda: kept(lab) == "router", deadline=20, what="what the pod is stands on the node's disk")
     lab.cut_api("node1")
     with watched(lab, "node1") as moved:
         try:
@@ -254,6 +255,13 @@ def test_processes_that_are_killed_move_no_route(lab: Lab) -> None:
         facts.wait_healthy(lab)
         assert moved() == {}
     wait_told(lab)
+
+
+def kept(lab: Lab) -> str | None:
+    """What the pod's label said when the node's picture of the cluster was saved."""
+    picture = saved(lab, "node1")
+    pod = picture.workloads.get(f"{NAMESPACE}/{ROUTER}") if picture is not None else None
+    return pod.labels["app"] if pod is not None else None
 
 
 def local(lab: Lab) -> set[str]:
