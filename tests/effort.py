@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 
 SOAK = os.environ.get("TOWPATH_SOAK", "") not in {"", "0"}
 SEED = int(os.environ.get("TOWPATH_SEED") or random.SystemRandom().randrange(1 << 32))
+os.environ["TOWPATH_SEED"] = str(SEED)  # processes that share the run's tests begin there too
 BRIEF = not SOAK and os.environ.get("TOWPATH_BRIEF", "") not in {"", "0"}
 LONGER = 50
 SHORTER = 5

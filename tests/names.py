@@ -13,6 +13,8 @@ from towpath.lab.netns import remove
 from towpath.lab.shape import ROOT
 
 os.environ.setdefault("TOWPATH_RUN", str(os.getpid()))  # what a test starts belongs to the same run
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+"""Which of the processes that share one run's tests this is."""
 
 _NAMESPACE = re.compile(r"(tp[a-z]+)([0-9]+)-")
 _NETNS = Path("/run/netns")
@@ -20,9 +22,12 @@ _MEMORY = Path("/dev/shm")
 
 
 def own(stem: str) -> str:
-    """A prefix for the namespaces of one test: ``tpe`` becomes ``tpe4711``, with the number of this run."""
+    """A prefix for the namespaces of one test: ``tpe`` becomes ``tpea4711``, with the number of this run.
+
+    The letter before it is the worker's, where several share the run.
+    """
     assert _NAMESPACE.fullmatch(f"{stem}0-"), stem
-    return f"{stem}{os.environ['TOWPATH_RUN']}"
+    return f"{stem}{chr(ord('a') + int(_WORKER))}{os.environ['TOWPATH_RUN']}"
 
 
 @contextmanager
@@ -39,7 +44,7 @@ def in_memory(prefix: str) -> Iterator[Path]:
 
 def loopback(last: int) -> str:
     """An IPv4 address of loopback that no other run uses; those of one run are ordered by ``last``."""
-    run = int(os.environ["TOWPATH_RUN"])
+    run = int(os.environ["TOWPATH_RUN"]) + 50 * int(_WORKER)
     return f"127.{100 + run // 100 % 100}.{100 + run % 100}.{last}"
 
 

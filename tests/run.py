@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOAK_TIMEOUT = 4 * 3600
 FOLDERS = ("unit", "image", "sim", "contract", "netns", "kube", "chart", "cluster")
+SHARED = ("unit", "netns")
+"""Layers whose files several processes share: one a processor."""
 OLDER = f"contract on {tools.OLDER_KUBERNETES}"
 """A layer of soaks alone: the contract suite on an older Kubernetes."""
 CHECKS: dict[str, Sequence[str]] = {
@@ -74,7 +76,10 @@ def folder(
     }
     with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
         results = Path(scratch) / "results.xml"
-        command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}", *extra]
+        command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}"]
+        if name in SHARED:
+            command += ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
+        command += extra
         done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
         outcome = counts(results)
     if done.returncode not in (0, 1) and not outcome.failed:
