@@ -44,30 +44,33 @@ def mesh(
     restart = restart_time(config, config.node_mesh_max_restart_time)
     password = reference.secret_key_ref if reference else None
     for family, own in me.addresses.items():
-        own_text, subnet = str(own), me.subnets.get(family)
+        own_text, subnet, peers = str(own), me.subnets.get(family), seen[family]
         low, high = (int(subnet.network_address), int(subnet.broadcast_address)) if subnet is not None else (1, 0)
-        shapes: dict[tuple[int, int, bool], Session] = {}
+        apart: dict[tuple[int, int], Session] = {}
+        nearby: dict[tuple[int, int], Session] = {}
         for other in others:
-            peer = seen[other.name].get(family)
-            if peer is None or peer.text == own_text:
+            name = other.name
+            peer = peers.get(name)
+            if peer is None or (text := peer.text) == own_text:
                 continue
             if peer.holder is not other:
-                message = f"{peer.text} is the address of node {peer.holder.name} already"
-                warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", other.name, "spec.bgp"))
+                message = f"{text} is the address of node {peer.holder.name} already"
+                warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", name, "spec.bgp"))
                 continue
-            beside = low <= peer.number <= high
-            shape = other.listen_port, other.as_number, beside
-            like = shapes.get(shape)
+            passive, beside = text > own_text, low <= peer.number <= high
+            shapes = nearby if beside else apart
+            like = shapes.get(peer.speaks)
             if like is None:
-                like = shapes[shape] = Session(
+                port, as_number = peer.speaks
+                like = shapes[peer.speaks] = Session(
                     name=peer.session,
                     scope="Mesh",
                     peer_address=peer.address,
-                    peer_port=other.listen_port,
-                    remote_as=other.as_number,
+                    peer_port=port,
+                    remote_as=as_number,
                     local_as=me.as_number,
                     local_address=own,
-                    passive=peer.text > own_text,
+                    passive=passive,
                     families=(family,),
                     hold_time=hold,
                     keepalive_time=keepalive,
@@ -75,8 +78,8 @@ def mesh(
                     restart_time=restart,
                     import_policy="Filtered",
                     max_prefix=most,
-                    multihop=NODE_HOPS if other.as_number != me.as_number else None,
-                    peer_node=other.name,
+                    multihop=NODE_HOPS if as_number != me.as_number else None,
+                    peer_node=name,
                     advertise=config.mesh_advertise,
                     shared_subnet=subnet if beside else None,
                     password_ref=password,
@@ -84,12 +87,7 @@ def mesh(
                 )
             # in a large mesh most sessions are like others but for the peer, and a copy costs a fifth
             yield replace(
-                like,
-                name=peer.session,
-                peer_address=peer.address,
-                passive=peer.text > own_text,
-                peer_node=other.name,
-                why=peer.why,
+                like, name=peer.session, peer_address=peer.address, passive=passive, peer_node=name, why=peer.why
             )
 
 
@@ -99,6 +97,8 @@ class _Seen(Struct, frozen=True):
     address: Address
     number: int
     text: str
+    speaks: tuple[int, int]
+    """The port that it listens on, and its AS."""
     session: str
     """The name of a session with it."""
     holder: NodeView
@@ -107,16 +107,21 @@ class _Seen(Struct, frozen=True):
 
 
 @remembered
-def _seen(nodes: Nodes) -> dict[str, dict[Family, _Seen]]:
-    """All nodes, by name."""
+def _seen(nodes: Nodes) -> dict[Family, dict[str, _Seen]]:
+    """All nodes of each family, by name."""
     mesh = Why("BGPConfiguration", "default", _FIELD)
-    found: dict[str, dict[Family, _Seen]] = {}
+    found: dict[Family, dict[str, _Seen]] = {family: {} for family in Family}
     for node in nodes:
-        why = (mesh, Why("RoutingNode", node.name))
-        of_node = found[node.name] = {}
+        why, speaks = (mesh, Why("RoutingNode", node.name)), (node.listen_port, node.as_number)
         for family, address in node.addresses.items():
             text = str(address)
-            of_node[family] = _Seen(
-                address, int(address), text, session_name("Mesh", text), nodes.by_address[address], why
+            found[family][node.name] = _Seen(
+                address=address,
+                number=int(address),
+                text=text,
+                speaks=speaks,
+                session=session_name("Mesh", text),
+                holder=nodes.by_address[address],
+                why=why,
             )
     return found

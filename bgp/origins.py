@@ -51,22 +51,27 @@ def speaker_plan(
     blocks = in_force(cluster.blocks)
     nodes = node_views(cluster)
     asked = sessions(cluster, node, nodes=nodes, gateways=gateways, routers=routers, workloads=workloads)
-    planned = {session.name: _with_secret(session, secrets) for session in asked.sessions}
+    planned = {
+        session.name: session if session.password_ref is None else _with_secret(session, secrets)
+        for session in asked.sessions
+    }
     facts = settings(cluster, node, nodes=nodes, own_addresses=own_addresses)
-    interfaces = {session.interface for session in planned.values() if session.state == "Active"}
+    interfaces = {
+        session.interface for session in planned.values() if session.interface is not None and session.state == "Active"
+    }
     state = SpeakerState(
         settings=replace(
             facts,
             forwarding_preserved=forwarding_preserved,
             provisional=provisional,
             severed=tuple(sorted(severed)),
-            listen=(*facts.listen, *_listen_on_links(facts, interfaces - {None})),
+            listen=(*facts.listen, *_listen_on_links(facts, interfaces)),
         ),
         sessions=planned,
         passwords={
             session.name: secrets[session.password_ref]
             for session in planned.values()
-            if session.state == "Active" and session.password_ref is not None
+            if session.password_ref is not None and session.state == "Active"
         },
         announcements=address_announcements(cluster, node) | block_announcements(cluster, node, blocks=blocks),
         blocks=block_owners(blocks),
@@ -123,7 +128,7 @@ def node_origins(nodes: Nodes) -> dict[str, NodeOrigin]:
 
 
 def _with_secret(session: Session, secrets: Mapping[SecretKey, Secret]) -> Session:
-    if session.state == "Withheld" or session.password_ref is None or session.password_ref in secrets:
+    if session.state == "Withheld" or session.password_ref in secrets:
         return session
     return replace(session, state="Withheld", reason=Reason.SECRET_MISSING)
 
@@ -137,7 +142,7 @@ def _listen(cluster: Cluster, me: NodeView | None) -> tuple[Listen, ...]:
     return (Listen(None, me.listen_port),)
 
 
-def _listen_on_links(facts: Settings, interfaces: Collection[str | None]) -> Iterator[Listen]:
+def _listen_on_links(facts: Settings, interfaces: Collection[str]) -> Iterator[Listen]:
     """Where only the node's own addresses are listened on: the link-local ones of the interfaces that peers are on."""
     if not any(listen.address is None for listen in facts.listen):
         for port in sorted({listen.port for listen in facts.listen}):

@@ -107,6 +107,7 @@ class _Plan:
         self._nodes = nodes
         self._me = me
         self._peers = in_order(cluster.peers)
+        self._several = len(passwords(cluster)) > 1
         self._timer_levels = timer_levels(cluster, me.name)
         self._warnings: dict[Refusal, None] = {}
         self._session = Explicit(cluster, nodes=nodes, me=me, warn=self._warn).session
@@ -129,9 +130,8 @@ class _Plan:
         return Sessions(self._one_password_each(everything), tuple(self._warnings))
 
     def contradictions(self) -> tuple[Refusal, ...]:
-        several = len(passwords(self._cluster)) > 1
-        explicit = self._agreed(self._chosen((*self._explicit(), *(self._reverse() if several else ()))))
-        if several and not self._config.shutdown:
+        explicit = self._agreed(self._chosen((*self._explicit(), *(self._reverse() if self._several else ()))))
+        if self._several and not self._config.shutdown:
             with_peers = {
                 node.name: node for address, _ in explicit if (node := self._nodes.by_address.get(address)) is not None
             }
@@ -327,6 +327,8 @@ class _Plan:
                 yield session, peer
 
     def _one_password_each(self, everything: list[Session]) -> tuple[Session, ...]:
+        if not self._several:
+            return tuple(everything)
         made, refused = one_password_each(everything)
         self._warnings.update(dict.fromkeys(refused))
         return made

@@ -43,17 +43,17 @@ class Session(Struct, frozen=True):
 
     name: str
     """Unique on the node, stable, a valid metric label: ``Node-10-0-0-2``, ``Global-10-0-0-254``."""
-    scope: Scope
     peer_address: Address
     """Of a neighbour on a link that has no other addresses: ``fe80::1%eth0``, or ``::%eth0`` while nobody has found it."""
+    passive: bool
+    """True: this side only listens."""
+    scope: Scope
     peer_port: int
     """The port that we dial."""
     remote_as: int
     local_as: int
     local_address: Address | None
     """None: the kernel chooses."""
-    passive: bool
-    """True: this side only listens."""
     families: tuple[Family, ...]
     """Whose routes it carries."""
     hold_time: int
@@ -74,8 +74,6 @@ class Session(Struct, frozen=True):
     """The gateway of the route to the peer's address that this node has for the session."""
     shutdown_message: str = ""
     """What the peer is told when a session ends with the reason Shutdown."""
-    peer_node: str | None = None
-    """Name of the node of ours that has ``peer_address``; None for peers outside."""
     filters: tuple[str, ...] = ()
     """Names of the filters that are asked, in order; one that is not in ``SpeakerState.filters`` rejects everything."""
     add_paths: bool = False
@@ -100,6 +98,8 @@ class Session(Struct, frozen=True):
     password_ref: SecretKey | None = None
     state: Literal["Active", "Withheld"] = "Active"
     reason: Reason | None = None
+    peer_node: str | None = None
+    """Name of the node of ours that has ``peer_address``; None for peers outside."""
     why: tuple[Why, ...] = ()
 
     @property

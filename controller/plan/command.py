@@ -58,8 +58,8 @@ def run(request: Request) -> int:
         return _print_difference(before, inputs, request)
     nodes = _wanted(request.node, node_views(inputs.cluster).by_name)
     writer = SessionWriter()
-    written = writer.encoded if request.style == "json" else writer.documents
-    document_of = _documents(inputs, converged=request.converged, sessions=written)
+    written: dict[Format, Written] = {"json": writer.encoded, "yaml": writer.documents, "table": writer.rows}
+    document_of = _documents(inputs, converged=request.converged, sessions=written[request.style])
     documents = ((name, document_of(name)) for name in nodes)
     rejected = rejected_document(inputs.rejected)
     if request.style == "table":

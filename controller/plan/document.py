@@ -15,6 +15,7 @@ from towpath.bgp.services import configured
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
+from towpath.controller.plan.table import SessionRows
 from towpath.controller.secrets import missing_passwords
 from towpath.controller.settings import RUN_DIR
 from towpath.ipam.cni import Places, conflist
@@ -27,7 +28,7 @@ from towpath.model.speaker import Announcement, Session, SpeakerState
 from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
 
 SCHEMA = "towpath.plan/1"
-Written = Callable[[Iterable[Session]], list[Document] | Encoded]
+Written = Callable[[Iterable[Session]], list[Document] | Encoded | list[SessionRows]]
 
 
 def planned(inputs: Inputs, node: str) -> SpeakerPlan:

@@ -4,14 +4,16 @@ What sessions have in common is written once for all that follow one another, an
 that have it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import fields
+from msgspec.structs import astuple, fields
 
+from towpath.controller.plan.table import SessionRows, cause
 from towpath.model.codec import to_builtins
 from towpath.model.kinds.kind import json_name
 from towpath.model.net import Address
@@ -31,13 +33,15 @@ _FURTHER = tuple((one.name, json_name(one.name)) for one in fields(Session) if o
 _PLAIN = frozenset({bool, int, str})
 _PEERS = frozenset({"name", "peer_address", "passive", "why", "peer_node"})
 """Fields in which the sessions of a mesh differ."""
-_SHAPE: Callable[[Session], tuple[object, ...]] = attrgetter(
-    *(one.name for one in fields(Session) if one.name not in _PEERS)
-)
+_ALIKE = [place for place, one in enumerate(fields(Session)) if one.name not in _PEERS]
+_SHARED = slice(_ALIKE[0], _ALIKE[-1] + 1)
+"""The places of all others, which are beside one another."""
 _VARYING = ("name", "peerIP", "passive", "why")
 """The keys of those fields, in the order in which they are written."""
 _json = msgspec.json.encode
 _BOOLEANS = ("false", "true")
+_NAME, _PASSIVE = attrgetter("name"), attrgetter("passive")
+_TEXTS, _CAUSE = attrgetter("texts"), attrgetter("cause")
 
 
 class Encoded(Struct, frozen=True):
@@ -47,7 +51,7 @@ class Encoded(Struct, frozen=True):
 
 
 class _Peer(Struct, frozen=True):
-    """What the sessions of a name say of their peer, as values and as JSON."""
+    """What the sessions of a name say of their peer, as values, as JSON, and as a table shows it."""
 
     address: Address
     why: tuple[Why, ...]
@@ -55,6 +59,7 @@ class _Peer(Struct, frozen=True):
     whys: list[Document]
     texts: tuple[str, str, str]
     """Of ``name``, ``peerIP`` and ``why``."""
+    cause: str
 
 
 class SessionWriter:
@@ -65,40 +70,56 @@ class SessionWriter:
 
     def documents(self, found: Iterable[Session]) -> list[Document]:
         """Each session as a document."""
-        last: Document = {}
-        made: list[Document] = []
-        for one, peer, differs in self._walked(found):
-            if differs:
-                last = _session(one)
-            made.append({**last, "name": one.name, "peerIP": peer.shown, "passive": one.passive, "why": peer.whys})
-        return made
+        return [
+            {**like, "name": one.name, "peerIP": peer.shown, "passive": one.passive, "why": peer.whys}
+            for like, some, peers in self._runs(found)
+            for one, peer in zip(some, peers, strict=True)
+        ]
 
     def encoded(self, found: Iterable[Session]) -> Encoded:
         """The same as JSON."""
-        first = second = third = fourth = ""
         made: list[str] = []
-        for one, peer, differs in self._walked(found):
-            if differs:
-                first, second, third, fourth = _around(_session(one))
-            name, address, why = peer.texts
-            made.append(f"{first}{name}{second}{address}{third}{_BOOLEANS[one.passive]}{fourth}{why}}}")
+        for like, some, peers in self._runs(found):
+            first, second, third, fourth = _around(like)
+            between = [f"{third}{passive}{fourth}" for passive in _BOOLEANS]
+            made += [
+                f"{first}{name}{second}{address}{between[one.passive]}{why}}}"
+                for one, (name, address, why) in zip(some, map(_TEXTS, peers), strict=True)
+            ]
         return Encoded(made)
 
-    def _walked(self, found: Iterable[Session]) -> Iterator[tuple[Session, _Peer, bool]]:
-        """Each session, what it says of its peer, and whether more than that differs from the one before it."""
-        shape: tuple[object, ...] = ()
-        for one in found:
-            peer = self._peers.get(one.name)
-            if peer is None or peer.address is not one.peer_address or peer.why is not one.why:
-                peer = self._new(one)
-            now = _SHAPE(one)
-            yield one, peer, now != shape
-            shape = now
+    def rows(self, found: Iterable[Session]) -> list[SessionRows]:
+        """The same as the rows of a table."""
+        return [
+            SessionRows(
+                like,
+                peers=[peer.shown or str(like["interface"]) for peer in peers],
+                passive=list(map(_PASSIVE, some)),
+                causes=list(map(_CAUSE, peers)),
+            )
+            for like, some, peers in self._runs(found)
+        ]
+
+    def _runs(self, found: Iterable[Session]) -> Iterator[tuple[Document, list[Session], list[_Peer]]]:
+        """Sessions that follow one another and differ in their peers alone: the first as a document, they, and their peers."""
+        for _, run in groupby(found, key=lambda one: astuple(one)[_SHARED]):
+            some = list(run)
+            peers = map(self._peers.get, map(_NAME, some))
+            yield (
+                _session(some[0]),
+                some,
+                [
+                    peer
+                    if peer is not None and peer.why is one.why and peer.address is one.peer_address
+                    else self._new(one)
+                    for one, peer in zip(some, peers, strict=True)
+                ],
+            )
 
     def _new(self, one: Session) -> _Peer:
         shown, causes = str(one.peer_address) if one.found else None, whys(one.why)
         texts = (_json(one.name).decode(), _json(shown).decode(), _json(causes).decode())
-        peer = self._peers[one.name] = _Peer(one.peer_address, one.why, shown, causes, texts)
+        peer = self._peers[one.name] = _Peer(one.peer_address, one.why, shown, causes, texts, cause(causes))
         return peer
 
 

@@ -1,32 +1,72 @@
 """A plan for people: per node who it is, its sessions, announcements and routes, and what is wrong."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
+
+from msgspec import Struct
 
 Document = dict[str, Any]
 _GAP = "  "
+_SIDES = ("dials", "listens")
+
+
+class Rows(Struct, frozen=True):
+    """Rows that follow one another: of each column what all have there, or a list of what each has."""
+
+    count: int
+    cells: Sequence[object]
+
+
+class SessionRows(Struct, frozen=True):
+    """Sessions that follow one another and differ in their peers alone."""
+
+    like: Document
+    """Any of them, of which only that is to be asked in which all are alike."""
+    peers: list[str]
+    passive: list[bool]
+    causes: list[str]
 
 
 def table(rows: Iterable[Sequence[object]], *, head: Sequence[str]) -> Iterator[str]:
     """Lines with columns as wide as their widest cell; nothing at all without rows."""
     columns = list(zip(*rows, strict=True))
     if columns:
-        padded = [_padded(title, column) for title, column in zip(head, columns, strict=True)]
-        yield from map(str.rstrip, map(_GAP.join, zip(*padded, strict=True)))
+        yield from _table_of_runs([Rows(len(columns[0]), list(map(list, columns)))], head=head)
 
 
-def _padded(title: str, column: Sequence[object]) -> list[str]:
-    """The cells of a column below its title, all as wide: each value is written once, for in most columns there are few."""
-    if len(set(map(type, column))) > 1 or not isinstance(column[0], (str, int)):
-        column = list(map(_cell, column))
-    texts = {value: _cell(value) for value in set(column)}
-    width = max(map(len, (title, *texts.values())))
-    wide = {value: text.ljust(width) for value, text in texts.items()}
-    return [title.ljust(width), *map(wide.__getitem__, column)]
+def _table_of_runs(runs: Sequence[Rows], *, head: Sequence[str]) -> Iterator[str]:
+    """The same, of rows that have most of their cells in common: what all of a run have is written once."""
+    if not runs:
+        return
+    runs = [Rows(1, head), *(Rows(run.count, list(map(_texts, run.cells))) for run in runs)]
+    *widths, _ = [max(map(_width, column)) for column in zip(*(run.cells for run in runs), strict=True)]
+    for run in runs:
+        pieces: list[Iterable[str]] = []
+        common = ""
+        for cell, width in zip(run.cells, (*widths, 0), strict=True):  # nothing follows the last one
+            if isinstance(cell, list):
+                pieces += (repeat(common, run.count), map(str.ljust, cell, repeat(width)))
+                common = _GAP
+            else:
+                common += f"{cell:{width}}{_GAP}"
+        pieces.append(repeat(common.removesuffix(_GAP), run.count))
+        yield from map("".join, zip(*pieces, strict=True))
+
+
+def _texts(cell: object) -> str | list[str]:
+    """A cell's text, or each one's of a list."""
+    if not isinstance(cell, list):
+        return _cell(cell)
+    return cell if set(map(type, cell)) == {str} and all(cell) else list(map(_cell, cell))
+
+
+def _width(texts: Any) -> int:
+    return max(map(len, texts)) if isinstance(texts, list) else len(texts)
 
 
 def node_lines(name: str, document: Document) -> Iterator[str]:
-    """One node."""
+    """One node, whose sessions are given as rows."""
     families = ", ".join(key for key, there in document["families"].items() if there) or "no address"
     ports = ", ".join(f"{one['address'] or '*'}:{one['port']}" for one in document["listen"])
     yield f"node {name}: AS {document['asNumber']}, router id {document['routerID']}, {families}, listens on {ports}"
@@ -60,34 +100,41 @@ def difference_lines(name: str, document: Document) -> Iterator[str]:
 
 
 def _under(title: str, lines: Iterable[str]) -> Iterator[str]:
-    for place, line in enumerate(lines):
-        if place == 0:
-            yield f"  {title}:"
-        yield f"    {line}"
+    lines = iter(lines)
+    for first in lines:
+        yield f"  {title}:\n    {first}"
+        yield from (f"    {line}" for line in lines)
 
 
-def _sessions(sessions: Sequence[Document]) -> Iterator[str]:
+def _sessions(sessions: Iterable[SessionRows]) -> Iterator[str]:
     head = ("PEER", "PORT", "AS", "TYPE", "SCOPE", "STATE", "SIDE", "ADVERTISE", "FILTERS", "WHY")
-    rows = (
-        (
-            one["peerIP"] or one["interface"],
-            one["port"],
-            one["remoteAS"],
-            one["type"],
-            one["scope"],
-            one["state"] if one["reason"] is None else f"{one['state']} ({one['reason']})",
-            "listens" if one["passive"] else "dials",
-            one["advertise"],
-            ",".join(one["filters"]),
-            _why(one["why"]),
+    runs = [
+        Rows(
+            len(some.peers),
+            (
+                some.peers,
+                some.like["port"],
+                some.like["remoteAS"],
+                some.like["type"],
+                some.like["scope"],
+                _state(some.like),
+                [_SIDES[passive] for passive in some.passive],
+                some.like["advertise"],
+                ",".join(some.like["filters"]),
+                some.causes,
+            ),
         )
-        for one in sessions
-    )
-    return table(rows, head=head)
+        for some in sessions
+    ]
+    return _table_of_runs(runs, head=head)
+
+
+def _state(session: Document) -> str:
+    return session["state"] if session["reason"] is None else f"{session['state']} ({session['reason']})"
 
 
 def _announcements(announcements: Sequence[Document]) -> Iterator[str]:
-    rows = ((one["prefix"], one["source"], ",".join(one["communities"]), _why(one["why"])) for one in announcements)
+    rows = ((one["prefix"], one["source"], ",".join(one["communities"]), cause(one["why"])) for one in announcements)
     return table(rows, head=("PREFIX", "SOURCE", "COMMUNITIES", "WHY"))
 
 
@@ -99,7 +146,7 @@ def _routes(routes: Sequence[Document]) -> Iterator[str]:
             ",".join(str(hop["gateway"] or hop["device"]) for hop in one["nextHops"]),
             one["metric"],
             one["origin"],
-            _why(one["why"]),
+            cause(one["why"]),
         )
         for one in routes
     )
@@ -121,7 +168,8 @@ def _value(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _why(whys: Sequence[Document]) -> str:
+def cause(whys: Sequence[Document]) -> str:
+    """The first of the causes of an item."""
     return f"{_object(whys[0])} {whys[0]['field'] or ''}".strip() if whys else ""
 
 
