@@ -1,4 +1,4 @@
-"""The commands that read objects and print: plan, policy test, import, get. None of them changes anything.
+"""The commands that read objects and print: plan, policy test, import, get, explain, topology. None of them changes anything.
 
 Exit codes: 0 good, 1 the input cannot be read, 2 usage, 3 objects were rejected (the rest is printed all the same),
 4 two plans differ, 5 a policy test is not as expected.
@@ -14,7 +14,7 @@ from typing import Any
 
 from towpath.controller.settings import RUN_DIR, SECRET_NAMESPACE, Source, UsageError
 
-COMMANDS = frozenset({"plan", "policy", "import", "get", "explain"})
+COMMANDS = frozenset({"plan", "policy", "import", "get", "explain", "topology"})
 _FORMATS = ("table", "json", "yaml")
 MAKES = ("bird", "frr", "gobgp", "openbgpd", "junos", "eos", "nxos")
 Sourced = Callable[[argparse.Namespace], Source]
@@ -89,6 +89,10 @@ def add(commands: Any) -> None:
         )
         one.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
+    topology = commands.add_parser("topology", help="draw nodes, routers, the sessions between them, and pools")
+    _objects(topology)
+    topology.add_argument("-o", "--output", choices=("text", "svg"), default="text", help="default text")
+
 
 def _files(command: Any, *, required: bool, otherwise: str) -> None:
     command.add_argument(
@@ -155,6 +159,10 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
             here=arguments.socket if arguments.here else None,
         )
         return get.run(asked) if arguments.command == "get" else explain.run(asked)
+    if arguments.command == "topology":
+        from towpath.controller.plan.topology import command as drawing
+
+        return drawing.run(drawing.Request(files=files, source=source, style=arguments.output))
     from towpath.controller.plan import command
 
     return command.run(

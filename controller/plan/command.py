@@ -44,7 +44,7 @@ def run(request: Request) -> int:
     if request.peers and request.tor is None:
         raise UsageError("--peer goes with --tor")
     inputs = load(request.files, request.source, assign=request.assign)
-    _warn(inputs)
+    warn(inputs)
     if request.tor is not None:
         from towpath.controller.plan.tor.command import lines
 
@@ -54,7 +54,7 @@ def run(request: Request) -> int:
         return REJECTED if inputs.rejected else GOOD
     if request.against:
         before = load(request.against, request.source, assign=request.assign)
-        _warn(before)
+        warn(before)
         return _print_difference(before, inputs, request)
     nodes = _wanted(request.node, node_views(inputs.cluster).by_name)
     writer = SessionWriter()
@@ -132,7 +132,8 @@ def _lines(nodes: Iterable[Iterator[str]], rejected: list[dict[str, Any]]) -> It
     yield "".join(f"{line}\n" for line in rejected_lines(rejected))
 
 
-def _warn(inputs: Inputs) -> None:
+def warn(inputs: Inputs) -> None:
+    """What was not read, on standard error."""
     for warning in inputs.warnings:
         print(f"warning: {warning}", file=sys.stderr)
 

@@ -1,0 +1,1 @@
+"""``towpath topology``: a cluster as a picture, from its objects."""

@@ -1,0 +1,194 @@
+"""The picture as SVG: routers above, nodes in groups, reflectors below them, and each pool as a bar of its blocks.
+
+Every part has a title, which browsers show and screen readers say. A colour is a node's: in its box, and in the pools.
+"""
+
+import itertools
+from collections.abc import Mapping
+from xml.etree import ElementTree as ET
+
+from towpath.controller.plan.topology.graph import Group, Node, Pool, Sessions, Topology
+from towpath.controller.plan.topology.layout import (
+    BAR,
+    BETWEEN,
+    GAP,
+    LINE,
+    POOL,
+    Box,
+    cell,
+    layout,
+    node_blocks,
+    shown,
+)
+from towpath.controller.plan.topology.words import (
+    block_text,
+    group_text,
+    health,
+    pool_text,
+    router_text,
+    sessions_text,
+)
+
+_COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#edc948")
+_STYLE = """
+text { font: 12px sans-serif; fill: #1c2733; }
+text.small { font-size: 10px; fill: #52606d; }
+text.name { font-weight: bold; }
+text.said, text.halo { font-size: 10px; text-anchor: middle; }
+text.halo { fill: none; stroke: #ffffff; stroke-width: 3px; }
+.back { fill: #ffffff; }
+.router, .node { fill: #ffffff; stroke: #8795a1; }
+.group { fill: #f3f6f9; stroke: #b8c4ce; }
+.reflectors { fill: #eef3fb; stroke: #7b9acc; }
+.bar { fill: #e4e9ee; }
+path { fill: none; stroke-width: 2; }
+.up { stroke: #2e7d32; }
+.partly { stroke: #c77700; stroke-dasharray: 8 3; }
+.down { stroke: #c62828; stroke-dasharray: 4 3; }
+.planned { stroke: #5b6b7b; }
+.withheld { stroke: #9aa5b1; stroke-dasharray: 2 4; }
+"""
+Point = tuple[float, float]
+_REACH = BETWEEN * 0.55
+"""How far a line goes straight on before it turns."""
+
+
+def svg(topology: Topology) -> str:
+    """A whole SVG document."""
+    places, colours = layout(topology), _colours(topology)
+    size = {"width": _number(places.width), "height": _number(places.height)}
+    view = {"viewBox": f"0 0 {size['width']} {size['height']}", "role": "img"}
+    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, **view})
+    ET.SubElement(root, "title").text = "Topology"
+    ET.SubElement(root, "style").text = _STYLE
+    _rectangle(root, Box(0, 0, places.width, places.height), "back")
+    lines = [
+        (places.routers[other].bottom, places.groups[place].top, sessions)
+        for (place, other), sessions in topology.to_routers.items()
+    ]
+    lines += [
+        (*_ends(places.groups[low], places.groups[high]), sessions)
+        for (low, high), sessions in topology.between.items()
+        if low != high
+    ]
+    for line in lines:
+        _line(root, *line)
+    for line in lines:  # no line crosses any words
+        _label(root, *line)
+    for router, box in zip(topology.routers, places.routers, strict=True):
+        part = _part(root, router_text(router))
+        _rectangle(part, box, "router")
+        _write(part, box.x + 10, box.y + 18, f"AS {router.as_number}", "name")
+        _write(part, box.x + 10, box.y + 35, ", ".join(router.addresses), "small")
+    for place, (group, box) in enumerate(zip(topology.groups, places.groups, strict=True)):
+        _group(root, group, box, topology.between.get((place, place)), colours)
+    for place, pool in enumerate(topology.pools):
+        _pool(root, topology, pool, Box(GAP, places.pools + place * POOL, places.width - 2 * GAP, POOL), colours)
+    ET.indent(root)
+    return ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _colours(topology: Topology) -> Mapping[str, str]:
+    names = sorted(node.name for group in topology.groups for node in group.nodes)
+    return dict(zip(names, itertools.cycle(_COLOURS), strict=False))
+
+
+def _ends(one: Box, other: Box) -> tuple[Point, Point]:
+    """Where a line between two groups begins and ends: below both where they stand side by side."""
+    upper, lower = sorted((one, other), key=lambda box: box.y)
+    return (upper.bottom, lower.bottom) if upper.y == lower.y else (upper.bottom, lower.top)
+
+
+def _group(root: ET.Element, group: Group, box: Box, inner: Sessions | None, colours: Mapping[str, str]) -> None:
+    part = _part(root, group_text(group))
+    _rectangle(part, box, "reflectors" if group.reflector else "group")
+    _write(part, box.x + 10, box.y + 18, f"AS {group.as_number}  {' '.join(group.subnets)}", "name")
+    if inner is not None:
+        _write(part, box.x + 10, box.y + 34, f"among themselves: {sessions_text(inner)}", "small")
+    elif group.reflector:
+        _write(part, box.x + 10, box.y + 34, "route reflectors" if len(group.nodes) > 1 else "route reflector", "small")
+    drawn = shown(group)
+    for place, node in enumerate(drawn):
+        _node(part, node, cell(group, box, place), colours[node.name])
+    if left := len(group.nodes) - len(drawn):
+        free = cell(group, box, len(drawn))
+        _write(part, free.x + 10, free.y + free.height / 2, f"and {left} more nodes")
+
+
+def _node(root: ET.Element, node: Node, box: Box, colour: str) -> None:
+    part = _part(root, "\n".join((node.name, *node.addresses, *map(block_text, node.blocks))))
+    _rectangle(part, box, "node")
+    _rectangle(part, Box(box.x, box.y, 6, box.height), "", fill=colour)
+    _write(part, box.x + 14, box.y + 16, node.name, "name")
+    for place, text in enumerate((*node.addresses, *node_blocks(node)), start=1):
+        _write(part, box.x + 14, box.y + 16 + place * LINE, text, "small")
+
+
+def _curve(start: Point, end: Point) -> tuple[Point, Point, Point, Point]:
+    """A cubic Bézier curve that leaves and comes in upright."""
+    (x1, y1), (x2, y2) = start, end
+    return start, (x1, y1 + _REACH), (x2, y2 + _REACH if y1 == y2 else y2 - _REACH), end
+
+
+def _line(root: ET.Element, start: Point, end: Point, sessions: Sessions) -> None:
+    part = _part(root, sessions_text(sessions))
+    first, *others = (f"{_number(x)} {_number(y)}" for x, y in _curve(start, end))
+    ET.SubElement(part, "path", {"class": health(sessions), "d": f"M{first} C{' '.join(others)}"})
+
+
+def _label(root: ET.Element, start: Point, end: Point, sessions: Sessions) -> None:
+    """Its words: on the line, in the space above the row where it ends, or at its lowest where it comes up again."""
+    curve, place = _curve(start, end), 0.5
+    if start[1] != end[1]:
+        above = end[1] - BETWEEN / 2
+        place = next(step / 100 for step in range(101) if _at(curve, step / 100)[1] >= above)
+    x, y = _at(curve, place)
+    for kind in ("halo", "said"):
+        _write(root, x, y + 3, sessions_text(sessions), kind)
+
+
+def _at(curve: tuple[Point, Point, Point, Point], place: float) -> Point:
+    """The point of a curve at a place between 0 and 1."""
+    weights = ((1 - place) ** 3, 3 * place * (1 - place) ** 2, 3 * place**2 * (1 - place), place**3)
+    x, y = (sum(weight * point[axis] for weight, point in zip(weights, curve, strict=True)) for axis in (0, 1))
+    return x, y
+
+
+def _pool(root: ET.Element, topology: Topology, pool: Pool, box: Box, colours: Mapping[str, str]) -> None:
+    """A bar, and on it each block where it lies in the pool, never too narrow to be seen."""
+    part = _part(root, pool_text(pool))
+    _write(part, box.x, box.y + LINE, pool_text(pool), "small")
+    bar = Box(box.x, box.y + LINE + 6, box.width, BAR)
+    _rectangle(part, bar, "bar")
+    whole, first = pool.cidr.num_addresses, int(pool.cidr.network_address)
+    for node in (node for group in topology.groups for node in group.nodes):
+        for block in (block for block in node.blocks if block.pool == pool.name):
+            width = max(2, bar.width * block.cidr.num_addresses / whole)
+            x = bar.x + min(bar.width * (int(block.cidr.network_address) - first) / whole, bar.width - width)
+            opacity = "1" if block.state == "Active" else "0.5"
+            piece = _part(part, f"{block_text(block)}  {node.name}")
+            _rectangle(piece, Box(x, bar.y, width, bar.height), "", fill=colours[node.name], opacity=opacity)
+
+
+# -- elements ---------------------------------------------------------------------------------------------------------------
+
+
+def _part(root: ET.Element, title: str) -> ET.Element:
+    part = ET.SubElement(root, "g")
+    ET.SubElement(part, "title").text = title
+    return part
+
+
+def _rectangle(root: ET.Element, box: Box, kind: str, **more: str) -> None:
+    numbers = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
+    shown = {name: _number(value) for name, value in numbers.items()}
+    ET.SubElement(root, "rect", {**({"class": kind, "rx": "4"} if kind else {}), **shown, **more})
+
+
+def _write(root: ET.Element, x: float, y: float, text: str, kind: str = "") -> None:
+    where = {"x": _number(x), "y": _number(y)}
+    ET.SubElement(root, "text", {**({"class": kind} if kind else {}), **where}).text = text
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
