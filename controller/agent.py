@@ -110,6 +110,7 @@ class AgentProcess:
             interfaces=self._bridge.interfaces,
         )
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
+        self._table = nft.Table()
         self._node: NodeAgent
         self._pods: CNIPods | None = None
         self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved)
@@ -163,7 +164,7 @@ class AgentProcess:
             pods=self._pods,
             services=self._services,
             workloads=self._bound,
-            firewall=nft.Table(),
+            firewall=self._table,
             passwords=self._passwords,
             saved=saved,
             alone=settings.source.folder is not None,
@@ -295,8 +296,7 @@ class AgentProcess:
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
         found = self._bridge.found(self._source.store.cluster())
-        if found is not None:
-            found = replace(found, mtu=self._mtu())
+        found = None if found is None else replace(found, mtu=self._mtu())
         try:
             wait = await self._writer.offer(status, found, now=now, watched=self._node.inactive_in_use(status))
         except ApiError as error:
@@ -360,7 +360,7 @@ class AgentProcess:
                 self._status_loop.dirty()
                 if self._node.retaining:
                     self._node_loop.dirty()
-            if self._node.drained:
+            if self._node.drained or self._table.disturbed():
                 self._node_loop.dirty()
             if self._pods is not None and self._pods.disturbed():
                 self._plugin_loop.dirty()

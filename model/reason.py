@@ -112,6 +112,7 @@ class Reason(enum.StrEnum):
     ROUTES_MANAGED = "RoutesManaged"
     KERNEL_LACKS = "KernelLacks"
     FILTER_REFUSED = "FilterRefused"
+    NAT_REFUSED = "NATRefused"
     DISCOVERY_REFUSED = "DiscoveryRefused"
     MTU_MISMATCH = "MTUMismatch"
     # blocks and nodes

@@ -2,26 +2,37 @@
 
 The first have no pod to go to: the node would send them back where they came from, and they would go round until their TTL
 ends. The others would open sessions with speakers; only pods that are peers of this node may, and with this node alone.
+What pods send to places that do not know the way back to them leaves with an address of the node, where pools ask for that.
 The table is ours by its name, ``inet towpath``, and always replaced as a whole in one transaction, so that there is no moment
 without it. What ``nft`` lists after that is what it has to list at every later look; else somebody has changed it.
 """
 
 import asyncio
+import contextlib
 import errno
 import json
+import os
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
 from towpath.model.net import Address, Family, Prefix
+from towpath.routes.nftwatch import Watch
 
 TABLE = "inet towpath"
 PRIORITY = 10
 """After the filters of kube-proxy, which answers for services without endpoints."""
+NAT_PRIORITY = 110
+"""After kube-proxy, portmap and whoever else translates at 100: the kernel asks nobody more once a connection has its source."""
 LOOK_EVERY = 30.0
-"""Seconds between two looks at a table that should be as it was left."""
+"""Seconds between two looks at a table that, as far as was heard, is as it was left."""
+NAT_CHAIN = "outgoing"
 _WAIT = 20.0
+_REFUSED = frozenset({errno.EIO, errno.ENOENT, errno.ENOSYS})
+"""nft or the kernel took a look, and will not."""
+_TELLS_BRIDGED = (5, 7)
 
 
 class Rules(Struct, frozen=True):
@@ -37,13 +48,22 @@ class Rules(Struct, frozen=True):
     """Addresses of nodes, and where the speaker of each listens."""
     peers: tuple[tuple[Address, Address], ...] = ()
     """Pods of this node that are peers, and the address that each may reach its speaker at."""
+    masqueraded: tuple[Prefix, ...] = ()
+    """What comes from these has an address of this node as its source once it leaves for elsewhere."""
+    kept: tuple[Prefix, ...] = ()
+    """What goes to these keeps its source."""
+    kept_ports: tuple[int, ...] = ()
+    """And so does what goes to these TCP ports: to a router it would look like this node's own speaker."""
 
     def __bool__(self) -> bool:
         return bool(self.services or self.pools)
 
 
-def script(rules: Rules) -> str:
-    """The whole table in nft's language; it replaces what there is. Nothing to be dropped: there is none."""
+def script(rules: Rules, *, nat: bool) -> str:
+    """The whole table in nft's language; it replaces what there is. Nothing to be dropped: there is none.
+
+    ``nat``: with the chain that translates sources, be there any or not.
+    """
     lines = [f"add table {TABLE}", f"delete table {TABLE}"]
     if not rules:
         return "\n".join(lines) + "\n"
@@ -70,6 +90,8 @@ def script(rules: Rules) -> str:
             *(line for n, ip in _IP for line in _bgp(n, ip, f"tcp dport {rules.port}")),
         ),
     )
+    if nat:
+        lines += _masquerade(rules)
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -81,6 +103,17 @@ def _bgp(family: str, ip: str, match: str) -> Iterator[str]:
     yield f"{match} {ip} saddr @nodes{family} accept"
     yield f"{match} {ip} saddr @pools{family} counter drop"
     yield f"{match} ct original {ip} saddr @pools{family} counter drop"
+
+
+def _masquerade(rules: Rules) -> Iterator[str]:
+    """Packets that a bridge hands on come here as well (bridge-nf-call-iptables), without a device that they came in by."""
+    for family, kind in ((Family.IPV4, "ipv4_addr"), (Family.IPV6, "ipv6_addr")):
+        yield from _set(f"masqueraded{family:d}", kind, _of(family, rules.masqueraded), flags="interval")
+        yield from _set(f"kept{family:d}", kind, _of(family, rules.kept), flags="interval")
+    yield from _set("kept_ports", "inet_service", map(str, rules.kept_ports))
+    matches = (f"meta iif != 0 {ip} saddr @masqueraded{n} {ip} daddr != @kept{n}" for n, ip in _IP)
+    rule = ("tcp dport @kept_ports accept", *(f"{match} counter masquerade fully-random" for match in matches))
+    yield from _chain(NAT_CHAIN, "postrouting", rule, kind="nat", priority=NAT_PRIORITY)
 
 
 def _of(family: Family, values: Iterable[Prefix] | Iterable[Address]) -> list[str]:
@@ -98,9 +131,11 @@ def _set(name: str, kind: str, elements: Iterable[str], *, flags: str = "") -> I
     yield "  }"
 
 
-def _chain(name: str, hook: str, rules: Iterable[str]) -> Iterator[str]:
+def _chain(
+    name: str, hook: str, rules: Iterable[str], *, kind: str = "filter", priority: int = PRIORITY
+) -> Iterator[str]:
     yield f"  chain {name} {{"
-    yield f"    type filter hook {hook} priority {PRIORITY}; policy accept;"
+    yield f"    type {kind} hook {hook} priority {priority}; policy accept;"
     yield from (f"    {rule}" for rule in rules)
     yield "  }"
 
@@ -113,27 +148,69 @@ class Table:
         self._left: Any = None
         """What nft listed after the last change."""
         self._looked = 0.0
+        self._watch: Watch | None = None
+        self._touched = False
+        """Somebody may have changed it since the last look."""
+        self._unmasqueraded = ""
 
-    async def desire(self, rules: Rules) -> None:
-        """Drop what these rules say; where they say nothing there is no table."""
+    def disturbed(self) -> bool:
+        """Whether somebody has touched the table since it was looked at: that is what ``desire`` is to be called for."""
+        if self._watch is not None and self._watch.touched():
+            self._touched = True
+        return self._touched
+
+    async def desire(self, rules: Rules) -> str:
+        """Do what these rules say; where they say nothing there is no table.
+
+        What is said is why no source is translated although that is wanted; all else is done then.
+        """
         now = asyncio.get_running_loop().time()
-        if rules == self._rules and now - self._looked < LOOK_EVERY:
-            return
-        self._looked = now
+        self._listen()
+        touched = self.disturbed()
+        if rules == self._rules and not touched and now - self._looked < LOOK_EVERY:
+            return self._unmasqueraded
+        self._looked, self._touched = now, False
         present = await _listed()
-        if rules == self._rules and present == self._left:
-            return
+        as_left = rules == self._rules and present == self._left
+        if as_left and not self._unmasqueraded:
+            return ""
         self._rules = None
         if rules or present is not None:
-            await _run("-f", "-", stdin=script(rules))
+            await self._replace(rules, present, as_left=as_left)
         self._left = await _listed() if rules else None
-        self._rules = rules
+        # of two transactions the second was another's, and the list may show its work
+        self._touched = self._watch is not None and self._watch.touched() > 1
+        self._rules = None if self._touched else rules
+        return self._unmasqueraded
+
+    async def _replace(self, rules: Rules, present: Any, *, as_left: bool) -> None:
+        """Put the rules in the table's place, without translation where the kernel takes none; nothing where that is ``as_left``."""
+        self._unmasqueraded = ""
+        if rules.masqueraded:
+            try:
+                _tells_bridged_packets()
+                await _run("-f", "-", stdin=script(rules, nat=True))
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                self._unmasqueraded = error.strerror or str(error)
+            else:
+                return
+        if not as_left:
+            # without any such chain the kernel would no longer translate connections that it translated before
+            stays = not self._unmasqueraded and _has_chain(present, NAT_CHAIN)
+            await _run("-f", "-", stdin=script(rules, nat=stays))
+
+    def _listen(self) -> None:
+        if self._watch is None:
+            with contextlib.suppress(OSError):  # then it is looked at now and then, and that is all
+                self._watch = Watch(TABLE.split()[1])
 
 
 async def remove() -> None:
     """Take the table away, if it is there."""
     if await _listed() is not None:
-        await _run("-f", "-", stdin=script(Rules()))
+        await _run("-f", "-", stdin=script(Rules(), nat=False))
 
 
 async def _listed() -> Any:
@@ -149,6 +226,17 @@ def _without_handles(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_handles(item) for key, item in value.items() if key != "handle"}
     return [_without_handles(item) for item in value] if isinstance(value, list) else value
+
+
+def _has_chain(present: Any, name: str) -> bool:
+    return any(one.get("chain", {}).get("name") == name for one in present or ())
+
+
+def _tells_bridged_packets() -> None:
+    """Before Linux 5.7 no packet had a device that it came in by once it was routed."""
+    release = os.uname().release
+    if tuple(map(int, re.findall(r"\d+", release)[:2])) < _TELLS_BRIDGED:
+        raise OSError(errno.ENOSYS, f"Linux {release} does not tell routed packets from bridged ones, 5.7 does")
 
 
 async def _run(*arguments: str, stdin: str = "") -> str:

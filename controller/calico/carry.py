@@ -17,7 +17,6 @@ UNKNOWN = "is not a field that this kind has"
 _DEFAULTS: Mapping[str, Any] = {
     "ipipMode": "Never",
     "vxlanMode": "Never",
-    "natOutgoing": False,
     "disableBGPExport": False,
     "assignmentMode": "Automatic",
     "allowedUses": ["Workload", "Tunnel"],

@@ -1,13 +1,14 @@
-"""The packet filters of one node: what the objects and the announcements ask to be dropped, and what refuses that."""
+"""The packet filters of one node: what the objects and the announcements ask to be dropped or translated, and what refuses that."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import structlog
 
 from towpath.bgp.nodes import BGP_PORT, node_views
 from towpath.bgp.services import covering
+from towpath.controller.node.outgoing import exclusions, speaker_ports, translated
 from towpath.controller.node.parts import Firewall
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, IPPool
 from towpath.model.memo import remembered
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Refusal, Why
@@ -24,38 +25,52 @@ class Guard:
         self._node = node
         self._firewall = firewall
         self._refused = ""
+        self._untranslated = ""
+        self._translating: tuple[IPPool, ...] = ()
+        """The pools that the last step wanted to be translated."""
 
     @property
     def problems(self) -> tuple[Refusal, ...]:
-        """What keeps packets from being dropped."""
-        if not self._refused:
-            return ()
-        message = (
-            "packets to services that nobody takes may go round between this node and its routers,"
-            f" and pods may open connections to speakers: {self._refused}"
-        )
-        return (Refusal(Reason.FILTER_REFUSED, message, Why("Node", self._node)),)
+        """What keeps packets from being dropped or translated."""
+        found = []
+        if self._refused:
+            message = (
+                "packets to services that nobody takes may go round between this node and its routers,"
+                f" and pods may open connections to speakers: {self._refused}"
+            )
+            found.append(Refusal(Reason.FILTER_REFUSED, message, Why("Node", self._node)))
+        if said := self._refused or self._untranslated:
+            message = f"what its pods send out of the cluster has their own addresses: {said}"
+            found += [
+                Refusal(Reason.NAT_REFUSED, message, Why("IPPool", pool.name, "spec.natOutgoing"))
+                for pool in self._translating
+            ]
+        return tuple(found)
 
     async def desire(
         self, cluster: Cluster, *, announcements: Iterable[Announcement], sessions: Iterable[Session]
     ) -> None:
         """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node."""
-        rules = rules_of(cluster, self._node, announcements=announcements, sessions=sessions)
+        rules = rules_of(cluster, self._node, announcements=announcements, sessions=tuple(sessions))
+        self._translating = translated(cluster)
         try:
-            await self._firewall.desire(rules)
+            said = await self._firewall.desire(rules)
         except OSError as error:
             said = error.strerror or str(error)
             if said != self._refused:
                 log.warning("filters.refused", error=said, remedy="nft and a kernel with nf_tables are needed")
             self._refused = said if rules else ""
             return
-        self._refused = ""
+        if said and said != self._untranslated:
+            log.warning("nat.refused", error=said, remedy="natOutgoing needs a kernel with nft_masq and Linux 5.7")
+        self._refused, self._untranslated = "", said
 
 
 def rules_of(
-    cluster: Cluster, node: str, *, announcements: Iterable[Announcement], sessions: Iterable[Session]
+    cluster: Cluster, node: str, *, announcements: Iterable[Announcement], sessions: Collection[Session]
 ) -> Rules:
-    """What a node drops."""
+    """What a node drops, and what it translates."""
+    outgoing = covering({pool.spec.cidr for pool in translated(cluster)})
     me = node_views(cluster).by_name.get(node)
     return Rules(
         services=covering({one.prefix for one in announcements if one.source == "Service"}),
@@ -63,6 +78,9 @@ def rules_of(
         port=me.listen_port if me is not None else BGP_PORT,
         speakers=_speakers(cluster),
         peers=tuple(sorted(_peers(sessions), key=lambda pair: _order(pair[0]))),
+        masqueraded=outgoing,
+        kept=exclusions(cluster) if outgoing else (),
+        kept_ports=speaker_ports(cluster, sessions) if outgoing else (),
     )
 
 

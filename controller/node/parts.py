@@ -106,8 +106,8 @@ class Workloads(Protocol):
 class Firewall(Protocol):
     """Our own table of packet filters."""
 
-    async def desire(self, rules: Rules) -> None:
-        """Drop what these rules say. ``OSError``: try again."""
+    async def desire(self, rules: Rules) -> str:
+        """Do what these rules say; why no source is translated although they say so. ``OSError``: try again."""
 
 
 class Speaker(Protocol):

@@ -13,6 +13,7 @@ from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.service_table import service_announcements
 from towpath.bgp.services import configured
 from towpath.controller.node.given import given_routes, local_routes
+from towpath.controller.node.outgoing import exclusions, speaker_ports, translated
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
 from towpath.controller.plan.table import SessionRows
@@ -22,7 +23,7 @@ from towpath.ipam.cni import Places, conflist
 from towpath.model.blocks import by_node, in_force
 from towpath.model.cluster import Cluster
 from towpath.model.memo import remembered
-from towpath.model.net import Family, contains
+from towpath.model.net import Family, contains, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
 from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
@@ -80,7 +81,7 @@ def node_document(
         "devices": [],
         "neighbours": [],
         "forwarding": [],
-        "nat": [],
+        "nat": _nat(cluster, state.sessions.values()),
         "cni": _cni(cluster, node),
         "warnings": [_warning(one) for one in sorted(warnings)],
     }
@@ -127,6 +128,27 @@ def _route(one: StaticRoute, metric: int) -> Document:
 def _local_route(one: StaticRoute) -> Document:
     ways = [{"gateway": None, "device": "lo", "onlink": False}]
     return {**_route(one, DEFAULT_METRIC), "nextHops": ways, "table": LOCAL_TABLE}
+
+
+def _nat(cluster: Cluster, sessions: Iterable[Session]) -> list[Document]:
+    pools = translated(cluster)
+    ports = speaker_ports(cluster, sessions) if pools else ()
+    return [
+        {
+            "name": pool.name,
+            "prefix": str(pool.spec.cidr),
+            "family": family_of(pool.spec.cidr).key,
+            "exclusions": _exclusions(cluster)[family_of(pool.spec.cidr)],
+            "excludedPorts": list(ports),
+            "why": whys([Why("IPPool", pool.name, "spec.natOutgoing")]),
+        }
+        for pool in pools
+    ]
+
+
+@remembered
+def _exclusions(cluster: Cluster) -> Mapping[Family, list[str]]:
+    return {family: [str(one) for one in exclusions(cluster) if family_of(one) is family] for family in Family}
 
 
 def _cni(cluster: Cluster, node: str) -> Document:

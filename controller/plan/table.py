@@ -74,6 +74,7 @@ def node_lines(name: str, document: Document) -> Iterator[str]:
         ("sessions", _sessions(document["sessions"])),
         ("announces", _announcements(document["announcements"])),
         ("routes", _routes(document["routes"])),
+        ("translates", _nat(document["nat"])),
         ("warnings", (f"{one['reason']} {_object(one['object'])}: {one['message']}" for one in document["warnings"])),
     ):
         yield from _under(title, lines)
@@ -151,6 +152,12 @@ def _routes(routes: Sequence[Document]) -> Iterator[str]:
         for one in routes
     )
     return table(rows, head=("PREFIX", "TYPE", "NEXT HOPS", "METRIC", "ORIGIN", "WHY"))
+
+
+def _nat(translated: Sequence[Document]) -> Iterator[str]:
+    """Of the exclusions the number: a cluster has as many as it has nodes."""
+    rows = ((one["prefix"], f"but to {len(one['exclusions'])} prefixes", cause(one["why"])) for one in translated)
+    return table(rows, head=("SOURCE", "DESTINATION", "WHY"))
 
 
 def _short(key: str, item: Any) -> str:

@@ -29,6 +29,12 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     disable_bgp_export: Annotated[
         bool, Field(description="Announce nothing inside the pool, but where a filter of the session accepts it.")
     ] = False
+    nat_outgoing: Annotated[
+        bool,
+        Field(
+            description="What pods of this pool send to where neither a pool nor a node is leaves with an address of their node."
+        ),
+    ] = False
 
     @property
     def block_length(self) -> int:
@@ -67,6 +73,7 @@ IP_POOL = Kind(
         Column("Block-Size", ".spec.blockSize", "integer"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
         Column("Disabled", ".spec.disabled", "boolean"),
+        Column("NAT", ".spec.natOutgoing", "boolean", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
         Column("Age", ".metadata.creationTimestamp", "date"),
     ),

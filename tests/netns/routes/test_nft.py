@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
+import shutil
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 from tests.names import own
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Prefix
-from towpath.routes import nft
+from towpath.routes import nft, nftwatch
 
 RANGES: tuple[Prefix, ...] = (ip_network("10.96.0.0/16"), ip_network("192.0.2.1/32"), ip_network("fd00:96::/112"))
 OTHER = "table inet strict {\n chain f {\n type filter hook forward priority 0; policy accept;\n }\n}\n"
@@ -193,9 +196,130 @@ def test_a_refusal_is_an_error_in_words(host: Host, monkeypatch: pytest.MonkeyPa
         patch.setenv("PATH", "/nonexistent")
         with pytest.raises(OSError, match="nft is not installed"):
             desire(host, table, *RANGES)
-    monkeypatch.setattr(nft, "script", lambda _: "nonsense\n")
+    monkeypatch.setattr(nft, "script", lambda _, **_choice: "nonsense\n")
     with pytest.raises(OSError, match="syntax error"):
         desire(host, table, *RANGES)
     monkeypatch.undo()
     desire(host, table, *RANGES)
     assert "towpath" in tables(host)
+
+
+OUTGOING = nft.Rules(pools=(ip_network("10.9.1.0/24"),), masqueraded=(ip_network("10.9.1.0/24"),), kept_ports=(179,))
+
+
+@pytest.mark.parametrize("deed", ["delete table inet towpath", "insert rule inet towpath services accept"])
+def test_what_others_do_to_it_is_heard(host: Host, deed: str) -> None:
+    """So that nobody need look; what is done to other tables, or was done by ourselves, is not heard."""
+    table = nft.Table()
+    desire(host, table, *RANGES)
+    before = host.run("nft", "-s", "list", "table", "inet", "towpath")
+    host.run("nft", "add", "chain", "inet", "strict", "another")
+    assert not table.disturbed()
+    host.run("nft", *deed.split(" "))
+    assert table.disturbed()
+    assert table.disturbed(), "until it was looked at"
+    desire(host, table, *RANGES)
+    assert host.run("nft", "-s", "list", "table", "inet", "towpath") == before
+    assert not table.disturbed()
+
+
+def test_more_than_can_be_heard_is_a_reason_to_look(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel drops what a full buffer does not take, and says so once. Of what we do ourselves that is no reason to do it again."""
+    monkeypatch.setattr(nftwatch, "BUFFER", 2048)
+    table = nft.Table()
+    desire(host, table, *RANGES)
+    assert not table.disturbed()
+    for number in range(20):
+        host.run("nft", "add", "chain", "inet", "strict", f"c{number}")
+    assert table.disturbed()
+
+
+def test_a_kernel_without_translation_takes_the_rest(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it said is passed on, nothing is done over and over, and once it can it is done. nft stands for such a kernel."""
+    real = shutil.which("nft")
+    script = tmp_path / "nft"
+    script.write_text(
+        f'#!/bin/sh\n[ "$1" = -f ] || exec {real} "$@"\ntext=$(cat)\ncase $text in *"type nat"*)'
+        ' echo "Error: Could not process rule: No such file or directory" >&2; exit 1;; esac\n'
+        f'echo "$text" | {real} "$@"\n'
+    )
+    script.chmod(0o755)
+    table = nft.Table()
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with host.entered():
+            assert "Could not process rule" in asyncio.run(table.desire(OUTGOING))
+        made = host.run("nft", "-a", "list", "table", "inet", "towpath")
+        assert "bgp_input" in made
+        assert "nat" not in made
+        patch.setattr(nft, "LOOK_EVERY", 0.0)
+        with host.entered():
+            assert "Could not process rule" in asyncio.run(table.desire(OUTGOING))
+        assert host.run("nft", "-a", "list", "table", "inet", "towpath") == made, "not made anew"
+    monkeypatch.setattr(nft, "LOOK_EVERY", 0.0)
+    with host.entered():
+        assert asyncio.run(table.desire(OUTGOING)) == ""
+    assert "masquerade" in host.run("nft", "list", "table", "inet", "towpath")
+
+
+def test_a_kernel_that_would_translate_bridged_packets_translates_none(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 5.7 it tells no difference."""
+    old = os.uname_result(("Linux", "h", "5.4.0-26-generic", "#1", "x86_64"))
+    monkeypatch.setattr("os.uname", lambda: old)
+    with host.entered():
+        assert "5.4.0-26-generic" in asyncio.run(nft.Table().desire(OUTGOING))
+    assert "bgp_input" in host.run("nft", "list", "table", "inet", "towpath")
+
+
+def test_the_chain_stays_while_the_table_does(host: Host) -> None:
+    """Without any the kernel would stop translating what it began to translate; a fresh process sees it there."""
+    with host.entered():
+        asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
+    assert "nat" not in host.run("nft", "list", "table", "inet", "towpath")
+    with host.entered():
+        asyncio.run(nft.Table().desire(OUTGOING))
+        asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
+    listed = host.run("nft", "list", "table", "inet", "towpath")
+    assert "type nat hook postrouting" in listed
+    assert "10.9.1.0/24" in listed
+    assert listed.count("elements") == 1, "of the pools alone"
+
+
+def test_what_a_bridge_hands_on_is_not_translated(host: Host) -> None:
+    """Although bridge-nf-call-iptables shows it to the table; what is routed from the same port is."""
+    asking, answering, outside = (host.network.host(name, forwarding=False) for name in ("q", "r", "s"))
+    host.ip("link", "add", "br0", "type", "bridge", "forward_delay", "0")
+    host.ip("link", "set", "br0", "up")
+    for port, other in (("port1", asking), ("port2", answering)):
+        host.network.link(host, port, other, "eth0")
+        host.ip("link", "set", port, "master", "br0")
+    host.network.link(host, "eth0", outside, "eth0")
+    host.address("10.9.0.1/16", dev="br0")
+    host.address("198.51.100.1/24", dev="eth0")
+    asking.address("10.9.1.1/16", dev="eth0")
+    answering.address("10.9.2.2/16", dev="eth0")
+    outside.address("198.51.100.9/24", dev="eth0")
+    asking.ip("route", "add", "default", "via", "10.9.0.1")
+    host.run("sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=1")
+    with host.entered():
+        asyncio.run(nft.Table().desire(OUTGOING))
+    assert seen(asking, answering, "10.9.2.2") == "10.9.1.1"
+    assert seen(asking, outside, "198.51.100.9") == "198.51.100.1"
+
+
+def seen(source: Host, target: Host, address: str) -> str:
+    """The source of a connection as its other end sees it."""
+    with target.entered():
+        server = socket.create_server((address, 8000))
+    with source.entered():
+        client = socket.socket()
+    with server, client:
+        client.settimeout(20)
+        client.connect((address, 8000))
+        accepted, peer = server.accept()
+        accepted.close()
+        return str(peer[0])

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import msgspec
 import pytest
 
-from tests.unit.agent.worlds import FakeApi, block, cluster
+from tests.unit.agent.worlds import FakeApi, block, cluster, pool
 from tests.virtual import run
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.agent import NodeAgent, Patience
@@ -104,15 +104,18 @@ class Firewall:
         self.said = said
         self.rules = Rules()
         self.refusal: OSError | None = None
+        self.untranslated = ""
+        """Why the kernel translates no source."""
         self.asked: Callable[[Rules], object] = lambda rules: rules
 
-    async def desire(self, rules: Rules) -> None:
+    async def desire(self, rules: Rules) -> str:
         self.asked(rules)
         if self.refusal is not None and rules != self.rules:
             raise self.refusal
         before, self.rules = self.rules, rules
         if rules.services != before.services:
             self.said.append(("firewall", frozenset(rules.services)))
+        return self.untranslated if rules.masqueraded else ""
 
 
 def no_services() -> WatchedServices:
@@ -484,6 +487,30 @@ async def test_the_port_opens_before_a_pod_is_a_peer_and_closes_after_it() -> No
     pods.workloads = {}
     await node.step()
     assert seen == [(True, True), (False, False)]
+
+
+async def test_a_kernel_without_translation_is_a_condition_of_the_pool() -> None:
+    """It names the field; the filters stand, and the condition goes with the reason for it, or with the wish."""
+    parts = Parts()
+    asking = pool("v4", "10.244.0.0/16", nat_outgoing=True)
+    parts.present = cluster(pools={"v4": asking})
+    parts.firewall.untranslated = "Could not process rule"
+    node, _ = await agent(parts)
+    await node.step()
+    (found,) = [one for one in node.warnings if one.reason is Reason.NAT_REFUSED]
+    assert str(found.object) == "IPPool/v4 spec.natOutgoing"
+    assert "Could not process rule" in found.message
+    assert Reason.FILTER_REFUSED not in {one.reason for one in node.warnings}
+    parts.firewall.untranslated = ""
+    await node.step()
+    assert Reason.NAT_REFUSED not in {one.reason for one in node.warnings}
+    parts.firewall.refusal = OSError(65, "the program nft is not installed")
+    parts.present = cluster(pools={"v4": asking, "more": pool("more", "10.245.0.0/16")})
+    await node.step()
+    assert {Reason.NAT_REFUSED, Reason.FILTER_REFUSED} <= {one.reason for one in node.warnings}
+    parts.present = cluster(pools={"v4": pool("v4", "10.244.0.0/16")})
+    await node.step()
+    assert Reason.NAT_REFUSED not in {one.reason for one in node.warnings}
 
 
 async def test_pods_matter_only_where_they_may_be_peers() -> None:

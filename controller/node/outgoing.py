@@ -1,0 +1,41 @@
+"""natOutgoing: what of pods' packets leaves their node with an address of that node, and what keeps the pod's.
+
+Every node does the same, whatever blocks it has: the rule is of pools, not of pods. Of overlapping pools the one in force
+says what it wants; where packets keep their source, every pool counts.
+"""
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+
+from towpath.bgp.nodes import BGP_PORT, node_views
+from towpath.bgp.services import covering
+from towpath.model.cluster import Cluster, IPPool
+from towpath.model.memo import remembered
+from towpath.model.net import Prefix, host_prefix
+from towpath.model.overlap import pools_in_force
+from towpath.model.speaker import Session
+
+MULTICAST: tuple[Prefix, ...] = (ip_network("224.0.0.0/4"), ip_network("ff00::/8"))
+"""Nobody answers to these, so that there is nothing to translate back."""
+
+
+@remembered
+def translated(cluster: Cluster) -> tuple[IPPool, ...]:
+    """The pools whose pods' packets are translated, in name order."""
+    asking = any(pool.spec.nat_outgoing for pool in cluster.pools.values())
+    winners = pools_in_force(cluster.pools, cluster.blocks.values())[0] if asking else {}
+    return tuple(pool for pool in winners.values() if pool.spec.nat_outgoing)
+
+
+@remembered
+def exclusions(cluster: Cluster) -> tuple[Prefix, ...]:
+    """Destinations that see who it was: pods, nodes, and groups. None lies in another."""
+    nodes = (host_prefix(address) for view in node_views(cluster) for address in view.addresses.values())
+    pools = (pool.spec.cidr for pool in cluster.pools.values())
+    return covering({*pools, *nodes, *MULTICAST})
+
+
+def speaker_ports(cluster: Cluster, sessions: Iterable[Session]) -> tuple[int, ...]:
+    """TCP ports of speakers that a node has, or may have, to do with."""
+    nodes = {view.listen_port for view in node_views(cluster)}
+    return tuple(sorted({BGP_PORT, *nodes, *(one.peer_port for one in sessions)}))
