@@ -20,7 +20,7 @@ from towpath.bgp.role import mark_of_arriving
 from towpath.model.delta import diff
 from towpath.model.net import Family, Prefix
 from towpath.model.reason import Reason
-from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Session, SpeakerState
+from towpath.model.speaker import NORMAL_LOCAL_PREF_BASE, Session, Settings, SpeakerState
 
 IBGP_LOCAL_PREFERENCE: Final = 100
 """LOCAL_PREF of an internal path that carries none."""
@@ -48,7 +48,7 @@ class Judging:
         if before is None or before.filters != state.filters:
             self._chains.clear()
         everywhere = old is None or global_settings(old) != global_settings(new)
-        pools = old is None or (old.pools, old.provisional) != (new.pools, new.provisional)
+        pools = old is None or _by_pools(old) != _by_pools(new)
         changed: dict[Prefix, bool] = dict.fromkeys(
             (
                 *blocks.changed,
@@ -135,6 +135,11 @@ class Judging:
                 session.filters, state.filters, family=family, direction="import", ebgp=session.ebgp
             )
         return chain
+
+
+def _by_pools(settings: Settings) -> tuple[object, ...]:
+    """What verdicts inside pools depend on."""
+    return settings.pools, settings.provisional, settings.internal_routers
 
 
 def rejudge(peer: Peer, near: Places) -> None:

@@ -26,15 +26,16 @@ def addresses(nodes: Mapping[str, NodeOrigin]) -> dict[Prefix, Owner]:
     return found
 
 
-def passed_on(attributes: Attributes, *, inside_as: int | None, peer: bytes) -> int | None:
+def passed_on(attributes: Attributes, *, inside_as: int, insiders: frozenset[bytes]) -> int | None:
     """The AS that an internal path claims whose next hop is no node of ours: somebody passes on what came from outside.
 
-    One without AS numbers was originated in our own AS (RFC 6811 section 2). Who may speak for that (``inside_as``) does so
-    only where it offers to carry the packets itself; a third party's address is what a node that lies would have reflected.
+    One without AS numbers was originated in our own AS (RFC 6811 section 2). For that a router speaks that offers to carry the
+    packets itself and that we know as one (``insiders``, packed addresses), whoever passed its path on, as a reflector of ours
+    does. Any other address is what a node that lies would have reflected.
     """
     if attributes.path.length:
         return attributes.path.origin
-    return inside_as if attributes.next_hop == peer else None
+    return inside_as if attributes.next_hop in insiders else None
 
 
 def judge_address(owner: Owner, claim: Claim, *, ebgp: bool) -> Reason | None:

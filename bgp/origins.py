@@ -88,17 +88,19 @@ def settings(
     """What the objects say of the speaker as a whole; ``own_addresses`` are those that its kernel has besides."""
     me = (nodes or node_views(cluster)).by_name.get(node)
     config = cluster.bgp
+    local_as = me.as_number if me else int(config.as_number or DEFAULT_AS)
     addresses = set(own_addresses)
     if me is not None:
         addresses |= {*me.addresses.values(), *peering_addresses(cluster, me).values()}
     return Settings(
         node=node,
-        local_as=me.as_number if me else int(config.as_number or DEFAULT_AS),
+        local_as=local_as,
         router_id=router_id(cluster, node),
         listen=_listen(cluster, me),
         maximum_paths=config.multipath.maximum_paths,
         own_addresses=tuple(sorted(addresses, key=lambda one: (one.version, int(one), zone_of(one)))),
         pools=tuple(sorted((pool.spec.cidr for pool in cluster.pools.values()), key=_by_family)),
+        internal_routers=internal_routers(cluster, local_as),
         unexported=tuple(
             sorted((pool.spec.cidr for pool in cluster.pools.values() if pool.spec.disable_bgp_export), key=_by_family)
         ),
@@ -113,6 +115,19 @@ def settings(
 def origins(cluster: Cluster) -> tuple[dict[Prefix, str], dict[str, NodeOrigin]]:
     """Who owns each block in force, and how paths of each node are known: what block-origin validation asks."""
     return block_owners(in_force(cluster.blocks)), node_origins(node_views(cluster))
+
+
+def internal_routers(cluster: Cluster, as_number: int) -> tuple[Address, ...]:
+    """The addresses of routers in an AS that BGPPeers name: peers of any node, and no nodes themselves."""
+    nodes = node_views(cluster).by_address
+    named = (
+        peer.spec.peer_ip.address
+        for peer in cluster.peers.values()
+        if peer.spec.peer_ip and peer.spec.as_number == as_number
+    )
+    return tuple(
+        sorted({one for one in named if one not in nodes}, key=lambda one: (one.version, int(one), zone_of(one)))
+    )
 
 
 @remembered

@@ -50,8 +50,10 @@ class Standing(Struct, frozen=True):
     ebgp: bool
     neighbour: bool
     """The peer is a next hop that is reached while its session is up."""
-    inside_as: int | None
-    """Of an internal peer outside the cluster: our AS, for which it may speak."""
+    inside_as: int
+    """The AS that an internal path without AS numbers comes from."""
+    insiders: frozenset[bytes]
+    """Who may speak for it, packed: the peer if it is outside the cluster, and the routers that objects name."""
     hops: frozenset[bytes] = frozenset()
     """The only next hops that its paths may have, packed; empty: any."""
 
@@ -64,15 +66,20 @@ def standing(session: Session, state: SpeakerState) -> Standing:
         provisional=state.settings.provisional and (not session.ebgp or session.peer_node in state.nodes),
         ebgp=session.ebgp,
         neighbour=session.neighbour,
-        inside_as=_inside_as(session),
+        inside_as=session.local_as,
+        insiders=_insiders(session, state),
         hops=frozenset(address.packed for address in session.own_hops),
     )
 
 
-def _inside_as(session: Session) -> int | None:
-    """Nobody inside the cluster speaks for an AS that he shares with others."""
+def _insiders(session: Session, state: SpeakerState) -> frozenset[bytes]:
+    """Nobody inside the cluster speaks for an AS that he shares with others; whoever passes a path on proves nothing by that."""
+    if session.ebgp:
+        return frozenset()
+    settings = state.settings
+    named = settings.internal_routers if session.local_as == settings.local_as else ()
     outside = session.scope in {"Global", "Node"} and session.peer_node is None
-    return session.local_as if outside and not session.ebgp else None
+    return frozenset(one.packed for one in (*named, *((session.peer_address,) if outside else ())))
 
 
 def never_accepted(state: SpeakerState) -> dict[Prefix, Reason]:

@@ -234,7 +234,7 @@ class Receiver:
             return path.attributes.path.origin
         if path.via.node is not None:
             return path.via.node
-        return passed_on(path.attributes, inside_as=self._standing.inside_as, peer=self._peer)
+        return passed_on(path.attributes, inside_as=self._standing.inside_as, insiders=self._standing.insiders)
 
     def announce(self, packed: bytes, path: Path, *, room: int) -> None:
         """Prefixes with this path; ``room``: how many more the session may have accepted."""

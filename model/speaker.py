@@ -172,6 +172,8 @@ class Settings(Struct, frozen=True):
     """Addresses of this node: never a next hop, never accepted as a prefix."""
     pools: tuple[Prefix, ...]
     """Ranges of all pools: what lies inside is judged by the blocks."""
+    internal_routers: tuple[Address, ...] = ()
+    """Routers of the node's AS that objects name as peers, of whatever node: they may carry packets to every block in it."""
     unexported: tuple[Prefix, ...] = ()
     """Ranges of the pools inside which nothing is announced."""
     tagged: tuple[Tagged, ...] = ()

@@ -341,7 +341,10 @@ def in_kernel(lab: Lab) -> str:
 
 
 def test_bird_reflects_in_place_of_the_clusters_own() -> None:
-    """No filter anywhere: a block is taken from BIRD because its next hop is the owner, or BIRD itself once it says so."""
+    """No filter anywhere: a block is taken from BIRD because its next hop is the owner, or BIRD itself once it says so.
+
+    That holds behind a reflector of ours as well: its client has no session with BIRD, but the object names BIRD.
+    """
     with cluster(Shape(nodes=3), prefix=own("tprr")) as lab:
         host, addresses = bird_host(lab, forwarding=True)
         daemon = bird(lab, host, lab.nodes, more="rr client;", channel=f"export {TOLD};", rest=in_kernel(lab))
@@ -367,20 +370,35 @@ def test_bird_reflects_in_place_of_the_clusters_own() -> None:
             facts.wait_reachable(lab)
 
             itself = {Family(address.version): {str(address)} for address in addresses}
+
+            def wait_led(to: dict[str, list[str]]) -> None:
+                """Wait until all blocks of some nodes lead to BIRD, each on the nodes that are named for it."""
+                wait_for(
+                    lambda: all(
+                        gateways(facts.kernel_routes(lab, node), str(block)) == itself[Family(block.version)]
+                        for block, owner in facts.blocks(lab).items()
+                        for node in to.get(owner, ())
+                    ),
+                    deadline=60,
+                    what=f"blocks lead to BIRD: {to}",
+                )
+
             daemon.config.write_text(
                 daemon.config.read_text().replace(f"export {TOLD};", f"next hop self; export {TOLD};")
             )
             assert "Reconfigur" in daemon.ask("configure")
-            wait_for(
-                lambda: all(
-                    gateways(facts.kernel_routes(lab, node), str(block)) == itself[Family(block.version)]
-                    for node in lab.nodes
-                    for block, owner in facts.blocks(lab).items()
-                    if owner != node
-                ),
-                deadline=30,
-                what="every block leads to BIRD",
-            )
+            wait_led({owner: [node for node in lab.nodes if node != owner] for owner in lab.nodes})
+            facts.wait_reachable(lab)
+
+            make_reflector(lab, "node1", "244.0.0.1")
+            own_client = {"node": "node2", "peerSelector": "route-reflector == 'true'"}
+            lab.api.apply(custom("BGPPeer", "reflectors", own_client))
+            up(lab, lambda node: 2 if node == "node3" else 3)
+            elsewhere = {"spec": {"nodeSelector": "kubernetes.io/hostname != 'node2'"}}
+            for address in addresses:
+                lab.api.patch(f"{collection('BGPPeer')}/bird-{address.version}", elsewhere)
+            up(lab, lambda node: 3 if node == "node1" else 2)
+            wait_led({"node3": ["node1", "node2"], "node2": ["node3"]})
             facts.wait_reachable(lab)
         finally:
             daemon.process.kill()

@@ -282,6 +282,27 @@ def test_what_a_node_passes_on_from_another_as_is_that_as_s() -> None:
     assert world.refused("b") == {"OriginInvalid": 1}
 
 
+def test_a_router_that_objects_name_speaks_for_our_as_whoever_passes_its_path_on() -> None:
+    """A reflector of ours takes blocks from a router that is the next hop itself; its clients, which have no session with it, as well."""
+    outside = session("rr", RR, scope="Global", cluster_id=CLUSTER, route_reflector_client=True)
+    world = running(reflector(outside, internal_routers=(ip_address(RR),)))
+    more = attribute(0x80, 9, b"\x0a\0\0\6") + attribute(0x80, 10, b"\x0a\0\0\xc8")
+    world.hear("rr", announce(BLOCKS["f"], hop=RR, path=[], more=more))
+    assert {name for name in world.state.sessions if BLOCKS["f"] in heard(world, name)} == {"b", "c", "d", "e", "tor"}
+
+    made = settings(World().state, internal_routers=(ip_address(RR),))
+    client = World(made)
+    client.up("b")
+    client.hear("b", announce("10.244.3.0/26", hop=RR, path=[], more=more))
+    client.hear("b", announce("10.244.3.0/27", hop=THIRD, path=[], more=more))
+    assert client.hops() == {"10.244.3.0/26": [RR]}
+    client.apply(settings(made, internal_routers=(ip_address(THIRD),)))
+    assert client.hops() == {"10.244.3.0/27": [THIRD]}
+    client.apply(settings(made, internal_routers=()))
+    assert client.hops() == {}
+    assert client.refused("b") == {"OriginInvalid": 2}
+
+
 def test_a_node_does_not_speak_for_the_as_of_all() -> None:
     """A path of our own AS by a next hop that is no node needs a filter; a peer that becomes a node is judged again as one."""
     made = World().state

@@ -63,6 +63,18 @@ def test_a_node_announces_its_addresses_where_nodes_do() -> None:
     assert state(cluster(*nodes)).announcements == {}
 
 
+def test_the_routers_of_an_as_are_the_peers_that_objects_name() -> None:
+    """Those of other nodes too, each once; no nodes, whatever an object says, and nobody of another AS."""
+    world = cluster(
+        node("a", "10.0.0.1"), node("b", "10.0.0.2"), node("c", "10.0.0.3", asNumber=65001),
+        peer("one", peerIP="10.0.0.201", asNumber=64512), peer("two", peerIP="[fd00::c8]:1790", asNumber=64512, node="b"),
+        peer("again", peerIP="10.0.0.201", asNumber=64512, node="b"), peer("node", peerIP="10.0.0.2", asNumber=64512),
+        peer("other", peerIP="10.0.0.202", asNumber=65001, node="c"), peer("tor", peerIP="10.0.0.254", asNumber=65000),
+    )  # fmt: skip
+    routers = {name: [str(one) for one in settings(world, name).internal_routers] for name in ("a", "b", "c")}
+    assert routers == {"a": ["10.0.0.201", "fd00::c8"], "b": ["10.0.0.201", "fd00::c8"], "c": ["10.0.0.202"]}
+
+
 def test_origins_are_blocks_in_force_and_nodes() -> None:
     """A block in quarantine has no owner; a node is known by its addresses and AS."""
     world = cluster(
