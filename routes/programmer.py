@@ -131,6 +131,9 @@ class Programmer:
         """
         if settings != self._settings:
             self._adopt(settings)
+        to_peers = {one.prefix.network_address: one.next_hops[0] for one in static.values() if one.origin == "Peer"}
+        self._resolver.behind(to_peers, metric=settings.metric)
+        self._resolve()
         for family, table in self._tables.items():
             table.desire(
                 {
@@ -161,7 +164,6 @@ class Programmer:
             if settings.metric != before.metric:
                 table.rekey(settings.metric)
                 self._targets.again(table, list(table.targets.values()))
-        self._resolve()
 
     def learned(self, frame: Routes | Withdrawn) -> None:
         """One frame of the speaker's table."""

@@ -1,11 +1,11 @@
-"""Where a next hop is: on one of our links, or behind what the kernel's own table says, our routes left out.
+"""Where a next hop is: on one of our links, or behind what the kernel's own table says. Of our routes only those to peers count.
 
 A pure mirror of links, addresses and foreign routes of the main table. The longest prefix wins; a range of a link of ours
 wins against a route of the same length. Ways over a device that is down, without carrier or ignored do not count, and a
 prefix of which no way is left is passed over, as the kernel does.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
@@ -31,6 +31,8 @@ class Resolver:
         self.links: dict[int, Link] = {}
         self.addresses: set[LinkAddress] = set()
         self._ignored: tuple[str, ...] = ()
+        self._gateways: dict[Address, Address] = {}
+        self._metric = 0
         self._routes: dict[Family, dict[int, dict[int, tuple[Spec, ...]]]] = {family: {} for family in Family}
         self._by_name: dict[str, int] = {}
         self._subnets: dict[Family, list[tuple[int, int, int]]] = {family: [] for family in Family}
@@ -45,6 +47,15 @@ class Resolver:
         """Names of devices that no way leads over."""
         self._ignored = tuple(globs)
         self._settle()
+
+    def behind(self, gateways: Mapping[Address, Address], *, metric: int) -> None:
+        """Addresses that routes of ours lead to, each by a gateway; ``metric``: that of those routes.
+
+        A gateway is one that others' routes or our links lead to: nothing is looked for behind it.
+        """
+        if (gateways, metric) != (self._gateways, self._metric):
+            self._gateways, self._metric = dict(gateways), metric
+            self._all_changed = True
 
     def reset_links(self, links: Iterable[Link], addresses: Iterable[LinkAddress]) -> None:
         """All devices and addresses, as they were read."""
@@ -147,12 +158,23 @@ class Resolver:
             return list(addresses)
         if not any(touched.values()):
             return []
-        return [address for address in addresses if _lies_in(address, touched[family_of(address)])]
+        return [
+            address
+            for address in addresses
+            if any(_lies_in(one, touched[family_of(one)]) for one in (address, self._gateways.get(address, address)))
+        ]
 
     def resolve(self, address: Address) -> Resolution | None:
         """The ways to an address; None where there is none."""
         if address in self._own:
             return None
+        gateway = self._gateways.get(address)
+        by_gateway = self._by_others(gateway) if gateway is not None and gateway not in self._own else None
+        if by_gateway is not None:
+            return Resolution(by_gateway.next_hops, 1 + self._metric)
+        return self._by_others(address)
+
+    def _by_others(self, address: Address) -> Resolution | None:
         family, number = family_of(address), int(address)
         if family is Family.IPV6 and address.is_link_local:
             device = self._by_name.get(zone_of(address))  # without its device it says nothing

@@ -1,9 +1,11 @@
 """Peers that a node finds by itself, and peers that it has to be told the way to."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 
 import pytest
 
+from tests.netns.engine.rig import Bird
 from tests.netns.path.cluster import cluster, connections
 from towpath.lab import facts
 from towpath.lab.addressing import RACKS, TOR, TOR_AS
@@ -11,8 +13,11 @@ from towpath.lab.api import custom
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
-from towpath.model.net import Family
+from towpath.model.net import Family, Prefix
 
+NETS: dict[Family, Prefix] = {Family.IPV4: ip_network("203.0.113.0/24"), Family.IPV6: ip_network("2001:db8:113::/48")}
+FAR_HOST = 7
+"""The number of its address on the nodes' segment."""
 FAR = {Family.IPV4: "198.51.100.1", Family.IPV6: "2001:db8::1"}
 
 
@@ -37,6 +42,45 @@ def test_a_peer_behind_a_gateway_has_a_route_of_its_own(lab: Lab, family: Family
     assert ways(lab, "node2", family) == ""
     lab.api.delete("BGPPeer", "far")
     wait_for(lambda: ways(lab, "node1", family) == "", deadline=20, what=f"no route to {FAR[family]}")
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_what_a_peer_behind_a_gateway_tells_goes_by_that_gateway(lab: Lab, family: Family) -> None:
+    """Its next hop is the peer, to which the route of reachableBy leads, whatever the node's default route says or not."""
+    net, host = NETS[family], lab.network.host(f"far{family.value}")
+    lab.network.plug(lab.host("switch-a"), host)
+    interface = RACKS["a"].interface(family, FAR_HOST)
+    host.address(str(interface), dev="eth0")
+    host.address(f"{FAR[family]}/{family.bits}", dev="lo")
+    (node,) = (one for one in lab.node_addresses("node1") if one.version == family.value)
+    daemon = Bird(
+        host,
+        lab.root,
+        router_id=f"198.51.100.{family.value}",
+        neighbours={
+            "node1": f"local {FAR[family]} as 65010; neighbor {node} as 64512; multihop 3; connect retry time 1; "
+            f"{family.key} {{ import none; export all; }};"
+        },
+        more=f"protocol static told {{ {family.key}; route {net} blackhole; }}",
+    )
+    spec = {"peerIP": FAR[family], "asNumber": 65010, "node": "node1", "ebgpMultihop": 3, "importPolicy": "All"}
+    default = lab.host("node1").run("ip", f"-{family.value}", "route", "show", "default").split()
+    try:
+        lab.api.apply(custom("BGPPeer", "far", {**spec, "reachableBy": str(interface.ip)}))
+        for given in (default, None, default):
+            if given is None:
+                lab.host("node1").ip(f"-{family.value}", "route", "del", *default)
+            elif not lab.host("node1").run("ip", f"-{family.value}", "route", "show", "default"):
+                lab.host("node1").ip(f"-{family.value}", "route", "add", *default)
+            wait_for(
+                lambda: facts.kernel_routes(lab, "node1").get(net, {}).get("gateway") == str(interface.ip),
+                deadline=30,
+                what=f"{net} by the gateway that reaches the peer",
+            )
+    finally:
+        daemon.process.kill()
+        lab.api.delete("BGPPeer", "far")
+    wait_for(lambda: net not in facts.kernel_routes(lab, "node1"), deadline=30, what=f"no {net}")
 
 
 def test_the_gateway_of_the_default_route_is_the_peer(lab: Lab) -> None:

@@ -14,6 +14,7 @@ from towpath.routes.route import NextHop, RouteType, Spec, spec
 BASE = {Family.IPV4: int(ip_address("10.0.0.0")), Family.IPV6: int(ip_address("fd00::"))}
 LINKS = [Link(index, f"eth{index}", usable=usable) for index, usable in ((1, True), (2, True), (3, False), (4, True))]
 IGNORED = 4
+METRIC = 1179
 
 
 def host(family: Family, number: int) -> Address:
@@ -67,6 +68,15 @@ def naive(addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], addres
     return None
 
 
+def by_gateways(
+    behind: dict[Address, Address], addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], address: Address
+) -> Resolution | None:
+    """A route of ours to the address alone is longer than all others; its gateway is where the others say."""
+    own = any(one.local == address for one in addresses)
+    found = naive(addresses, table, behind[address]) if address in behind and not own else None
+    return naive(addresses, table, address) if found is None else Resolution(found.next_hops, 1 + METRIC)
+
+
 @settings(max_examples=examples(300))
 @given(
     family=families,
@@ -75,8 +85,9 @@ def naive(addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], addres
         routes, max_size=8, unique_by=lambda route: (str(prefix(Family.IPV4, route[0], route[1])), route[3])
     ),
     removed=st.sets(st.integers(0, 7)),
+    peers=st.dictionaries(st.integers(0, 15), st.integers(0, 15), max_size=3),
 )
-def test_like_the_naive_model(family, addresses, table, removed) -> None:
+def test_like_the_naive_model(family, addresses, table, removed, peers) -> None:
     """The resolver answers like the naive model, whether it was told everything at once or bit by bit."""
     local = {
         LinkAddress(index, host(family, number), ip_interface((host(family, number), family.bits - 4 + length)))
@@ -84,11 +95,13 @@ def test_like_the_naive_model(family, addresses, table, removed) -> None:
     }
     foreign = [(prefix(family, number, length), made(family, hops, metric)) for number, length, hops, metric in table]
     kept = [route for number, route in enumerate(foreign) if number not in removed]
+    behind = {host(family, peer): host(family, gateway) for peer, gateway in peers.items()}
 
     whole = Resolver()
     whole.ignore(("eth4",))
     whole.reset_links(LINKS, local)
     whole.reset_routes(family, ((to_wire(net), route) for net, route in kept))
+    whole.behind(behind, metric=METRIC)
 
     told = Resolver()
     told.ignore(("eth4",))
@@ -102,6 +115,8 @@ def test_like_the_naive_model(family, addresses, table, removed) -> None:
     for net, route in foreign:
         told.route(event(family, net, route, gone=False))
     settle()
+    told.behind(behind, metric=METRIC)
+    settle()
     for link in LINKS:
         told.link(LinkEvent(link, gone=False))
     for one in local:
@@ -113,7 +128,7 @@ def test_like_the_naive_model(family, addresses, table, removed) -> None:
     settle()
 
     for address in questions:
-        expected = naive(sorted(local, key=lambda one: one.index), kept, address)
+        expected = by_gateways(behind, sorted(local, key=lambda one: one.index), kept, address)
         assert whole.resolve(address) == expected
         assert answers[address] == expected
 
