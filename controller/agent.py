@@ -29,6 +29,7 @@ from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
+from towpath.controller.node.report import unready
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
@@ -98,6 +99,7 @@ class AgentProcess:
             socket=settings.socket,
             routers=settings.run_dir / "routers.json",
             share=not loses_next_hops(settings.host_root),
+            mtu=self._mtu_below,
             changed=self._node_loop.dirty,
             reported=self._status_loop.dirty,
             noticed=self._noticed,
@@ -108,6 +110,7 @@ class AgentProcess:
             host_root=settings.host_root,
             addresses=self._bridge.link_addresses,
             interfaces=self._bridge.interfaces,
+            overhead=self._bridge.overhead,
         )
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._table = nft.Table()
@@ -323,6 +326,10 @@ class AgentProcess:
         picture = self._node.picture
         return self._preflight.mtu(picture.cluster) if picture is not None else None
 
+    def _mtu_below(self, cluster: Cluster) -> int | None:
+        """Of the network that tunnels go through."""
+        return self._preflight.mtu_below(cluster)
+
     def _refused(self, what: str, message: str) -> None:
         """What the machine refuses, as a condition for as long as it does; ``message`` empty: it does not any more."""
         before = dict(self._refusals)
@@ -358,7 +365,7 @@ class AgentProcess:
                 self._tell_of(self._node.warnings)
             if self._pods is not None and self._pods.changed():
                 self._status_loop.dirty()
-                if self._node.retaining:
+                if self._node.retaining or self._node.waits_for_pods:
                     self._node_loop.dirty()
             if self._node.drained or self._table.disturbed():
                 self._node_loop.dirty()
@@ -389,12 +396,3 @@ class AgentProcess:
 
 async def _follow(follower: Awaitable[None]) -> None:
     await follower
-
-
-def unready(status: NodeStatusStatus | None) -> str | None:
-    """What keeps a node from ready, by its status."""
-    if status is None:
-        return "no picture of the cluster yet"
-    return next(
-        (one.message or one.reason for one in status.conditions if one.type == "Ready" and one.status != "True"), None
-    )

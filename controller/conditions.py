@@ -29,6 +29,7 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
             frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT}),
             "NoConflict",
         ),
+        (CONSISTENT, frozenset({Reason.TUNNEL_CONFLICT}), "NoConflict"),
     ),
     "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
     "BGPPeer": (

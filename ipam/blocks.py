@@ -24,14 +24,16 @@ def gateway(pool: Prefix) -> Address:
     return pool.network_address + 1
 
 
-def usable(block: Prefix, *, pool: Prefix | None) -> tuple[Address, Address] | None:
+def usable(block: Prefix, *, pool: Prefix | None, endpoint: bool = False) -> tuple[Address, Address] | None:
     """First and last address of a block that pods can get, or None where there is none.
+
+    ``endpoint``: the block's lowest address is the node's own in a tunnel.
 
     Never the pool's network address (for IPv6 the routers' anycast address, RFC 4291 §2.6.1), its gateway, nor the
     broadcast address that the pool's prefix length gives every IPv4 pod. A block without a pool is its own.
     """
     inner, outer = span(block), span(pool if pool is not None else block)
-    first = max(inner.first, outer.first + 2)
+    first = max(inner.first + endpoint, outer.first + 2)
     last = min(inner.last, outer.last - (1 if outer.family is Family.IPV4 else 0))
     if first > last:
         return None

@@ -59,17 +59,18 @@ def conflist(
     data_dir: Path,
     versions: Sequence[str] = (NEWEST,),
     mtu: int | None = None,
+    endpoints: Collection[Prefix] = (),
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
     One range set a family and one range a block: a pod gets one address per family. ``mtu`` None leaves it to the
-    kernel. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
+    kernel; ``endpoints`` are blocks whose lowest address is the node's own. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
     plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
     look that know it; to the others it would be a version whose answers they cannot read.
     """
     ranges: dict[Family, list[dict[str, str]]] = {}
     for block in sorted(blocks, key=lambda one: (family_of(one.cidr), int(one.cidr.network_address))):
-        entry = _range(block, pools) if block.state == "Active" else None
+        entry = _range(block, pools, endpoint=block.cidr in endpoints) if block.state == "Active" else None
         if entry is not None:
             ranges.setdefault(family_of(block.cidr), []).append(entry)
     ptp: dict[str, Any] = {
@@ -147,10 +148,10 @@ def remove(places: Places) -> None:
         path.unlink(missing_ok=True)
 
 
-def _range(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> dict[str, str] | None:
+def _range(block: IPAMBlockSpec, pools: Mapping[str, IPPool], *, endpoint: bool) -> dict[str, str] | None:
     pool = pools[block.pool].spec.cidr if block.pool in pools else None
     subnet = subnet_of(block.cidr, pool=pool)
-    ends = usable(block.cidr, pool=subnet)
+    ends = usable(block.cidr, pool=subnet, endpoint=endpoint)
     if subnet is None or ends is None:
         return None
     return {

@@ -20,10 +20,12 @@ from towpath.model.net import Address, Prefix
 
 OURS = "towpath-drain"
 """What we write in place of a container id, so that our own reservations are known from addresses in use."""
+ENDPOINT = "towpath-endpoint"
+"""The same for an address that the node has itself."""
 
 
 class Record(Struct, frozen=True):
-    """One address that is not free; ``container`` is ``OURS`` where nobody uses it."""
+    """One address that is not free; ``container`` is ``OURS`` or ``ENDPOINT`` where no pod has it."""
 
     address: Address
     container: str
@@ -35,6 +37,8 @@ class HostLocal:
 
     def __init__(self, data_dir: Path, *, network: str = NETWORK) -> None:
         self.folder = data_dir / network
+        self._held: frozenset[Address] | None = None
+        """What ``hold`` was asked for last."""
 
     def records(self) -> list[Record]:
         """All addresses that are not free, in order; none if host-local never ran here."""
@@ -52,7 +56,7 @@ class HostLocal:
 
     def in_use(self) -> tuple[Address, ...]:
         """The addresses that pods have."""
-        return tuple(record.address for record in self.records() if record.container != OURS)
+        return tuple(record.address for record in self.records() if record.container not in (OURS, ENDPOINT))
 
     def version(self) -> int:
         """A number that changes whenever an address is taken or given back."""
@@ -61,10 +65,37 @@ class HostLocal:
         except FileNotFoundError:
             return 0
 
-    def usage(self, blocks: Iterable[tuple[Prefix, Prefix | None]]) -> tuple[BlockReport, ...]:
-        """How full each block is; each comes with its pool's cidr."""
+    def usage(
+        self, blocks: Iterable[tuple[Prefix, Prefix | None]], *, endpoints: Collection[Prefix] = ()
+    ) -> tuple[BlockReport, ...]:
+        """How full each block is; each comes with its pool's cidr. ``endpoints``: their lowest address is the node's own."""
         in_use = self.in_use()
-        return tuple(_report(block, pool, in_use) for block, pool in blocks)
+        return tuple(_report(block, pool, in_use, endpoint=block in endpoints) for block, pool in blocks)
+
+    def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
+        """Have these addresses given to no pod, and others that were held again; those of them that pods have already.
+
+        Under host-local's lock: whoever is first has the address.
+        """
+        wanted = frozenset(addresses)
+        if self._held != wanted and self.folder.is_dir():
+            with self._locked():
+                for record in self.records():
+                    if record.container == ENDPOINT and record.address not in wanted:
+                        (self.folder / str(record.address)).unlink(missing_ok=True)
+        if missing := [one for one in wanted if not (self.folder / str(one)).exists()]:
+            with self._locked():
+                for one in missing:
+                    self._reserve(one, ENDPOINT)
+        self._held = wanted
+        return frozenset(one for one in wanted if self._container(one) not in ("", OURS, ENDPOINT))
+
+    def _container(self, address: Address) -> str:
+        """Whose an address is; empty: nobody's."""
+        try:
+            return (self.folder / str(address)).read_text(errors="replace").partition("\n")[0].strip()
+        except FileNotFoundError:
+            return ""
 
     def reserve_free(self, block: Prefix, *, pool: Prefix | None) -> frozenset[Address]:
         """Reserve every free address of a block for nobody, under host-local's lock; the addresses that pods have.
@@ -79,7 +110,7 @@ class HostLocal:
             for value in range(int(ends[0]), int(ends[1]) + 1):
                 address = ip_address(value) if block.version == 4 else type(ends[0])(value)
                 if address not in taken:
-                    self._reserve(address)
+                    self._reserve(address, OURS)
         return frozenset(address for address, owner in taken.items() if owner != OURS and address in block)
 
     def release_reserved(self, block: Prefix) -> None:
@@ -91,11 +122,11 @@ class HostLocal:
                 if record.container == OURS and record.address in block:
                     (self.folder / str(record.address)).unlink(missing_ok=True)
 
-    def _reserve(self, address: Address) -> None:
+    def _reserve(self, address: Address, whose: str) -> None:
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(self.folder / str(address), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(f"{OURS}\r\neth0")
+                file.write(f"{whose}\r\neth0")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -120,7 +151,7 @@ class DrainWatch:
         return frozenset(block for block, times in self._empty.items() if times >= 2)
 
 
-def _report(block: Prefix, pool: Prefix | None, in_use: Iterable[Address]) -> BlockReport:
-    ends = usable(block, pool=pool)
+def _report(block: Prefix, pool: Prefix | None, in_use: Iterable[Address], *, endpoint: bool) -> BlockReport:
+    ends = usable(block, pool=pool, endpoint=endpoint)
     capacity = 0 if ends is None else int(ends[1]) - int(ends[0]) + 1
     return BlockReport(cidr=block, in_use=sum(address in block for address in in_use), capacity=capacity)

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, has_address, takes_part
 from towpath.model.cluster import IPAMBlock, IPPool, Node
+from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
 from towpath.model.net import Family, Prefix, family_of, overlaps
 from towpath.model.reason import Why
@@ -225,8 +226,12 @@ def _one_spare(active: Sequence[IPAMBlock], account: Account, rules: Rules, *, k
     demand = max(in_use, account.wanted - elsewhere)
     total = sum(reports[block.spec.cidr].capacity for block in active)
     assigned = account.node.pod_cidrs if account.node else ()
+    pools = {pool.name: pool for pool in rules.pools.families.get(family, ())}
+    of_the_node = endpoints(account.blocks, pools).values()
     for block in reversed(active):
         report = reports[block.spec.cidr]
+        if block in of_the_node:
+            continue  # its lowest address is the node's own in a tunnel, by which others send
         if report.in_use or not block.spec.managed or block.spec.mirrored or block.spec.cidr in assigned:
             continue
         if block.spec.pool not in known:

@@ -24,7 +24,7 @@ def cluster(shape: "Shape") -> list[dict[str, Any]]:
         custom("IPAMConfiguration", "default", shape.ipam),
     ]
     for family in shape.families:
-        bodies.append(custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family])}))
+        bodies.append(custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family]), **shape.pool}))
         bodies.extend(
             custom(
                 "BGPPeer",

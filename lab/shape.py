@@ -30,6 +30,8 @@ class Shape(Struct, frozen=True):
     """False: the lab's own server keeps bad objects too, as one has them that are older than the checks."""
     configuration: dict[str, Any] = field(default_factory=dict)
     """Fields of BGPConfiguration, beside those of the lab."""
+    pool: dict[str, Any] = field(default_factory=dict)
+    """Fields of every IPPool."""
     ipam: dict[str, Any] = field(default_factory=dict)
     """Fields of IPAMConfiguration."""
 

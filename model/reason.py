@@ -100,6 +100,7 @@ class Reason(enum.StrEnum):
     # routes
     FOREIGN_ROUTE = "ForeignRoute"
     MIXED_ROUTE = "MixedRoute"
+    NO_DEVICE = "NoDevice"
     UNRESOLVED_NEXT_HOP = "UnresolvedNextHop"
     KERNEL_REFUSED = "KernelRefused"
     OBJECTS_FIRST = "ObjectsFirst"
@@ -115,6 +116,8 @@ class Reason(enum.StrEnum):
     NAT_REFUSED = "NATRefused"
     DISCOVERY_REFUSED = "DiscoveryRefused"
     MTU_MISMATCH = "MTUMismatch"
+    DEVICE_REFUSED = "DeviceRefused"
+    TUNNEL_ADDRESS_TAKEN = "TunnelAddressTaken"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"
@@ -125,6 +128,7 @@ class Reason(enum.StrEnum):
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"
     POD_CIDR_CONFLICT = "PodCIDRConflict"
+    TUNNEL_CONFLICT = "TunnelConflict"
     QUARANTINED = "Quarantined"
 
 

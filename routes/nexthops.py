@@ -31,6 +31,8 @@ class NextHops:
         self._on_metrics = on_metrics
         self._on_severed = on_severed
         self._resolutions: dict[Address, Resolution | None] = {}
+        self._tunnels: dict[str, int | None] = {}
+        """The devices of tunnels that were asked about, as far as they can be used."""
         self._interest: frozenset[Address] = frozenset()
         self._peers: dict[str, Address] = {}
         self._peer_devices: dict[str, int] = {}
@@ -59,6 +61,23 @@ class NextHops:
             if family_of(address) in (family, Family.IPV6) and (found := self._resolution(address)) is not None
             for hop in found.next_hops
         ]
+
+    def through(self, device: str, addresses: tuple[Address, ...]) -> list[NextHop]:
+        """The ways to these addresses at the other end of a tunnel; none while its device is not there, or down."""
+        if device not in self._tunnels:
+            self._tunnels[device] = self._tunnel(device)
+        index = self._tunnels[device]
+        return [] if index is None else [NextHop(address, index, onlink=True) for address in addresses]
+
+    def settle_tunnels(self) -> set[str]:
+        """Look for the devices of tunnels again; those that are others now, or are there, or not any more."""
+        moved = {device for device, index in self._tunnels.items() if index != self._tunnel(device)}
+        self._tunnels |= {device: self._tunnel(device) for device in moved}
+        return moved
+
+    def _tunnel(self, device: str) -> int | None:
+        index = self.resolver.named(device)
+        return index if index is not None and self.resolver.carrier(index) else None
 
     @property
     def gateways(self) -> tuple[Address, ...]:

@@ -1,8 +1,9 @@
-"""The nftables table of towpath: packets to announced services that nobody translated, and of pods to BGP, are dropped.
+"""The nftables table of towpath: packets to announced services that nobody translated, of pods to BGP, and of strangers into our tunnels are dropped.
 
 The first have no pod to go to: the node would send them back where they came from, and they would go round until their TTL
-ends. The others would open sessions with speakers; only pods that are peers of this node may, and with this node alone.
+ends. The second would open sessions with speakers; only pods that are peers of this node may, and with this node alone.
 What pods send to places that do not know the way back to them leaves with an address of the node, where pools ask for that.
+Tunnels of ours are between nodes: what comes by them has no other proof of where it is from than the node's address outside.
 The table is ours by its name, ``inet towpath``, and always replaced as a whole in one transaction, so that there is no moment
 without it. What ``nft`` lists after that is what it has to list at every later look; else somebody has changed it.
 """
@@ -26,6 +27,8 @@ PRIORITY = 10
 """After the filters of kube-proxy, which answers for services without endpoints."""
 NAT_PRIORITY = 110
 """After kube-proxy, portmap and whoever else translates at 100: the kernel asks nobody more once a connection has its source."""
+PODS = 'iifname "veth*"'
+"""What pods send comes in by a device with such a name: whatever source it claims."""
 LOOK_EVERY = 30.0
 """Seconds between two looks at a table that, as far as was heard, is as it was left."""
 NAT_CHAIN = "outgoing"
@@ -55,8 +58,11 @@ class Rules(Struct, frozen=True):
     kept_ports: tuple[int, ...] = ()
     """And so does what goes to these TCP ports: to a router it would look like this node's own speaker."""
 
+    tunnels: tuple[tuple[int, int], ...] = ()
+    """VXLANs by number and port, by which nodes alone may send."""
+
     def __bool__(self) -> bool:
-        return bool(self.services or self.pools)
+        return bool(self.services or self.pools or self.tunnels)
 
 
 def script(rules: Rules, *, nat: bool) -> str:
@@ -75,6 +81,8 @@ def script(rules: Rules, *, nat: bool) -> str:
         lines += _set(f"services{family:d}", kind, services, flags="interval")
         lines += _set(f"pools{family:d}", kind, pools, flags="interval")
         lines += _set(f"nodes{family:d}", kind, _of(family, nodes))
+        if rules.tunnels:
+            lines += _set(f"ends{family:d}", kind, _of(family, dict.fromkeys(one for one, _ in rules.speakers)))
         speakers = [f"{address} . {port}" for address, port in rules.speakers if address.version == family]
         lines += _set(f"speakers{family:d}", f"{kind} . inet_service", speakers)
         peers = [f"{pod} . {address}" for pod, address in rules.peers if pod.version == family]
@@ -92,6 +100,13 @@ def script(rules: Rules, *, nat: bool) -> str:
     )
     if nat:
         lines += _masquerade(rules)
+    if rules.tunnels:
+        inside = [f"udp dport {port} @th,96,24 {vni}" for vni, port in rules.tunnels]  # after flags: RFC 7348 section 5
+        of_pods = [f"{PODS} {match} counter drop" for match in inside]
+        others = (f"{match} {ip} saddr != @ends{n} counter drop" for match in inside for n, ip in _IP)
+        lines += _chain("tunnel_input", "input", (*of_pods, *others))
+        passing = (f"{PODS} {ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP)
+        lines += _chain("tunnel_forward", "forward", passing)
     return "\n".join([*lines, "}"]) + "\n"
 
 

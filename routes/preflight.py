@@ -50,6 +50,8 @@ class Wanted(Struct, frozen=True):
     """The devices that carry this node's addresses, and their MTU."""
     neighbours: Mapping[str, int] = {}
     """Nodes that share a link with this one, and the MTU that their pods have."""
+    overhead: int = 0
+    """Bytes that packets of pods grow by in tunnels."""
 
 
 def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
@@ -59,9 +61,10 @@ def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
     return tuple(Refusal(reason, message, why) for reason, message in found)
 
 
-def pod_mtu(device_mtus: Mapping[str, int]) -> int | None:
-    """The MTU for pods: the smallest of the devices that reach the peers; None where none is known."""
-    return min(device_mtus.values(), default=None)
+def pod_mtu(device_mtus: Mapping[str, int], *, overhead: int = 0) -> int | None:
+    """The MTU for pods: the smallest of the devices that reach the peers, less what tunnels need; None where none is known."""
+    smallest = min(device_mtus.values(), default=None)
+    return None if smallest is None else smallest - overhead
 
 
 def devices_with(
@@ -120,7 +123,7 @@ def _kernel(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
 
 
 def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
-    own = pod_mtu(wanted.device_mtus)
+    own = pod_mtu(wanted.device_mtus, overhead=wanted.overhead)
     if own is None:
         return
     if len(set(wanted.device_mtus.values())) > 1:

@@ -31,6 +31,7 @@ _TURN = 0.008
 _MESSAGES = {
     Reason.FOREIGN_ROUTE: "a route that is not ours has this prefix and metric; it is left alone",
     Reason.MIXED_ROUTE: "somebody's next hop joined our route; it is left alone until that is gone",
+    Reason.NO_DEVICE: "the tunnel's device is not there yet, or is down",
     Reason.UNRESOLVED_NEXT_HOP: "no way leads to its next hops",
     Reason.KERNEL_REFUSED: "the kernel refused it: error {}",
 }
@@ -137,7 +138,7 @@ class Programmer:
         for family, table in self._tables.items():
             table.desire(
                 {
-                    to_wire(prefix): table.target(() if route.type == "blackhole" else route.next_hops)
+                    to_wire(prefix): table.target(() if route.type == "blackhole" else route.next_hops, route.device)
                     for prefix, route in static.items()
                     if family_of(prefix) is family
                 },
@@ -231,13 +232,20 @@ class Programmer:
         return self._hops.carrier(peers)
 
     def _resolve(self) -> None:
-        """Take in what changed for next hops."""
-        moved = self._hops.settle()
-        if moved:
-            for table in self._tables.values():
-                self._targets.again(
-                    table, [one for one in table.targets.values() if not moved.isdisjoint(one.next_hops)]
-                )
+        """Take in what changed for next hops, and for the devices of tunnels."""
+        moved, tunnels = self._hops.settle(), self._hops.settle_tunnels()
+        if not (moved or tunnels):
+            return
+        for table in self._tables.values():
+            targets = table.targets.values()
+            self._targets.again(
+                table,
+                [
+                    one
+                    for one in targets
+                    if (one.device in tunnels if one.device else not moved.isdisjoint(one.next_hops))
+                ],
+            )
 
     # to the kernel
 

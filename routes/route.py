@@ -85,6 +85,8 @@ class StaticRoute(Struct, frozen=True):
     origin: Literal["Block", "Kubernetes", "Peer"]
     next_hops: tuple[Address, ...] = ()
     why: tuple[Why, ...] = ()
+    device: str = ""
+    """The tunnel by which the next hops are reached; empty: wherever they are found."""
 
 
 def address(packed: bytes) -> Address:
@@ -95,10 +97,12 @@ def address(packed: bytes) -> Address:
 class Target:
     """Where prefixes should lead: addresses of next hops (none: dropped), and what that is in the kernel just now."""
 
-    __slots__ = ("__weakref__", "many", "next_hops", "spec", "told")
+    __slots__ = ("__weakref__", "device", "many", "next_hops", "spec", "told")
 
-    def __init__(self, next_hops: tuple[Address, ...]) -> None:
+    def __init__(self, next_hops: tuple[Address, ...], device: str = "") -> None:
         self.next_hops = next_hops
+        self.device = device
+        """A tunnel of ours, at whose other end they all are; empty: wherever they are found."""
         self.told = 0
         """Prefixes that were new when they were learned with it, less those forgotten."""
         self.many = False

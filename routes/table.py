@@ -53,7 +53,7 @@ class Table:
         """``resolve``: what a target is in the kernel just now, None where no way leads to its next hops."""
         self.family = family
         self._resolve = resolve
-        self.targets: WeakValueDictionary[tuple[Address, ...], Target] = WeakValueDictionary()
+        self.targets: WeakValueDictionary[tuple[tuple[Address, ...], str], Target] = WeakValueDictionary()
         self.static: dict[bytes, Target] = {}
         self.learned: dict[bytes, Target] = {}
         self.former = Former(self.target)
@@ -74,11 +74,11 @@ class Table:
         self.excluded: tuple[tuple[int, int], ...] = ()
         """Ranges (length, network) in which what was learned is not programmed."""
 
-    def target(self, next_hops: tuple[Address, ...]) -> Target:
-        """The one target with these next hops."""
-        found = self.targets.get(next_hops)
+    def target(self, next_hops: tuple[Address, ...], device: str = "") -> Target:
+        """The one target with these next hops, at the other end of a tunnel where a device is named."""
+        found = self.targets.get((next_hops, device))
         if found is None:
-            found = self.targets[next_hops] = Target(next_hops)
+            found = self.targets[next_hops, device] = Target(next_hops, device)
             found.spec = self._resolve(self.family, found)
         return found
 
@@ -365,7 +365,7 @@ class Table:
         if unresolved:
             for layer in (self.static, self.learned, self.former.ways):
                 conflicts += [
-                    Conflict(self.family, wire, Reason.UNRESOLVED_NEXT_HOP)
+                    Conflict(self.family, wire, Reason.NO_DEVICE if target.device else Reason.UNRESOLVED_NEXT_HOP)
                     for wire, target in layer.items()
                     if target in unresolved and (layer is self.static or wire not in self.static)
                 ]

@@ -28,7 +28,10 @@ class Targets:
         """What a target is in the kernel just now, None where no way leads to its next hops."""
         if target.next_hops == BLACKHOLE:
             return spec(RouteType.BLACKHOLE, metric=self.metric)
-        ways = self._hops.ways(family, target.next_hops)
+        if target.device:
+            ways = self._hops.through(target.device, target.next_hops)
+        else:
+            ways = self._hops.ways(family, target.next_hops)
         if not ways:
             return None
         shared = target.many and self.share and len(ways) == 1 and ways[0].gateway is not None

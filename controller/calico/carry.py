@@ -16,7 +16,6 @@ Body = dict[str, Any]
 UNKNOWN = "is not a field that this kind has"
 _DEFAULTS: Mapping[str, Any] = {
     "ipipMode": "Never",
-    "vxlanMode": "Never",
     "disableBGPExport": False,
     "assignmentMode": "Automatic",
     "allowedUses": ["Workload", "Tunnel"],

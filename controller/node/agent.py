@@ -33,13 +33,15 @@ from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus
-from towpath.model.net import Prefix
+from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
 from towpath.model.workload import Workload
 
+_TAKEN = "a pod has {}, which would be the node's own address in the tunnel: it is once the pod is gone"
 log = structlog.get_logger()
 
 
@@ -95,6 +97,8 @@ class NodeAgent:
         """What the last step was made from."""
         self._asked_wrong: tuple[Refusal, ...] = ()
         """What is wrong with what the objects ask of this node, as of the last step."""
+        self._taken: frozenset[Address] = frozenset()
+        """The node's own addresses in tunnels that pods have."""
         self.machine: tuple[Refusal, ...] = ()
         """What is wrong with the machine itself; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
@@ -121,7 +125,8 @@ class NodeAgent:
         await self._drop(picture, *((self.state,) if self.state is not None else ()), state)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
-        await self._kernel.desire(picture.cluster, live=picture.live)
+        self._taken = self._hold(picture)
+        await self._kernel.desire(picture.cluster, live=picture.live, taken=self._taken)
         if self.state is None and picture.live and not self._first_words_ready(state):
             return False  # a speaker that runs already would withdraw what it is not told
         self._tell(state)
@@ -137,6 +142,7 @@ class NodeAgent:
             *self._asked_wrong,
             *(self._pods.problems if self._pods else ()),
             *self._guard.problems,
+            *(Refusal(Reason.TUNNEL_ADDRESS_TAKEN, _TAKEN.format(one), Why("Node", self.node)) for one in self._taken),
             *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
             *(Refusal(Reason.KEY_LIMIT, said, Why("Node", self.node)) for said in keyless),
             *self.machine,
@@ -233,6 +239,17 @@ class NodeAgent:
         )
         self._planned = (cluster, inputs, plan)
         return plan
+
+    def _hold(self, picture: Picture) -> frozenset[Address]:
+        """Keep the node's own addresses in tunnels from pods; those that pods had first."""
+        if self._pods is None or not picture.live:
+            return frozenset()
+        return self._pods.hold(list(own_endpoints(picture.cluster, self.node).values()))
+
+    @property
+    def waits_for_pods(self) -> bool:
+        """Whether a pod has an address that the node needs itself: its going changes what is to be done."""
+        return bool(self._taken)
 
     def _first_words_ready(self, state: SpeakerState) -> bool:
         """Whether all blackholes stand, or have been waited for long enough (somebody's route may be in the way)."""

@@ -19,6 +19,7 @@ from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
+from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
 from towpath.model.net import Address, Family, Prefix, zone_of
 from towpath.model.reason import Reason, Refusal, Why
@@ -35,6 +36,8 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes import local
+from towpath.routes.devices.devices import Devices
+from towpath.routes.devices.plan import TunnelPlan, tunnel_plan
 from towpath.routes.discovery.finder import Finder
 from towpath.routes.kernel import LinkAddress
 from towpath.routes.plan import unprogrammed
@@ -56,11 +59,15 @@ class Bridge:
         socket: Path,
         routers: Path,
         share: bool,
+        mtu: Callable[[Cluster], int | None],
         changed: Callable[[], None],
         reported: Callable[[], None],
         noticed: Callable[[Notice], None],
     ) -> None:
-        """``routers``: the file that keeps who was found at the ends of interfaces. ``share``: see ``Programmer``."""
+        """``routers``: the file that keeps who was found at the ends of interfaces. ``share``: see ``Programmer``.
+
+        ``mtu``: that of the network that tunnels go through.
+        """
         self._node = node
         self._changed = changed
         self._reported = reported
@@ -73,14 +80,17 @@ class Bridge:
             on_change=self._programmed,
             share=share,
         )
+        self._devices = Devices(changed=reported)
+        self._mtu = mtu
+        self._tunnels = TunnelPlan()
         self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.device)
         self._routers = RoutersFile(routers)
         self._severed: frozenset[str] = frozenset()
         self._asked: SpeakerState | None = None
         """What the node wants the speaker to do, and ``_told`` what was made of it for the speaker."""
         self._told: SpeakerState | None = None
-        self._given: tuple[Cluster, Mapping[Prefix, StaticRoute]] | None = None
-        """The routes that the objects of the last picture give."""
+        self._given: tuple[Cluster, object, Mapping[Prefix, StaticRoute]] | None = None
+        """The routes that the objects of the last picture give, and what else they were made from."""
         self._instance: str | None = None
         self._preserved = False
         """Whether the kernel held routes of ours when this instance of the speaker began: the F-bit of its first OPENs."""
@@ -95,6 +105,7 @@ class Bridge:
     async def start(self) -> None:
         """Read the kernel, then listen to the speaker."""
         self._finder.recall(self._routers.load())
+        await self._devices.start()
         self._preserved = await self._programmer.start()
         await self._link.start()
         self.started = True
@@ -104,6 +115,7 @@ class Bridge:
         self._finder.close()
         await self._link.stop()
         self._programmer.close()
+        self._devices.close()
 
     # -- the speaker's side ---------------------------------------------------------------------------------------------
 
@@ -194,12 +206,11 @@ class Bridge:
 
     # -- the kernel's side ----------------------------------------------------------------------------------------------
 
-    async def desire(self, cluster: Cluster, *, live: bool) -> None:
-        """The routes that objects give. Not ``live``: no blackhole is added and nothing is deleted."""
+    async def desire(self, cluster: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+        """The tunnels and routes that objects give. Not ``live``: no address nor blackhole is added, and nothing is deleted."""
         configuration = cluster.bgp
-        if self._given is None or self._given[0] is not cluster:
-            self._given = (cluster, given_routes(cluster, self._node))
-        static = self._given[1]
+        static = self._plan(cluster, taken if live else taken | self._addresses_to_come(cluster))
+        await self._devices.desire(self._tunnels.devices, self._tunnels.entries, complete=live)
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
         if not live:
             gone = blackholes - self._programmer.blackholed(blackholes)
@@ -222,6 +233,22 @@ class Bridge:
                     self._settled.clear()
                     await self._settled.wait()
 
+    def _plan(self, cluster: Cluster, taken: frozenset[Address]) -> Mapping[Prefix, StaticRoute]:
+        """The routes; made anew only where something is another than before."""
+        beside = (taken, self._mtu(cluster))
+        if self._given is None or self._given[0] is not cluster or self._given[1] != beside:
+            self._tunnels = tunnel_plan(cluster, self._node, mtu=beside[1], without=taken)
+            self._given = (cluster, beside, given_routes(cluster, self._node, self._tunnels))
+        return self._given[2]
+
+    def _addresses_to_come(self, cluster: Cluster) -> frozenset[Address]:
+        """The node's own addresses in tunnels that no device has yet."""
+        return frozenset(own_endpoints(cluster, self._node).values()).difference(self.own_addresses())
+
+    def overhead(self) -> int:
+        """Bytes that packets of pods grow by in the tunnels of this node."""
+        return max((device.link.overhead for device in self._tunnels.devices.values()), default=0)
+
     def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the prefixes that the kernel drops, because of us, where no pod takes them."""
         return self._programmer.blackholed(prefixes)
@@ -238,6 +265,7 @@ class Bridge:
                     Refusal(Reason.DISCOVERY_REFUSED, f"no router is looked for on {interface}: {said}", why)
                     for interface, said in self._finder.problems.items()
                 ),
+                *(Refusal(reason, said, why) for reason, said in self._devices.problems.values()),
             ),
         )
 
@@ -283,7 +311,9 @@ class Bridge:
             one.local: ip_interface((one.local, one.subnet.network.prefixlen)) for one in self._programmer.addresses()
         }
         at = {family: seen.get(address) for family, address in wanted.items()}
-        return RoutingNodeStatus(ipv4_address=at.get(Family.IPV4), ipv6_address=at.get(Family.IPV6))
+        return RoutingNodeStatus(
+            ipv4_address=at.get(Family.IPV4), ipv6_address=at.get(Family.IPV6), tunnels=self._devices.standing
+        )
 
     def _metrics(self, metrics: Mapping[Address, int | None]) -> None:
         self._reach.update(metrics)
@@ -296,6 +326,7 @@ class Bridge:
     def _programmed(self) -> None:
         """The programmer has come to rest. Steps look again only where they wait for a blackhole."""
         self._settled.set()
+        self._devices.release()
         if self._awaited:
             self._awaited -= self._programmer.blackholed(self._awaited)
             if not self._awaited:

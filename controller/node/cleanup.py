@@ -1,7 +1,8 @@
-"""``towpath cleanup``: a node as it was before towpath came: no route, table, CNI configuration, plugin or file.
+"""``towpath cleanup``: a node as it was before towpath came: no route, tunnel, table, CNI configuration, plugin or file.
 
-What is ours is recognised as ever: routes by their protocol number, the nftables table by its name, the configuration by
-its link into our run dir, plugins by their content, sysctls by the record of what they were. Running it twice does nothing the second time.
+What is ours is recognised as ever: routes by their protocol number, devices and the nftables table by their names, the
+configuration by its link into our run dir, plugins by their content, sysctls by the record of what they were. Running it twice
+does nothing the second time.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import Places, remove
 from towpath.ipam.plugins import Folders, uninstall
 from towpath.routes import local, nft
+from towpath.routes.devices.devices import Devices
 from towpath.routes.programmer import Programmer
 
 log = structlog.get_logger()
@@ -28,6 +30,7 @@ def main(settings: AgentSettings) -> int:
         if settings.cni_conf_dir is not None:
             remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
         asyncio.run(_remove_routes())
+        asyncio.run(_remove_devices())
         asyncio.run(nft.remove())
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
@@ -54,3 +57,10 @@ async def _remove_routes() -> None:
     await programmer.drop_all()
     programmer.close()
     local.desire(())
+
+
+async def _remove_devices() -> None:
+    devices = Devices()
+    await devices.start()
+    await devices.remove_all()
+    devices.close()

@@ -9,6 +9,7 @@ from towpath.bgp.services import covering
 from towpath.controller.node.outgoing import exclusions, speaker_ports, translated
 from towpath.controller.node.parts import Firewall
 from towpath.model.cluster import Cluster, IPPool
+from towpath.model.encapsulation import tunnels
 from towpath.model.memo import remembered
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Refusal, Why
@@ -36,7 +37,7 @@ class Guard:
         if self._refused:
             message = (
                 "packets to services that nobody takes may go round between this node and its routers,"
-                f" and pods may open connections to speakers: {self._refused}"
+                f" pods may open connections to speakers, and strangers send into tunnels: {self._refused}"
             )
             found.append(Refusal(Reason.FILTER_REFUSED, message, Why("Node", self._node)))
         if said := self._refused or self._untranslated:
@@ -81,6 +82,7 @@ def rules_of(
         masqueraded=outgoing,
         kept=exclusions(cluster) if outgoing else (),
         kept_ports=speaker_ports(cluster, sessions) if outgoing else (),
+        tunnels=tuple(sorted({(one.vni, one.port) for one in tunnels(cluster.pools).values()})),
     )
 
 

@@ -52,8 +52,11 @@ class Kernel(Protocol):
     async def start(self) -> None:
         """Read the kernel; ``OSError``: try again."""
 
-    async def desire(self, cluster: Cluster, *, live: bool) -> None:
-        """The routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted. ``OSError``: try again."""
+    async def desire(self, cluster: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+        """The tunnels and routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted.
+
+        ``taken``: addresses that would be the node's own in a tunnel, and that pods have. ``OSError``: try again.
+        """
 
     def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the prefixes that the kernel drops, because of us, where no pod takes them."""
@@ -133,6 +136,9 @@ class Pods(Protocol):
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
+
+    def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
+        """Give these to no pod, for they are the node's own; those of them that pods have. ``OSError``: try again."""
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Write the configuration where it differs; whether the disk took all that is wanted."""

@@ -19,9 +19,10 @@ from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
 from towpath.model.cluster import Cluster
+from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
-from towpath.model.net import Prefix, block_name
+from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger()
@@ -92,6 +93,10 @@ class CNIPods:
         wanted = tuple(blocks)
         addresses = self._local.in_use() if wanted else ()
         return frozenset(block for block in wanted if any(address in block for address in addresses))
+
+    def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
+        """Give these to no pod, for they are the node's own; those of them that pods have."""
+        return self._local.hold(addresses)
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Bring the files to what the confirmed blocks say; whether all that is wanted was written."""
@@ -165,6 +170,7 @@ class CNIPods:
             data_dir=self._places.data_dir,
             versions=agreed(self._plugins),
             mtu=self._mtu(),
+            endpoints=own_endpoints(cluster, self._why.name),
         )
         if write(wanted, self._places):
             log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
@@ -173,7 +179,10 @@ class CNIPods:
         self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
         """How full each block is, the draining ones after the others."""
-        reports = self._local.usage((cidr, _pool(cluster, cidr)) for cidr in (*blocks, *draining))
+        endpoints = own_endpoints(cluster, self._why.name)
+        reports = self._local.usage(
+            ((cidr, _pool(cluster, cidr)) for cidr in (*blocks, *draining)), endpoints=endpoints
+        )
         now = asyncio.get_running_loop().time()
         if now - self._observed >= OBSERVE_EVERY or not draining:
             self._observed = now

@@ -30,13 +30,15 @@ class Preflight:
         host_root: Path,
         addresses: Callable[[], Iterable[LinkAddress]],
         interfaces: Callable[[], Iterable[str]],
+        overhead: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``interfaces``: those at whose ends peers are."""
+        """``interfaces``: those at whose ends peers are; ``overhead``: bytes that packets of pods grow by in tunnels."""
         self._node = node
         self._proc_sys = proc_sys
         self._host_root = host_root
         self._addresses = addresses
         self._interfaces = interfaces
+        self._overhead = overhead
         self._machine = Machine()
 
     async def look(self) -> bool:
@@ -47,6 +49,10 @@ class Preflight:
 
     def mtu(self, cluster: Cluster) -> int | None:
         """The MTU that pods get; None: no device of this node's addresses is known."""
+        return pod_mtu(self._devices(cluster), overhead=self._overhead())
+
+    def mtu_below(self, cluster: Cluster) -> int | None:
+        """The MTU of the network that tunnels go through."""
         return pod_mtu(self._devices(cluster))
 
     def problems(self, cluster: Cluster) -> tuple[Refusal, ...]:
@@ -57,6 +63,7 @@ class Preflight:
             passwords=bool(references(cluster)),
             device_mtus=self._devices(cluster),
             neighbours=self._neighbours(cluster),
+            overhead=self._overhead(),
         )
         return problems(self._machine, wanted)
 

@@ -81,6 +81,15 @@ def conditions(facts: Facts) -> list[Condition]:
     return made
 
 
+def unready(status: NodeStatusStatus | None) -> str | None:
+    """What keeps a node from ready, by its status."""
+    if status is None:
+        return "no picture of the cluster yet"
+    return next(
+        (one.message or one.reason for one in status.conditions if one.type == "Ready" and one.status != "True"), None
+    )
+
+
 def _behind(facts: Facts) -> str:
     if facts.in_sync:
         return ""

@@ -22,10 +22,13 @@ from towpath.controller.settings import RUN_DIR
 from towpath.ipam.cni import Places, conflist
 from towpath.model.blocks import by_node, in_force
 from towpath.model.cluster import Cluster
+from towpath.model.encapsulation import own_endpoints, port_conflicts
 from towpath.model.memo import remembered
-from towpath.model.net import Family, contains, family_of
+from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
+from towpath.routes.devices.device import Device, Forwarding, Neighbour
+from towpath.routes.devices.plan import tunnel_plan
 from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
 
 SCHEMA = "towpath.plan/1"
@@ -59,13 +62,15 @@ def node_document(
     cluster, plan = inputs.cluster, planned(inputs, node)
     state, me = plan.state, node_views(cluster).by_name[node]
     metric = cluster.bgp.kernel_metric
-    given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node).items(), key=_by_prefix)]
+    tunnels = tunnel_plan(cluster, node)
+    given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node, tunnels).items(), key=_by_prefix)]
     given += [_local_route(one) for _, one in sorted(local_routes(cluster, node).items(), key=_by_prefix)]
     taken = {one["prefix"] for one in given}
     warnings = {
         *plan.warnings,
         *missing_passwords(state.sessions.values(), inputs.missing),
         *_doubtful_blocks(cluster).get(node, ()),
+        *port_conflicts(cluster.pools),
     }
     return {
         "asNumber": me.as_number,
@@ -78,9 +83,9 @@ def node_document(
         "sessions": (sessions or SessionWriter().documents)(state.sessions[name] for name in sorted(state.sessions)),
         "announcements": [_announcement(one, state) for _, one in sorted(state.announcements.items(), key=_by_prefix)],
         "routes": [*given, *(one for one in learned if one["prefix"] not in taken)],
-        "devices": [],
-        "neighbours": [],
-        "forwarding": [],
+        "devices": [_device(one) for one in tunnels.devices.values()],
+        "neighbours": [_neighbour(one) for entries in tunnels.entries.values() for one in entries.neighbours.values()],
+        "forwarding": [_forwarding(one) for entries in tunnels.entries.values() for one in entries.forwarding.values()],
         "nat": _nat(cluster, state.sessions.values()),
         "cni": _cni(cluster, node),
         "warnings": [_warning(one) for one in sorted(warnings)],
@@ -117,7 +122,9 @@ def _route(one: StaticRoute, metric: int) -> Document:
     return {
         "prefix": str(one.prefix),
         "type": one.type,
-        "nextHops": [{"gateway": str(hop), "device": None, "onlink": False} for hop in one.next_hops],
+        "nextHops": [
+            {"gateway": str(hop), "device": one.device or None, "onlink": bool(one.device)} for hop in one.next_hops
+        ],
         "metric": metric,
         "table": MAIN_TABLE,
         "origin": one.origin,
@@ -151,10 +158,39 @@ def _exclusions(cluster: Cluster) -> Mapping[Family, list[str]]:
     return {family: [str(one) for one in exclusions(cluster) if family_of(one) is family] for family in Family}
 
 
+def _device(one: Device) -> Document:
+    """Its MTU is what the network below leaves of a packet, which only the node knows."""
+    link = one.link
+    return {
+        "name": one.name,
+        "kind": link.kind,
+        "mtu": one.mtu,
+        "attributes": {
+            "vni": link.vni,
+            "port": link.port,
+            "local": str(link.local),
+            "mac": link.mac,
+            "learning": False,
+            "addresses": [str(host_prefix(address)) for address in one.addresses],
+        },
+        "why": whys(one.why),
+    }
+
+
+def _neighbour(one: Neighbour) -> Document:
+    return {"address": str(one.address), "device": one.device, "mac": one.mac, "why": whys(one.why)}
+
+
+def _forwarding(one: Forwarding) -> Document:
+    return {"mac": one.mac, "device": one.device, "node": str(one.node), "why": whys(one.why)}
+
+
 def _cni(cluster: Cluster, node: str) -> Document:
     """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
     blocks = [one.spec for one in by_node(in_force(cluster.blocks)).get(node, ())]
-    return conflist(blocks, cluster.pools, data_dir=Places(RUN_DIR, RUN_DIR).data_dir) if blocks else {}
+    places = Places(RUN_DIR, RUN_DIR)
+    own = own_endpoints(cluster, node)
+    return conflist(blocks, cluster.pools, data_dir=places.data_dir, endpoints=own) if blocks else {}
 
 
 @remembered

@@ -74,6 +74,8 @@ def node_lines(name: str, document: Document) -> Iterator[str]:
         ("sessions", _sessions(document["sessions"])),
         ("announces", _announcements(document["announcements"])),
         ("routes", _routes(document["routes"])),
+        ("devices", _devices(document["devices"])),
+        ("neighbours", _neighbours(document["neighbours"], document["forwarding"])),
         ("translates", _nat(document["nat"])),
         ("warnings", (f"{one['reason']} {_object(one['object'])}: {one['message']}" for one in document["warnings"])),
     ):
@@ -144,7 +146,7 @@ def _routes(routes: Sequence[Document]) -> Iterator[str]:
         (
             one["prefix"],
             one["type"],
-            ",".join(str(hop["gateway"] or hop["device"]) for hop in one["nextHops"]),
+            ",".join(_hop(hop) for hop in one["nextHops"]),
             one["metric"],
             one["origin"],
             cause(one["why"]),
@@ -160,13 +162,42 @@ def _nat(translated: Sequence[Document]) -> Iterator[str]:
     return table(rows, head=("SOURCE", "DESTINATION", "WHY"))
 
 
+def _hop(hop: Document) -> str:
+    return f"{hop['gateway']} by {hop['device']}" if hop["onlink"] else str(hop["gateway"] or hop["device"])
+
+
+def _devices(devices: Sequence[Document]) -> Iterator[str]:
+    rows = (
+        (
+            one["name"],
+            one["kind"],
+            one["mtu"],
+            one["attributes"]["local"],
+            one["attributes"]["mac"],
+            ",".join(one["attributes"]["addresses"]),
+            cause(one["why"]),
+        )
+        for one in devices
+    )
+    return table(rows, head=("NAME", "KIND", "MTU", "LOCAL", "MAC", "ADDRESSES", "WHY"))
+
+
+def _neighbours(neighbours: Sequence[Document], forwarding: Sequence[Document]) -> Iterator[str]:
+    nodes = {(one["device"], one["mac"]): one["node"] for one in forwarding}
+    rows = (
+        (one["address"], one["device"], one["mac"], nodes[one["device"], one["mac"]], cause(one["why"]))
+        for one in neighbours
+    )
+    return table(rows, head=("ADDRESS", "DEVICE", "MAC", "NODE", "WHY"))
+
+
 def _short(key: str, item: Any) -> str:
     if key == "warnings":
         return f"{item['reason']} {_object(item['object'])}: {item['message']}"
     if not isinstance(item, dict):
         return str(item)
     before = item.get("before", {})
-    name = next((item[field] for field in ("name", "prefix", "address") if item.get(field) is not None), "")
+    name = next((item[field] for field in ("name", "prefix", "address", "mac") if item.get(field) is not None), "")
     changes = ", ".join(f"{field} {_value(was)} -> {_value(item[field])}" for field, was in before.items())
     return f"{name} {changes}".strip()
 

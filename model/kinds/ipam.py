@@ -15,6 +15,19 @@ BlockSize = Annotated[int, Field(ge=20, le=128)]
 BLOCK_SIZES = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
 
 
+VNI = Annotated[int, Field(ge=1, le=16777215)]
+
+
+class VXLAN(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """The VXLAN (RFC 7348) that packets to a pool's pods are sent by, where they are."""
+
+    vni: Annotated[
+        VNI,
+        Field(description="Its number. Pools with the same number share its devices, and the first by name its port."),
+    ] = 4096
+    port: Annotated[int, Field(ge=1, le=65535, description="UDP port that nodes send to and listen on.")] = 4789
+
+
 class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
     """A range of pod addresses."""
 
@@ -25,6 +38,13 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     node_selector: Annotated[
         Selector | None, Field(description="Nodes that get blocks from this pool; all unless set.")
     ] = None
+    vxlan_mode: Annotated[
+        Literal["Never", "Always", "CrossSubnet"],
+        Field(
+            description="Whether packets between nodes are sent by VXLAN: never, always, or where the other node is in another subnet."
+        ),
+    ] = "Never"
+    vxlan: Annotated[VXLAN, Field(description="The VXLAN.")] = VXLAN()
     disabled: Annotated[bool, Field(description="Give out no new blocks; routes stay.")] = False
     disable_bgp_export: Annotated[
         bool, Field(description="Announce nothing inside the pool, but where a filter of the session accepts it.")
@@ -40,6 +60,11 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     def block_length(self) -> int:
         """The prefix length of this pool's blocks."""
         return self.block_size or DEFAULT_BLOCK_SIZE[family_of(self.cidr)]
+
+    @property
+    def encapsulates(self) -> bool:
+        """Whether packets to some of its pods may leave by a tunnel."""
+        return self.vxlan_mode != "Never"
 
 
 def _block_size_fits(spec: IPPoolSpec) -> bool:
@@ -67,11 +92,18 @@ IP_POOL = Kind(
             field="spec.blockSize",
             check=lambda _meta, spec: _block_size_fits(spec),
         ),
+        Rule(
+            cel="!has(self.vxlanMode) || self.vxlanMode == 'Never' || !isCIDR(self.cidr) || !has(self.blockSize) || self.blockSize < (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",
+            message="vxlanMode needs blocks of two addresses at least: one is the node's own in the tunnel",
+            field="spec.vxlanMode",
+            check=lambda _meta, spec: not spec.encapsulates or spec.block_length < family_of(spec.cidr).bits,
+        ),
     ),
     columns=(
         Column("CIDR", ".spec.cidr"),
         Column("Block-Size", ".spec.blockSize", "integer"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
+        Column("VXLAN", ".spec.vxlanMode"),
         Column("Disabled", ".spec.disabled", "boolean"),
         Column("NAT", ".spec.natOutgoing", "boolean", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),

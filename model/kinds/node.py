@@ -47,6 +47,10 @@ class RoutingNodeStatus(Struct, frozen=True, rename=json_name):
     ipv4_address: Annotated[Interface | None, Field(description="IPv4 address as the kernel has it.")] = None
     ipv6_address: Annotated[Interface | None, Field(description="IPv6 address as the kernel has it.")] = None
     mtu: Annotated[int | None, Field(description="MTU that new pods of the node get.")] = None
+    tunnels: Annotated[
+        tuple[str, ...] | None,
+        Field(description="Tunnel devices that stand on the node: nobody sends to it by another."),
+    ] = None
 
 
 ROUTING_NODE = Kind(

@@ -89,3 +89,27 @@ def test_a_drained_block_gives_out_nothing_to_a_stale_configuration(network, tmp
         pods.add(node, network.hosts["pod1"], folder=places.conf_dir)
     records.release_reserved(drained.spec.cidr)
     assert pods.add(node, network.hosts["pod1"], folder=places.conf_dir).address(Family.IPV4)
+
+
+def test_the_nodes_own_address_in_a_tunnel_is_given_to_no_pod(network, tmp_path):
+    """It is outside the range, and held where a configuration of before has it; a pod that has it already keeps it."""
+    node = network.host("node")
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    first = block("10.99.0.8/29", "n")
+    own = first.spec.cidr.network_address
+    configured(places, first)
+    records = HostLocal(places.data_dir)
+    host, pod = attached(network, node, places, 0)
+    assert pod.address(Family.IPV4) == own
+    assert records.hold([own]) == {own}
+    pods.remove(node, host, folder=places.conf_dir, container=pod.container)
+    assert records.hold([own]) == frozenset()
+    assert records.in_use() == ()
+    given = {attached(network, node, places, number)[1].address(Family.IPV4) for number in range(1, 8)}
+    assert given == set(first.spec.cidr) - {own}
+    (report,) = records.usage([(first.spec.cidr, POOLS["a"].spec.cidr)], endpoints=[first.spec.cidr])
+    assert (report.in_use, report.capacity) == (7, 7)
+    made = conflist([first.spec], POOLS, data_dir=places.data_dir, endpoints=[first.spec.cidr])
+    assert made["plugins"][0]["ipam"]["ranges"][0][0]["rangeStart"] == str(own + 1)
+    assert records.hold([]) == frozenset()
+    assert pods.add(node, network.host("pod9"), folder=places.conf_dir).address(Family.IPV4) == own

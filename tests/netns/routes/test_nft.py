@@ -119,6 +119,60 @@ def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
         assert reaches(host, "10.0.9.2", 1790, within=10)
 
 
+def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int = 4789) -> bool:
+    """Whether a VXLAN packet (RFC 7348) comes through to whoever listens there; one of another program follows it, which does."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with at.entered():
+        taking = socket.socket(family, socket.SOCK_DGRAM)
+    with sender.entered():
+        sending = socket.socket(family, socket.SOCK_DGRAM)
+    with taking, sending:
+        taking.bind(("", port))
+        taking.settimeout(20)
+        for number, inside in ((vni, b"first"), (9, b"last")):
+            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\0" + inside, (address, port))
+        found = [taking.recv(100)[8:]]
+        while found[-1] != b"last":
+            found.append(taking.recv(100)[8:])
+    return b"first" in found
+
+
+def test_nodes_alone_send_into_tunnels(host: Host, pod: Host) -> None:
+    """Packets with a number of ours come from addresses of nodes; other numbers, and other ports, are not ours to judge."""
+    rules = nft.Rules(
+        speakers=((ip_address("10.244.0.5"), 179), (ip_address("10.0.0.1"), 179)), tunnels=((7, 8472), (4096, 4789))
+    )
+    table = nft.Table()
+    assert vxlan_arrives(pod, host, "fd00::1", vni=4096), "before there is a table"
+    with host.entered():
+        asyncio.run(table.desire(rules))
+    assert vxlan_arrives(pod, host, "10.0.0.1", vni=4096), "of a node"
+    assert not vxlan_arrives(pod, host, "fd00::1", vni=4096), "a stranger"
+    assert not vxlan_arrives(pod, host, "fd00::1", vni=7, port=8472)
+    assert vxlan_arrives(pod, host, "fd00::1", vni=7)
+    assert vxlan_arrives(pod, host, "fd00::1", vni=4096, port=8472)
+
+
+def test_pods_send_into_no_tunnel(host: Host, pod: Host) -> None:
+    """Whatever address they send from: not to their own node, and not to another that it forwards to."""
+    other = host.network.host("c", forwarding=False)
+    host.network.link(host, "eth1", other, "eth0")
+    host.address("10.0.9.1/24", dev="eth1")
+    other.address("10.0.9.2/24", dev="eth0")
+    other.ip("route", "add", "default", "via", "10.0.9.1")
+    host.ip("link", "set", "dev", "eth0", "down")
+    host.ip("link", "set", "dev", "eth0", "name", "veth0")
+    host.ip("link", "set", "dev", "veth0", "up")
+    ends = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
+    rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
+    assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
+    with host.entered():
+        asyncio.run(nft.Table().desire(rules))
+    assert not vxlan_arrives(pod, host, "10.0.0.1", vni=4096)
+    assert not vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
+    assert vxlan_arrives(host, other, "10.0.9.2", vni=4096)
+
+
 def tables(host: Host) -> list[str]:
     listed = json.loads(host.run("nft", "-j", "list", "tables"))["nftables"]
     return sorted(one["table"]["name"] for one in listed if "table" in one)

@@ -48,6 +48,7 @@ class Parts:
         self.report: Report | None = Report(sessions=(), own_blocks=(V4, V6))
         self.meanwhile: Callable[[], object] = lambda: None
         """What else happens while the kernel is programmed."""
+        self.taken: frozenset[Address] = frozenset()
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
         self.firewall = Firewall(self.said)
@@ -64,7 +65,8 @@ class Parts:
     async def start(self) -> None:
         self.started = True
 
-    async def desire_routes(self, world: Cluster, *, live: bool) -> None:
+    async def desire_routes(self, world: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+        self.taken = taken
         self.meanwhile()
         wanted = {prefix for prefix, route in static_routes(world, "a").items() if route.type == "blackhole"}
         self.said.append(("kernel", frozenset(wanted)))
@@ -137,6 +139,8 @@ class Pods:
         self.written: list[Addressing] = []
         self.stands: frozenset[Prefix] = frozenset()
         """Blocks that pods get addresses of already."""
+        self.held: frozenset[Address] = frozenset()
+        """Addresses that pods have."""
         self.used: frozenset[Prefix] = frozenset()
         """Blocks that pods have addresses of."""
         self.problems: tuple[Refusal, ...] = ()
@@ -147,6 +151,9 @@ class Pods:
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.stands.intersection(blocks)
+
+    def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
+        return self.held.intersection(addresses)
 
     def desire(self, world: Cluster, addressing: Addressing) -> bool:
         assert world.blocks is not None
@@ -368,6 +375,21 @@ async def test_a_deleted_secret_spares_the_session_that_is_up() -> None:
     await node.step()
     assert parts.told[-1].passwords == {}
     assert parts.told[-1].sessions[name].reason is Reason.SECRET_MISSING
+
+
+async def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
+    """The device in the tunnel goes without it, and the node says so, until the pod is gone."""
+    parts = Parts()
+    parts.present = cluster(pools={"v4": pool("v4", "10.244.0.0/16", vxlan_mode="Always")})
+    node, pods = await agent(parts)
+    own = ip_address("10.244.0.0")
+    pods.held = frozenset({own, ip_address("10.244.0.9")})
+    await node.step()
+    assert (parts.taken, node.waits_for_pods) == ({own}, True)
+    assert [one.object.name for one in node.warnings if one.reason is Reason.TUNNEL_ADDRESS_TAKEN] == ["a"]
+    pods.held = frozenset()
+    await node.step()
+    assert (parts.taken, node.waits_for_pods) == (frozenset(), False)
 
 
 async def test_paths_are_provisional_after_half_a_minute() -> None:

@@ -144,6 +144,22 @@ def test_a_spare_block_is_given_back_after_ten_minutes():
     assert not plan(nearly, memory=first.memory, now=600).changes
 
 
+def test_the_block_with_the_nodes_own_address_in_a_tunnel_stays():
+    """The first of a pool that encapsulates, though it is the one without pods; without a tunnel it goes."""
+    world = cluster(
+        A,
+        node("n1"),
+        block("10.0.0.0/26", "n1"),
+        block("10.0.0.64/26", "n1"),
+        status("n1", report("10.0.0.0/26", in_use=0), report("10.0.0.64/26", in_use=5)),
+    )
+    first = plan(world, memory=Memory(), now=0)
+    assert states(plan(world, memory=first.memory, now=600)) == {"10.0.0.0/26": "Draining"}
+    tunnelled = replace(world, pools={"a": replace(A, spec=replace(A.spec, vxlan_mode="CrossSubnet"))})
+    first = plan(tunnelled, memory=Memory(), now=0)
+    assert not plan(tunnelled, memory=first.memory, now=600).changes
+
+
 def test_draining_ends_when_the_node_says_that_it_is_empty():
     """And not while any address is in use, whatever else is reported."""
     draining = block("10.0.0.64/26", "n1", state="Draining")

@@ -434,3 +434,36 @@ def test_many_routes_share_their_next_hop(family, monkeypatch) -> None:
         world.programmer.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("family", list(Family))
+def test_a_route_into_a_tunnel_waits_for_its_device(family: Family) -> None:
+    """What the speaker has learned of the prefix counts no more; the route comes with the device, and again with a new one."""
+
+    async def scenario() -> None:
+        world = World()
+        await world.programmer.start()
+        world.act("learn", family, 0, 0)
+        prefix, gateway = FAMILY_PREFIXES[family][0], FAMILY_PREFIXES[family][1].network_address
+        route = StaticRoute(prefix, "unicast", "Kubernetes", (gateway,), device="tp-vx4-7")
+        await asyncio.sleep(1)
+        assert world.ours(family, 0)
+        world.programmer.desire({prefix: route}, settings=Settings())
+        await asyncio.sleep(1)
+        (conflict,) = world.programmer.status().conflicts
+        assert (conflict.prefix, conflict.reason) == (prefix, Reason.NO_DEVICE)
+        for index in (7, 8):
+            world.kernel.link(index, "tp-vx4-7")
+            await asyncio.sleep(1)
+            (found,) = world.ours(family, 0)
+            assert found.next_hops == (NextHop(gateway, index, onlink=True),)
+            assert world.programmer.status().in_sync
+            world.kernel.unlink(index)
+            await asyncio.sleep(1)
+            assert world.ours(family, 0) == []
+        world.programmer.desire({}, settings=Settings())
+        await asyncio.sleep(1)
+        assert [one.next_hops for one in world.ours(family, 0)] == [(NextHop(GATEWAYS[family][0], 2),)]
+        world.programmer.close()
+
+    run(scenario)

@@ -1,0 +1,136 @@
+"""A kernel's tunnel devices in memory: the same answers as the real one to the same changes, without a namespace.
+
+Its hands are those of everybody else: ``spoil`` and friends do what an administrator or another program would do.
+"""
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec.structs import replace
+
+from towpath.model.net import Address
+from towpath.routes.devices.device import Device, Forwarding, Neighbour, Seen, Vxlan
+from towpath.routes.devices.port import Change, DeviceEvent, EntryEvent, Event, Known, take
+
+
+class FakeDevices:
+    """Implements ``routes.devices.port.DeviceKernel``."""
+
+    def __init__(self, *, kinds: Sequence[str] = ("vxlan",)) -> None:
+        self.there: dict[str, Seen] = {}
+        self.entries: dict[str, Known] = {}
+        self.others: list[Vxlan] = []
+        """Of devices with other names."""
+        self.changes = 0
+        """Entries that were changed for us."""
+        self._kinds = kinds
+        self._next = 10
+        self._events: list[Event] = []
+        self._readable: Callable[[], None] | None = None
+
+    # what the port asks
+
+    def devices(self) -> dict[str, Seen]:
+        """See ``routes.devices.port.DeviceKernel``."""
+        return dict(self.there)
+
+    def device(self, name: str) -> Seen | None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        return self.there.get(name)
+
+    def make(self, device: Device) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        link = device.link
+        if link.kind not in self._kinds:
+            raise OSError(errno.EOPNOTSUPP, f"{device.name}: {os.strerror(errno.EOPNOTSUPP)}")
+        mine = (link.vni, link.port, link.local.version)
+        taken = [one.link for one in self.there.values() if one.link is not None] + self.others
+        if device.name in self.there or any((one.vni, one.port, one.local.version) == mine for one in taken):
+            raise OSError(errno.EEXIST, f"{device.name}: {os.strerror(errno.EEXIST)}")
+        self._appear(
+            Seen(self._next, device.name, link.kind, link, frozenset(), device.mtu or 1500, up=True, offloads=True)
+        )
+
+    def _appear(self, seen: Seen) -> None:
+        self._next += 1
+        self.there[seen.name] = seen
+        self.entries[seen.name] = Known({}, {})
+        self._happened(DeviceEvent(seen.name))
+
+    def adjust(self, device: Device, seen: Seen) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        mtu = device.mtu if device.mtu is not None else seen.mtu
+        self.there[device.name] = replace(
+            self.there[device.name], mtu=mtu, up=True, offloads=False, addresses=frozenset(device.addresses)
+        )
+        self._happened(DeviceEvent(device.name))
+
+    def remove(self, seen: Seen) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        if self.there.pop(seen.name, None) is not None:
+            del self.entries[seen.name]
+            self._happened(DeviceEvent(seen.name))
+
+    def known(self, seen: Seen) -> Known:
+        """See ``routes.devices.port.DeviceKernel``."""
+        found = self.entries[seen.name]
+        return Known(dict(found.neighbours), dict(found.forwarding))
+
+    def apply(self, index: int, changes: Sequence[Change]) -> list[tuple[Change, int]]:
+        """See ``routes.devices.port.DeviceKernel``."""
+        name = next((one.name for one in self.there.values() if one.index == index), None)
+        if name is None:
+            return [(change, errno.ENODEV) for change in changes if not change.remove]
+        for change in changes:
+            self.changes += 1
+            entry = change.entry
+            key: Address | str = entry.address if isinstance(entry, Neighbour) else entry.mac
+            says: Address | str = entry.mac if isinstance(entry, Neighbour) else entry.node
+            self._say(EntryEvent(name, key, None if change.remove else says, not change.remove))
+        return []
+
+    def watch(self, readable: Callable[[], None]) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        self._readable = readable
+
+    def events(self) -> Iterable[Event]:
+        """See ``routes.devices.port.DeviceKernel``."""
+        found, self._events = self._events, []
+        return found
+
+    def close(self) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        self._readable = None
+
+    # what others do
+
+    def take_name(self, name: str) -> None:
+        """Somebody's bridge has a name of ours."""
+        self._appear(Seen(self._next, name, "bridge", None, frozenset(), 1500, up=True, offloads=False))
+
+    def spoil(self, name: str, **changes: object) -> None:
+        """A device is changed by somebody: ``up``, ``mtu``, ``offloads``, ``addresses`` or ``link``."""
+        self.there[name] = replace(self.there[name], **changes)
+        self._happened(DeviceEvent(name))
+
+    def forget(self, entry: Neighbour | Forwarding) -> None:
+        """An entry is deleted by somebody."""
+        key: Address | str = entry.address if isinstance(entry, Neighbour) else entry.mac
+        self._say(EntryEvent(entry.device, key, None, there=False))
+
+    def say(self, entry: Neighbour | Forwarding) -> None:
+        """An entry is made, or altered, by somebody, as we would do it."""
+        if isinstance(entry, Neighbour):
+            self._say(EntryEvent(entry.device, entry.address, entry.mac, there=True))
+        else:
+            self._say(EntryEvent(entry.device, entry.mac, entry.node, there=True))
+
+    def _say(self, event: EntryEvent) -> None:
+        take(self.entries[event.name], event)
+        self._happened(event)
+
+    def _happened(self, event: Event) -> None:
+        self._events.append(event)
+        if self._readable is not None:
+            self._readable()

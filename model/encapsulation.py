@@ -1,0 +1,185 @@
+"""How packets to the pods of other nodes leave: as they are, or in a tunnel, by which device and to which endpoint.
+
+Both ends of a tunnel know each other from the objects alone. A node's endpoint has a MAC made of the node's name, and as
+its address the lowest one of the node's first block of the pools that share the tunnel: nobody has to wait for anybody's
+report. What only the node itself can say is whether its device stands, and that is in the status of its RoutingNode.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv6Address
+
+from msgspec import Struct
+
+from towpath.model.blocks import by_node, in_force, node_addresses
+from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
+from towpath.model.memo import remembered
+from towpath.model.net import Address, Family, Interface, Prefix, contains, family_of
+from towpath.model.reason import Reason, Refusal, Why
+
+Addresses = Mapping[Family, Interface]
+
+
+class Tunnel(Struct, frozen=True, order=True):
+    """One VXLAN: what is common to all pools with its number."""
+
+    vni: int
+    port: int
+    pool: str
+    """The pool that gives it its port: the first by name."""
+
+    def device(self, underlay: Family) -> str:
+        """The name of its device over one family of node addresses."""
+        return f"tp-vx{underlay:d}-{self.vni}"
+
+
+class Way(Struct, frozen=True):
+    """How packets to one block of another node leave: straight to the node, or by a device to its endpoint."""
+
+    block: IPAMBlock
+    pool: IPPool
+    owner: RoutingNode
+    gateway: Address
+    """The owner's own address, or its endpoint in the tunnel."""
+    device: str = ""
+    """Empty: no tunnel."""
+    node: Address | None = None
+    """Where the outer packet goes to."""
+    endpoint: IPAMBlock | None = None
+    """The block whose lowest address is the owner's in the tunnel."""
+
+
+class Encapsulation(Struct, frozen=True):
+    """One node and the tunnels that it takes part in."""
+
+    ways: Mapping[Prefix, Way]
+    """To every block of other nodes in the pools that encapsulate, as far as there is one."""
+    endpoints: Mapping[tuple[int, Family], IPAMBlock]
+    """Own blocks whose lowest address is the node's in a tunnel, by the tunnel's number and the address's family."""
+
+
+def mac_of(node: str) -> str:
+    """The MAC of a node's tunnel endpoints: locally administered, of one receiver (IEEE 802, the two lowest bits)."""
+    digest = hashlib.sha256(f"towpath endpoint {node}".encode()).digest()
+    return bytes((digest[0] & 0xFC | 2, *digest[1:6])).hex(":")
+
+
+def at_other_end(node: str, block: IPAMBlock) -> Address:
+    """The next hop by a tunnel to a node: its endpoint's address, or for IPv6 the link-local one of its MAC (RFC 4291 appendix A).
+
+    The kernel takes an IPv6 next hop that is not link-local only where no other route leads to it, and one may: to the
+    block around it as long as that is reached without a tunnel, or to all pods by a router.
+    """
+    if family_of(block.spec.cidr) is Family.IPV4:
+        return block.spec.cidr.network_address
+    mac = bytes.fromhex(mac_of(node).replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:])
+
+
+@remembered
+def tunnels(pools: Mapping[str, IPPool]) -> Mapping[str, Tunnel]:
+    """The tunnel of each pool that encapsulates, by the pool's name."""
+    first: dict[int, Tunnel] = {}
+    found: dict[str, Tunnel] = {}
+    for name, pool in sorted(pools.items()):
+        if pool.spec.encapsulates:
+            vxlan = pool.spec.vxlan
+            found[name] = first.setdefault(vxlan.vni, Tunnel(vxlan.vni, vxlan.port, name))
+    return found
+
+
+def port_conflicts(pools: Mapping[str, IPPool]) -> Iterator[Refusal]:
+    """Pools whose port is not the one of their tunnel."""
+    for name, tunnel in tunnels(pools).items():
+        if (port := pools[name].spec.vxlan.port) != tunnel.port:
+            message = f"the VXLAN {tunnel.vni} has port {tunnel.port}, as IPPool/{tunnel.pool} says, and not {port}"
+            yield Refusal(Reason.TUNNEL_CONFLICT, message, Why("IPPool", name, "spec.vxlan.port"))
+
+
+def pool_around(block: IPAMBlock, pools: Mapping[str, IPPool]) -> IPPool | None:
+    """The pool that a block lies in: the one that it names, else whichever holds it."""
+    named = pools.get(block.spec.pool)
+    if named is not None and contains(named.spec.cidr, block.spec.cidr):
+        return named
+    return next((pool for pool in pools.values() if contains(pool.spec.cidr, block.spec.cidr)), None)
+
+
+def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[tuple[int, Family], IPAMBlock]:
+    """Of one node's blocks those whose lowest address is its endpoint: the first of each tunnel and family."""
+    of_pool = tunnels(pools)
+    found: dict[tuple[int, Family], IPAMBlock] = {}
+    for block in blocks:
+        pool = pool_around(block, pools) if block.spec.state != "Quarantined" else None
+        if pool is None or (tunnel := of_pool.get(pool.name)) is None:
+            continue
+        key = tunnel.vni, family_of(block.spec.cidr)
+        before = found.get(key)
+        if before is None or _age(block) < _age(before):
+            found[key] = block
+    return found
+
+
+def _age(block: IPAMBlock) -> tuple[str, str]:
+    return block.meta.creation_timestamp, block.name
+
+
+def underlay(mine: Iterable[Family], others: Iterable[Family], *, inner: Family) -> Family | None:
+    """The family of the outer packets between two nodes: that of the pods' addresses, else the other; None: neither is common."""
+    common = set(mine) & set(others)
+    return inner if inner in common else next(iter(common), None)
+
+
+@remembered
+def encapsulation(cluster: Cluster, node: str) -> Encapsulation:
+    """A node's part in the tunnels of a cluster."""
+    of_pool = tunnels(cluster.pools)
+    owned = by_node(in_force(cluster.blocks))
+    if not of_pool:
+        return Encapsulation({}, {})
+    me = cluster.routing_nodes.get(node)
+    mine = node_addresses(me) if me is not None else {}
+    ways: dict[Prefix, Way] = {}
+    for name, owner in cluster.routing_nodes.items():
+        blocks = owned.get(name, ())
+        if name == node or not blocks:
+            continue
+        theirs = node_addresses(owner)
+        firsts = endpoints(blocks, cluster.pools)
+        for block in blocks:
+            pool = pool_around(block, cluster.pools) if block.spec.state != "Quarantined" else None
+            if pool is None or pool.name not in of_pool:
+                continue
+            family = family_of(block.spec.cidr)
+            if pool.spec.vxlan_mode == "CrossSubnet" and _shares_subnet(mine, theirs, family):
+                ways[block.spec.cidr] = Way(block, pool, owner, theirs[family].ip)
+                continue
+            outer = underlay(mine, theirs, inner=family)
+            tunnel = of_pool[pool.name]
+            if outer is None or not stands(owner, tunnel.device(outer)):
+                continue
+            first = firsts[tunnel.vni, family]
+            ways[block.spec.cidr] = Way(
+                block,
+                pool,
+                owner,
+                at_other_end(name, first),
+                device=tunnel.device(outer),
+                node=theirs[outer].ip,
+                endpoint=first,
+            )
+    return Encapsulation(ways, endpoints(owned.get(node, ()), cluster.pools))
+
+
+def _shares_subnet(mine: Addresses, theirs: Addresses, family: Family) -> bool:
+    return family in mine and family in theirs and theirs[family].ip in mine[family].network
+
+
+def stands(owner: RoutingNode, device: str) -> bool:
+    """Whether a node takes what is sent to it by a tunnel device: it says so itself, and counts as if until it has said anything."""
+    return owner.status is None or device in (owner.status.tunnels or ())
+
+
+def own_endpoints(cluster: Cluster, node: str) -> Mapping[Prefix, Address]:
+    """The node's own addresses in tunnels, each with the block whose lowest it is."""
+    blocks = encapsulation(cluster, node).endpoints.values()
+    return {block.spec.cidr: block.spec.cidr.network_address for block in blocks}

@@ -1,0 +1,100 @@
+"""A tunnel device and what it needs to know of other nodes, as values: the same for what should be and for what is.
+
+A kind of device is one ``Link``: everything that cannot be changed without making the device anew. Devices of ours are
+known by their names, which nobody else gives to devices of that kind.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import ClassVar
+
+from msgspec import Struct
+
+from towpath.model.net import Address, Family, family_of
+from towpath.model.reason import Why
+
+_NAMES = {"vxlan": re.compile(r"tp-vx[46]-[0-9]{1,8}")}
+"""What devices of ours are called, by their kind."""
+_OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}
+"""Outer Ethernet (14), IP (20 or 40), UDP (8) and VXLAN (8) headers (RFC 7348 section 5)."""
+
+
+class Vxlan(Struct, frozen=True):
+    """A VXLAN device that is told everything and learns nothing."""
+
+    kind: ClassVar[str] = "vxlan"
+    vni: int
+    port: int
+    local: Address
+    """The node's own address, from which it sends."""
+    mac: str
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that a packet grows by."""
+        return _OVERHEAD[family_of(self.local)]
+
+
+Link = Vxlan
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of the devices of ours that have such a name; None: we give no such names."""
+    return next((kind for kind, pattern in _NAMES.items() if pattern.fullmatch(name)), None)
+
+
+class Device(Struct, frozen=True):
+    """A device as it should be."""
+
+    name: str
+    link: Link
+    addresses: tuple[Address, ...] = ()
+    """The node's own addresses in the tunnel."""
+    mtu: int | None = None
+    """None: it is not known how large packets the network below takes."""
+    why: tuple[Why, ...] = ()
+
+
+class Neighbour(Struct, frozen=True):
+    """Which MAC an endpoint's address has."""
+
+    device: str
+    address: Address
+    mac: str
+    why: tuple[Why, ...] = ()
+
+
+class Forwarding(Struct, frozen=True):
+    """Which node an endpoint's MAC is on."""
+
+    device: str
+    mac: str
+    node: Address
+    why: tuple[Why, ...] = ()
+
+
+class Entries(Struct, frozen=True):
+    """What one device knows of other nodes."""
+
+    neighbours: Mapping[Address, Neighbour] = {}
+    forwarding: Mapping[str, Forwarding] = {}
+
+
+class Seen(Struct, frozen=True):
+    """A device as it is, with a name of ours."""
+
+    index: int
+    name: str
+    kind: str
+    link: Link | None
+    """None: with attributes that we never give one."""
+    addresses: frozenset[Address]
+    mtu: int
+    up: bool
+    offloads: bool
+    """It leaves checksums of what it sends to the device below, which in a tunnel may not make them right."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is of the kind that its name says: else somebody else has taken the name."""
+        return self.kind == kind_of(self.name)

@@ -1,0 +1,307 @@
+"""Keeps the tunnel devices of a node, and whom they know, as they should be, whoever changes them.
+
+Everything is made before a route may need it, and goes only once no route needs it any more: ``release`` says so. What
+others do arrives as events; whatever no event told of is found once a minute. A mirror of the kernel makes one changed
+entry cost one message.
+"""
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import IPv4Address
+
+import structlog
+
+from towpath.model.reason import Reason
+from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Seen
+from towpath.routes.devices.netlink import open_device_kernel
+from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Known, take
+from towpath.routes.kernel import EventsLostError
+
+_SETTLE = 0.02
+"""Seconds from an event to the look that it causes: what belongs together arrives together."""
+_AUDIT = 60.0
+_AGAIN = 2.0
+"""Seconds until something that was refused is tried again."""
+LINGER = 10.0
+"""Seconds for which a device that is not wanted any more stays: others may still send by it."""
+_SLICE = 1000
+_NOWHERE = IPv4Address(0)
+log = structlog.get_logger()
+
+
+class Devices:
+    """Made anywhere; ``start`` and all that follows inside the event loop. ``changed``: there is news in ``problems`` or ``standing``."""
+
+    def __init__(
+        self,
+        kernel: Callable[[], DeviceKernel] = open_device_kernel,
+        *,
+        changed: Callable[[], None] = lambda: None,
+        linger: float = LINGER,
+    ) -> None:
+        self._open = kernel
+        self._changed = changed
+        self._linger = linger
+        self._wanted: Mapping[str, Device] = {}
+        self._entries: Mapping[str, Entries] = {}
+        self._complete = False
+        self._released = False
+        self._seen: dict[str, Seen] = {}
+        self._known: dict[str, Known] = {}
+        self._stale: set[str] = set()
+        """Devices that something happened to."""
+        self._lost = True
+        """Everything is to be read."""
+        self._unwanted_since: dict[str, float] = {}
+        self.problems: dict[str, tuple[Reason, str]] = {}
+        """What is refused, by device."""
+        self.standing: tuple[str, ...] = ()
+        """The devices that are as they should be, by name."""
+        self._working = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def start(self) -> None:
+        """Open the sockets in the caller's namespace; ``OSError``: this process may not, or the kernel cannot."""
+        self._kernel = self._open()
+        self._loop = asyncio.get_running_loop()
+        self._kernel.watch(self._hear)
+        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+
+    def close(self) -> None:
+        """Let go of the kernel; everything stays."""
+        self._closed = True
+        for timer in (self._timer, self._audit):
+            if timer is not None:
+                timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._kernel.close()
+
+    async def desire(self, devices: Mapping[str, Device], entries: Mapping[str, Entries], *, complete: bool) -> None:
+        """What there should be, all of it; it is there afterwards, but for what is refused. Nothing goes before ``release``.
+
+        Not ``complete``: the objects are from memory, and what they lack stays.
+        """
+        self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
+        await self._work()
+
+    def release(self) -> None:
+        """No route needs what is not wanted."""
+        if not self._released:
+            self._released = True
+            self._look_again(0)
+
+    async def remove_all(self) -> None:
+        """Remove every device of ours, for good."""
+        self._wanted, self._entries, self._complete, self._released = {}, {}, True, True
+        self._linger = 0
+        await self._work()
+
+    # what happens
+
+    def _hear(self) -> None:
+        try:
+            while events := list(self._kernel.events()):
+                for event in events:
+                    if isinstance(event, DeviceEvent):
+                        self._stale.add(event.name)
+                        self._look_again(_SETTLE)
+                    elif (known := self._known.get(event.name)) is not None:
+                        take(known, event)
+                        if self._is_wrong(event):
+                            self._look_again(_SETTLE)
+        except EventsLostError:
+            log.warning("devices.events_lost", remedy="everything is read again")
+            self._lost = True
+            self._look_again(_SETTLE)
+
+    def _is_wrong(self, event: EntryEvent) -> bool:
+        wanted = self._entries.get(event.name)
+        if wanted is None:
+            return False
+        if isinstance(event.key, str):
+            forwarding = wanted.forwarding.get(event.key)
+            return event.there if forwarding is None else event.says != forwarding.node
+        neighbour = wanted.neighbours.get(event.key)
+        return event.there if neighbour is None else event.says != neighbour.mac
+
+    def _audit_now(self) -> None:
+        self._audit = self._loop.call_later(_AUDIT, self._audit_now)
+        self._lost = True
+        self._look_again(0)
+
+    def _look_again(self, pause: float) -> None:
+        if self._closed or (self._timer is not None and self._timer.when() <= self._loop.time() + pause):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(pause, self._begin)
+
+    def _begin(self) -> None:
+        self._timer = None
+        task = self._loop.create_task(self._try_to_work())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _try_to_work(self) -> None:
+        try:
+            await self._work()
+        except OSError as error:
+            log.warning("devices.failed", error=str(error), remedy="tried again")
+            self._lost = True
+            self._look_again(_AGAIN)
+
+    # what is done
+
+    async def _work(self) -> None:
+        """Bring the kernel to what is wanted, the loop going on between slices. ``OSError``: the socket itself failed."""
+        async with self._working:
+            before = (dict(self.problems), self.standing)
+            self._read()
+            self.problems = {name: said for name, said in self.problems.items() if name in self._wanted}
+            for device in self._wanted.values():
+                self._bring(device)
+            for name in list(self._wanted):
+                if name in self._known and not await self._teach(name):
+                    self._look_again(_AGAIN)
+            self._remove_unwanted()
+            self.standing = tuple(sorted(name for name in self._wanted if name in self._known))
+            if self.problems:
+                self._look_again(_AGAIN)
+            if before != (self.problems, self.standing):
+                self._changed()
+
+    def _read(self) -> None:
+        """Take in what is in doubt."""
+        if self._lost:
+            self._lost = False
+            self._stale.clear()
+            self._seen = self._kernel.devices()
+            self._known = {name: self._kernel.known(seen) for name, seen in self._seen.items() if seen.ours}
+        stale, self._stale = self._stale, set()
+        for name in stale:
+            self._look_at(name)
+
+    def _look_at(self, name: str) -> Seen | None:
+        """Read one device; where it is another one than before, or was down, what it knows as well."""
+        before, seen = self._seen.pop(name, None), self._kernel.device(name)
+        if seen is None:
+            self._known.pop(name, None)
+            return None
+        self._seen[name] = seen
+        same = before is not None and before.index == seen.index and before.up
+        if not seen.ours:
+            self._known.pop(name, None)
+        elif not same or name not in self._known:
+            self._known[name] = self._kernel.known(seen)
+        return seen
+
+    def _bring(self, device: Device) -> None:
+        """Make one device what it should be."""
+        seen = self._seen.get(device.name)
+        try:
+            if seen is not None and not seen.ours:
+                raise FileExistsError(errno.EEXIST, f"a device of kind {seen.kind or 'unknown'} has its name")
+            if seen is not None and seen.link != device.link:
+                log.info("device.replaced", device=device.name)
+                self._kernel.remove(seen)
+                seen = self._look_at(device.name)
+            if seen is None:
+                self._kernel.make(device)
+                log.info("device.made", device=device.name)
+                seen = self._look_at(device.name)
+            if seen is not None and not _fits(device, seen):
+                self._kernel.adjust(device, seen)
+                self._look_at(device.name)
+        except OSError as error:
+            self._refuse(device, error)
+            return
+        self.problems.pop(device.name, None)
+
+    def _refuse(self, device: Device, error: OSError) -> None:
+        if error.errno == errno.EOPNOTSUPP:
+            reason, said = Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {device.link.kind}"
+        elif error.errno == errno.EEXIST and device.name not in self._seen:
+            said = f"{device.name} cannot be made: another device has the VXLAN {device.link.vni} on port {device.link.port}"
+            reason = Reason.DEVICE_REFUSED
+        else:
+            reason, said = Reason.DEVICE_REFUSED, f"{device.name}: {error.strerror}"
+        if self.problems.get(device.name) != (reason, said):
+            log.warning("device.refused", device=device.name, error=said)
+        self.problems[device.name] = reason, said
+
+    async def _teach(self, name: str) -> bool:
+        """Bring what a device knows to what it should; whether the kernel took it all."""
+        seen, known = self._seen[name], self._known[name]
+        wanted = self._entries.get(name, Entries())
+        changes = [
+            *(Change(one) for key, one in wanted.neighbours.items() if known.neighbours.get(key) != one.mac),
+            *(Change(one) for key, one in wanted.forwarding.items() if known.forwarding.get(key) != one.node),
+        ]
+        if self._released and self._complete:
+            changes += _superfluous(name, wanted, known)
+        fine = True
+        for start in range(0, len(changes), _SLICE):
+            some = changes[start : start + _SLICE]
+            refused = self._kernel.apply(seen.index, some)
+            failed = {id(change) for change, _ in refused}
+            for change in some:
+                if id(change) not in failed:
+                    _note(known, change)
+            if refused:
+                fine = False
+                log.warning("device.entries_refused", device=name, count=len(refused), error=refused[0][1])
+                self._stale.add(name)
+            await asyncio.sleep(0)
+        return fine
+
+    def _remove_unwanted(self) -> None:
+        """Devices that nobody wants and that are not waited with any more."""
+        if not (self._released and self._complete):
+            return
+        unwanted = [seen for name, seen in self._seen.items() if seen.ours and name not in self._wanted]
+        now = self._loop.time()
+        since = {seen.name: self._unwanted_since.get(seen.name, now) for seen in unwanted}
+        self._unwanted_since = since
+        for seen in unwanted:
+            left = since[seen.name] + self._linger - now
+            if left > 0:
+                self._look_again(left)
+                continue
+            try:
+                self._kernel.remove(seen)
+            except OSError as error:
+                log.warning("device.not_removed", device=seen.name, error=str(error), remedy="tried again")
+                self._look_again(_AGAIN)
+                continue
+            log.info("device.removed", device=seen.name)
+            self._look_at(seen.name)
+
+
+def _fits(device: Device, seen: Seen) -> bool:
+    """Whether nothing is to be changed in place."""
+    return (
+        seen.up
+        and not seen.offloads
+        and device.mtu in (None, seen.mtu)
+        and seen.addresses == frozenset(device.addresses)
+    )
+
+
+def _superfluous(name: str, wanted: Entries, known: Known) -> Iterator[Change]:
+    for address in known.neighbours.keys() - wanted.neighbours.keys():
+        yield Change(Neighbour(name, address, ""), remove=True)
+    for mac in known.forwarding.keys() - wanted.forwarding.keys():
+        yield Change(Forwarding(name, mac, _NOWHERE), remove=True)
+
+
+def _note(known: Known, change: Change) -> None:
+    """Take in a change that was carried out."""
+    entry = change.entry
+    if isinstance(entry, Neighbour):
+        take(known, EntryEvent(entry.device, entry.address, entry.mac, not change.remove))
+    else:
+        take(known, EntryEvent(entry.device, entry.mac, entry.node, not change.remove))

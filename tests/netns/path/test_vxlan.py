@@ -1,0 +1,282 @@
+"""Pools that encapsulate, on two subnets behind a router: devices, neighbours, routes, packets as large as they may be, and their repair."""
+
+import contextlib
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.netns.path.cluster import cluster, under_probe
+from towpath.lab import facts
+from towpath.lab.addressing import PODS
+from towpath.lab.api import collection
+from towpath.lab.netns import Host
+from towpath.lab.process import wait_for
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
+from towpath.model.encapsulation import mac_of
+from towpath.model.net import Family, family_of
+
+DEVICES = {Family.IPV4: "tp-vx4-4096", Family.IPV6: "tp-vx6-4096"}
+HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
+"""Of an ICMP echo."""
+LARGEST = 1430
+"""What is left of 1500 bytes in a VXLAN over IPv6."""
+THEIRS = "tp-vx4-theirs"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Nodes 1 and 2 in one subnet, node 3 in another; on node 1 there is somebody else's VXLAN already."""
+    with cluster(Shape(nodes=3, rack_b=1, pool={"vxlanMode": "Always"})) as made:
+        foreign(made.host("node1"))
+        yield made
+
+
+def foreign(host: Host) -> None:
+    """Another program's device, with a neighbour and a forwarding entry."""
+    host.ip("link", "add", THEIRS, "type", "vxlan", "id", "9", "local", "192.0.2.11", "dstport", "8472", "nolearning")
+    host.ip("link", "set", "dev", THEIRS, "up")
+    host.ip("neigh", "add", "10.9.9.9", "lladdr", "66:00:00:00:00:09", "dev", THEIRS, "nud", "permanent")
+    host.run("bridge", "fdb", "add", "66:00:00:00:00:09", "dev", THEIRS, "dst", "192.0.2.99", "self", "permanent")
+
+
+def of_others(host: Host) -> tuple[str, ...]:
+    """All that is not ours of it."""
+    links = host.ip("-d", "link", "show", "dev", THEIRS)
+    return (links, *(text for text in entries(host, THEIRS)))
+
+
+def entries(host: Host, device: str) -> tuple[str, str, str]:
+    """Neighbours of both families and forwarding entries of a device, in an order of their own."""
+    texts = (
+        host.ip("-4", "neigh", "show", "dev", device, "nud", "permanent"),
+        host.ip("-6", "neigh", "show", "dev", device, "nud", "permanent"),
+        host.run("bridge", "fdb", "show", "dev", device),
+    )
+    four, six, forwarding = ("\n".join(sorted(map(str.strip, text.splitlines()))) for text in texts)
+    return four, six, forwarding
+
+
+def standing(host: Host) -> dict[str, Any]:
+    """Our devices with all that they are and know, but for their numbers."""
+    found: dict[str, Any] = {}
+    for link in host.ip_json("-d", "link", "show", "type", "vxlan"):
+        name = link["ifname"]
+        if name in DEVICES.values():
+            with contextlib.suppress(RuntimeError):  # gone meanwhile
+                (shown,) = host.ip_json("addr", "show", "dev", name)
+                addresses = sorted(one["local"] for one in shown["addr_info"])
+                data = link["linkinfo"]["info_data"]
+                kind = [data.get(key) for key in ("id", "local", "local6", "port", "learning")]
+                found[name] = (
+                    *(kind, link["mtu"], link["address"], "UP" in link["flags"]),
+                    *(addresses, entries(host, name)),
+                )
+    return found
+
+
+def link_local(host: Host) -> str:
+    """The address that its device for IPv6 has given itself."""
+    (shown,) = host.ip_json("-6", "addr", "show", "dev", DEVICES[Family.IPV6])
+    return next(one["local"] for one in shown["addr_info"] if one["scope"] == "link")
+
+
+def fits(lab: Lab, source: str, address: str, *, size: int = LARGEST) -> bool:
+    """Whether a packet of so many bytes gets there and back in one piece."""
+    inside = size - HEADERS[Family.IPV6 if ":" in address else Family.IPV4]
+    command = ("ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", str(inside), address)
+    return "1 received" in lab.host(source).run(*command, check=False)
+
+
+def wait_large(lab: Lab) -> None:
+    """Wait until packets as large as pods may send arrive between pods of all nodes, in both families."""
+    for pod in lab.pods.values():
+        for other in lab.pods.values():
+            for family in lab.families if pod.node != other.node else ():
+                to = str(other.address(family))
+                wait_for(lambda pod=pod, to=to: fits(lab, pod.name, to), deadline=20, what=f"{pod.name} to {to}")
+
+
+@contextlib.contextmanager
+def router_drops_pods(lab: Lab) -> Iterator[None]:
+    """The network between the subnets knows no pod address, and lets none pass."""
+    pods = " ".join(
+        f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop;"
+        for family in lab.families
+        for end in ("saddr", "daddr")
+    )
+    rules = "\n".join(pods.split(";"))
+    lab.host("tor").run(
+        *("nft", "-f", "-"),
+        stdin=f"table inet strict {{\n chain f {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n",
+    )
+    try:
+        yield
+    finally:
+        lab.host("tor").run("nft", "delete", "table", "inet", "strict")
+
+
+def test_packets_as_large_as_pods_may_send_pass_a_router_that_knows_no_pods(lab: Lab) -> None:
+    """Between all nodes, in both families; from a node itself too, which has an address of its own in the tunnel."""
+    with router_drops_pods(lab):
+        wait_large(lab)
+        pod = next(one for one in lab.pods.values() if one.node == "node3")
+        for family in lab.families:
+            assert not fits(lab, "node1-p1", str(pod.address(family)), size=LARGEST + 1), (
+                "the pod's own device is smaller"
+            )
+            to = str(pod.address(family))
+            wait_for(lambda to=to: fits(lab, "node1", to), deadline=10, what="from the node itself")
+    facts.wait_reachable(lab)
+
+
+def test_devices_and_routes_are_as_the_objects_say(lab: Lab) -> None:
+    """Each node knows the others by the first address of their blocks and the MAC of their names; every route is onlink."""
+    for node in lab.nodes:
+        others = {other: lab.node_addresses(other) for other in lab.nodes if other != node}
+        for family, device in DEVICES.items():
+            link = lab.host(node).ip_json("-d", "link", "show", "dev", device)[0]
+            assert (link["address"], link["mtu"]) == (mac_of(node), 1450 if family is Family.IPV4 else 1430)
+            four, six, forwarding = entries(lab.host(node), device)
+            for other, addresses in others.items():
+                assert f"{mac_of(other)} dst {addresses[lab.families.index(family)]}" in forwarding
+                assert f"lladdr {mac_of(other)} PERMANENT" in (four if family is Family.IPV4 else six)
+        for prefix, route in facts.kernel_routes(lab, node).items():
+            if facts.blocks(lab)[prefix] != node:
+                where = (route["gateway"], route["dev"], route["flags"])
+                owner = facts.blocks(lab)[prefix]
+                end = str(prefix.network_address) if prefix.version == 4 else link_local(lab.host(owner))
+                assert where == (end, DEVICES[family_of(prefix)], ["onlink"])
+    for name, one in lab.api.items("RoutingNode").items():
+        assert one["status"]["tunnels"] == sorted(DEVICES.values()), name
+
+
+def spoilt(host: Host, deed: str) -> None:
+    """Somebody has done this to the node's device for IPv4."""
+    device = DEVICES[Family.IPV4]
+    neighbour, *_ = host.ip_json("-4", "neigh", "show", "dev", device, "nud", "permanent")
+    words = {
+        "device deleted": ("ip", "link", "del", "dev", device),
+        "device down": ("ip", "link", "set", "dev", device, "down"),
+        "device smaller": ("ip", "link", "set", "dev", device, "mtu", "1200"),
+        "device of another MAC": ("ip", "link", "set", "dev", device, "address", "66:00:00:00:00:77"),
+        "address deleted": ("ip", "-4", "addr", "flush", "dev", device),
+        "neighbour deleted": ("ip", "neigh", "del", neighbour["dst"], "dev", device),
+        "neighbour altered": ("ip", "neigh", "replace", neighbour["dst"], "lladdr", "66:00:00:00:00:77", "dev", device),
+        "forwarding deleted": ("bridge", "fdb", "del", neighbour["lladdr"], "dev", device, "self"),
+        "forwarding altered": (
+            *("bridge", "fdb", "replace", neighbour["lladdr"], "dev", device),
+            *("dst", "192.0.2.99", "self", "permanent"),
+        ),
+        "forwarding added": ("bridge", "fdb", "add", "66:00:00:00:00:77", "dev", device, "dst", "192.0.2.99", "self", "permanent"),
+    }  # fmt: skip
+    host.run(*words[deed])
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "device deleted",
+        "device down",
+        "device smaller",
+        "device of another MAC",
+        "address deleted",
+        "neighbour deleted",
+        "neighbour altered",
+        "forwarding deleted",
+        "forwarding altered",
+        "forwarding added",
+    ],
+)
+def test_what_somebody_does_to_a_tunnel_is_repaired(lab: Lab, deed: str) -> None:
+    """All is as before, the routes too, and packets pass; of other programs' devices nothing has changed."""
+    host = lab.host("node1")
+    before, routes, theirs = standing(host), facts.kernel_routes(lab, "node1"), of_others(host)
+    spoilt(host, deed)
+    wait_for(lambda: standing(host) == before, deadline=20, what=f"repaired: {deed}")
+    wait_for(lambda: facts.kernel_routes(lab, "node1") == routes, deadline=20, what="the routes are there")
+    facts.wait_reachable(lab)
+    assert of_others(host) == theirs
+
+
+def test_strangers_cannot_send_into_the_tunnel(lab: Lab) -> None:
+    """A VXLAN packet with our number from the host behind the router is dropped by every node, and counted."""
+
+    def counted() -> int:
+        text = lab.host("node1").run("nft", "list", "chain", "inet", "towpath", "tunnel_input")
+        return sum(int(line.split("packets")[1].split()[0]) for line in text.splitlines() if "@ends" in line)
+
+    before = counted()
+    for address in lab.node_addresses("node1"):
+        with lab.host("client").entered():
+            sending = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+        with sending:
+            sending.sendto(b"\x08\0\0\0\0\x10\0\0" + bytes(60), (str(address), 4789))
+    wait_for(lambda: counted() == before + 2, deadline=10, what="both were dropped")
+
+
+def ways(lab: Lab, node: str) -> dict[str, str]:
+    """By which device the blocks of the others are reached, by owner and family."""
+    owners = facts.blocks(lab)
+    found = facts.kernel_routes(lab, node)
+    return {
+        f"{owners[prefix]} {family_of(prefix).key}": route["dev"]
+        for prefix, route in found.items()
+        if prefix in owners and owners[prefix] != node
+    }
+
+
+def switch(lab: Lab, mode: str) -> None:
+    """Every pool has this mode, and every node does as it says."""
+    for family in lab.families:
+        lab.api.patch(f"{collection('IPPool')}/pods-{family.key}", {"spec": {"vxlanMode": mode}})
+    rack = {node: place.rack for node, place in lab.state.nodes.items()}
+
+    def device(node: str, other: str, family: Family) -> str:
+        tunnel = mode == "Always" or (mode == "CrossSubnet" and rack[node] != rack[other])
+        return DEVICES[family] if tunnel else "eth0"
+
+    for node in lab.nodes:
+        wanted = {
+            f"{other} {family.key}": device(node, other, family)
+            for other in lab.nodes
+            for family in lab.families
+            if other != node
+        }
+        wait_for(lambda node=node, wanted=wanted: ways(lab, node) == wanted, deadline=30, what=f"{node} goes {mode}")
+
+
+@pytest.mark.parametrize("mode", ["CrossSubnet", "Never", "Always"])
+def test_the_mode_is_changed_under_traffic(lab: Lab, mode: str) -> None:
+    """Packets pass after it as before; how many are lost meanwhile is counted."""
+    result, _ = under_probe(lab, lambda: switch(lab, mode), watch=())
+    print(f"to {mode}: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
+    facts.wait_reachable(lab)
+    if mode != "Never":
+        with router_drops_pods(lab) if mode == "Always" else contextlib.nullcontext():
+            wait_large(lab)
+    if mode == "Never":
+        for node in lab.nodes:
+            wait_for(lambda node=node: standing(lab.host(node)) == {}, deadline=40, what=f"{node} has no tunnel left")
+
+
+def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
+    """Of our devices nothing is left, of others' everything; an agent that starts again makes it all anew."""
+    host = lab.host("node1")
+    before, theirs = standing(host), of_others(host)
+    lab.stop("node1/agent", "node1/speaker")
+    folders = (
+        "--run-dir",
+        str(lab.node_directory("node1", "run")),
+        "--state-dir",
+        str(lab.node_directory("node1", "state")),
+    )
+    host.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *folders)
+    assert standing(host) == {}
+    assert of_others(host) == theirs
+    lab.start("node1/speaker", "node1/agent")
+    wait_for(lambda: standing(host) == before, deadline=30, what="the tunnels are back")
+    facts.wait_reachable(lab)

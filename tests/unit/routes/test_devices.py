@@ -1,0 +1,172 @@
+"""The keeper of tunnel devices on a kernel in memory: whatever is there, it becomes what is wanted, and nothing else is touched."""
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from tests.patience import eventually
+from towpath.lab.fake_devices import FakeDevices
+from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Vxlan
+from towpath.routes.devices.devices import Devices
+from towpath.routes.devices.port import Known
+
+NAME = "tp-vx4-4096"
+LINK = Vxlan(4096, 4789, ip_address("192.0.2.1"), "66:00:00:00:00:01")
+DEVICE = Device(NAME, LINK, (ip_address("10.244.0.0"),), mtu=1450)
+
+
+def entries(*numbers: int, name: str = NAME) -> Entries:
+    """Of the nodes with these numbers."""
+    neighbours = [Neighbour(name, ip_address(f"10.244.{n}.0"), f"66:00:00:00:01:{n:02x}") for n in numbers]
+    forwarding = [Forwarding(name, f"66:00:00:00:01:{n:02x}", ip_address(f"192.0.2.{n}")) for n in numbers]
+    return Entries({one.address: one for one in neighbours}, {one.mac: one for one in forwarding})
+
+
+def known(wanted: Entries) -> Known:
+    return Known(
+        {key: one.mac for key, one in wanted.neighbours.items()},
+        {key: one.node for key, one in wanted.forwarding.items()},
+    )
+
+
+@pytest.fixture
+def kernel() -> FakeDevices:
+    return FakeDevices()
+
+
+@pytest.fixture
+async def keeper(kernel: FakeDevices) -> AsyncIterator[Devices]:
+    made = Devices(lambda: kernel, linger=0)
+    await made.start()
+    yield made
+    made.close()
+
+
+async def desire(keeper: Devices, *devices: Device, complete: bool = True, **known: Entries) -> None:
+    by_name = {name.replace("_", "-"): one for name, one in known.items()}
+    await keeper.desire({one.name: one for one in devices}, by_name, complete=complete)
+
+
+async def test_from_nothing(kernel: FakeDevices, keeper: Devices) -> None:
+    """The device is there, and knows whom it should, before ``desire`` returns."""
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2, 3))
+    seen = kernel.there[NAME]
+    assert (seen.link, seen.mtu, seen.offloads, seen.addresses) == (LINK, 1450, False, frozenset(DEVICE.addresses))
+    assert kernel.entries[NAME] == known(entries(2, 3))
+    assert (keeper.standing, keeper.problems) == ((NAME,), {})
+
+
+async def test_one_node_more_is_two_entries(kernel: FakeDevices, keeper: Devices) -> None:
+    """What is there already costs nothing."""
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(*range(2, 200)))
+    before = kernel.changes
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(*range(2, 201)))
+    assert kernel.changes - before == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"up": False},
+        {"mtu": 1500},
+        {"offloads": True},
+        {"addresses": frozenset()},
+        {"addresses": frozenset({ip_address("10.0.0.1")})},
+        {"link": replace(LINK, port=8472)},
+        {"link": replace(LINK, mac="66:00:00:00:00:09")},
+        {"link": None},
+    ],
+    ids=str,
+)
+async def test_what_is_changed_is_put_right(kernel: FakeDevices, keeper: Devices, changes: dict[str, Any]) -> None:
+    """In place where that can be, else the device is made anew, and knows the same as before."""
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2))
+    before = kernel.there[NAME]
+    kernel.spoil(NAME, **changes)
+    await eventually(lambda: replace(kernel.there[NAME], index=0) == replace(before, index=0))
+    assert (kernel.there[NAME].index != before.index) is ("link" in changes)
+    await eventually(lambda: kernel.entries[NAME] == known(entries(2)))
+
+
+async def test_what_is_deleted_comes_back(kernel: FakeDevices, keeper: Devices) -> None:
+    """A device with all that it knew, a neighbour, a forwarding entry; one that nobody wants goes."""
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2, 3))
+    kernel.remove(kernel.there[NAME])
+    await eventually(lambda: NAME in kernel.there and kernel.entries[NAME] == known(entries(2, 3)))
+    keeper.release()
+    kernel.forget(next(iter(entries(2).neighbours.values())))
+    kernel.forget(next(iter(entries(3).forwarding.values())))
+    kernel.say(replace(next(iter(entries(2).forwarding.values())), node=ip_address("192.0.2.99")))
+    kernel.say(next(iter(entries(7).neighbours.values())))
+    await eventually(lambda: kernel.entries[NAME] == known(entries(2, 3)))
+
+
+async def test_nothing_goes_before_no_route_needs_it(kernel: FakeDevices, keeper: Devices) -> None:
+    """Entries and devices that are not wanted any more stay until ``release``; and while the objects are from memory."""
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2, 3))
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2))
+    assert kernel.entries[NAME] == known(entries(2, 3))
+    await desire(keeper, complete=False)
+    keeper.release()
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(2))
+    assert kernel.entries[NAME] == known(entries(2, 3))
+    keeper.release()
+    await eventually(lambda: kernel.entries[NAME] == known(entries(2)))
+    await desire(keeper)
+    assert NAME in kernel.there
+    keeper.release()
+    await eventually(lambda: NAME not in kernel.there)
+
+
+async def test_what_an_earlier_process_left_is_known(kernel: FakeDevices) -> None:
+    """A device is recognised by name and kind: what of it is right stays as it is, the rest goes."""
+    for name in (NAME, "tp-vx6-9"):
+        kernel.make(replace(DEVICE, name=name, link=replace(LINK, vni=int(name.rpartition("-")[2]))))
+    kernel.adjust(DEVICE, kernel.there[NAME])
+    for one in (*entries(2, 3).neighbours.values(), *entries(2, 3).forwarding.values()):
+        kernel.say(one)
+    index, before = kernel.there[NAME].index, kernel.changes
+    keeper = Devices(lambda: kernel, linger=0)
+    await keeper.start()
+    await desire(keeper, DEVICE, tp_vx4_4096=entries(3))
+    assert (kernel.there[NAME].index, kernel.changes) == (index, before)
+    keeper.release()
+    await eventually(lambda: kernel.there.keys() == {NAME} and kernel.entries[NAME] == known(entries(3)))
+    await keeper.remove_all()
+    assert kernel.there == {}
+    keeper.close()
+
+
+async def test_others_devices_are_left_alone(kernel: FakeDevices, keeper: Devices) -> None:
+    """A device of another kind that has our name, and one that has our number and port, are said to be in the way."""
+    kernel.take_name(NAME)
+    theirs = kernel.there[NAME]
+    second = replace(DEVICE, name="tp-vx4-7", link=replace(LINK, vni=7))
+    kernel.others.append(second.link)
+    await desire(keeper, DEVICE, second, tp_vx4_4096=entries(2))
+    keeper.release()
+    said = {name: f"{reason}: {sentence}" for name, (reason, sentence) in keeper.problems.items()}
+    assert said == {
+        NAME: "DeviceRefused: tp-vx4-4096: a device of kind bridge has its name",
+        "tp-vx4-7": "DeviceRefused: tp-vx4-7 cannot be made: another device has the VXLAN 7 on port 4789",
+    }
+    assert keeper.standing == ()
+    await keeper.remove_all()
+    assert kernel.there == {NAME: theirs}
+    kernel.remove(theirs)
+    kernel.others.clear()
+    await desire(keeper, DEVICE, second, tp_vx4_4096=entries(2))
+    assert (keeper.standing, keeper.problems) == ((NAME, "tp-vx4-7"), {})
+
+
+async def test_a_kernel_without_vxlan(kernel: FakeDevices) -> None:
+    """It is said which kind of device is lacking."""
+    keeper = Devices(lambda: FakeDevices(kinds=()), linger=0)
+    await keeper.start()
+    await desire(keeper, DEVICE)
+    (problem,) = keeper.problems.values()
+    assert problem == ("KernelLacks", "the kernel knows no devices of kind vxlan")
+    keeper.close()

@@ -1,0 +1,181 @@
+"""Which devices, entries and routes the objects give a node whose pools encapsulate."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+
+from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
+from towpath.model.encapsulation import mac_of, port_conflicts
+from towpath.model.kinds.ipam import VXLAN, IPAMBlockSpec, IPPoolSpec
+from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec, RoutingNodeStatus
+from towpath.model.net import block_name
+from towpath.model.resource import Meta
+from towpath.routes.devices.plan import tunnel_plan
+
+
+def pool(name: str, cidr: str, mode: str = "Always", **vxlan: int) -> IPPool:
+    return IPPool("IPPool", Meta(name), IPPoolSpec(ip_network(cidr), vxlan_mode=mode, vxlan=VXLAN(**vxlan)))
+
+
+def block(cidr: str, node: str, *, created: str = "2026-01-01T00:00:00Z", **spec: Any) -> IPAMBlock:
+    prefix = ip_network(cidr)
+    return IPAMBlock(
+        "IPAMBlock", Meta(block_name(prefix), creation_timestamp=created), IPAMBlockSpec(prefix, node, **spec)
+    )
+
+
+def node(name: str, *addresses: str, tunnels: tuple[str, ...] | None = None, told: bool = False) -> RoutingNode:
+    found = {ip_interface(one).version: ip_interface(one) for one in addresses}
+    spec = RoutingNodeSpec(NodeBGP(ipv4_address=found.get(4), ipv6_address=found.get(6)))
+    status = RoutingNodeStatus(tunnels=tunnels) if told or tunnels is not None else None
+    return RoutingNode("RoutingNode", Meta(name), spec, status)
+
+
+BLOCKS = (
+    block("10.244.0.0/26", "a"),
+    block("10.244.0.64/26", "b"),
+    block("10.244.1.0/26", "c"),
+    block("fd00:244::40/122", "b"),
+)
+NODES = (
+    node("a", "192.0.2.1/24", "2001:db8:a::1/64"),
+    node("b", "192.0.2.2/24", "2001:db8:a::2/64"),
+    node("c", "198.51.100.3/24", "2001:db8:c::3/64"),
+)
+
+
+def cluster(*pools: IPPool, blocks: tuple[IPAMBlock, ...] = BLOCKS, nodes: tuple[RoutingNode, ...] = NODES) -> Cluster:
+    return Cluster(
+        pools={one.name: one for one in pools},
+        blocks={one.name: one for one in blocks},
+        routing_nodes={one.name: one for one in nodes},
+    )
+
+
+def routes(world: Cluster, me: str = "a") -> dict[str, str]:
+    """Each route as gateway and device, ``-`` without one."""
+    found = tunnel_plan(world, me).routes
+    return {str(prefix): f"{one.next_hops[0]} {one.device or '-'}" for prefix, one in found.items()}
+
+
+def link_local(name: str) -> str:
+    """The address that a device with this node's MAC gives itself."""
+    first, *others = (int(one, 16) for one in mac_of(name).split(":"))
+    return str(ip_address(b"\xfe\x80" + bytes(6) + bytes([first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]])))
+
+
+V4, V6 = "10.244.0.0/16", "fd00:244::/112"
+
+
+def test_without_encapsulation_there_is_nothing() -> None:
+    """Pools with vxlanMode Never give no device and no route."""
+    plan = tunnel_plan(cluster(pool("v4", V4, "Never"), pool("v6", V6, "Never")), "a")
+    assert (plan.devices, plan.entries, plan.routes) == ({}, {}, {})
+
+
+def test_always() -> None:
+    """Every block of others by the tunnel; its endpoint is the owner's first block's lowest address, its MAC of the owner's name."""
+    world = cluster(pool("v4", V4))
+    assert routes(world) == {"10.244.0.64/26": "10.244.0.64 tp-vx4-4096", "10.244.1.0/26": "10.244.1.0 tp-vx4-4096"}
+    plan = tunnel_plan(world, "a", mtu=1500)
+    device = plan.devices["tp-vx4-4096"]
+    assert (device.link.vni, device.link.port, str(device.link.local), device.link.mac) == (
+        *(4096, 4789, "192.0.2.1", mac_of("a")),
+    )
+    assert (device.addresses, device.mtu) == ((ip_address("10.244.0.0"),), 1450)
+    entries = plan.entries["tp-vx4-4096"]
+    assert {str(one.address): one.mac for one in entries.neighbours.values()} == {
+        "10.244.0.64": mac_of("b"),
+        "10.244.1.0": mac_of("c"),
+    }
+    assert {one.mac: str(one.node) for one in entries.forwarding.values()} == {
+        mac_of("b"): "192.0.2.2",
+        mac_of("c"): "198.51.100.3",
+    }
+    whys = {str(why) for route in plan.routes.values() for why in route.why}
+    assert {
+        "IPPool/v4 spec.vxlanMode",
+        "IPAMBlock/10-244-1-0-26 spec.node",
+        "RoutingNode/c spec.bgp.ipv4Address",
+    } <= whys
+    assert [str(why) for why in device.why] == ["IPPool/v4 spec.vxlanMode", "IPAMBlock/10-244-0-0-26 spec.cidr"]
+
+
+def test_cross_subnet() -> None:
+    """Straight to nodes in this node's subnet, by the tunnel to the others; its own prefix length says which is which."""
+    world = cluster(pool("v4", V4, "CrossSubnet"))
+    assert routes(world) == {"10.244.0.64/26": "192.0.2.2 -", "10.244.1.0/26": "10.244.1.0 tp-vx4-4096"}
+    assert tunnel_plan(world, "a").entries["tp-vx4-4096"].neighbours.keys() == {ip_address("10.244.1.0")}
+    bare = cluster(pool("v4", V4, "CrossSubnet"), nodes=(node("a", "192.0.2.1/32"), *NODES[1:]))
+    assert {one.split()[1] for one in routes(bare).values()} == {"tp-vx4-4096"}
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "device"),
+    [
+        (("192.0.2.1/24", "2001:db8:a::1/64"), ("192.0.2.2/24", "2001:db8:a::2/64"), "tp-vx6-4096"),
+        (("192.0.2.1/24",), ("192.0.2.2/24", "2001:db8:a::2/64"), "tp-vx4-4096"),
+        (("192.0.2.1/24", "2001:db8:a::1/64"), ("192.0.2.2/24",), "tp-vx4-4096"),
+        (("192.0.2.1/24",), ("2001:db8:a::2/64",), None),
+    ],
+)
+def test_the_network_below_is_of_a_family_that_both_have(mine, theirs, device) -> None:
+    """That of the pods' addresses where both nodes have it, else the other; without a common one there is no way."""
+    world = cluster(pool("v6", V6), nodes=(node("a", *mine), node("b", *theirs)))
+    wanted = {"fd00:244::40/122": f"{link_local('b')} {device}"} if device else {}
+    assert routes(world) == wanted
+
+
+def test_each_node_has_one_endpoint_a_tunnel_and_family() -> None:
+    """Further blocks, and further pools with the same number, are reached by the first; another number is another tunnel."""
+    others = (
+        block("10.244.0.0/26", "a"),
+        block("10.244.2.0/26", "b", created="2026-01-02T00:00:00Z"),
+        block("10.244.3.0/26", "b"),
+        block("10.245.0.0/26", "b", created="2026-01-03T00:00:00Z"),
+        block("10.246.0.0/26", "b"),
+        block("10.244.4.0/26", "b", state="Quarantined"),
+    )
+    pools = (pool("v4", V4), pool("w4", "10.245.0.0/16"), pool("x4", "10.246.0.0/16", vni=7, port=8472))
+    assert routes(cluster(*pools, blocks=others)) == {
+        "10.244.2.0/26": "10.244.3.0 tp-vx4-4096",
+        "10.244.3.0/26": "10.244.3.0 tp-vx4-4096",
+        "10.245.0.0/26": "10.244.3.0 tp-vx4-4096",
+        "10.246.0.0/26": "10.246.0.0 tp-vx4-7",
+    }
+    devices = tunnel_plan(cluster(*pools, blocks=others), "a").devices
+    assert {one.name: (one.link.port, len(one.addresses)) for one in devices.values()} == {
+        "tp-vx4-4096": (4789, 1),
+        "tp-vx4-7": (8472, 0),
+    }
+
+
+def test_the_first_pool_gives_the_port() -> None:
+    """Of pools with one number and two ports the first by name counts, and the other one is told."""
+    pools = (pool("b", V4, port=8472), pool("a", "10.245.0.0/16"))
+    assert tunnel_plan(cluster(*pools), "a").devices["tp-vx4-4096"].link.port == 4789
+    (conflict,) = port_conflicts({one.name: one for one in pools})
+    assert str(conflict.object) == "IPPool/b spec.vxlan.port"
+    assert "port 4789, as IPPool/a says, and not 8472" in conflict.message
+
+
+def test_nobody_sends_where_no_device_stands() -> None:
+    """A node whose status lacks the device is not sent to by it; one that has said nothing yet counts as having it."""
+    said = (NODES[0], node("b", "192.0.2.2/24", tunnels=("tp-vx4-4096",)), node("c", "198.51.100.3/24", tunnels=()))
+    assert routes(cluster(pool("v4", V4), nodes=said)) == {"10.244.0.64/26": "10.244.0.64 tp-vx4-4096"}
+    before = (NODES[0], NODES[1], node("c", "198.51.100.3/24", told=True))
+    assert "10.244.1.0/26" not in routes(cluster(pool("v4", V4), nodes=before))
+
+
+def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
+    """The device is without it, and all else is the same."""
+    plan = tunnel_plan(cluster(pool("v4", V4)), "a", without={ip_address("10.244.0.0")})
+    assert plan.devices["tp-vx4-4096"].addresses == ()
+    assert len(plan.routes) == 2
+
+
+def test_macs_are_local_and_of_one_receiver() -> None:
+    """The two lowest bits of the first byte (IEEE 802); another node has another MAC, always the same."""
+    assert mac_of("node-1") == mac_of("node-1") != mac_of("node-2")
+    assert {int(mac_of(f"node-{n}")[:2], 16) & 3 for n in range(100)} == {2}
