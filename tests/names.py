@@ -11,6 +11,7 @@ from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.shape import ROOT as CLUSTERS
 from towpath.lab.netns import remove
 from towpath.lab.shape import ROOT
+from towpath.lab.uml import machine
 
 os.environ.setdefault("TOWPATH_RUN", str(os.getpid()))  # what a test starts belongs to the same run
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
@@ -78,6 +79,7 @@ def sweep() -> None:
             remove(prefix)
             for folder in (ROOT, _MEMORY):
                 shutil.rmtree(folder / prefix, ignore_errors=True)
+    machine.sweep()
 
 
 def _namespaces() -> list[tuple[str, str]]:

@@ -13,19 +13,24 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests import effort, names
 from towpath.lab import tools
+from towpath.lab.golang import ToolError
+from towpath.lab.uml.machine import MachineError, boot
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv" / "bin"
 SOAK_TIMEOUT = 4 * 3600
-FOLDERS = ("unit", "image", "sim", "contract", "netns", "kube", "chart", "cluster")
+UML_TIMEOUT = 1800
+FOLDERS = ("unit", "image", "sim", "contract", "netns", "uml", "kube", "chart", "cluster")
 SHARED = ("unit", "netns")
 """Layers whose files several processes share: one a processor."""
+UML = "uml"
+"""The layer that runs in a kernel of its own."""
 OLDER = f"contract on {tools.OLDER_KUBERNETES}"
 """A layer of soaks alone: the contract suite on an older Kubernetes."""
 CHECKS: dict[str, Sequence[str]] = {
@@ -74,20 +79,44 @@ def folder(
         "TOWPATH_KUBERNETES": kubernetes,
         "PYTHONPATH": str(ROOT),
     }
-    with tempfile.TemporaryDirectory(prefix="towpath-tests-") as scratch:
+    # not where a kernel of its own has its own files
+    with tempfile.TemporaryDirectory(prefix="towpath-tests-", dir="/var/tmp") as scratch:
         results = Path(scratch) / "results.xml"
         command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}"]
         if name in SHARED:
             command += ["--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"]
         command += extra
-        done = subprocess.run(command, cwd=ROOT, env=environment, check=False)
+        if name == UML:
+            code = in_kernel(command, environment, deadline=SOAK_TIMEOUT if soak else UML_TIMEOUT)
+        else:
+            code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         outcome = counts(results)
-    if done.returncode not in (0, 1) and not outcome.failed:
+    if code not in (0, 1) and not outcome.failed:
         outcome.failed += 1
     if left := leftovers():
         print(f"left behind by {name}: {', '.join(left)}", flush=True)
         outcome.failed += 1
     return outcome
+
+
+def in_kernel(command: Sequence[str], environment: Mapping[str, str], *, deadline: float) -> int:
+    """A command's exit code in user-mode Linux, where it has this run's settings; 2 where that cannot be had."""
+    settings = {
+        name: value for name, value in environment.items() if name.startswith("TOWPATH_") or name == "PYTHONPATH"
+    }
+    if not sys.stdout.isatty():  # to what runs inside, it is
+        settings["NO_COLOR"] = "1"
+
+    def show(printed: bytes) -> None:
+        sys.stdout.buffer.write(printed)
+        sys.stdout.flush()
+
+    try:
+        kernel = tools.user_mode_linux()
+        return boot(kernel, *command, folder=ROOT, environment=settings, deadline=deadline, show=show)
+    except (ToolError, MachineError, RuntimeError) as error:
+        print(f"no tests in user-mode Linux: {error}", flush=True)
+        return 2
 
 
 def counts(results: Path) -> Outcome:
