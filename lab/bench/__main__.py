@@ -13,6 +13,7 @@ from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.many import many
 from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
+from towpath.lab.bench.paths import paths
 from towpath.lab.bench.plan import plan
 from towpath.lab.bench.receive import receive
 from towpath.lab.bench.receive_policy import receive_policy
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "failover": failover,
     "refilter": refilter,
     "install": install,
+    "paths": paths,
 }
 
 

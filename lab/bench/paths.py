@@ -1,0 +1,157 @@
+"""TCP throughput and round-trip time from pod to pod, against the same path made by hand, and against one bare veth pair.
+
+The three are there at the same time and measured in turn, so that whatever else the machine does hits them alike.
+"""
+
+import contextlib
+import json
+import os
+import re
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from towpath.lab import facts
+from towpath.lab.api import collection
+from towpath.lab.bench.result import Result, compared
+from towpath.lab.netns import Host, Network
+from towpath.lab.process import wait_for
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
+from towpath.model.net import Family
+
+ROUNDS = 7
+SECONDS = 2
+PINGS = 1000
+STREAMS = (1, 8)
+_PORT = "5201"
+
+
+class Ends(Struct, frozen=True):
+    """Two hosts, and an address of the second one."""
+
+    source: Host
+    target: Host
+    address: str
+
+
+class Way(Struct, frozen=True):
+    """How packets go between the pods of two nodes."""
+
+    name: str
+    pool: Mapping[str, Any]
+    """Fields of the pool that ask for it."""
+    by_hand: Callable[[Host, int, int], None]
+    """Lead what is for another node's pods to it: the node, its number and the other's."""
+
+
+def paths() -> Iterator[Result]:
+    """Each way, IPv4: medians of rates in Gbit/s (a higher ratio is better) and of round trips in µs (a lower one is)."""
+    for way in WAYS:
+        yield from _measured(way)
+
+
+def _measured(way: Way) -> Iterator[Result]:
+    with contextlib.ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="towpath-bench-")))
+        networks = [stack.enter_context(Network(f"tp{what}{os.getpid()}")) for what in ("bare", "hand")]
+        lab = stack.enter_context(Lab(f"tpours{os.getpid()}", Shape(nodes=2, controllers=1, families=(Family.IPV4,))))
+        contenders = {
+            "one veth pair": _bare(networks[0]),
+            "the same by hand": _by_hand(networks[1], way),
+            "": _ours(lab, way),
+        }
+        found: dict[tuple[str, str, str], list[float]] = {}
+        for _ in range(ROUNDS):
+            for against, ends in contenders.items():
+                for what, unit, value in _figures(ends, scratch):
+                    found.setdefault((what, unit, against), []).append(value)
+    medians = {key: statistics.median(values) for key, values in found.items()}
+    for (what, unit, against), theirs in medians.items():
+        if against:
+            ours = medians[what, unit, ""]
+            yield compared(f"{way.name}, {what}", against=against, ours=ours, theirs=theirs, unit=unit)
+
+
+# -- what is measured -------------------------------------------------------------------------------------------------------
+
+
+def _figures(ends: Ends, scratch: Path) -> Iterator[tuple[str, str, float]]:
+    for streams in STREAMS:
+        yield f"TCP, {streams} stream{'s' * (streams > 1)}", "Gbit/s", _rate(ends, streams, log=scratch / "iperf3.log")
+    trips = statistics.quantiles(_round_trips(ends), n=100)
+    for percent in (50, 99):
+        yield f"round trip p{percent}", "µs", trips[percent - 1]
+
+
+def _rate(ends: Ends, streams: int, *, log: Path) -> float:
+    """What arrives, in Gbit/s."""
+    serving = ends.target.process("iperf3", "-s", "-1", "-p", _PORT, log=log)
+    wait_for(
+        lambda: ends.target.run("ss", "-Htln", "sport", "=", f":{_PORT}") != "",
+        deadline=10,
+        what="iperf3 listens",
+        interval=0.005,
+    )
+    options = ("-p", _PORT, "-P", str(streams), "-t", str(SECONDS), "-J")
+    said = json.loads(ends.source.run("iperf3", "-c", ends.address, *options))
+    wait_for(lambda: not serving.running, deadline=10, what="iperf3 has ended", interval=0.005)
+    return float(said["end"]["sum_received"]["bits_per_second"]) / 1e9
+
+
+def _round_trips(ends: Ends) -> list[float]:
+    """Each ping's, in µs."""
+    said = ends.source.run("ping", "-n", "-i", "0.001", "-c", str(PINGS), ends.address)
+    return [1000 * float(one) for one in re.findall(r" time=([0-9.]+) ms", said)]
+
+
+# -- the contenders ---------------------------------------------------------------------------------------------------------
+
+
+def _bare(network: Network) -> Ends:
+    one, other = network.host("one"), network.host("other")
+    network.link(one, "eth0", other, "eth0")
+    one.address("192.0.2.1/24", dev="eth0")
+    other.address("192.0.2.2/24", dev="eth0")
+    return Ends(one, other, "192.0.2.2")
+
+
+def _by_hand(network: Network, way: Way) -> Ends:
+    """Two nodes on a switch with a pod each, as the ptp plugin attaches them."""
+    switch = network.switch("switch")
+    pods = []
+    for number, other in ((1, 2), (2, 1)):
+        node, pod = network.host(f"node{number}"), network.host(f"pod{number}")
+        network.plug(switch, node)
+        node.address(f"192.0.2.{number}/24", dev="eth0")
+        network.link(node, "pod", pod, "eth0")
+        node.address("10.20.0.1/32", dev="pod")
+        pod.address(f"10.20.{number}.2/32", dev="eth0")
+        pod.ip("route", "add", "10.20.0.1", "dev", "eth0")
+        pod.ip("route", "add", "default", "via", "10.20.0.1")
+        node.ip("route", "add", f"10.20.{number}.2", "dev", "pod")
+        way.by_hand(node, number, other)
+        pods.append(pod)
+    return Ends(pods[0], pods[1], "10.20.2.2")
+
+
+def _ours(lab: Lab, way: Way) -> Ends:
+    lab.up()
+    lab.api.patch(f"{collection('IPPool')}/pods-ipv4", {"spec": dict(way.pool)})
+    facts.wait_converged(lab)
+    facts.wait_ready(lab)
+    one, other = (lab.add_pod(node) for node in lab.nodes)
+    facts.wait_reachable(lab)
+    return Ends(lab.host(one.name), lab.host(other.name), str(other.address(Family.IPV4)))
+
+
+def _direct(node: Host, _number: int, other: int) -> None:
+    node.ip("route", "add", f"10.20.{other}.0/24", "via", f"192.0.2.{other}")
+
+
+WAYS = (Way("BGP, direct", {}, _direct),)
+"""In the order in which they are measured."""
