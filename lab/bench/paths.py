@@ -16,7 +16,6 @@ from typing import Any
 from msgspec import Struct
 
 from towpath.lab import facts
-from towpath.lab.api import collection
 from towpath.lab.bench.result import Result, compared
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -47,6 +46,8 @@ class Way(Struct, frozen=True):
     """Fields of the pool that ask for it."""
     by_hand: Callable[[Host, int, int], None]
     """Lead what is for another node's pods to it: the node, its number and the other's."""
+    mtu: int = 1500
+    """Of the pods."""
 
 
 def paths() -> Iterator[Result]:
@@ -59,11 +60,12 @@ def _measured(way: Way) -> Iterator[Result]:
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="towpath-bench-")))
         networks = [stack.enter_context(Network(f"tp{what}{os.getpid()}")) for what in ("bare", "hand")]
-        lab = stack.enter_context(Lab(f"tpours{os.getpid()}", Shape(nodes=2, controllers=1, families=(Family.IPV4,))))
+        shape = Shape(nodes=2, controllers=1, families=(Family.IPV4,), pool=dict(way.pool))
+        lab = stack.enter_context(Lab(f"tpours{os.getpid()}", shape))
         contenders = {
             "one veth pair": _bare(networks[0]),
             "the same by hand": _by_hand(networks[1], way),
-            "": _ours(lab, way),
+            "": _ours(lab),
         }
         found: dict[tuple[str, str, str], list[float]] = {}
         for _ in range(ROUNDS):
@@ -128,7 +130,7 @@ def _by_hand(network: Network, way: Way) -> Ends:
         node, pod = network.host(f"node{number}"), network.host(f"pod{number}")
         network.plug(switch, node)
         node.address(f"192.0.2.{number}/24", dev="eth0")
-        network.link(node, "pod", pod, "eth0")
+        network.link(node, "pod", pod, "eth0", mtu=way.mtu)
         node.address("10.20.0.1/32", dev="pod")
         pod.address(f"10.20.{number}.2/32", dev="eth0")
         pod.ip("route", "add", "10.20.0.1", "dev", "eth0")
@@ -139,9 +141,8 @@ def _by_hand(network: Network, way: Way) -> Ends:
     return Ends(pods[0], pods[1], "10.20.2.2")
 
 
-def _ours(lab: Lab, way: Way) -> Ends:
+def _ours(lab: Lab) -> Ends:
     lab.up()
-    lab.api.patch(f"{collection('IPPool')}/pods-ipv4", {"spec": dict(way.pool)})
     facts.wait_converged(lab)
     facts.wait_ready(lab)
     one, other = (lab.add_pod(node) for node in lab.nodes)
@@ -153,5 +154,20 @@ def _direct(node: Host, _number: int, other: int) -> None:
     node.ip("route", "add", f"10.20.{other}.0/24", "via", f"192.0.2.{other}")
 
 
-WAYS = (Way("BGP, direct", {}, _direct),)
+def _vxlan(node: Host, number: int, other: int) -> None:
+    macs = {one: f"66:00:00:00:00:0{one}" for one in (number, other)}
+    options = ("id", "4096", "local", f"192.0.2.{number}", "dstport", "4789", "nolearning")
+    node.ip("link", "add", "vx", "type", "vxlan", *options)
+    node.ip("link", "set", "dev", "vx", "address", macs[number], "mtu", "1450", "up")
+    node.run("ethtool", "-K", "vx", "tx-checksum-ip-generic", "off")
+    node.address(f"10.20.{number}.0/32", dev="vx")
+    node.ip("neigh", "add", f"10.20.{other}.0", "lladdr", macs[other], "dev", "vx", "nud", "permanent")
+    node.run("bridge", "fdb", "add", macs[other], "dev", "vx", "dst", f"192.0.2.{other}", "self", "permanent")
+    node.ip("route", "add", f"10.20.{other}.0/24", "via", f"10.20.{other}.0", "dev", "vx", "onlink")
+
+
+WAYS = (
+    Way("BGP, direct", {}, _direct),
+    Way("VXLAN", {"vxlanMode": "Always"}, _vxlan, mtu=1450),
+)
 """In the order in which they are measured."""

@@ -10,8 +10,9 @@ from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
 from towpath.controller.plan.topology.graph import Block, Group, Node, Pool, Router, Sessions, Topology
 from towpath.model.blocks import in_force
-from towpath.model.cluster import Cluster
-from towpath.model.net import Family, Prefix, contains
+from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.encapsulation import encapsulation, pool_around
+from towpath.model.net import Family
 
 
 class _Kind(NamedTuple):
@@ -45,6 +46,7 @@ def topology(inputs: Inputs) -> Topology:
         groups=groups,
         to_routers=_to_routers(sides, groups, place_of, router_of),
         between=_between(sides, groups, place_of),
+        tunnels=_tunnels(cluster, place_of),
         pools=tuple(_pools(cluster)),
     )
 
@@ -115,19 +117,32 @@ def _blocks(cluster: Cluster) -> Mapping[str, list[Block]]:
     for cidr, block in in_force(cluster.blocks).items():
         spec, report = block.spec, reports.get((block.spec.node, cidr))
         use = (report.in_use, report.capacity) if report is not None else (None, None)
-        found[spec.node].append(Block(cidr, _pool(cluster, cidr), spec.state, *use))
+        found[spec.node].append(Block(cidr, _pool(cluster, block), spec.state, *use))
     return found
 
 
-def _pool(cluster: Cluster, block: Prefix) -> str:
-    return next((name for name, pool in cluster.pools.items() if contains(pool.spec.cidr, block)), "")
+def _pool(cluster: Cluster, block: IPAMBlock) -> str:
+    pool = pool_around(block, cluster.pools)
+    return pool.name if pool is not None else ""
 
 
 def _pools(cluster: Cluster) -> Iterator[Pool]:
-    taken = Counter(_pool(cluster, cidr) for cidr in in_force(cluster.blocks))
+    taken = Counter(_pool(cluster, block) for block in in_force(cluster.blocks).values())
     for name, pool in sorted(cluster.pools.items()):
         spec = pool.spec
-        yield Pool(name, spec.cidr, spec.block_length, spec.disabled, taken[name])
+        how = [f"VXLAN {spec.vxlan_mode}"] if spec.vxlan_mode != "Never" else []
+        how += ["NAT outgoing"] if spec.nat_outgoing else []
+        yield Pool(name, spec.cidr, spec.block_length, spec.disabled, tuple(how), taken[name])
+
+
+def _tunnels(cluster: Cluster, place_of: Mapping[str, int]) -> dict[tuple[int, int], tuple[str, ...]]:
+    found: dict[tuple[int, int], set[str]] = defaultdict(set)
+    for name, place in place_of.items():
+        for way in encapsulation(cluster, name).ways.values():
+            if way.device:
+                low, high = sorted((place, place_of[way.owner.name]))
+                found[low, high].add(way.device)
+    return {key: tuple(sorted(devices)) for key, devices in sorted(found.items())}
 
 
 def _to_routers(

@@ -68,6 +68,8 @@ class Pool(Struct, frozen=True):
     cidr: Prefix
     block_length: int
     disabled: bool
+    how: tuple[str, ...]
+    """What becomes of packets of its pods, but for what is so unless a pool says otherwise."""
     blocks: int
 
     @property
@@ -86,4 +88,6 @@ class Topology(Struct, frozen=True):
     """By the places of a group and a router."""
     between: Mapping[tuple[int, int], Sessions]
     """By the places of two groups, the lower first; of one group twice: among its own nodes."""
+    tunnels: Mapping[tuple[int, int], tuple[str, ...]]
+    """By the places of two groups, the lower first, the devices by which nodes of one send to nodes of the other."""
     pools: tuple[Pool, ...]

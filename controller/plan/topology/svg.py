@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
-from towpath.controller.plan.topology.graph import Group, Node, Pool, Sessions, Topology
+from towpath.controller.plan.topology.curves import lines
+from towpath.controller.plan.topology.graph import Group, Node, Pool, Topology
 from towpath.controller.plan.topology.layout import (
     BAR,
-    BETWEEN,
     GAP,
     LINE,
     POOL,
@@ -23,10 +23,9 @@ from towpath.controller.plan.topology.layout import (
 from towpath.controller.plan.topology.words import (
     block_text,
     group_text,
-    health,
+    inner_text,
     pool_text,
     router_text,
-    sessions_text,
 )
 
 _COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2", "#9d755d", "#edc948")
@@ -47,10 +46,8 @@ path { fill: none; stroke-width: 2; }
 .down { stroke: #c62828; stroke-dasharray: 4 3; }
 .planned { stroke: #5b6b7b; }
 .withheld { stroke: #9aa5b1; stroke-dasharray: 2 4; }
+.tunnel { stroke: #7b4fa3; stroke-width: 5; stroke-opacity: 0.45; }
 """
-Point = tuple[float, float]
-_REACH = BETWEEN * 0.55
-"""How far a line goes straight on before it turns."""
 
 
 def svg(topology: Topology) -> str:
@@ -62,26 +59,21 @@ def svg(topology: Topology) -> str:
     ET.SubElement(root, "title").text = "Topology"
     ET.SubElement(root, "style").text = _STYLE
     _rectangle(root, Box(0, 0, places.width, places.height), "back")
-    lines = [
-        (places.routers[other].bottom, places.groups[place].top, sessions)
-        for (place, other), sessions in topology.to_routers.items()
-    ]
-    lines += [
-        (*_ends(places.groups[low], places.groups[high]), sessions)
-        for (low, high), sessions in topology.between.items()
-        if low != high
-    ]
-    for line in lines:
-        _line(root, *line)
-    for line in lines:  # no line crosses any words
-        _label(root, *line)
+    drawn = list(lines(topology, places))
+    for line in drawn:
+        part = _part(root, line.text)
+        first, *others = (f"{_number(x)} {_number(y)}" for x, y in line.curve)
+        ET.SubElement(part, "path", {"class": line.kind, "d": f"M{first} C{' '.join(others)}"})
+    for line in drawn:  # no line crosses any words
+        for kind in ("halo", "said"):
+            _write(root, line.words[0], line.words[1] + 3, line.text, kind)
     for router, box in zip(topology.routers, places.routers, strict=True):
         part = _part(root, router_text(router))
         _rectangle(part, box, "router")
         _write(part, box.x + 10, box.y + 18, f"AS {router.as_number}", "name")
         _write(part, box.x + 10, box.y + 35, ", ".join(router.addresses), "small")
     for place, (group, box) in enumerate(zip(topology.groups, places.groups, strict=True)):
-        _group(root, group, box, topology.between.get((place, place)), colours)
+        _group(root, group, box, inner_text(topology, place), colours)
     for place, pool in enumerate(topology.pools):
         _pool(root, topology, pool, Box(GAP, places.pools + place * POOL, places.width - 2 * GAP, POOL), colours)
     ET.indent(root)
@@ -93,20 +85,13 @@ def _colours(topology: Topology) -> Mapping[str, str]:
     return dict(zip(names, itertools.cycle(_COLOURS), strict=False))
 
 
-def _ends(one: Box, other: Box) -> tuple[Point, Point]:
-    """Where a line between two groups begins and ends: below both where they stand side by side."""
-    upper, lower = sorted((one, other), key=lambda box: box.y)
-    return (upper.bottom, lower.bottom) if upper.y == lower.y else (upper.bottom, lower.top)
-
-
-def _group(root: ET.Element, group: Group, box: Box, inner: Sessions | None, colours: Mapping[str, str]) -> None:
+def _group(root: ET.Element, group: Group, box: Box, inner: str, colours: Mapping[str, str]) -> None:
     part = _part(root, group_text(group))
     _rectangle(part, box, "reflectors" if group.reflector else "group")
     _write(part, box.x + 10, box.y + 18, f"AS {group.as_number}  {' '.join(group.subnets)}", "name")
-    if inner is not None:
-        _write(part, box.x + 10, box.y + 34, f"among themselves: {sessions_text(inner)}", "small")
-    elif group.reflector:
-        _write(part, box.x + 10, box.y + 34, "route reflectors" if len(group.nodes) > 1 else "route reflector", "small")
+    if group.reflector:
+        inner = f"route reflector{'s' * (len(group.nodes) > 1)}{', ' * bool(inner)}{inner}"
+    _write(part, box.x + 10, box.y + 34, inner, "small")
     drawn = shown(group)
     for place, node in enumerate(drawn):
         _node(part, node, cell(group, box, place), colours[node.name])
@@ -122,36 +107,6 @@ def _node(root: ET.Element, node: Node, box: Box, colour: str) -> None:
     _write(part, box.x + 14, box.y + 16, node.name, "name")
     for place, text in enumerate((*node.addresses, *node_blocks(node)), start=1):
         _write(part, box.x + 14, box.y + 16 + place * LINE, text, "small")
-
-
-def _curve(start: Point, end: Point) -> tuple[Point, Point, Point, Point]:
-    """A cubic Bézier curve that leaves and comes in upright."""
-    (x1, y1), (x2, y2) = start, end
-    return start, (x1, y1 + _REACH), (x2, y2 + _REACH if y1 == y2 else y2 - _REACH), end
-
-
-def _line(root: ET.Element, start: Point, end: Point, sessions: Sessions) -> None:
-    part = _part(root, sessions_text(sessions))
-    first, *others = (f"{_number(x)} {_number(y)}" for x, y in _curve(start, end))
-    ET.SubElement(part, "path", {"class": health(sessions), "d": f"M{first} C{' '.join(others)}"})
-
-
-def _label(root: ET.Element, start: Point, end: Point, sessions: Sessions) -> None:
-    """Its words: on the line, in the space above the row where it ends, or at its lowest where it comes up again."""
-    curve, place = _curve(start, end), 0.5
-    if start[1] != end[1]:
-        above = end[1] - BETWEEN / 2
-        place = next(step / 100 for step in range(101) if _at(curve, step / 100)[1] >= above)
-    x, y = _at(curve, place)
-    for kind in ("halo", "said"):
-        _write(root, x, y + 3, sessions_text(sessions), kind)
-
-
-def _at(curve: tuple[Point, Point, Point, Point], place: float) -> Point:
-    """The point of a curve at a place between 0 and 1."""
-    weights = ((1 - place) ** 3, 3 * place * (1 - place) ** 2, 3 * place**2 * (1 - place), place**3)
-    x, y = (sum(weight * point[axis] for weight, point in zip(weights, curve, strict=True)) for axis in (0, 1))
-    return x, y
 
 
 def _pool(root: ET.Element, topology: Topology, pool: Pool, box: Box, colours: Mapping[str, str]) -> None:

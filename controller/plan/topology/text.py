@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Iterator
 
 from towpath.controller.plan.topology.graph import Group, Pool, Topology
-from towpath.controller.plan.topology.words import block_text, group_text, pool_text, router_text, sessions_text
+from towpath.controller.plan.topology.words import (
+    block_text,
+    group_text,
+    pool_text,
+    router_text,
+    sessions_text,
+    tunnels_text,
+)
 
 _BAR = 40
 """Characters of a bar."""
@@ -24,7 +31,7 @@ def lines(topology: Topology) -> Iterator[str]:
         yield ""
     for place, group in enumerate(topology.groups):
         yield f"{_name(topology, place)}: {group_text(group)}"
-        yield from _tree(_sessions(topology, place), "")
+        yield from _tree(_lines(topology, place), "")
         for node in group.nodes:
             yield f"  {node.name}  {', '.join(node.addresses)}"
             yield from _tree(map(block_text, node.blocks), "  ")
@@ -35,12 +42,15 @@ def lines(topology: Topology) -> Iterator[str]:
         yield from (f"  {pool_text(pool):{width}}  {_bar(pool)}" for pool in topology.pools)
 
 
-def _sessions(topology: Topology, place: int) -> Iterator[str]:
-    for (low, high), found in topology.between.items():
+def _lines(topology: Topology, place: int) -> Iterator[str]:
+    """What leads from one group to itself and to others: sessions, then tunnels."""
+    said = [(ends, sessions_text(found)) for ends, found in topology.between.items()]
+    said += [(ends, tunnels_text(devices)) for ends, devices in topology.tunnels.items()]
+    for (low, high), text in said:
         if low == high == place:
-            yield f"{sessions_text(found)} ── among themselves"
+            yield f"{text} ── among themselves"
         elif place in (low, high):
-            yield f"{sessions_text(found)} ── {_name(topology, high if place == low else low)}"
+            yield f"{text} ── {_name(topology, high if place == low else low)}"
 
 
 def _name(topology: Topology, place: int) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from towpath.controller.plan.topology.graph import Block, Group, Pool, Router, Sessions
+from towpath.controller.plan.topology.graph import Block, Group, Pool, Router, Sessions, Topology
 
 Health = Literal["up", "partly", "down", "planned", "withheld"]
 
@@ -49,5 +49,18 @@ def block_text(block: Block) -> str:
 
 def pool_text(pool: Pool) -> str:
     """A pool in one line."""
-    closed = ", disabled" if pool.disabled else ""
-    return f"{pool.name}  {pool.cidr}  {pool.blocks} of {pool.possible} blocks of /{pool.block_length}{closed}"
+    blocks = f"{pool.blocks} of {pool.possible} blocks of /{pool.block_length}"
+    return ", ".join((f"{pool.name}  {pool.cidr}  {blocks}", *pool.how, *(("disabled",) if pool.disabled else ())))
+
+
+def tunnels_text(devices: tuple[str, ...]) -> str:
+    """The devices of a tunnel."""
+    return f"tunnel {', '.join(devices)}"
+
+
+def inner_text(topology: Topology, place: int) -> str:
+    """What is among the nodes of one group; empty where there is nothing."""
+    sessions, devices = topology.between.get((place, place)), topology.tunnels.get((place, place))
+    said = [sessions_text(sessions)] if sessions is not None else []
+    said += [tunnels_text(devices)] if devices is not None else []
+    return f"among themselves: {', '.join(said)}" if said else ""

@@ -159,6 +159,27 @@ def test_sessions_are_said_in_a_few_words(sessions: Sessions, expected: str, tex
     assert (health(sessions), sessions_text(sessions)) == (expected, text)
 
 
+def test_tunnels_lead_from_subnet_to_subnet() -> None:
+    """With CrossSubnet between groups and not within them; with Always within them too."""
+
+    def tunnels(mode: str) -> dict:
+        blocks = [
+            _object("IPAMBlock", f"10-244-{place}-0-24", cidr=f"10.244.{place}.0/24", node=f"n{place}", pool="p")
+            for place in range(4)
+        ]
+        nodes = [
+            _object("RoutingNode", f"n{place}", bgp={"ipv4Address": f"10.0.{place // 2}.{place + 1}/24"})
+            for place in range(4)
+        ]
+        pool = _object("IPPool", "p", cidr="10.244.0.0/16", blockSize=24, vxlanMode=mode)
+        return dict(topology(gathered([pool, *nodes, *blocks], secret_namespace=SECRET_NAMESPACE)).tunnels)
+
+    device = ("tp-vx4-4096",)
+    assert tunnels("Never") == {}
+    assert tunnels("CrossSubnet") == {(0, 1): device}
+    assert tunnels("Always") == {(0, 0): device, (0, 1): device, (1, 1): device}
+
+
 def test_two_addresses_of_one_router_are_one_router() -> None:
     """An IPv4 and an IPv6 address of one AS with the same nodes; two of one family are two routers."""
 
