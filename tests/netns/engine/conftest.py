@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.names import own
+from tests.names import in_memory, own
 from towpath.lab.netns import Network
 
 
@@ -23,3 +23,10 @@ def segment(network):
         host.address(f"10.9.0.{number}/24", f"fd09::{number}/64", dev="eth0")
         hosts.append(host)
     return hosts
+
+
+@pytest.fixture
+def public():
+    """A folder that programs of other users can enter, as FRR's: pytest's own are closed to them."""
+    with in_memory(own("tpe")) as folder:
+        yield folder

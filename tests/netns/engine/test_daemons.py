@@ -36,8 +36,6 @@ def frr(host, folder):
     folder = folder / "frr"
     folder.mkdir()
     shutil.chown(folder, "frr", "frr")
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o755)
     (folder / "bgpd.conf").write_text(
         f"""router bgp {AS_PEER}
  bgp router-id 10.9.0.2
@@ -73,10 +71,10 @@ def frr(host, folder):
     return ask
 
 
-def test_frr(segment, tmp_path):
+def test_frr(segment, public):
     """FRR: IPv4 with MD5 and graceful restart with the N-bit, and IPv6; routes both ways."""
     node, tor, _ = segment
-    ask = frr(tor, tmp_path)
+    ask = frr(tor, public)
     with engine_in(node, RecordingTable(ROUTES)) as engine:
         engine.apply(
             make_session("four", "10.9.0.2", password_ref=SECRET),

@@ -130,11 +130,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(request: pytest.FixtureRequest, segment: list[Host], speaker: Process, tmp_path: Path) -> Iterator[Bench]:  # noqa: F811
+def bench(request: pytest.FixtureRequest, segment: list[Host], speaker: Process, public: Path) -> Iterator[Bench]:  # noqa: F811
     make, configuration, restart_time = request.param
-    for parent in (tmp_path, *tmp_path.parents[:3]):
-        parent.chmod(parent.stat().st_mode | 0o755)  # FRR runs as another user
-    router = make(segment[1], directory=tmp_path / "router")
+    router = make(segment[1], directory=public / "router")
     router.start(configuration.format(folder=router.directory, restart_time=restart_time))
     made = Bench(router, speaker)
     made.announce()
