@@ -55,9 +55,8 @@ class Rules(Struct, frozen=True):
     """What comes from these has an address of this node as its source once it leaves for elsewhere."""
     kept: tuple[Prefix, ...] = ()
     """What goes to these keeps its source."""
-    kept_ports: tuple[int, ...] = ()
-    """And so does what goes to these TCP ports: to a router it would look like this node's own speaker."""
-
+    kept_ports: tuple[tuple[str, int], ...] = ()
+    """And so does what goes to these, by protocol and port: it would be taken for this node's own word."""
     tunnels: tuple[tuple[int, int], ...] = ()
     """VXLANs by number and port, by which nodes alone may send."""
 
@@ -125,9 +124,13 @@ def _masquerade(rules: Rules) -> Iterator[str]:
     for family, kind in ((Family.IPV4, "ipv4_addr"), (Family.IPV6, "ipv6_addr")):
         yield from _set(f"masqueraded{family:d}", kind, _of(family, rules.masqueraded), flags="interval")
         yield from _set(f"kept{family:d}", kind, _of(family, rules.kept), flags="interval")
-    yield from _set("kept_ports", "inet_service", map(str, rules.kept_ports))
+    ports = (f"{protocol} . {port}" for protocol, port in rules.kept_ports)
+    yield from _set("kept_ports", "inet_proto . inet_service", ports)
     matches = (f"meta iif != 0 {ip} saddr @masqueraded{n} {ip} daddr != @kept{n}" for n, ip in _IP)
-    rule = ("tcp dport @kept_ports accept", *(f"{match} counter masquerade fully-random" for match in matches))
+    rule = (
+        "meta l4proto . th dport @kept_ports accept",
+        *(f"{match} counter masquerade fully-random" for match in matches),
+    )
     yield from _chain(NAT_CHAIN, "postrouting", rule, kind="nat", priority=NAT_PRIORITY)
 
 

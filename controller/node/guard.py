@@ -6,7 +6,7 @@ import structlog
 
 from towpath.bgp.nodes import BGP_PORT, node_views
 from towpath.bgp.services import covering
-from towpath.controller.node.outgoing import exclusions, speaker_ports, translated
+from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
 from towpath.controller.node.parts import Firewall
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.encapsulation import tunnels
@@ -81,7 +81,7 @@ def rules_of(
         peers=tuple(sorted(_peers(sessions), key=lambda pair: _order(pair[0]))),
         masqueraded=outgoing,
         kept=exclusions(cluster) if outgoing else (),
-        kept_ports=speaker_ports(cluster, sessions) if outgoing else (),
+        kept_ports=excluded_ports(cluster, sessions) if outgoing else (),
         tunnels=tuple(sorted({(one.vni, one.port) for one in tunnels(cluster.pools).values()})),
     )
 

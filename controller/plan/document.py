@@ -13,7 +13,7 @@ from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.service_table import service_announcements
 from towpath.bgp.services import configured
 from towpath.controller.node.given import given_routes, local_routes
-from towpath.controller.node.outgoing import exclusions, speaker_ports, translated
+from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
 from towpath.controller.plan.inputs import Inputs, Rejected
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
 from towpath.controller.plan.table import SessionRows
@@ -139,14 +139,14 @@ def _local_route(one: StaticRoute) -> Document:
 
 def _nat(cluster: Cluster, sessions: Iterable[Session]) -> list[Document]:
     pools = translated(cluster)
-    ports = speaker_ports(cluster, sessions) if pools else ()
+    ports = [f"{protocol}/{port}" for protocol, port in excluded_ports(cluster, sessions)] if pools else []
     return [
         {
             "name": pool.name,
             "prefix": str(pool.spec.cidr),
             "family": family_of(pool.spec.cidr).key,
             "exclusions": _exclusions(cluster)[family_of(pool.spec.cidr)],
-            "excludedPorts": list(ports),
+            "excludedPorts": ports,
             "why": whys([Why("IPPool", pool.name, "spec.natOutgoing")]),
         }
         for pool in pools

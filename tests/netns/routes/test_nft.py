@@ -258,7 +258,9 @@ def test_a_refusal_is_an_error_in_words(host: Host, monkeypatch: pytest.MonkeyPa
     assert "towpath" in tables(host)
 
 
-OUTGOING = nft.Rules(pools=(ip_network("10.9.1.0/24"),), masqueraded=(ip_network("10.9.1.0/24"),), kept_ports=(179,))
+OUTGOING = nft.Rules(
+    pools=(ip_network("10.9.1.0/24"),), masqueraded=(ip_network("10.9.1.0/24"),), kept_ports=(("tcp", 179),)
+)
 
 
 @pytest.mark.parametrize("deed", ["delete table inet towpath", "insert rule inet towpath services accept"])

@@ -295,6 +295,9 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
     ("nodeSelector", "rack == 'y'", NOTHING),
     ("disabled", True, NOTHING),
     ("disableBGPExport", True, TOLD),
+    ("natOutgoing", True, NOTHING),
+    ("vxlanMode", "Always", NOTHING),
+    ("vxlan", {"vni": 7}, NOTHING),
 ]
 
 

@@ -132,6 +132,7 @@ GOOD = (
     ),
     Case("BGPFilter", "filter", {"exportV4": [{"action": "Reject"}] * 200}),
     _pool(disableBGPExport=True),
+    _pool(natOutgoing=True),
     _pool(),
     _pool(cidr="fd00:244::/48", blockSize=122, nodeSelector="rack=a", disabled=True),
     _pool(cidr="10.244.0.0/20", blockSize=20),

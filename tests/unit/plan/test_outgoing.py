@@ -59,12 +59,13 @@ def test_of_overlapping_pools_the_one_in_force_counts() -> None:
     assert told(found.kept) == {"10.0.0.0/8", "fd00::1/128", "224.0.0.0/4", "ff00::/8"}, "none lies in another"
 
 
-def test_speakers_are_never_dialled_with_the_nodes_address() -> None:
-    """Whatever port they listen on, nodes and routers alike: a pod would be taken for its node."""
+def test_nobody_is_taken_for_their_node() -> None:
+    """Speakers, whatever port they listen on, nodes and routers alike, and tunnels see that it was a pod."""
     world = cluster(
         *NODES,
         config(listenPort=1790),
         peer("tor", peerIP="10.0.0.254:1791", asNumber=65000),
         pool("v4", "10.244.0.0/16", natOutgoing=True),
+        pool("tunnelled", "10.245.0.0/16", vxlanMode="Always", vxlan={"port": 8472}),
     )
-    assert rules(world).kept_ports == (179, 1790, 1791)
+    assert rules(world).kept_ports == (("tcp", 179), ("tcp", 1790), ("tcp", 1791), ("udp", 8472))
