@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from towpath.model.blocks import by_node, in_force, node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
-from towpath.model.memo import remembered
+from towpath.model.memo import Pieces, remembered
 from towpath.model.net import Address, Family, Interface, Prefix, contains, family_of
 from towpath.model.reason import Reason, Refusal, Why
 
@@ -52,8 +52,8 @@ class Way(Struct, frozen=True):
 class Encapsulation(Struct, frozen=True):
     """One node and the tunnels that it takes part in."""
 
-    ways: Mapping[Prefix, Way]
-    """To every block of other nodes in the pools that encapsulate, as far as there is one."""
+    ways: Mapping[str, tuple[Way, ...]]
+    """To the blocks of each other node in the pools that encapsulate, as far as there is a way: the same object while it is the same."""
     endpoints: Mapping[tuple[int, Family], IPAMBlock]
     """Own blocks whose lowest address is the node's in a tunnel, by the tunnel's number and the address's family."""
 
@@ -132,42 +132,44 @@ def underlay(mine: Iterable[Family], others: Iterable[Family], *, inner: Family)
 @remembered
 def encapsulation(cluster: Cluster, node: str) -> Encapsulation:
     """A node's part in the tunnels of a cluster."""
-    of_pool = tunnels(cluster.pools)
-    owned = by_node(in_force(cluster.blocks))
-    if not of_pool:
+    if not tunnels(cluster.pools):
         return Encapsulation({}, {})
-    me = cluster.routing_nodes.get(node)
-    mine = node_addresses(me) if me is not None else {}
-    ways: dict[Prefix, Way] = {}
-    for name, owner in cluster.routing_nodes.items():
-        blocks = owned.get(name, ())
-        if name == node or not blocks:
+    owned = by_node(in_force(cluster.blocks))
+    me, pools = cluster.routing_nodes.get(node), cluster.pools
+    ways = _WAYS.of(
+        (name, (me, pools, owner, *blocks))
+        for name, owner in cluster.routing_nodes.items()
+        if name != node and (blocks := owned.get(name))
+    )
+    return Encapsulation({name: found for name, found in ways.items() if found}, _own(cluster, node))
+
+
+def _ways(
+    me: RoutingNode | None, pools: Mapping[str, IPPool], owner: RoutingNode, *blocks: IPAMBlock
+) -> tuple[Way, ...]:
+    """From one node to the blocks of another."""
+    mine, theirs = node_addresses(me) if me is not None else {}, node_addresses(owner)
+    of_pool, firsts = tunnels(pools), endpoints(blocks, pools)
+    found: list[Way] = []
+    for block in blocks:
+        pool = pool_around(block, pools) if block.spec.state != "Quarantined" else None
+        if pool is None or pool.name not in of_pool:
             continue
-        theirs = node_addresses(owner)
-        firsts = endpoints(blocks, cluster.pools)
-        for block in blocks:
-            pool = pool_around(block, cluster.pools) if block.spec.state != "Quarantined" else None
-            if pool is None or pool.name not in of_pool:
-                continue
-            family = family_of(block.spec.cidr)
-            if pool.spec.vxlan_mode == "CrossSubnet" and _shares_subnet(mine, theirs, family):
-                ways[block.spec.cidr] = Way(block, pool, owner, theirs[family].ip)
-                continue
-            outer = underlay(mine, theirs, inner=family)
-            tunnel = of_pool[pool.name]
-            if outer is None or not stands(owner, tunnel.device(outer)):
-                continue
-            first = firsts[tunnel.vni, family]
-            ways[block.spec.cidr] = Way(
-                block,
-                pool,
-                owner,
-                at_other_end(name, first),
-                device=tunnel.device(outer),
-                node=theirs[outer].ip,
-                endpoint=first,
-            )
-    return Encapsulation(ways, endpoints(owned.get(node, ()), cluster.pools))
+        family = family_of(block.spec.cidr)
+        if pool.spec.vxlan_mode == "CrossSubnet" and _shares_subnet(mine, theirs, family):
+            found.append(Way(block, pool, owner, theirs[family].ip))
+            continue
+        outer = underlay(mine, theirs, inner=family)
+        tunnel = of_pool[pool.name]
+        if outer is None or not stands(owner, tunnel.device(outer)):
+            continue
+        first = firsts[tunnel.vni, family]
+        gateway, device = at_other_end(owner.name, first), tunnel.device(outer)
+        found.append(Way(block, pool, owner, gateway, device=device, node=theirs[outer].ip, endpoint=first))
+    return tuple(found)
+
+
+_WAYS: Pieces[tuple[Way, ...]] = Pieces(_ways)
 
 
 def _shares_subnet(mine: Addresses, theirs: Addresses, family: Family) -> bool:
@@ -179,7 +181,10 @@ def stands(owner: RoutingNode, device: str) -> bool:
     return owner.status is None or device in (owner.status.tunnels or ())
 
 
+def _own(cluster: Cluster, node: str) -> dict[tuple[int, Family], IPAMBlock]:
+    return endpoints(by_node(in_force(cluster.blocks)).get(node, ()), cluster.pools)
+
+
 def own_endpoints(cluster: Cluster, node: str) -> Mapping[Prefix, Address]:
     """The node's own addresses in tunnels, each with the block whose lowest it is."""
-    blocks = encapsulation(cluster, node).endpoints.values()
-    return {block.spec.cidr: block.spec.cidr.network_address for block in blocks}
+    return {block.spec.cidr: block.spec.cidr.network_address for block in _own(cluster, node).values()}

@@ -5,8 +5,8 @@ Snapshots are immutable and share every kind that did not change, so identity is
 
 import functools
 import operator
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Generic, ParamSpec, TypeVar
 
 A = ParamSpec("A")
 R = TypeVar("R")
@@ -25,3 +25,21 @@ def remembered(function: Callable[A, R]) -> Callable[A, R]:
         return result
 
     return answer
+
+
+class Pieces(Generic[R]):
+    """The pieces that a pure function's answer is put together from, each worked out anew only for other objects than last time."""
+
+    def __init__(self, function: Callable[..., R]) -> None:
+        self._function = function
+        self._known: dict[str, tuple[tuple[object, ...], R]] = {}
+
+    def of(self, asked: Iterable[tuple[str, tuple[object, ...]]]) -> dict[str, R]:
+        """The piece of each key, made from these arguments; what is not asked for is forgotten."""
+        before, self._known = self._known, {}
+        for key, arguments in asked:
+            known = before.get(key)
+            if known is None or len(known[0]) != len(arguments) or not all(map(operator.is_, known[0], arguments)):
+                known = arguments, self._function(*arguments)
+            self._known[key] = known
+        return {key: piece for key, (_, piece) in self._known.items()}

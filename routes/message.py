@@ -5,13 +5,15 @@ those are written column by column into copies of the template. Reading goes the
 but its prefix are the key to its parsed form. Layouts: rtnetlink(7), ``fib_dump_info`` and ``rt6_fill_node``.
 """
 
+import functools
 import socket
 import struct
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import ip_address
 from typing import Any
 
-from towpath.model.net import Family, family_of
+from towpath.model.net import Address, Family, family_of
 from towpath.routes.kernel import Operation, RouteSeen
 from towpath.routes.route import MAIN_TABLE, PROTOCOL, NextHop, RouteType, Spec, address, spec
 from towpath.routes.rtmsg import rtmsg
@@ -39,6 +41,7 @@ _FLAGS = {
 AF = {Family.IPV4: int(socket.AF_INET), Family.IPV6: int(socket.AF_INET6)}
 _FAMILIES = {af: family for family, af in AF.items()}
 _UNSPECIFIED = {Family.IPV4: "0.0.0.0", Family.IPV6: "::"}
+_ANYBODY: dict[Family, Address] = {Family.IPV4: ip_address("192.0.2.1"), Family.IPV6: ip_address("2001:db8::1")}
 _KNOWN_LIMIT = 4096
 
 
@@ -88,11 +91,32 @@ def _next_hop(hop: NextHop, family: Family) -> dict[str, Any]:
     return {"oif": hop.device, "flags": RTNH_F_ONLINK if hop.onlink else 0, "hops": 0, "attrs": _ways(hop, family)}
 
 
+@functools.lru_cache(maxsize=256)
+def _one_way(operation: Operation, family: Family, hop: NextHop, metric: int) -> tuple[bytes, int]:
+    """The message of a route by one gateway, and where that stands in it."""
+    route = spec(RouteType.UNICAST, (hop,), metric=metric)
+    encoded = message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0)
+    for length, kind, start in _places(encoded, _ATTRIBUTES):
+        if kind == RTA_GATEWAY and length == ATTRIBUTE.size + family.bits // 8:
+            return encoded, start + ATTRIBUTE.size
+    raise ValueError("a route by a gateway has one")
+
+
+def _encoded(operation: Operation, family: Family, route: Spec, *, number: int) -> bytes:
+    """Nodes have a gateway each, and their routes differ in that alone: such a message is made once for all of them."""
+    hop = route.next_hops[0] if len(route.next_hops) == 1 and not route.shared else None
+    if hop is None or hop.gateway is None or family_of(hop.gateway) is not family:
+        return message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0, number=number)
+    anybody = NextHop(_ANYBODY[family], hop.device, hop.onlink)
+    encoded, place = _one_way(operation, family, anybody, route.metric)
+    return encoded[:place] + hop.gateway.packed + encoded[place + family.bits // 8 :]
+
+
 class Template:
     """The message of one operation, family and spec, ready for any prefix."""
 
     def __init__(self, operation: Operation, family: Family, route: Spec, *, number: int = 0) -> None:
-        self.bytes = message(operation, family, route, dst=_UNSPECIFIED[family], length=0, sequence=0, number=number)
+        self.bytes = _encoded(operation, family, route, number=number)
         self.size = len(self.bytes)
         self.width = 1 + family.bits // 8
 
@@ -195,6 +219,14 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]
         if length < 4:
             return
         yield kind & 0x3FFF, data[start + 4 : start + length]
+        start += (length + 3) & ~3
+
+
+def _places(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
+    """Length, type and offset of each attribute from an offset on."""
+    while start + 4 <= len(data):
+        length, kind = ATTRIBUTE.unpack_from(data, start)
+        yield length, kind, start
         start += (length + 3) & ~3
 
 

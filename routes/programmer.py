@@ -19,7 +19,7 @@ from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
 from towpath.routes.observer import Observer
 from towpath.routes.resolve import Resolver
-from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, StaticRoute
+from towpath.routes.route import DEFAULT_METRIC, RouteType, Spec, StaticRoute, Target
 from towpath.routes.table import Table
 from towpath.routes.targets import Targets
 from towpath.routes.wire import split
@@ -87,6 +87,8 @@ class Programmer:
         self._targets = Targets(self._hops, share=share)
         self._tables = {family: Table(family, resolve=self._targets.resolve) for family in Family}
         self._settings = Settings()
+        self._static: dict[int, tuple[StaticRoute, Family, bytes, Target]] = {}
+        """The routes that the objects give, by identity: thousands of them are the same objects from one time to the next."""
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
         self._flushing = False
@@ -135,19 +137,23 @@ class Programmer:
         to_peers = {one.prefix.network_address: one.next_hops[0] for one in static.values() if one.origin == "Peer"}
         self._resolver.behind(to_peers, metric=settings.metric)
         self._resolve()
+        before, self._static = self._static, {}
+        wanted: dict[Family, dict[bytes, Target]] = {family: {} for family in Family}
+        for route in static.values():
+            known = before.get(id(route)) or self._looked_up(route)
+            self._static[id(route)] = known
+            wanted[known[1]][known[2]] = known[3]
         for family, table in self._tables.items():
-            table.desire(
-                {
-                    to_wire(prefix): table.target(() if route.type == "blackhole" else route.next_hops, route.device)
-                    for prefix, route in static.items()
-                    if family_of(prefix) is family
-                },
-                complete=complete,
-            )
+            table.desire(wanted[family], complete=complete)
         if complete and not self._desired:
             self._doom()
         self._desired = complete
         self._kick()
+
+    def _looked_up(self, route: StaticRoute) -> tuple[StaticRoute, Family, bytes, Target]:
+        family = family_of(route.prefix)
+        target = self._tables[family].target(() if route.type == "blackhole" else route.next_hops, route.device)
+        return route, family, to_wire(route.prefix), target
 
     def _adopt(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings

@@ -22,6 +22,7 @@ from towpath.lab.bench.reflector import reflector
 from towpath.lab.bench.restart import restart
 from towpath.lab.bench.result import Result, as_json, table
 from towpath.lab.bench.sessions import sessions
+from towpath.lab.bench.tunnels import tunnels
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "receive": receive,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "plan": plan,
     "sessions": sessions,
     "failover": failover,
+    "tunnels": tunnels,
     "refilter": refilter,
     "install": install,
     "paths": paths,

@@ -9,13 +9,14 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 import structlog
 
 from towpath.model.reason import Reason
 from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Seen
 from towpath.routes.devices.netlink import open_device_kernel
-from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Known, take
+from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Key, Known, take
 from towpath.routes.kernel import EventsLostError
 
 _SETTLE = 0.02
@@ -27,6 +28,9 @@ LINGER = 10.0
 """Seconds for which a device that is not wanted any more stays: others may still send by it."""
 _SLICE = 1000
 _NOWHERE = IPv4Address(0)
+_NOTHING = Entries()
+K = TypeVar("K")
+V = TypeVar("V")
 log = structlog.get_logger()
 
 
@@ -53,6 +57,10 @@ class Devices:
         """Devices that something happened to."""
         self._lost = True
         """Everything is to be read."""
+        self._unsure: set[str] = set()
+        """Devices of which all entries are to be compared."""
+        self._pending: dict[str, dict[Key, None]] = {}
+        """Of the others, the entries that may be wrong."""
         self._unwanted_since: dict[str, float] = {}
         self.problems: dict[str, tuple[Reason, str]] = {}
         """What is refused, by device."""
@@ -85,6 +93,16 @@ class Devices:
 
         Not ``complete``: the objects are from memory, and what they lack stays.
         """
+        self._unsure |= self._entries.keys() - entries.keys()
+        for name, now in entries.items():
+            before = self._entries.get(name, _NOTHING)
+            if before is not now:
+                pending = self._pending.setdefault(name, {})
+                for key in (
+                    *_exchanged(before.neighbours, now.neighbours),
+                    *_exchanged(before.forwarding, now.forwarding),
+                ):
+                    pending[key] = None
         self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
         await self._work()
 
@@ -111,22 +129,22 @@ class Devices:
                         self._look_again(_SETTLE)
                     elif (known := self._known.get(event.name)) is not None:
                         take(known, event)
-                        if self._is_wrong(event):
+                        if event.name in self._entries and self._differs(event.name, event.key):
+                            self._pending.setdefault(event.name, {})[event.key] = None
                             self._look_again(_SETTLE)
         except EventsLostError:
             log.warning("devices.events_lost", remedy="everything is read again")
             self._lost = True
             self._look_again(_SETTLE)
 
-    def _is_wrong(self, event: EntryEvent) -> bool:
-        wanted = self._entries.get(event.name)
-        if wanted is None:
-            return False
-        if isinstance(event.key, str):
-            forwarding = wanted.forwarding.get(event.key)
-            return event.there if forwarding is None else event.says != forwarding.node
-        neighbour = wanted.neighbours.get(event.key)
-        return event.there if neighbour is None else event.says != neighbour.mac
+    def _differs(self, name: str, key: Key) -> bool:
+        """Whether an entry is another one than is wanted, or not wanted at all."""
+        known, wanted = self._known[name], self._entries[name]
+        if isinstance(key, str):
+            forwarding = wanted.forwarding.get(key)
+            return key in known.forwarding if forwarding is None else known.forwarding.get(key) != forwarding.node
+        neighbour = wanted.neighbours.get(key)
+        return key in known.neighbours if neighbour is None else known.neighbours.get(key) != neighbour.mac
 
     def _audit_now(self) -> None:
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
@@ -181,6 +199,7 @@ class Devices:
             self._stale.clear()
             self._seen = self._kernel.devices()
             self._known = {name: self._kernel.known(seen) for name, seen in self._seen.items() if seen.ours}
+            self._unsure.update(self._known)
         stale, self._stale = self._stale, set()
         for name in stale:
             self._look_at(name)
@@ -197,6 +216,7 @@ class Devices:
             self._known.pop(name, None)
         elif not same or name not in self._known:
             self._known[name] = self._kernel.known(seen)
+            self._unsure.add(name)
         return seen
 
     def _bring(self, device: Device) -> None:
@@ -236,13 +256,19 @@ class Devices:
     async def _teach(self, name: str) -> bool:
         """Bring what a device knows to what it should; whether the kernel took it all."""
         seen, known = self._seen[name], self._known[name]
-        wanted = self._entries.get(name, Entries())
-        changes = [
-            *(Change(one) for key, one in wanted.neighbours.items() if known.neighbours.get(key) != one.mac),
-            *(Change(one) for key, one in wanted.forwarding.items() if known.forwarding.get(key) != one.node),
-        ]
-        if self._released and self._complete:
-            changes += _superfluous(name, wanted, known)
+        wanted = self._entries.get(name, _NOTHING)
+        pending = self._pending.pop(name, {})
+        if name in self._unsure:
+            self._unsure.discard(name)
+            pending = dict.fromkeys((*wanted.neighbours, *wanted.forwarding, *known.neighbours, *known.forwarding))
+        changes = []
+        for key in pending:
+            if self._differs(name, key):
+                change = _change(name, wanted, key)
+                if change.remove and not (self._released and self._complete):
+                    self._pending.setdefault(name, {})[key] = None
+                else:
+                    changes.append(change)
         fine = True
         for start in range(0, len(changes), _SLICE):
             some = changes[start : start + _SLICE]
@@ -255,6 +281,7 @@ class Devices:
                 fine = False
                 log.warning("device.entries_refused", device=name, count=len(refused), error=refused[0][1])
                 self._stale.add(name)
+                self._unsure.add(name)
             await asyncio.sleep(0)
         return fine
 
@@ -291,11 +318,21 @@ def _fits(device: Device, seen: Seen) -> bool:
     )
 
 
-def _superfluous(name: str, wanted: Entries, known: Known) -> Iterator[Change]:
-    for address in known.neighbours.keys() - wanted.neighbours.keys():
-        yield Change(Neighbour(name, address, ""), remove=True)
-    for mac in known.forwarding.keys() - wanted.forwarding.keys():
-        yield Change(Forwarding(name, mac, _NOWHERE), remove=True)
+def _exchanged(before: Mapping[K, V], now: Mapping[K, V]) -> Iterator[K]:
+    """The keys of values that are in one of the two alone: told by identity, for that costs next to nothing."""
+    shared = {id(one) for one in before.values()}.intersection(map(id, now.values()))
+    for entries in (before, now):
+        if len(entries) > len(shared):
+            yield from (key for key, one in entries.items() if id(one) not in shared)
+
+
+def _change(name: str, wanted: Entries, key: Key) -> Change:
+    """What makes an entry what is wanted."""
+    if isinstance(key, str):
+        forwarding = wanted.forwarding.get(key)
+        return Change(forwarding) if forwarding else Change(Forwarding(name, key, _NOWHERE), remove=True)
+    neighbour = wanted.neighbours.get(key)
+    return Change(neighbour) if neighbour else Change(Neighbour(name, key, ""), remove=True)
 
 
 def _note(known: Known, change: Change) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, RoutingNode
 from towpath.model.encapsulation import Encapsulation, Way, encapsulation, mac_of, tunnels, underlay
+from towpath.model.memo import Pieces
 from towpath.model.net import Address, Family, Prefix, family_of
 from towpath.model.reason import Why
 from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Vxlan
@@ -32,16 +33,36 @@ def tunnel_plan(
         return TunnelPlan()
     entries: dict[str, tuple[dict[Address, Neighbour], dict[str, Forwarding]]] = {}
     routes: dict[Prefix, StaticRoute] = {}
-    for prefix, way in part.ways.items():
-        routes[prefix] = _route(prefix, way)
-        if way.device and way.node is not None and way.endpoint is not None:
-            neighbours, forwarding = entries.setdefault(way.device, ({}, {}))
-            if way.gateway not in neighbours:
-                mac, causes = mac_of(way.owner.name), _endpoint_causes(way)
-                neighbours[way.gateway] = Neighbour(way.device, way.gateway, mac, causes)
-                forwarding[mac] = Forwarding(way.device, mac, way.node, _node_causes(way))
+    for piece in _PIECES.of((name, (ways,)) for name, ways in part.ways.items()).values():
+        routes.update((route.prefix, route) for route in piece.routes)
+        for neighbour, forwarding in piece.ends:
+            known = entries.setdefault(neighbour.device, ({}, {}))
+            known[0][neighbour.address] = neighbour
+            known[1][forwarding.mac] = forwarding
     devices = {one.name: one for one in _devices(cluster, me, part, mtu=mtu, without=without)}
     return TunnelPlan(devices, {name: Entries(*entries.get(name, ({}, {}))) for name in devices}, routes)
+
+
+class _Piece(Struct, frozen=True):
+    """What leads to one other node."""
+
+    routes: tuple[StaticRoute, ...]
+    ends: tuple[tuple[Neighbour, Forwarding], ...]
+
+
+def _piece(ways: tuple[Way, ...]) -> _Piece:
+    ends: dict[tuple[str, Address], tuple[Neighbour, Forwarding]] = {}
+    for way in ways:
+        if way.node is not None and (way.device, way.gateway) not in ends:
+            mac = mac_of(way.owner.name)
+            ends[way.device, way.gateway] = (
+                Neighbour(way.device, way.gateway, mac, _endpoint_causes(way)),
+                Forwarding(way.device, mac, way.node, _node_causes(way)),
+            )
+    return _Piece(tuple(_route(way.block.spec.cidr, way) for way in ways), tuple(ends.values()))
+
+
+_PIECES: Pieces[_Piece] = Pieces(_piece)
 
 
 def _route(prefix: Prefix, way: Way) -> StaticRoute:
@@ -81,19 +102,17 @@ def _devices(
         causes.setdefault(name, {})[Why("IPPool", pool, "spec.vxlanMode")] = None
         return name
 
-    for way in part.ways.values():
-        if way.node is not None:
-            needed(way.pool.name, family_of(way.node))
+    sent = {(way.pool.name, family_of(way.node)) for ways in part.ways.values() for way in ways if way.node is not None}
+    for pool, outer in sorted(sent):
+        needed(pool, outer)
     for (vni, family), block in part.endpoints.items():
-        outer = underlay(mine, mine, inner=family)
-        pools = [name for name, tunnel in of_pool.items() if tunnel.vni == vni]
-        pools = [name for name in pools if family_of(cluster.pools[name].spec.cidr) is family]
-        if outer is None:
+        below = underlay(mine, mine, inner=family)
+        if below is None:
             continue
-        for pool in pools:
-            name = needed(pool, outer)
-        own.setdefault(name, []).append(block.spec.cidr.network_address)
-        causes[name][Why("IPAMBlock", block.name, "spec.cidr")] = None
+        pools = [name for name, tunnel in of_pool.items() if tunnel.vni == vni]
+        names = [needed(pool, below) for pool in pools if family_of(cluster.pools[pool].spec.cidr) is family]
+        own.setdefault(names[0], []).append(block.spec.cidr.network_address)
+        causes[names[0]][Why("IPAMBlock", block.name, "spec.cidr")] = None
     for name, link in sorted(links.items()):
         yield Device(
             name,

@@ -3,6 +3,7 @@
 import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import NamedTuple, TypeVar
 
 from towpath.bgp.nodes import NodeView, node_views
@@ -138,7 +139,7 @@ def _pools(cluster: Cluster) -> Iterator[Pool]:
 def _tunnels(cluster: Cluster, place_of: Mapping[str, int]) -> dict[tuple[int, int], tuple[str, ...]]:
     found: dict[tuple[int, int], set[str]] = defaultdict(set)
     for name, place in place_of.items():
-        for way in encapsulation(cluster, name).ways.values():
+        for way in chain.from_iterable(encapsulation(cluster, name).ways.values()):
             if way.device:
                 low, high = sorted((place, place_of[way.owner.name]))
                 found[low, high].add(way.device)
