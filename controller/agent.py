@@ -27,7 +27,7 @@ from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.news import News
-from towpath.controller.node.pods import CNIPods
+from towpath.controller.node.pods import CNIPods, pods_of
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
 from towpath.controller.node.services import WatchedServices
@@ -38,8 +38,6 @@ from towpath.controller.secrets import Passwords, file_on_tmpfs, references
 from towpath.controller.settings import AgentSettings
 from towpath.controller.snapshot import SnapshotError, SnapshotFile
 from towpath.controller.status import StatusWriter
-from towpath.ipam.cni import Places
-from towpath.ipam.plugins import Folders
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
@@ -150,15 +148,7 @@ class AgentProcess:
             forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
-        if settings.cni_conf_dir is not None:
-            self._pods = CNIPods(
-                settings.node,
-                places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
-                plugins=Folders(
-                    target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source
-                ),
-                mtu=self._mtu,
-            )
+        self._pods = pods_of(settings, mtu=self._mtu)
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,

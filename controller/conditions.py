@@ -19,6 +19,7 @@ AVAILABLE = "Available"
 RESOLVED = "ResolvedRefs"
 USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration")
 DISJOINT = "Disjoint"
+ATTACHED = "Attached"
 CONSISTENT = "Consistent"
 WITHIN_LIMITS = "WithinLimits"
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
@@ -30,6 +31,11 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
             "NoConflict",
         ),
         (CONSISTENT, frozenset({Reason.TUNNEL_CONFLICT}), "NoConflict"),
+        (
+            ATTACHED,
+            frozenset({Reason.ATTACHMENT_CONFLICT, Reason.ATTACHMENT_MTU, Reason.ATTACHMENT_PENDING}),
+            "Attached",
+        ),
     ),
     "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
     "BGPPeer": (

@@ -8,13 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from towpath.model.cluster import Cluster, NodeStatus
+from towpath.ipam.attachment import matches
+from towpath.model.cluster import Cluster, Node, NodeStatus
 from towpath.model.delta import exchanged
 from towpath.model.kinds.node import NodeStatusStatus, RefusalReport, SessionReport
 from towpath.model.reason import Reason, Refusal, Why
 
 NOTHING = NodeStatusStatus()
-FROM_NODES = frozenset({Reason.SECRET_MISSING, Reason.NO_ADDRESS})
+FROM_NODES = frozenset(
+    {
+        Reason.SECRET_MISSING,
+        Reason.NO_ADDRESS,
+        Reason.ATTACHMENT_CONFLICT,
+        Reason.ATTACHMENT_MTU,
+        Reason.ATTACHMENT_PENDING,
+    }
+)
 """Reasons that a node gives for what objects ask for and that the objects themselves do not show."""
 _OF_PODS = "spec.localWorkloadSelector"
 """Whom it selects only the pods' own node knows."""
@@ -62,13 +71,16 @@ class Reports:
         for name, found in self._said.items():
             node, status = cluster.nodes.get(name), _status(self._statuses.get(name))
             if node is not None and node.meta.uid == status.node_uid:
-                yield from ((name, one) for one in found if self._may_say(name, one))
+                yield from ((name, one) for one in found if self._may_say(node, one, cluster))
 
-    def _may_say(self, node: str, refusal: Refusal) -> bool:
-        about = refusal.object
+    def _may_say(self, node: Node, refusal: Refusal, cluster: Cluster) -> bool:
+        about, name = refusal.object, node.meta.name
         if about.kind == "BGPPeer":
-            return self._concerns(about.name, node)
-        return about.name in ("default", f"node.{node}")
+            return self._concerns(about.name, name)
+        if about.kind == "IPPool":
+            pool = cluster.pools.get(about.name)
+            return pool is not None and matches(pool, node)
+        return about.name in ("default", f"node.{name}")
 
 
 def reported(warnings: Iterable[Refusal]) -> tuple[RefusalReport, ...]:
@@ -121,7 +133,7 @@ def lost(node: str, before: NodeStatusStatus, after: NodeStatusStatus) -> Iterat
             yield Loss(one.bgp_peer, node, one.peer, one.reason[:LONGEST])
 
 
-_SUBJECTS = frozenset({"BGPPeer", "BGPConfiguration"})
+_SUBJECTS = frozenset({"BGPPeer", "BGPConfiguration", "IPPool"})
 
 
 def _status(found: NodeStatus | None) -> NodeStatusStatus:

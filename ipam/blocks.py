@@ -20,7 +20,7 @@ def carve(pool: Prefix, *, length: int, place: int) -> Prefix:
 
 
 def gateway(pool: Prefix) -> Address:
-    """The address that pods of a pool have as their gateway: the first after the network's own."""
+    """The address that pods of a pool, or of a block on a bridge, have as their gateway: the first after the network's own."""
     return pool.network_address + 1
 
 

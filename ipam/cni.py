@@ -1,4 +1,8 @@
-"""The CNI configuration of a node: ptp, host-local and portmap with the node's blocks as ranges, and its two files.
+"""The CNI configuration of a node: ptp or bridge, host-local and portmap with the node's blocks as ranges, and its two files.
+
+On a bridge each block is a subnet with the node as its gateway. The plugin could give its device these addresses itself,
+but of IPv4 only one, and a node has more blocks than one: the device and its addresses are the agent's
+(``routes.podbridge``), and the plugin only plugs pods in.
 
 The real file lies under /run and is gone after a boot. What the container runtime sees is a symbolic link in its own
 folder; it dangles until the agent has learned from the API which blocks are the node's in this boot, so no pod gets an
@@ -14,10 +18,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import gateway, usable
 from towpath.ipam.files import link_atomically, temporary, write_atomically
 from towpath.model.cluster import IPPool
-from towpath.model.kinds.ipam import IPAMBlockSpec
+from towpath.model.kinds.ipam import LONGEST_SUBNET, Attachment, IPAMBlockSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 
 NETWORK = "towpath"
@@ -25,8 +30,16 @@ NETWORK = "towpath"
 FILE = "10-towpath.conflist"
 NEWEST = "1.0.0"
 """The CNI version that every runtime in use reads; newer ones are offered beside it."""
+BRIDGE = "tp-br0"
+"""The device that the pods of a bridge attachment are plugged into."""
 _DEFAULT_ROUTE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
-_LONGEST_SUBNET = {Family.IPV4: 30, Family.IPV6: 126}
+
+
+# of the bridge: what comes in by a port may go out by it, for a pod that calls a Service of its own
+_DEVICES: Mapping[str, Mapping[str, Any]] = {
+    "ptp": {"type": "ptp"},
+    "bridge": {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "hairpinMode": True},
+}
 
 
 class Places(Struct, frozen=True):
@@ -57,6 +70,7 @@ def conflist(
     pools: Mapping[str, IPPool],
     *,
     data_dir: Path,
+    way: Attachment = PTP,
     versions: Sequence[str] = (NEWEST,),
     mtu: int | None = None,
     endpoints: Collection[Prefix] = (),
@@ -70,11 +84,14 @@ def conflist(
     """
     ranges: dict[Family, list[dict[str, str]]] = {}
     for block in sorted(blocks, key=lambda one: (family_of(one.cidr), int(one.cidr.network_address))):
-        entry = _range(block, pools, endpoint=block.cidr in endpoints) if block.state == "Active" else None
+        if block.state != "Active":
+            continue
+        pool = pools[block.pool].spec.cidr if way.type != "bridge" and block.pool in pools else None
+        entry = _range(block.cidr, pool, endpoint=block.cidr in endpoints)
         if entry is not None:
             ranges.setdefault(family_of(block.cidr), []).append(entry)
-    ptp: dict[str, Any] = {
-        "type": "ptp",
+    device: dict[str, Any] = {
+        **_DEVICES[way.type],
         "ipMasq": False,
         "ipam": {
             "type": "host-local",
@@ -84,11 +101,17 @@ def conflist(
         },
     }
     if mtu is not None:
-        ptp["mtu"] = mtu
+        device["mtu"] = mtu
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
     common = [version for version in versions if version <= NEWEST]
-    made = {"cniVersion": common[-1] if common else NEWEST, "name": NETWORK, "plugins": [ptp, portmap]}
+    made = {"cniVersion": common[-1] if common else NEWEST, "name": NETWORK, "plugins": [device, portmap]}
     return {**made, "cniVersions": list(versions)} if len(common) < len(versions) else made
+
+
+def called(configuration: Mapping[str, Any]) -> frozenset[str]:
+    """The plugins that a configuration calls."""
+    plugins = configuration.get("plugins", ())
+    return frozenset({one["type"] for one in plugins} | {one["ipam"]["type"] for one in plugins if "ipam" in one})
 
 
 def is_usable(configuration: Mapping[str, Any]) -> bool:
@@ -99,7 +122,7 @@ def is_usable(configuration: Mapping[str, Any]) -> bool:
 def subnet_of(block: Prefix, *, pool: Prefix | None) -> Prefix | None:
     """The subnet that pods of a block live in: the pool, else the block itself; None where host-local takes neither."""
     subnet = pool if pool is not None and contains(pool, block) else block
-    return subnet if subnet.prefixlen <= _LONGEST_SUBNET[family_of(subnet)] else None
+    return subnet if subnet.prefixlen <= LONGEST_SUBNET[family_of(subnet)] else None
 
 
 def write(configuration: Mapping[str, Any], places: Places) -> bool:
@@ -133,10 +156,19 @@ def stands(places: Places) -> bool:
 def served(places: Places) -> frozenset[Address]:
     """The first address of every range of the configuration that stands; none where there is none in this boot."""
     try:
-        ranges = json.loads(places.file.read_text())["plugins"][0]["ipam"]["ranges"]
+        ranges = standing(places)["plugins"][0]["ipam"]["ranges"]
         return frozenset(ip_address(one["rangeStart"]) for entry in ranges for one in entry)
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError):
         return frozenset()
+
+
+def standing(places: Places) -> Mapping[str, Any]:
+    """The configuration that stands; an empty one where there is none in this boot, or it cannot be read."""
+    try:
+        found = json.loads(places.file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def remove(places: Places) -> None:
@@ -148,10 +180,9 @@ def remove(places: Places) -> None:
         path.unlink(missing_ok=True)
 
 
-def _range(block: IPAMBlockSpec, pools: Mapping[str, IPPool], *, endpoint: bool) -> dict[str, str] | None:
-    pool = pools[block.pool].spec.cidr if block.pool in pools else None
-    subnet = subnet_of(block.cidr, pool=pool)
-    ends = usable(block.cidr, pool=subnet, endpoint=endpoint)
+def _range(block: Prefix, pool: Prefix | None, *, endpoint: bool) -> dict[str, str] | None:
+    subnet = subnet_of(block, pool=pool)
+    ends = usable(block, pool=subnet, endpoint=endpoint)
     if subnet is None or ends is None:
         return None
     return {

@@ -8,24 +8,27 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Collection, Iterable, Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 from msgspec import Struct
 
-from towpath.ipam.blocks import usable
+from towpath.ipam.blocks import gateway, usable
 from towpath.ipam.cni import NETWORK
 from towpath.model.kinds.node import BlockReport
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Address, Interface, Prefix
 
 OURS = "towpath-drain"
 """What we write in place of a container id, so that our own reservations are known from addresses in use."""
 ENDPOINT = "towpath-endpoint"
 """The same for an address that the node has itself."""
+GATEWAY = "towpath-gateway"
+"""The same for the one that it has on the bridge of a block's pods; the block's length follows."""
+_NO_POD = frozenset({OURS, ENDPOINT, GATEWAY})
 
 
 class Record(Struct, frozen=True):
-    """One address that is not free; ``container`` is ``OURS`` or ``ENDPOINT`` where no pod has it."""
+    """One address that is not free; ``container`` is ``OURS``, ``ENDPOINT`` or ``GATEWAY`` where no pod has it."""
 
     address: Address
     container: str
@@ -56,7 +59,7 @@ class HostLocal:
 
     def in_use(self) -> tuple[Address, ...]:
         """The addresses that pods have."""
-        return tuple(record.address for record in self.records() if record.container not in (OURS, ENDPOINT))
+        return tuple(record.address for record in self.records() if record.container not in _NO_POD)
 
     def version(self) -> int:
         """A number that changes whenever an address is taken or given back."""
@@ -68,7 +71,10 @@ class HostLocal:
     def usage(
         self, blocks: Iterable[tuple[Prefix, Prefix | None]], *, endpoints: Collection[Prefix] = ()
     ) -> tuple[BlockReport, ...]:
-        """How full each block is; each comes with its pool's cidr. ``endpoints``: their lowest address is the node's own."""
+        """How full each block is; each comes with its pool's cidr, or None where it is a subnet by itself.
+
+        ``endpoints``: their lowest address is the node's own.
+        """
         in_use = self.in_use()
         return tuple(_report(block, pool, in_use, endpoint=block in endpoints) for block, pool in blocks)
 
@@ -88,7 +94,7 @@ class HostLocal:
                 for one in missing:
                     self._reserve(one, ENDPOINT)
         self._held = wanted
-        return frozenset(one for one in wanted if self._container(one) not in ("", OURS, ENDPOINT))
+        return frozenset(one for one in wanted if self._container(one) not in {"", *_NO_POD})
 
     def _container(self, address: Address) -> str:
         """Whose an address is; empty: nobody's."""
@@ -96,6 +102,27 @@ class HostLocal:
             return (self.folder / str(address)).read_text(errors="replace").partition("\n")[0].strip()
         except FileNotFoundError:
             return ""
+
+    def gateways(self) -> tuple[Interface, ...]:
+        """The addresses that the node has on the bridge of its pods, each with its block."""
+        return tuple(
+            ip_interface(f"{one.address}/{one.interface}")
+            for one in self.records()
+            if one.container == GATEWAY and one.interface.isdigit()
+        )
+
+    def take_gateway(self, block: Prefix) -> None:
+        """Reserve the node's own address in a block, under host-local's lock; whether it is the node's is seen afterwards.
+
+        Also a configuration that knows nothing of a bridge does not give it out then.
+        """
+        with self._locked():
+            self._reserve(gateway(block), GATEWAY, str(block.prefixlen))
+
+    def drop_gateways(self, gateways: Iterable[Interface]) -> None:
+        """Give these back."""
+        for one in gateways:
+            (self.folder / str(one.ip)).unlink(missing_ok=True)
 
     def reserve_free(self, block: Prefix, *, pool: Prefix | None) -> frozenset[Address]:
         """Reserve every free address of a block for nobody, under host-local's lock; the addresses that pods have.
@@ -111,7 +138,7 @@ class HostLocal:
                 address = ip_address(value) if block.version == 4 else type(ends[0])(value)
                 if address not in taken:
                     self._reserve(address, OURS)
-        return frozenset(address for address, owner in taken.items() if owner != OURS and address in block)
+        return frozenset(address for address, owner in taken.items() if owner not in _NO_POD and address in block)
 
     def release_reserved(self, block: Prefix) -> None:
         """Take our own reservations in a block back: it is in use again, or not this node's any more."""
@@ -122,11 +149,11 @@ class HostLocal:
                 if record.container == OURS and record.address in block:
                     (self.folder / str(record.address)).unlink(missing_ok=True)
 
-    def _reserve(self, address: Address, whose: str) -> None:
+    def _reserve(self, address: Address, whose: str, what: str = "eth0") -> None:
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(self.folder / str(address), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(f"{whose}\r\neth0")
+                file.write(f"{whose}\r\n{what}")
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

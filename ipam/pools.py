@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from towpath.ipam.attachment import attached, matches
 from towpath.model.cluster import Cluster, IPPool, Node
 from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.net import Family, Prefix, family_of
@@ -23,12 +24,10 @@ class Pools(Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
 
     def of(self, node: Node, family: Family) -> Sequence[IPPool]:
-        """The pools of a family that a node's labels match, disabled ones included."""
-        return [
-            pool
-            for pool in self.families.get(family, ())
-            if pool.spec.node_selector is None or pool.spec.node_selector.selects(node.meta.name, node.meta.labels)
-        ]
+        """The pools of a family that serve a node: its labels match, and its pods are attached so; disabled ones included."""
+        here = [pool for pools in self.families.values() for pool in pools if matches(pool, node)]
+        refused = attached(here).refusals
+        return [pool for pool in here if family_of(pool.spec.cidr) is family and pool.name not in refused]
 
 
 def pools_by_family(cluster: Cluster) -> Pools:

@@ -19,6 +19,8 @@ from towpath.lab.netns import Host
 from towpath.model.net import Address, Family, family_of
 
 PLUGINS = Path("/usr/lib/cni")
+_HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
+"""Bytes of the IP and ICMP headers."""
 
 
 class NotReadyError(RuntimeError):
@@ -68,21 +70,23 @@ def add(node: Host, pod: Host, *, folder: Path, ports: tuple[Mapping[str, Any], 
                 "ADD", node, pod, container=container, network=network, plugin=plugin, ports=ports, before=result
             )
     except PluginError:
-        _delete(node, pod, container=container, network=network)
+        _delete(node, pod, container=container, network=network, ports=ports)
         raise
     assert result is not None, "a conflist has at least one plugin"
     addresses = tuple(str(entry["address"]) for entry in result["ips"])
     return Pod(name=pod.name, node=node.name, container=container, addresses=addresses)
 
 
-def remove(node: Host, pod: Host, *, folder: Path, container: str) -> None:
-    """Detach a pod's namespace from the node."""
-    _delete(node, pod, container=container, network=conflist(folder))
+def remove(node: Host, pod: Host, *, folder: Path, container: str, ports: tuple[Mapping[str, Any], ...] = ()) -> None:
+    """Detach a pod's namespace from the node; ``ports`` as they were when it was attached."""
+    _delete(node, pod, container=container, network=conflist(folder), ports=ports)
 
 
-def _delete(node: Host, pod: Host, *, container: str, network: dict[str, Any]) -> None:
+def _delete(
+    node: Host, pod: Host, *, container: str, network: dict[str, Any], ports: tuple[Mapping[str, Any], ...]
+) -> None:
     for plugin in reversed(network["plugins"]):
-        _call("DEL", node, pod, container=container, network=network, plugin=plugin, ports=(), before=None)
+        _call("DEL", node, pod, container=container, network=network, plugin=plugin, ports=ports, before=None)
 
 
 def _call(
@@ -123,6 +127,7 @@ def _call(
     return json.loads(done.stdout) if done.stdout.strip() else before
 
 
-def ping(source: Host, address: Address, *, wait: int = 1) -> bool:
-    """Whether one echo request is answered within ``wait`` seconds."""
-    return "1 received" in source.run("ping", "-n", "-c", "1", "-W", str(wait), str(address), check=False)
+def ping(source: Host, address: Address, *, wait: int = 1, size: int | None = None) -> bool:
+    """Whether one echo request is answered within ``wait`` seconds; with ``size``: as one packet of so many bytes."""
+    whole = () if size is None else ("-M", "do", "-s", str(size - _HEADERS[family_of(address)]))
+    return "1 received" in source.run("ping", "-n", "-c", "1", "-W", str(wait), *whole, str(address), check=False)

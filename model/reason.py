@@ -130,6 +130,10 @@ class Reason(enum.StrEnum):
     POD_CIDR_CONFLICT = "PodCIDRConflict"
     TUNNEL_CONFLICT = "TunnelConflict"
     QUARANTINED = "Quarantined"
+    # pools whose pods cannot be attached as they say
+    ATTACHMENT_CONFLICT = "AttachmentConflict"
+    ATTACHMENT_MTU = "AttachmentMTU"
+    ATTACHMENT_PENDING = "AttachmentPending"
 
 
 class Refusal(Struct, frozen=True, order=True):

@@ -31,6 +31,7 @@ from towpath.controller.node.report import Facts, compose
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
+from towpath.ipam.attachment import attached_to
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import own_endpoints
@@ -121,6 +122,7 @@ class NodeAgent:
             *plan.warnings,
             *missing_passwords(state.sessions.values(), self._passwords.missing),
             *self._retained.refusals,
+            *attached_to(picture.cluster, self.node).refusals.values(),
         )
         await self._drop(picture, *((self.state,) if self.state is not None else ()), state)
         if self.state is not None:
@@ -139,7 +141,7 @@ class NodeAgent:
         report = self._speaker.report
         deaf, keyless = (report.deaf, report.keyless) if report is not None else ((), ())
         return (
-            *self._asked_wrong,
+            *self._wrongly_asked,
             *(self._pods.problems if self._pods else ()),
             *self._guard.problems,
             *(Refusal(Reason.TUNNEL_ADDRESS_TAKEN, _TAKEN.format(one), Why("Node", self.node)) for one in self._taken),
@@ -147,6 +149,11 @@ class NodeAgent:
             *(Refusal(Reason.KEY_LIMIT, said, Why("Node", self.node)) for said in keyless),
             *self.machine,
         )
+
+    @property
+    def _wrongly_asked(self) -> tuple[Refusal, ...]:
+        """What is wrong with what the objects ask of this node, and of how its pods are attached."""
+        return (*self._asked_wrong, *(self._pods.refusals if self._pods else ()))
 
     @property
     def provisional(self) -> bool:
@@ -283,6 +290,7 @@ class NodeAgent:
             in_kernel=self._kernel.blackholed(prefixes),
             clear=clear_of_others(self._speaker.report),
             served=self._pods.served(prefixes) if self._pods else (),
+            otherwise=self._pods.attached_otherwise(picture.cluster, prefixes) if self._pods else (),
         )
         self.addressing = addressing(picture.cluster, self.node, blocks=blocks, standing=standing)
         written = not picture.live or self._pods is None or self._pods.desire(picture.cluster, self.addressing)
@@ -317,7 +325,8 @@ class NodeAgent:
 
     def inactive_in_use(self, status: NodeStatusStatus) -> bool:
         """Whether pods have addresses of a block that is not Active: the controller waits for each word on it."""
-        return any(block.in_use and block.cidr not in self.addressing.usable for block in status.blocks)
+        serving = (*self.addressing.usable, *self.addressing.idle)
+        return any(block.in_use and block.cidr not in serving for block in status.blocks)
 
     def status(self, *, before: NodeStatusStatus | None, now: str, wanted: int = 0) -> NodeStatusStatus | None:
         """What to report of this node, whose pods need ``wanted`` addresses of each family; None before the first step."""
@@ -330,8 +339,11 @@ class NodeAgent:
             # of a step that is under way: its picture may lack blocks of the last one's addressing
             usable = [cidr for cidr in self.addressing.usable if cidr in own]
             draining = [cidr for cidr in self.addressing.draining if cidr in own]
-            withdrawn = sorted(self._pods.in_use(own.difference(usable, draining)), key=str)  # somebody lives there
-            blocks = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining)
+            idle = [cidr for cidr in self.addressing.idle if cidr in own]
+            withdrawn = sorted(
+                self._pods.in_use(own.difference(usable, draining, idle)), key=str
+            )  # somebody lives there
+            blocks = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining, idle=idle)
         facts = Facts(
             node=self.node,
             node_uid=self.uid,
@@ -346,7 +358,7 @@ class NodeAgent:
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
             problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
-            asked_wrong=self._asked_wrong,
+            asked_wrong=self._wrongly_asked,
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 

@@ -15,10 +15,11 @@ from towpath.controller.health import Health
 from towpath.controller.lock import only_one
 from towpath.controller.node import forwarding
 from towpath.controller.settings import AgentSettings
-from towpath.ipam.cni import Places, remove
+from towpath.ipam.cni import BRIDGE, Places, remove
 from towpath.ipam.plugins import Folders, uninstall
 from towpath.routes import local, nft
 from towpath.routes.devices.devices import Devices
+from towpath.routes.podbridge import PodBridge
 from towpath.routes.programmer import Programmer
 
 log = structlog.get_logger()
@@ -32,6 +33,7 @@ def main(settings: AgentSettings) -> int:
         asyncio.run(_remove_routes())
         asyncio.run(_remove_devices())
         asyncio.run(nft.remove())
+        PodBridge(BRIDGE, proc=settings.proc_sys / "net").remove()
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
         settings.snapshot.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
+from towpath.ipam.attachment import attached_to, matches
 from towpath.ipam.pools import has_address, takes_part
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, Node
@@ -51,6 +52,8 @@ class Addressing(Struct, frozen=True):
     lacking: tuple[str, ...] = ()
     complete: bool = False
     """Every family with a pool for the node has a usable block."""
+    idle: tuple[Prefix, ...] = ()
+    """Blocks of which no new pod gets an address: their pool, or pods in them, have another attachment than the node's."""
 
 
 class Standing(Struct, frozen=True):
@@ -62,6 +65,8 @@ class Standing(Struct, frozen=True):
     """The speaker was asked, and holds no path of others inside, refused and stale ones included."""
     served: Collection[Prefix]
     """Pods get addresses of them already, in this boot."""
+    otherwise: Collection[Prefix] = ()
+    """Pods have addresses of them that were attached in another way than new ones would be."""
 
 
 def clear_of_others(report: Report | None) -> frozenset[Prefix]:
@@ -77,7 +82,8 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
     """
     own = cluster.nodes.get(node)
     uid = own.meta.uid if own else ""
-    usable, draining, lacking = [], [], []
+    way = attached_to(cluster, node)
+    usable, draining, lacking, idle = [], [], [], []
     for block in blocks:
         spec = block.spec
         if spec.state == "Quarantined":
@@ -86,20 +92,25 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
             lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")
         elif spec.state == "Draining":
             draining.append(spec.cidr)
+        elif not way.takes(cluster.pools.get(spec.pool)) or spec.cidr in standing.otherwise:
+            idle.append(spec.cidr)
         elif needs_blackhole(spec.cidr) and spec.cidr not in standing.in_kernel:
             lacking.append(f"block {spec.cidr} has no blackhole route yet")
         elif spec.cidr not in standing.clear and spec.cidr not in standing.served:
             lacking.append(f"block {spec.cidr} waits until the speaker holds no path of others in it")
         else:
             usable.append(spec.cidr)
-    served = {family_of(prefix) for prefix in usable}
-    missing = families(cluster, node) - served
-    lacking += [f"no {family.key} block yet" for family in sorted(missing)]
+    # a pool that is refused asks for nothing; but where its family has served, the way of all pools is being changed:
+    # what stands goes on serving until there is a block for the new one
+    changing = {family_of(prefix) for prefix in idle if prefix in standing.served}
+    missing = (families(cluster, node) | changing) - {family_of(prefix) for prefix in usable}
+    lacking += [f"no {family.key} block yet" for family in sorted(missing - changing)]
     return Addressing(
         usable=tuple(sorted(usable, key=_order)),
         draining=tuple(sorted(draining, key=_order)),
         lacking=tuple(lacking),
         complete=bool(usable) and not missing,
+        idle=tuple(sorted(idle, key=_order)),
     )
 
 
@@ -115,11 +126,11 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
     if cluster.ipam.block_source == "PodCIDRs":
         return frozenset(map(family_of, own.pod_cidrs))
     known = node_addresses(found) if found else {}
+    refused = attached_to(cluster, node).refusals
     return frozenset(
         family
         for pool in cluster.pools.values()
-        if not pool.spec.disabled
-        and (pool.spec.node_selector is None or pool.spec.node_selector.selects(node, own.meta.labels))
+        if not pool.spec.disabled and matches(pool, own) and pool.name not in refused
         if (family := family_of(pool.spec.cidr)) in known or has_address(own, family)
     )
 

@@ -10,7 +10,7 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.node.gate import Addressing
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Address, Interface, Prefix
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
@@ -140,6 +140,9 @@ class Pods(Protocol):
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have. ``OSError``: try again."""
 
+    def attached_otherwise(self, cluster: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks in which pods live that were attached in another way than new ones would be."""
+
     def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Write the configuration where it differs; whether the disk took all that is wanted."""
 
@@ -151,7 +154,24 @@ class Pods(Protocol):
     def lacking(self) -> tuple[str, ...]:
         """What keeps pods from starting although the blocks are there."""
 
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What pools ask of pods on this node and do not get."""
+
     def usage(
-        self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
+        self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix], idle: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
-        """How full each block is."""
+        """How full each block is; of ``idle`` ones nothing is free."""
+
+
+class PodBridge(Protocol):
+    """The segment that pods share where they are attached to one. ``OSError``: try again."""
+
+    def desire(self, gateways: Collection[Interface], *, mtu: int | None) -> None:
+        """The device is there, with these addresses; its ports stay."""
+
+    def dismiss(self) -> bool:
+        """Remove the device unless pods hang on it; whether it is gone."""
+
+    def seen(self) -> object:
+        """How it stands: another value where it is to be looked at again."""

@@ -6,15 +6,19 @@ configured already it does not appear: who serves pods is for people to decide.
 """
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import structlog
 from msgspec import Struct
 
+from towpath.controller.node import parts
 from towpath.controller.node.gate import Addressing
-from towpath.ipam.cni import Places, conflist, served, stands, write
+from towpath.controller.settings import AgentSettings
+from towpath.ipam.attachment import Attached, attached_to
+from towpath.ipam.cni import BRIDGE, Places, called, conflist, served, standing, stands, write
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
@@ -24,6 +28,7 @@ from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
+from towpath.routes.podbridge import PodBridge
 
 log = structlog.get_logger()
 OBSERVE_EVERY = 5.0
@@ -36,12 +41,20 @@ class _Looked(Struct, frozen=True):
 
 
 class CNIPods:
-    """The files of one node. ``mtu``: what pods are to have, as the machine is now; None leaves it to the kernel."""
+    """The files of one node. ``mtu``: what its devices take, as the machine is now; None leaves it to the kernel."""
 
     def __init__(
-        self, node: str, *, places: Places, plugins: Folders, mtu: Callable[[], int | None] = lambda: None
+        self,
+        node: str,
+        *,
+        places: Places,
+        plugins: Folders,
+        bridge: parts.PodBridge,
+        mtu: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._node = node
         self._why = Why("Node", node)
+        self._bridge = bridge
         self._places = places
         self._folders = plugins
         self._mtu = mtu
@@ -49,7 +62,13 @@ class CNIPods:
         """What the plugins said; None before they were asked."""
         self._refused: dict[str, str] = {}
         """What the disk refused last: a sentence for each thing that was to be written."""
+        self._unbridged = ""
+        """What the kernel refused last of the bridge."""
         self._others: tuple[OtherNetwork, ...] = ()
+        self._calls: frozenset[str] = called(conflist((), {}, data_dir=places.data_dir))
+        """The plugins of the configuration that is wanted."""
+        self.refusals: tuple[Refusal, ...] = ()
+        """What pools ask of pods and do not get, as of the last step."""
         self._local = HostLocal(places.data_dir)
         self._watch = DrainWatch()
         self._observed = -OBSERVE_EVERY
@@ -59,6 +78,7 @@ class CNIPods:
         """Blocks in which no reservation of ours is left."""
         self._version = 0
         self._marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
+        self._bridged: object = None
 
     async def look_at_plugins(self) -> bool:
         """Put missing plugins in place and ask all what they understand; whether it all went well.
@@ -70,7 +90,7 @@ class CNIPods:
         self._refused.pop("plugins", None)
         if looked.refused:
             self._refused["plugins"] = looked.refused
-        return not looked.refused and not any(one.trouble for one in looked.plugins)
+        return not looked.refused and not self._missing(self._calls)
 
     def changed(self) -> bool:
         """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
@@ -78,10 +98,11 @@ class CNIPods:
         return self._version != before
 
     def disturbed(self) -> bool:
-        """Whether somebody has changed the folders of configurations or plugins since this was asked last."""
-        before = self._marks
+        """Whether somebody has changed the folders of configurations or plugins, or the bridge, since this was asked last."""
+        before = self._marks, self._bridged
         self._marks = tuple(map(_mark, (self._places.conf_dir, self._folders.target)))
-        return self._marks != before
+        self._bridged = self._bridge.seen()
+        return (self._marks, self._bridged) != before
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that the configuration of this boot has, whichever process wrote it."""
@@ -106,19 +127,23 @@ class CNIPods:
         except OSError as error:
             self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {_said(error)}"
         self._others = others(self._places)
+        self._unbridged = ""
         try:
             self._configure(cluster, addressing)
             self._refused.pop("configuration", None)
+        except _BridgeError as error:
+            self._unbridged = str(error)
         except OSError as error:
             self._refused["configuration"] = f"the CNI configuration cannot be written: {_said(error)}"
-        return not self._refused
+        return not (self._refused or self._unbridged)
 
     @property
     def problems(self) -> tuple[Refusal, ...]:
         """What people have to see to: full or read-only disks, plugins that are not there, other networks."""
-        missing = (one.trouble for one in self._plugins or () if one.trouble)
+        missing = self._missing(self._calls)
         return (
             *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
+            *((Refusal(Reason.KERNEL_REFUSED, self._unbridged, self._why),) if self._unbridged else ()),
             *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
             *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
         )
@@ -126,9 +151,10 @@ class CNIPods:
     @property
     def lacking(self) -> tuple[str, ...]:
         """What keeps pods from starting although the blocks are there."""
-        found = [one.trouble for one in self._plugins or () if one.trouble]
+        found = list(self._missing(called(standing(self._places)) or self._calls))
         if not stands(self._places):
-            found.append(self._refused.get("configuration", "the CNI configuration is not written yet"))
+            waiting = self._unbridged or "the CNI configuration is not written yet"
+            found.append(self._refused.get("configuration", waiting))
         elif any(one.first for one in self._others):
             found.append("another network's CNI configuration comes before ours")
         return tuple(found)
@@ -154,34 +180,106 @@ class CNIPods:
         self._reserved, self._released = draining, frozenset(addressing.usable)
 
     def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
+        way = attached_to(cluster, self._node)
+        mtu, self.refusals = self._mtu_of(way)
+        self._calls = called(conflist((), {}, data_dir=self._places.data_dir, way=way.attachment))
         if self._plugins is None:
             return  # which version they understand is not known yet
-        if not stands(self._places) and (self._others or any(one.trouble for one in self._plugins)):
+        before, missing = called(standing(self._places)), self._missing(self._calls)
+        if not before and (self._others or missing):
             return  # pods would not work, or work otherwise than people have them now
-        starts = served(self._places)
-        lost = any(not any(start in cidr for cidr in addressing.usable) for start in starts)
+        if before and before != self._calls and (missing or not addressing.complete):
+            self._wait_with(way, missing)
+            self._keep_bridge()
+        else:
+            self._bridge_for(addressing, way, mtu=mtu)
+        known = (*addressing.usable, *addressing.idle)
+        lost = any(not any(start in cidr for cidr in known) for start in served(self._places))
         # while a family lacks its block, what stands is changed only to take away what is no longer ours
         if not (addressing.complete or (addressing.usable and lost)):
             return
-        specs = [_spec(cluster, cidr) for cidr in addressing.usable]
+        if missing and before != self._calls:
+            return  # what stands works
         wanted = conflist(
-            specs,
+            [_spec(cluster, cidr) for cidr in addressing.usable],
             cluster.pools,
             data_dir=self._places.data_dir,
-            versions=agreed(self._plugins),
-            mtu=self._mtu(),
-            endpoints=own_endpoints(cluster, self._why.name),
+            way=way.attachment,
+            versions=agreed([one for one in self._plugins if one.name in self._calls]),
+            mtu=mtu,
+            endpoints=own_endpoints(cluster, self._node),
         )
         if write(wanted, self._places):
             log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
 
+    def attached_otherwise(self, cluster: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
+        """Those of the blocks in which pods live that were attached in another way than new ones would be.
+
+        The node's own address in a block says that its pods hang on the bridge.
+        """
+        bridged = {one.network for one in self._local.gateways()}
+        on_bridge = attached_to(cluster, self._node).attachment.type == "bridge"
+        other = [block for block in blocks if (block in bridged) is not on_bridge]
+        return self.in_use(other)
+
+    def _bridge_for(self, addressing: Addressing, way: Attached, *, mtu: int | None) -> None:
+        """The bridge as it has to be for what is served on it from now on, and for pods that live on it."""
+        held, bridged = self._local.gateways(), way.attachment.type == "bridge"
+        lived_in = self.in_use(one.network for one in held)
+        served = frozenset(addressing.usable)
+        keep = lived_in | served if bridged else lived_in - served
+        self._local.drop_gateways(one for one in held if one.network not in keep)
+        if bridged:
+            for cidr in addressing.usable:
+                self._local.take_gateway(cidr)
+            self._make_bridge(mtu=mtu)
+        elif not self._keep_bridge():
+            with _on_bridge():
+                self._bridge.dismiss()
+
+    def _keep_bridge(self) -> bool:
+        """The bridge stays as it is, if there is one."""
+        held = self._local.gateways()
+        if held:
+            self._make_bridge(mtu=None)
+        return bool(held)
+
+    def _make_bridge(self, *, mtu: int | None) -> None:
+        gateways = self._local.gateways()
+        with _on_bridge():
+            self._bridge.desire(gateways, mtu=mtu)
+
+    def _wait_with(self, way: Attached, missing: Collection[str]) -> None:
+        """Say why pods are still attached as before; what is missing of programs is told by itself."""
+        if not missing:
+            message = (
+                f"new pods are attached as before there, until there is a block of each family without pods:"
+                f" a block goes over to {way.attachment.type} as a whole"
+            )
+            why = Why("IPPool", way.pool, "spec.attachment.type")
+            self.refusals = (*self.refusals, Refusal(Reason.ATTACHMENT_PENDING, message, why))
+
+    def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
+        """The MTU of new pods: what their pool says, unless the node's devices take less."""
+        machine, asked = self._mtu(), way.attachment.mtu
+        if asked is None or machine is None or asked <= machine:
+            return asked or machine, ()
+        message = f"{asked} is more than the {machine} that the devices of the node take: new pods get {machine} there"
+        return machine, (Refusal(Reason.ATTACHMENT_MTU, message, Why("IPPool", way.pool, "spec.attachment.mtu")),)
+
+    def _missing(self, calls: Collection[str]) -> tuple[str, ...]:
+        """What is wrong with those of the plugins that are called."""
+        return tuple(one.trouble for one in self._plugins or () if one.trouble and one.name in calls)
+
     def usage(
-        self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
+        self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix], idle: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
-        """How full each block is, the draining ones after the others."""
-        endpoints = own_endpoints(cluster, self._why.name)
+        """How full each block is, the draining ones after the others; of ``idle`` ones nothing is free."""
+        bridged = attached_to(cluster, self._node).attachment.type == "bridge"
+        every = (*blocks, *idle, *draining)
         reports = self._local.usage(
-            ((cidr, _pool(cluster, cidr)) for cidr in (*blocks, *draining)), endpoints=endpoints
+            ((cidr, None if bridged else _pool(cluster, cidr)) for cidr in every),
+            endpoints=own_endpoints(cluster, self._node),
         )
         now = asyncio.get_running_loop().time()
         if now - self._observed >= OBSERVE_EVERY or not draining:
@@ -189,9 +287,39 @@ class CNIPods:
             in_use = [one.cidr for one in reports if one.in_use]
             self._drained = self._watch.observe(draining, in_use=in_use)
         return tuple(
-            BlockReport(cidr=one.cidr, in_use=one.in_use, capacity=one.capacity, drained=one.cidr in self._drained)
+            BlockReport(
+                cidr=one.cidr,
+                in_use=one.in_use,
+                capacity=one.in_use if one.cidr in idle else one.capacity,
+                drained=one.cidr in self._drained,
+            )
             for one in reports
         )
+
+
+def pods_of(settings: AgentSettings, *, mtu: Callable[[], int | None]) -> CNIPods | None:
+    """Those of a node with these settings; None where it serves no pods."""
+    if settings.cni_conf_dir is None:
+        return None
+    return CNIPods(
+        settings.node,
+        places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
+        plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
+        bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
+        mtu=mtu,
+    )
+
+
+class _BridgeError(OSError):
+    """The kernel refused something about the bridge."""
+
+
+@contextlib.contextmanager
+def _on_bridge() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _BridgeError(f"pods cannot be attached to a bridge: {error.strerror or error}") from error
 
 
 def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:

@@ -19,7 +19,9 @@ from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, w
 from towpath.controller.plan.table import SessionRows
 from towpath.controller.secrets import missing_passwords
 from towpath.controller.settings import RUN_DIR
-from towpath.ipam.cni import Places, conflist
+from towpath.ipam.attachment import attached_to
+from towpath.ipam.blocks import gateway
+from towpath.ipam.cni import BRIDGE, Places, conflist
 from towpath.model.blocks import by_node, in_force
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints, port_conflicts
@@ -71,6 +73,7 @@ def node_document(
         *missing_passwords(state.sessions.values(), inputs.missing),
         *_doubtful_blocks(cluster).get(node, ()),
         *port_conflicts(cluster.pools),
+        *attached_to(cluster, node).refusals.values(),
     }
     return {
         "asNumber": me.as_number,
@@ -83,7 +86,7 @@ def node_document(
         "sessions": (sessions or SessionWriter().documents)(state.sessions[name] for name in sorted(state.sessions)),
         "announcements": [_announcement(one, state) for _, one in sorted(state.announcements.items(), key=_by_prefix)],
         "routes": [*given, *(one for one in learned if one["prefix"] not in taken)],
-        "devices": [_device(one) for one in tunnels.devices.values()],
+        "devices": [*map(_device, tunnels.devices.values()), *_bridges(cluster, node)],
         "neighbours": [_neighbour(one) for entries in tunnels.entries.values() for one in entries.neighbours.values()],
         "forwarding": [_forwarding(one) for entries in tunnels.entries.values() for one in entries.forwarding.values()],
         "nat": _nat(cluster, state.sessions.values()),
@@ -187,10 +190,39 @@ def _forwarding(one: Forwarding) -> Document:
 
 def _cni(cluster: Cluster, node: str) -> Document:
     """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
-    blocks = [one.spec for one in by_node(in_force(cluster.blocks)).get(node, ())]
-    places = Places(RUN_DIR, RUN_DIR)
-    own = own_endpoints(cluster, node)
-    return conflist(blocks, cluster.pools, data_dir=places.data_dir, endpoints=own) if blocks else {}
+    way = attached_to(cluster, node)
+    own = by_node(in_force(cluster.blocks)).get(node, ())
+    blocks = [one.spec for one in own if way.takes(cluster.pools.get(one.spec.pool))]
+    if not blocks:
+        return {}
+    return conflist(
+        blocks,
+        cluster.pools,
+        data_dir=Places(RUN_DIR, RUN_DIR).data_dir,
+        way=way.attachment,
+        mtu=way.attachment.mtu,
+        endpoints=own_endpoints(cluster, node),
+    )
+
+
+def _bridges(cluster: Cluster, node: str) -> list[Document]:
+    """The bridge that pods hang on, with the addresses that the node has on it."""
+    way = attached_to(cluster, node)
+    own = by_node(in_force(cluster.blocks)).get(node, ())
+    blocks = [one for one in own if one.spec.state != "Quarantined" and way.takes(cluster.pools.get(one.spec.pool))]
+    if way.attachment.type != "bridge" or not blocks:
+        return []
+    return [
+        {
+            "name": BRIDGE,
+            "kind": "bridge",
+            "mtu": way.attachment.mtu,
+            "attributes": {
+                "addresses": [f"{gateway(one.spec.cidr)}/{one.spec.cidr.prefixlen}" for one in blocks],
+            },
+            "why": whys((Why("IPPool", way.pool, "spec.attachment.type"),)),
+        }
+    ]
 
 
 @remembered

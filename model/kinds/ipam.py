@@ -12,7 +12,25 @@ from towpath.model.selector import Selector
 
 DEFAULT_BLOCK_SIZE = {Family.IPV4: 26, Family.IPV6: 122}
 BlockSize = Annotated[int, Field(ge=20, le=128)]
+MTU = Annotated[int, Field(ge=1280, le=65535)]
+"""Not less than IPv6 needs (RFC 8200 section 5)."""
 BLOCK_SIZES = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
+LONGEST_SUBNET = {Family.IPV4: 30, Family.IPV6: 126}
+"""Prefix length of the smallest subnet that host-local takes."""
+
+
+class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
+    """How pods are attached to their node."""
+
+    type: Annotated[
+        Literal["ptp", "bridge"],
+        Field(
+            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment."
+        ),
+    ] = "ptp"
+    mtu: Annotated[
+        MTU | None, Field(description="MTU of new pods: that of the node's devices unless set, and never more.")
+    ] = None
 
 
 VNI = Annotated[int, Field(ge=1, le=16777215)]
@@ -55,6 +73,9 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
             description="What pods of this pool send to where neither a pool nor a node is leaves with an address of their node."
         ),
     ] = False
+    attachment: Annotated[
+        Attachment, Field(description="How pods are attached: the same in all pools that one node gets blocks from.")
+    ] = Attachment()
 
     @property
     def block_length(self) -> int:
@@ -70,6 +91,10 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
 def _block_size_fits(spec: IPPoolSpec) -> bool:
     low, high = BLOCK_SIZES[family_of(spec.cidr)]
     return max(low, spec.cidr.prefixlen) <= spec.block_length <= high
+
+
+def _room_on_a_bridge(spec: IPPoolSpec) -> bool:
+    return spec.attachment.type != "bridge" or spec.block_length <= LONGEST_SUBNET[family_of(spec.cidr)]
 
 
 IP_POOL = Kind(
@@ -98,10 +123,17 @@ IP_POOL = Kind(
             field="spec.vxlanMode",
             check=lambda _meta, spec: not spec.encapsulates or spec.block_length < family_of(spec.cidr).bits,
         ),
+        Rule(
+            cel="!isCIDR(self.cidr) || !has(self.blockSize) || !has(self.attachment) || !has(self.attachment.type) || self.attachment.type != 'bridge' || self.blockSize <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",
+            message="on a bridge each block is a subnet of its own: with blocks of /31, /32, /127 or /128 none has room for pods",
+            field="spec.attachment.type",
+            check=lambda _meta, spec: _room_on_a_bridge(spec),
+        ),
     ),
     columns=(
         Column("CIDR", ".spec.cidr"),
         Column("Block-Size", ".spec.blockSize", "integer"),
+        Column("Attachment", ".spec.attachment.type"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
         Column("VXLAN", ".spec.vxlanMode"),
         Column("Disabled", ".spec.disabled", "boolean"),

@@ -5,11 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.agent.worlds import block, cluster, pool
 from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families, waits_for
 from towpath.model.cluster import Node
-from towpath.model.kinds.ipam import IPAMConfigurationSpec
+from towpath.model.kinds.ipam import Attachment, IPAMConfigurationSpec
 from towpath.model.net import Family
 from towpath.model.resource import Meta, Resource
 from towpath.model.selector import parse_selector
@@ -115,6 +116,28 @@ def test_families_come_from_the_pools_of_this_node() -> None:
         pool("here", "fd01::/112", node_selector=parse_selector("rack == 'one'")),
     ]
     assert families(cluster(pools={one.name: one for one in pools}), "a") == {Family.IPV6}
+
+
+def test_a_pool_of_another_attachment_asks_for_nothing() -> None:
+    """Its family does not keep the node from ready, and its blocks serve no pod; those of the other family do."""
+    pools = {
+        "v4": pool("v4", "10.244.0.0/16"),
+        "v6": pool("v6", "fd00:244::/112", attachment=Attachment(type="bridge")),
+    }
+    world = cluster(pools=pools)
+    blocks = [block(str(V4), "a", pool="v4"), block(str(V6), "a", pool="v6")]
+    found = addressing(world, "a", blocks=blocks, standing=FINE)
+    assert (found.usable, found.idle, found.complete, found.lacking) == ((V4,), (V6,), True, ())
+
+
+def test_while_the_attachment_changes_what_stands_goes_on() -> None:
+    """A family that has served is missed although its block is idle, and the node is ready: pods start in the former way."""
+    blocks = [block(str(V4), "a"), block(str(V6), "a")]
+    serving = replace(FINE, served={V4, V6}, otherwise={V4})
+    found = addressing(cluster(), "a", blocks=blocks, standing=serving)
+    assert (found.usable, found.idle, found.complete, found.lacking) == ((V6,), (V4,), False, ())
+    found = addressing(cluster(), "a", blocks=blocks, standing=replace(FINE, served=(), otherwise={V4}))
+    assert (found.complete, found.lacking) == (False, ("no ipv4 block yet",))
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,9 @@ class Pods:
         self.used: frozenset[Prefix] = frozenset()
         """Blocks that pods have addresses of."""
         self.problems: tuple[Refusal, ...] = ()
+        self.refusals: tuple[Refusal, ...] = ()
+        self.otherwise: frozenset[Prefix] = frozenset()
+        """Blocks of pods that were attached in another way."""
         self.lacking: tuple[str, ...] = ()
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
@@ -155,16 +158,21 @@ class Pods:
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         return self.held.intersection(addresses)
 
+    def attached_otherwise(self, world: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
+        assert world.pools is not None
+        return self.otherwise.intersection(blocks)
+
     def desire(self, world: Cluster, addressing: Addressing) -> bool:
         assert world.blocks is not None
         self.written.append(addressing)
         return not self.problems
 
     def usage(
-        self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix]
+        self, world: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix], idle: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
-        assert {*blocks, *draining} <= {one.spec.cidr for one in world.blocks.values()}, "usage of what is not there"
-        return tuple(BlockReport(cidr=one, in_use=int(one in self.used), capacity=62) for one in (*blocks, *draining))
+        every = (*blocks, *idle, *draining)
+        assert {*every} <= {one.spec.cidr for one in world.blocks.values()}, "usage of what is not there"
+        return tuple(BlockReport(cidr=one, in_use=int(one in self.used), capacity=62) for one in every)
 
 
 class Kernel:

@@ -1,17 +1,20 @@
 """The CNI files of a node, as the steps of the agent write them."""
 
 import json
-from ipaddress import ip_network
+from collections.abc import Collection
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from tests.unit.agent.worlds import block, cluster
+from tests.unit.agent.worlds import block, cluster, pool
 from tests.unit.ipam.plugins import plugin
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
 from towpath.ipam.plugins import NEEDED, Folders
+from towpath.model.kinds.ipam import Attachment
+from towpath.model.net import Interface
 from towpath.model.reason import Reason
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
@@ -34,9 +37,29 @@ def folders(where: Places) -> Folders:
     return Folders(target=where.conf_dir.with_name("bin"), record=where.conf_dir.with_name("record"))
 
 
-async def pods(where: Places) -> CNIPods:
+class Bridge:
+    """The pods' segment, which takes notes."""
+
+    def __init__(self) -> None:
+        self.gateways: list[str] | None = None
+        self.mtu: int | None = None
+        self.pods = 0
+
+    def desire(self, gateways: Collection[Interface], *, mtu: int | None) -> None:
+        self.gateways, self.mtu = sorted(map(str, gateways)), mtu
+
+    def dismiss(self) -> bool:
+        if not self.pods:
+            self.gateways = None
+        return not self.pods
+
+    def seen(self) -> object:
+        return self.gateways, self.pods
+
+
+async def pods(where: Places, bridge: Bridge | None = None, *, mtu: int | None = None) -> CNIPods:
     """As a new process has them once it has asked the plugins."""
-    made = CNIPods("a", places=where, plugins=folders(where))
+    made = CNIPods("a", places=where, plugins=folders(where), bridge=bridge or Bridge(), mtu=lambda: mtu)
     await made.look_at_plugins()
     return made
 
@@ -101,7 +124,7 @@ async def test_without_its_plugins_there_is_no_configuration(where: Places) -> N
 
 async def test_before_the_plugins_were_asked_nothing_is_written(where: Places) -> None:
     """What they understand decides the version."""
-    made = CNIPods("a", places=where, plugins=folders(where))
+    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge())
     made.desire(WORLD, ALL)
     assert not where.link.is_symlink()
 
@@ -146,3 +169,148 @@ async def test_changes_by_others_are_seen(where: Places) -> None:
     assert made.disturbed()
     (folders(where).target / "ptp").unlink()
     assert made.disturbed()
+
+
+def attached_by(attachment: Attachment):
+    """The world with both pools of this attachment."""
+    pools = {"v4": pool("v4", "10.244.0.0/16", attachment=attachment)}
+    pools["v6"] = pool("v6", "fd00:244::/112", attachment=attachment)
+    blocks = {one.name: one for one in (block(str(cidr), "a", pool=name) for cidr, name in ((V4, "v4"), (V6, "v6")))}
+    return cluster(blocks=blocks, pools=pools)
+
+
+BRIDGED = attached_by(Attachment(type="bridge"))
+
+
+def device(where: Places) -> dict:
+    return json.loads(where.link.read_text())["plugins"][0]
+
+
+async def test_on_a_bridge_the_node_has_an_address_in_each_block(where: Places) -> None:
+    """The device is there, with the addresses that pods get as their gateways, before the configuration says so."""
+    bridge = Bridge()
+    assert (await pods(where, bridge, mtu=1500)).desire(BRIDGED, ALL)
+    assert (bridge.gateways, bridge.mtu) == (["10.244.0.1/26", "fd00:244::1/122"], 1500)
+    assert device(where)["type"] == "bridge"
+    ranges = device(where)["ipam"]["ranges"]
+    assert [(one["subnet"], one["gateway"], one["rangeStart"]) for (one,) in ranges] == [
+        ("10.244.0.0/26", "10.244.0.1", "10.244.0.2"),
+        ("fd00:244::/122", "fd00:244::1", "fd00:244::2"),
+    ]
+
+
+def live_in(where: Places, address: str) -> Path:
+    """A pod that has an address."""
+    record = where.data_dir / "towpath" / address
+    record.parent.mkdir(parents=True, exist_ok=True)
+    record.write_text("somebody\r\neth0")
+    return record
+
+
+async def test_a_block_goes_over_as_a_whole(where: Places) -> None:
+    """One with pods of the other attachment is not served in the new way, and what stands goes on until another is there."""
+    bridge = Bridge()
+    made = await pods(where, bridge)
+    cables = attached_by(Attachment())
+    made.desire(cables, ALL)
+    pod = live_in(where, "10.244.0.1")
+    assert made.attached_otherwise(cables, [V4, V6]) == frozenset()
+    assert made.attached_otherwise(BRIDGED, [V4, V6]) == {V4}
+    waiting = Addressing(usable=(V6,), idle=(V4,))
+    assert made.desire(BRIDGED, waiting)
+    assert (device(where)["type"], bridge.gateways) == ("ptp", None)
+    assert starts(where) == ["10.244.0.2", "fd00:244::2"]
+    assert [(one.reason, str(one.object)) for one in made.refusals] == [
+        (Reason.ATTACHMENT_PENDING, "IPPool/v4 spec.attachment.type")
+    ]
+    pod.unlink()
+    assert made.attached_otherwise(BRIDGED, [V4, V6]) == frozenset()
+    assert made.desire(BRIDGED, ALL)
+    assert (device(where)["type"], made.refusals) == ("bridge", ())
+    assert bridge.gateways == ["10.244.0.1/26", "fd00:244::1/122"]
+    assert made.in_use([V4, V6]) == frozenset(), "the node's own addresses are no pods'"
+    assert [one.capacity for one in made.usage(BRIDGED, [V4, V6], draining=[], idle=[])] == [61, 62]
+
+
+async def test_the_bridge_stays_for_the_blocks_of_its_pods(where: Places) -> None:
+    """A pool goes back to cables: new pods get them in other blocks, and the bridge goes with its last pod."""
+    bridge = Bridge()
+    (await pods(where, bridge)).desire(BRIDGED, ALL)
+    pod = live_in(where, "10.244.0.7")
+    bridge.pods = 1
+    cables = attached_by(Attachment())
+    cables.blocks[block(str(MORE), "a").name] = block(str(MORE), "a", pool="v4")
+    made = await pods(where, bridge)
+    assert made.attached_otherwise(cables, [V4, V6, MORE]) == {V4}
+    for _ in range(2):
+        assert made.desire(cables, Addressing(usable=(MORE, V6), idle=(V4,), complete=True))
+        assert (device(where)["type"], starts(where)) == ("ptp", ["10.244.0.128", "fd00:244::2"])
+        assert bridge.gateways == ["10.244.0.1/26"]
+    live_in(where, "fd00:244::1")
+    assert made.attached_otherwise(cables, [V6]) == frozenset(), "it is attached in the new way"
+    pod.unlink()
+    made.desire(cables, Addressing(usable=(V4, MORE, V6), complete=True))
+    assert bridge.gateways == ["10.244.0.1/26"], "its cable is still there"
+    bridge.pods = 0
+    made.desire(cables, Addressing(usable=(V4, MORE, V6), complete=True))
+    assert bridge.gateways is None
+
+
+async def test_a_block_of_pods_that_are_attached_otherwise_is_not_lost(where: Places) -> None:
+    """It is this node's: while the new way lacks a block, nothing is taken out of what stands."""
+    made = await pods(where)
+    made.desire(attached_by(Attachment()), ALL)
+    live_in(where, "10.244.0.9")
+    made.desire(BRIDGED, Addressing(usable=(V6,), idle=(V4,)))
+    assert starts(where) == ["10.244.0.2", "fd00:244::2"]
+
+
+async def test_the_plugin_of_another_attachment_is_missing(where: Places) -> None:
+    """What stands stays and works, and the plugin is named."""
+    made = await pods(where)
+    made.desire(attached_by(Attachment()), ALL)
+    missing = folders(where).target / "bridge"
+    missing.unlink()
+    await made.look_at_plugins()
+    made.desire(BRIDGED, ALL)
+    assert device(where)["type"] == "ptp"
+    assert told(made) == {Reason.PLUGIN_MISSING: f"{missing} does not exist"}
+    assert made.lacking == ()
+
+
+@pytest.mark.parametrize(("asked", "machine", "given"), [(1400, 1500, 1400), (9000, 1500, 1500), (9000, None, 9000)])
+async def test_pods_get_no_larger_packets_than_the_devices_take(where: Places, asked: int, machine, given: int) -> None:
+    """The plugins would say nothing: what a pool asks for beyond that is told on the pool, and not done."""
+    made = await pods(where, mtu=machine)
+    made.desire(attached_by(Attachment(mtu=asked)), ALL)
+    assert device(where)["mtu"] == given
+    assert [str(one.object) for one in made.refusals] == ([] if asked == given else ["IPPool/v4 spec.attachment.mtu"])
+
+
+async def test_of_idle_blocks_nothing_is_free(where: Places) -> None:
+    """As many addresses as pods have: whoever counts what is free finds none."""
+    made = await pods(where)
+    made.desire(WORLD, ALL)
+    (where.data_dir / "towpath").mkdir(parents=True)
+    (where.data_dir / "towpath" / "10.244.0.7").write_text("somebody\r\neth0")
+    (report,) = made.usage(WORLD, [], draining=[], idle=[V4])
+    assert (report.in_use, report.capacity) == (1, 1)
+    assert ip_address("10.244.0.7") in report.cidr
+
+
+async def test_a_kernel_that_refuses_the_bridge(where: Places, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands is left as it is, the node says so, and it is tried again."""
+    bridge = Bridge()
+    made = await pods(where, bridge)
+    made.desire(attached_by(Attachment()), ALL)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(95, "tp-br0: Operation not supported")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bridge, "desire", refuse)
+        assert not made.desire(BRIDGED, ALL)
+    assert device(where)["type"] == "ptp"
+    assert told(made) == {Reason.KERNEL_REFUSED: "pods cannot be attached to a bridge: tp-br0: Operation not supported"}
+    assert made.desire(BRIDGED, ALL)
+    assert (device(where)["type"], told(made)) == ("bridge", {})

@@ -378,6 +378,14 @@ BAD = (
     _pool("spec.blockSize", cidr="fd00::/48", blockSize=64),
     _pool("spec.blockSize", cidr="fd00::/48", blockSize=129),
     _pool("spec.blockSize", cidr="fd00::/123"),
+    # attachments of pods
+    _pool("spec.attachment.type", attachment={"type": "cable"}),
+    _pool("spec.attachment.type", attachment={"type": "bridge"}, blockSize=31),
+    _pool("spec.attachment.type", attachment={"type": "bridge"}, cidr="fd00::/64", blockSize=127),
+    _pool("spec.attachment.mtu", attachment={"mtu": 1279}),
+    _pool("spec.attachment.mtu", attachment={"mtu": "1500"}),
+    _pool("spec.attachment.colour", attachment={"colour": "red"}),
+    _pool("spec.attachment", attachment="bridge"),
     # numbers of IPAM
     _ipam("spec.growAtPercent", growAtPercent=0),
     _ipam("spec.growAtPercent", growAtPercent=101),

@@ -49,6 +49,47 @@ def test_the_plan_of_a_sample_is_what_it_was(
     assert "never-printed" not in out
 
 
+def test_pods_on_a_bridge_are_in_the_plan() -> None:
+    """The device with the node's address in each block, and the configuration that plugs pods in; why says which pool."""
+    objects = [
+        {"apiVersion": "towpath.io/v1alpha1", "kind": "IPPool", "metadata": {"name": name}, "spec": spec}
+        for name, spec in {
+            "a": {"cidr": "10.99.0.0/16", "attachment": {"type": "bridge", "mtu": 1400}},
+            "b": {"cidr": "fd99::/64", "attachment": {"type": "bridge", "mtu": 1400}},
+            "c": {"cidr": "172.16.0.0/16"},
+        }.items()
+    ]
+    addresses = [{"type": "InternalIP", "address": address} for address in ("10.0.0.1", "fd00::1")]
+    objects.append({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}, "status": {"addresses": addresses}})
+    for cidr, pool in (("10.99.1.0/26", "a"), ("10.99.2.0/26", "a"), ("fd99::40/122", "b"), ("172.16.1.0/26", "c")):
+        name = cidr.translate(str.maketrans(".:/", "---"))
+        spec = {"cidr": cidr, "node": "n", "pool": pool}
+        objects.append(
+            {"apiVersion": "towpath.io/v1alpha1", "kind": "IPAMBlock", "metadata": {"name": name}, "spec": spec}
+        )
+    ((_, document),) = documents_by_node(gathered(objects, secret_namespace=SECRET_NAMESPACE), ["n"])
+    assert document["devices"] == [
+        {
+            "name": "tp-br0",
+            "kind": "bridge",
+            "mtu": 1400,
+            "attributes": {"addresses": ["10.99.1.1/26", "10.99.2.1/26", "fd99::41/122"]},
+            "why": [{"kind": "IPPool", "name": "a", "field": "spec.attachment.type"}],
+        }
+    ]
+    device = document["cni"]["plugins"][0]
+    assert (device["type"], device["bridge"], device["mtu"]) == ("bridge", "tp-br0", 1400)
+    assert [(one["subnet"], one["gateway"]) for each in device["ipam"]["ranges"] for one in each] == [
+        ("10.99.1.0/26", "10.99.1.1"),
+        ("10.99.2.0/26", "10.99.2.1"),
+        ("fd99::40/122", "fd99::41"),
+    ]
+    assert [(one["reason"], one["object"]["name"]) for one in document["warnings"]] == [("AttachmentConflict", "c")]
+    assert {one["prefix"] for one in document["announcements"]} >= {"10.99.1.0/26", "172.16.1.0/26"}, (
+        "pods still live there"
+    )
+
+
 def test_the_document_fits_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """Every key is there, none is unknown; YAML says the same as JSON."""
     _, text, _ = run(capsys, "-f", str(SAMPLE), "-o", "json", "--assign")

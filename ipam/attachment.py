@@ -1,0 +1,75 @@
+"""How the pods of a node are attached: one way for all its pools, because a pod has one primary network.
+
+A pod gets an address of each family on one device, so the pools that a node gets blocks from have to agree. Where they do
+not, the oldest decides: a pool that is added later never changes how pods of the others are attached.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from towpath.model.cluster import Cluster, IPPool, Node
+from towpath.model.kinds.ipam import Attachment
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.resource import Meta
+
+PTP = Attachment()
+
+
+class Attached(Struct, frozen=True):
+    """How a node attaches new pods, and the pools that ask for something else."""
+
+    attachment: Attachment = PTP
+    pool: str = ""
+    """The pool that says so; empty where the node has none."""
+    refusals: Mapping[str, Refusal] = {}
+    """By pool."""
+
+    def takes(self, pool: IPPool | None) -> bool:
+        """Whether new pods get addresses of a pool's blocks; a block without a pool goes with the others."""
+        return pool is None or _differs(pool.spec.attachment, self.attachment) is None
+
+
+def attached(pools: Iterable[IPPool]) -> Attached:
+    """What holds for a node that these pools, in force and disabled ones included, match."""
+    ordered = sorted(pools, key=lambda one: (one.spec.disabled, one.meta.creation_timestamp, one.name))
+    if not ordered:
+        return Attached()
+    first, *others = ordered
+    wanted = first.spec.attachment
+    refusals: dict[str, Refusal] = {}
+    for one in others:
+        field = _differs(one.spec.attachment, wanted)
+        if field is not None:
+            refusals[one.name] = _refusal(one, field, first)
+    return Attached(wanted, first.name, refusals)
+
+
+def attached_to(cluster: Cluster, node: str) -> Attached:
+    """The same from a snapshot of the store, which has only pools in force; one in which the node has blocks matches."""
+    found = cluster.routing_nodes.get(node)
+    own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
+    return attached(pool for pool in cluster.pools.values() if matches(pool, own))
+
+
+def matches(pool: IPPool, node: Node) -> bool:
+    """Whether a node's labels let it have blocks of a pool."""
+    return pool.spec.node_selector is None or pool.spec.node_selector.selects(node.meta.name, node.meta.labels)
+
+
+def _differs(one: Attachment, other: Attachment) -> str | None:
+    """The first field in which two attachments exclude each other."""
+    if one.type != other.type:
+        return "type"
+    if one.mtu != other.mtu:
+        return "mtu"
+    return None
+
+
+def _refusal(pool: IPPool, field: str, first: IPPool) -> Refusal:
+    asked, given = (getattr(one.spec.attachment, field) for one in (pool, first))
+    message = (
+        f"is {asked or 'unset'}, and IPPool/{first.name}, which comes first on the same nodes, has {given or 'unset'}:"
+        " new pods get no address of this pool there"
+    )
+    return Refusal(Reason.ATTACHMENT_CONFLICT, message, Why("IPPool", pool.name, f"spec.attachment.{field}"))

@@ -1,0 +1,217 @@
+"""The bridge that the pods of a node hang on: its device, its addresses, and the ports that pods have on it.
+
+The CNI plugin plugs pods in and would make the device too, but its addresses are one a block, and the plugin gives a
+device no second of IPv4. The device is ours by its name. A pod's cable says itself that it belongs here, by the alias that
+it gets on the bridge: when somebody deletes the device it hangs on nothing, and is plugged in again where it was.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from ipaddress import ip_interface
+from pathlib import Path
+
+from msgspec import Struct
+
+from towpath.model.net import Interface, family_of
+from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute, attributes
+from towpath.routes.netsocket import (
+    ADDRESS_HEADER,
+    IFA_ADDRESS,
+    IFA_LOCAL,
+    IFF_UP,
+    IFLA_IFNAME,
+    LINK_HEADER,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    dump,
+    messages,
+    open_socket,
+    request,
+)
+from towpath.routes.route import address
+
+_RTM_SETLINK = 19
+_IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 4, 10, 12, 18, 20
+_NESTED = 0x8000
+_IFLA_INFO_KIND, _IFLA_BRPORT_MODE = 1, 4
+_AF_BRIDGE = 7
+_IFA_FLAGS, _IFA_RT_PRIORITY = 8, 9
+_IFA_F_NODAD = 0x02
+_MAC = bytes.fromhex("667470627230")
+"""Always the same, so that pods still know it when the device is made anew; no two nodes' bridges share a link."""
+_METRIC = 1
+"""Of the route to a block by this device: before our own route, which drops what no pod takes."""
+_ACCEPT_RA = "ipv6/conf/{}/accept_ra"
+"""0: pods are no routers of the node."""
+
+
+class _Device(Struct, frozen=True):
+    index: int
+    name: str
+    kind: str
+    up: bool
+    mtu: int
+    master: int
+    alias: str
+
+
+class PodBridge:
+    """The device of that name in this network namespace. ``proc``: ``/proc/sys/net``, as it is to be seen from here."""
+
+    def __init__(self, name: str, *, proc: Path) -> None:
+        self._name = name
+        self._alias = f"towpath {name}"
+        self._proc = proc
+
+    def desire(self, gateways: Collection[Interface], *, mtu: int | None) -> None:
+        """The device is there and up, with these addresses and no others, and pods that hung on it do. ``OSError``: try again.
+
+        ``mtu`` None: as it is. It is never above what some pod's cable takes: what is too large for one would be lost.
+        """
+        with closing(open_socket()[0]) as asking:
+            devices = list(_devices(asking))
+            there = self._find(devices)
+            if there is None:
+                self._make(asking, mtu)
+                there = self._find(list(_devices(asking)))
+                if there is None:
+                    raise OSError(errno.ENODEV, f"{self._name} was removed at once")
+            self._set(self._proc / _ACCEPT_RA.format(self._name), "0")
+            ports = [one.mtu for one in devices if one.master == there.index]
+            wanted_mtu = min(mtu or there.mtu, *ports) if ports else mtu or there.mtu
+            if not there.up or there.mtu != wanted_mtu:
+                head = LINK_HEADER.pack(0, 0, there.index, IFF_UP, IFF_UP)
+                _ask(asking, RTM_NEWLINK, head + attribute(_IFLA_MTU, NUMBER.pack(wanted_mtu)), what=self._name)
+            present = set(_addresses(asking, there.index))
+            for one in present.difference(gateways):
+                _ask(asking, RTM_DELADDR, _address(one, there.index), what=str(one), fine=errno.EADDRNOTAVAIL)
+            for one in set(gateways) - present:
+                _ask(asking, RTM_NEWADDR, _address(one, there.index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
+            for port in devices:
+                self._plug(asking, port, there.index)
+
+    def dismiss(self) -> bool:
+        """Remove the device unless pods hang on it, or would if it were whole; whether it is gone. ``OSError``: try again."""
+        with closing(open_socket()[0]) as asking:
+            devices = list(_devices(asking))
+            there = next((one for one in devices if one.name == self._name and one.kind == "bridge"), None)
+            if any(one.alias == self._alias or (there and one.master == there.index) for one in devices):
+                return False
+            if there is not None:
+                self._remove(asking, there)
+        return True
+
+    def remove(self) -> None:
+        """Remove the device, whoever hangs on it. ``OSError`` where the kernel refuses."""
+        with closing(open_socket()[0]) as asking:
+            for one in list(_devices(asking)):
+                if one.name == self._name and one.kind == "bridge":
+                    self._remove(asking, one)
+
+    def seen(self) -> object:
+        """How it stands: the device, its addresses, and cables on it that do not say yet that they belong here."""
+        with closing(open_socket()[0]) as asking:
+            devices = list(_devices(asking))
+            there = next((one for one in devices if one.name == self._name), None)
+            if there is None:
+                return None
+            unmarked = [one.index for one in devices if one.master == there.index and one.alias != self._alias]
+            return there, frozenset(_addresses(asking, there.index)), tuple(unmarked)
+
+    def _find(self, devices: Collection[_Device]) -> _Device | None:
+        there = next((one for one in devices if one.name == self._name), None)
+        if there is not None and there.kind != "bridge":
+            raise OSError(errno.EEXIST, f"{self._name} is there, and is no bridge")
+        return there
+
+    def _make(self, asking: socket.socket, mtu: int | None) -> None:
+        body = LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
+        body += attribute(IFLA_IFNAME, self._name.encode() + b"\0") + attribute(_IFLA_ADDRESS, _MAC)
+        if mtu is not None:
+            body += attribute(_IFLA_MTU, NUMBER.pack(mtu))
+        body += attribute(_IFLA_LINKINFO | _NESTED, attribute(_IFLA_INFO_KIND, b"bridge\0"))
+        _ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
+
+    def _plug(self, asking: socket.socket, port: _Device, bridge: int) -> None:
+        """Plug in what belongs here and hangs on nothing; let what is plugged in say that it does."""
+        head = LINK_HEADER.pack(0, 0, port.index, 0, 0)
+        if port.alias == self._alias and not port.master:
+            _ask(asking, _RTM_SETLINK, head + attribute(_IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
+            hairpin = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
+            _ask(asking, _RTM_SETLINK, LINK_HEADER.pack(_AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
+        elif port.master == bridge and port.alias != self._alias:
+            alias = attribute(_IFLA_IFALIAS, self._alias.encode())
+            _ask(asking, _RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
+
+    def _remove(self, asking: socket.socket, there: _Device) -> None:
+        _ask(asking, RTM_DELLINK, LINK_HEADER.pack(0, 0, there.index, 0, 0), what=self._name, fine=errno.ENODEV)
+
+    def _set(self, path: Path, value: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # a kernel without this family
+            if path.read_text().strip() != value:
+                path.write_text(value)
+
+
+def _ask(asking: socket.socket, kind: int, body: bytes, *, what: str, flags: int = 0, fine: int = 0) -> None:
+    code = request(asking, kind, body, flags=flags)
+    if code not in (0, fine):
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def _devices(asking: socket.socket) -> Iterator[_Device]:
+    for data in dump(asking, RTM_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0)):
+        for start, length, kind, _ in messages(data):
+            if kind == RTM_NEWLINK:
+                yield _device(data, start, start + length)
+
+
+def _device(data: bytes, start: int, end: int) -> _Device:
+    _, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
+    values = dict(attributes(data, start + 32, end))
+    info = values.get(_IFLA_LINKINFO, b"")
+    kind = dict(attributes(info, 0, len(info))).get(_IFLA_INFO_KIND, b"")
+    return _Device(
+        index=index,
+        name=_text(values.get(IFLA_IFNAME, b"")),
+        kind=_text(kind),
+        up=bool(flags & IFF_UP),
+        mtu=_number(values.get(_IFLA_MTU, b"")),
+        master=_number(values.get(_IFLA_MASTER, b"")),
+        alias=_text(values.get(_IFLA_IFALIAS, b"")),
+    )
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "little")
+
+
+def _addresses(asking: socket.socket, device: int) -> Iterator[Interface]:
+    """Those of a device but for the kernel's own link-local ones."""
+    for data in dump(asking, RTM_GETADDR, ADDRESS_HEADER.pack(0, 0, 0, 0, 0)):
+        for start, length, kind, _ in messages(data):
+            if kind != RTM_NEWADDR:
+                continue
+            _, prefix, _, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
+            values = dict(attributes(data, start + 24, start + length))
+            found = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
+            if index == device and found is not None and not address(found).is_link_local:
+                yield ip_interface((address(found), prefix))
+
+
+def _address(one: Interface, device: int) -> bytes:
+    family = family_of(one)
+    head = ADDRESS_HEADER.pack(AF[family], one.network.prefixlen, 0, 0, device)
+    body = head + attribute(IFA_LOCAL, one.packed) + attribute(IFA_ADDRESS, one.packed)
+    return body + attribute(_IFA_FLAGS, NUMBER.pack(_IFA_F_NODAD)) + attribute(_IFA_RT_PRIORITY, NUMBER.pack(_METRIC))
