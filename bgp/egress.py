@@ -21,7 +21,7 @@ from towpath.bgp.path import Path
 from towpath.bgp.ports import Negotiated
 from towpath.bgp.sent import Encoded
 from towpath.model.delta import diff
-from towpath.model.net import Family, family_of, to_wire
+from towpath.model.net import Family, Prefix, family_of, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Announcement, Session, SpeakerState
 
@@ -82,6 +82,10 @@ class Announcing:
         """Another number whenever a prefix may have another route, or a route may be told otherwise."""
         self.deferring = False
         """Learned routes are not told yet (RFC 4724 §4.1)."""
+        self._tunnels: dict[Family, dict[bytes, str]] = {family: {} for family in Family}
+        """Prefixes that leave by a tunnel, wherever their next hop is."""
+        self._through: dict[tuple[int, str], tuple[Candidate, Candidate]] = {}
+        """Learned routes, and the same by a tunnel."""
         self._learned: dict[int, tuple[Path, tuple[str, bool, int, int | None], Candidate]] = {}
 
     def adopt(self, before: SpeakerState | None, state: SpeakerState) -> tuple[dict[Family, list[bytes]], bool]:
@@ -97,6 +101,9 @@ class Announcing:
             for prefix, announcement in delta.changed.items():
                 self._own[family_of(prefix)][to_wire(prefix)] = self._shared(announcement)
                 changed[family_of(prefix)].append(to_wire(prefix))
+        for family, wires in self._dig(before.tunnels if before else {}, state.tunnels).items():
+            self.moved(family, wires)
+            changed[family] += wires
         everything = before is None or before.filters != state.filters or _state_part(before) != _state_part(state)
         self.generation += 1
         if everything:
@@ -105,6 +112,21 @@ class Announcing:
             self._groups.clear()
             self.forget()
         return changed, everything
+
+    def _dig(self, before: dict[Prefix, str], tunnels: dict[Prefix, str]) -> dict[Family, list[bytes]]:
+        """Take in which prefixes leave by a tunnel; those of which that is something new."""
+        moved: dict[Family, list[bytes]] = {family: [] for family in Family}
+        delta = diff(before, tunnels) if before is not tunnels else None
+        if delta:
+            for prefix in (*delta.removed, *delta.changed):
+                wire, device = to_wire(prefix), tunnels.get(prefix)
+                moved[family_of(prefix)].append(wire)
+                if device is None:
+                    self._tunnels[family_of(prefix)].pop(wire, None)
+                else:
+                    self._tunnels[family_of(prefix)][wire] = device
+            self._through.clear()
+        return moved
 
     def forget(self) -> None:
         """Learned routes may have other properties than when they were looked up."""
@@ -184,12 +206,23 @@ class Announcing:
         if len(self._sets) >= REMEMBERED:
             self._sets.clear()
         candidates = tuple(map(self._candidate, self._ranked(family, wire, most)))
+        if (device := self._tunnels[family].get(wire)) is not None:
+            candidates = tuple(self._by(one, device) for one in candidates)
         found = known[wire] = self._sets.setdefault(tuple(map(id, candidates)), candidates)
         return found
 
     @property
     def _most(self) -> int:
         return self._state.settings.maximum_paths if self._state is not None else 1
+
+    def _by(self, candidate: Candidate, device: str) -> Candidate:
+        """The same object for the same route and tunnel."""
+        known = self._through.get((id(candidate), device))
+        if known is None or known[0] is not candidate:
+            if len(self._through) >= REMEMBERED:
+                self._through.clear()
+            known = self._through[id(candidate), device] = candidate, replace(candidate, interface=device)
+        return known[1]
 
     def _candidate(self, path: Path) -> Candidate:
         known, source = self._learned.get(id(path)), path.via.source

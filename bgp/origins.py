@@ -1,6 +1,7 @@
 """What the speaker of a node should be doing, whole: sessions, announcements, and whose every block and address is."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +15,7 @@ from towpath.bgp.services import configured, covering
 from towpath.bgp.workloads import peering_addresses
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.encapsulation import encapsulation
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
 from towpath.model.memo import remembered
 from towpath.model.net import Address, Prefix, zone_of
@@ -77,9 +79,22 @@ def speaker_plan(
         blocks=block_owners(blocks),
         nodes=node_origins(nodes),
         filters=named_filters(cluster, planned),
+        tunnels=_tunnels(cluster, node) if any(map(_passes_on, planned.values())) else {},
     )
     _, unknown = tagged(cluster, node)
     return SpeakerPlan(state, (*asked.warnings, *unknown))
+
+
+def _passes_on(session: Session) -> bool:
+    """Whether what comes by a session may be told to internal peers, and may be of blocks: of clients, and of nodes of another AS."""
+    return session.cluster_id is not None or (session.ebgp and session.peer_node is not None)
+
+
+@remembered
+def _tunnels(cluster: Cluster, node: str) -> dict[Prefix, str]:
+    """The blocks that a node reaches by tunnels, and the device of each."""
+    ways = chain.from_iterable(encapsulation(cluster, node).ways.values())
+    return {way.block.spec.cidr: way.device for way in ways if way.device}
 
 
 def settings(

@@ -206,6 +206,8 @@ class SpeakerState(Struct, frozen=True):
     nodes: dict[str, NodeOrigin] = field(default_factory=dict)
     filters: dict[str, BGPFilterSpec] = field(default_factory=dict)
     """The filters that sessions name, as far as they exist."""
+    tunnels: dict[Prefix, str] = field(default_factory=dict)
+    """Blocks of others that packets of this node reach by a tunnel, and its device; empty where nothing is passed on to internal peers."""
 
 
 class StateChange(Struct, frozen=True, tag="change"):
@@ -218,10 +220,14 @@ class StateChange(Struct, frozen=True, tag="change"):
     blocks: Delta[Prefix, str]
     nodes: Delta[str, NodeOrigin]
     filters: Delta[str, BGPFilterSpec]
+    tunnels: Delta[Prefix, str]
 
     def __bool__(self) -> bool:
         return self.settings is not None or any(
-            (self.sessions, self.passwords, self.announcements, self.blocks, self.nodes, self.filters),
+            (
+                *(self.sessions, self.passwords, self.announcements, self.blocks, self.nodes, self.filters),
+                self.tunnels,
+            ),
         )
 
 
@@ -235,6 +241,7 @@ def diff_state(actual: SpeakerState, desired: SpeakerState) -> StateChange:
         blocks=diff(actual.blocks, desired.blocks),
         nodes=diff(actual.nodes, desired.nodes),
         filters=diff(actual.filters, desired.filters),
+        tunnels=diff(actual.tunnels, desired.tunnels),
     )
 
 
@@ -248,6 +255,7 @@ def apply_state(actual: SpeakerState, change: StateChange) -> SpeakerState:
         blocks=apply(actual.blocks, change.blocks),
         nodes=apply(actual.nodes, change.nodes),
         filters=apply(actual.filters, change.filters),
+        tunnels=apply(actual.tunnels, change.tunnels),
     )
 
 

@@ -99,6 +99,29 @@ def test_who_is_told_what_an_internal_peer_says(teller: str, hearers: set[str]) 
     assert {name for name in world.state.sessions if BLOCKS[teller] in heard(world, name)} == hearers
 
 
+def test_what_leaves_by_a_tunnel_is_told_to_no_internal_peer() -> None:
+    """Not reflected, for they have their own way; told outside as ever. What changes with the tunnel is said at once."""
+    made = reflector()
+    world = running(replace(made, tunnels={BLOCKS["b"]: "tp-vx4-4096"}))
+    for name in ("b", "c"):
+        world.hear(name, own_block(name))
+    listeners = {name: Listener() for name in made.sessions}
+
+    def know(block: Prefix) -> set[str]:
+        world.drained()
+        for name, one in listeners.items():
+            while stream := world.table.pull(name, 100_000):
+                one.hear(stream)
+        return {name for name, one in listeners.items() if block in one.routes}
+
+    assert know(BLOCKS["b"]) == {"tor"}
+    assert know(BLOCKS["c"]) == {"b", "d", "e", "tor"}
+    world.apply(made)
+    assert know(BLOCKS["b"]) == {"c", "d", "e", "tor"}
+    world.apply(replace(made, tunnels={BLOCKS["c"]: "tp-vx6-7"}))
+    assert know(BLOCKS["c"]) == {"tor"}
+
+
 def test_a_path_from_outside_is_told_to_internal_peers_as_by_any_speaker() -> None:
     """It is reflected to nobody: it has neither originator nor cluster list."""
     world = running()

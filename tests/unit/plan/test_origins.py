@@ -47,6 +47,20 @@ def test_a_node_announces_its_blocks_in_force() -> None:
     assert str(made[ip_network("10.244.0.0/26")].why[0]) == "IPAMBlock/10-244-0-0-26 spec.node"
 
 
+def test_who_passes_blocks_on_within_the_as_knows_which_leave_by_a_tunnel() -> None:
+    """A reflector, and a node among nodes of other AS; nobody else has to be told."""
+    pools = obj("IPPool", "v4", cidr="10.244.0.0/16", vxlanMode="CrossSubnet")
+    blocks = (block("10.244.0.0/26", "b"), block("10.244.1.0/26", "c"))
+    others = (node("b", "10.0.0.2/24"), node("c", "10.0.1.3/24"), peer("rr", peerSelector="has(rr)"))
+    for own, knows in (
+        ({}, False),
+        ({"routeReflectorClusterID": "244.0.0.1", "labels": {"rr": ""}}, True),
+        ({"asNumber": 65001}, True),
+    ):
+        made = state(cluster(node("a", "10.0.0.1/24", **own), *others, pools, *blocks))
+        assert made.tunnels == ({ip_network("10.244.1.0/26"): "tp-vx4-4096"} if knows else {})
+
+
 def test_a_node_announces_its_addresses_where_nodes_do() -> None:
     """advertiseNodeAddresses: a /32 and a /128 of each node, at normal priority; else none."""
     nodes = (node("a", "10.255.0.1/32", "fd00::1/64"), node("b", "10.255.0.2/32"))
