@@ -126,6 +126,11 @@ class FrrMake(NotifyingMake):
     def refreshes(self, neighbour: str) -> int:
         return self._stats(neighbour).get("routeRefreshSent", 0)
 
+    def restart_bits(self, neighbour: str) -> tuple[bool, bool, bool]:
+        """R, N and, for IPv4, F of the neighbour's last OPEN (RFC 4724 section 3, RFC 8538 section 2)."""
+        told = self.it.json(f"show bgp neighbors {neighbour}")[neighbour]["gracefulRestartInfo"]
+        return told["rBit"], told["nBit"], told["ipv4Unicast"]["fBit"]
+
     def soft_reset(self, neighbour: str) -> None:
         self._configure("no bgp hard-administrative-reset")
         self.it.ask(f"clear bgp ipv4 unicast {neighbour}")

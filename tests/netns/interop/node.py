@@ -94,7 +94,9 @@ def _operations(*, internal: bool) -> list[dict[str, Any]]:
     ]
 
 
-def manifests(*, more: tuple[Prefix, ...] = (), **changes: dict[str, Any]) -> list[dict[str, Any]]:
+def manifests(
+    *, more: tuple[Prefix, ...] = (), leaving: bool = False, **changes: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The node's objects. ``changes``: fields of the peer of that name."""
     router = {"asNumber": 65000, "importPolicy": "All", "sourceAddress": "None", "filters": ["usual"]}
     timers = {"holdTime": "90s", "connectRetryTime": "1s"}
@@ -125,6 +127,7 @@ def manifests(*, more: tuple[Prefix, ...] = (), **changes: dict[str, Any]) -> li
             timers=timers,
             nodeToNodeMeshEnabled=False,
             unnumbered={"enabled": True},
+            shutdown=leaving,
         ),
         *(made("BGPPeer", name, **{**router, **spec, **changes.get(name, {})}) for name, spec in peers.items()),
         made("BGPPeer", "link", **{**router, "peerFrom": {"interface": "eth1"}, "ttlSecurity": 1}),

@@ -12,7 +12,7 @@ import pytest
 
 from tests.netns.interop import opened
 from tests.netns.interop.conftest import Place
-from tests.netns.interop.makes import GobgpMake, NotifyingMake
+from tests.netns.interop.makes import FrrMake, GobgpMake, NotifyingMake
 from tests.netns.interop.node import (
     KEPT4,
     KEPT6,
@@ -279,6 +279,8 @@ def we_restart(place: Place) -> Outcome:
         place.bench.held(KEPT4, "10.9.1.1")
         moved = [event for event in events.read() if event.prefix in KEPT]
     assert (moved, looking.missed) == ([], 0)
+    if isinstance(place.make, FrrMake):
+        assert place.make.restart_bits("10.9.1.1") == (True, True, True)
     return YES
 
 
@@ -379,6 +381,21 @@ def their_words(place: Place) -> Outcome:
         assert "back-at-noon" not in losses[0]
         return Cannot("`gobgp neighbor N disable WORDS` sends the NOTIFICATION without them")
     assert "back-at-noon" in losses[0]
+    return YES
+
+
+@fact("We leave for good, graceful restart agreed upon: the router keeps no route of ours, not even as stale")
+def leaving(place: Place) -> Outcome:
+    place.bench.held(KEPT4, "10.9.1.1")
+    place.bench.held(KEPT6, "fd09:2::1")
+
+    def gone() -> bool:
+        there = [path for prefix in (KEPT4, KEPT6) for path in place.router.paths(prefix)]
+        assert not any(path.stale for path in there)
+        return there == [] and not place.router.established() & OURS
+
+    place.node.write(manifests(leaving=True))
+    wait_for(gone, deadline=20, what="no session and no route of ours", interval=0.02)
     return YES
 
 
