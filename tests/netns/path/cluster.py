@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from tests.names import own
 from towpath.controller.snapshot import SnapshotFile
 from towpath.lab import facts
+from towpath.lab.addressing import RACKS
 from towpath.lab.events import RouteEvent, RouteEvents
+from towpath.lab.netns import Host
 from towpath.lab.probe import Flow, Probe, Result
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -36,6 +38,14 @@ def cluster(shape: Shape, *, pods: int = 1, prefix: str = PREFIX) -> Iterator[La
                 print(f"--- {name}\n" + "\n".join(lab.programs[name].log.splitlines()[-40:]))
             if lab.tor.log.exists():
                 print("--- the router\n" + "\n".join(lab.tor.log.read_text().splitlines()[-80:]))
+
+
+def neighbour(lab: Lab, name: str, number: int, *, forwarding: bool = False) -> Host:
+    """A host on the nodes' segment that is no node, with the addresses of that number."""
+    host = lab.network.host(name, forwarding=forwarding)
+    lab.network.plug(lab.host("switch-a"), host)
+    host.address(*(str(RACKS["a"].interface(family, number)) for family in lab.families), dev="eth0")
+    return host
 
 
 def between_nodes(lab: Lab) -> tuple[Flow, ...]:

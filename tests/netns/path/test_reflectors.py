@@ -9,7 +9,7 @@ import pytest
 
 from tests.names import own
 from tests.netns.engine.rig import Bird
-from tests.netns.path.cluster import cluster, connections, under_probe
+from tests.netns.path.cluster import cluster, connections, neighbour, under_probe
 from towpath.controller.plan.here import ask
 from towpath.lab import facts
 from towpath.lab.addressing import CLUSTER_AS, RACKS
@@ -178,12 +178,8 @@ def test_both_reflectors_killed_at_once_lose_nothing(lab: Lab) -> None:
 
 def bird_host(lab: Lab, *, forwarding: bool = False) -> tuple[Host, list[Address]]:
     """A host on the nodes' segment that is no node."""
-    host = lab.network.host("reflector", forwarding=forwarding)
-    lab.network.plug(lab.host("switch-a"), host)
-    addresses = [RACKS["a"].address(family, BIRD) for family in lab.families]
-    for family in lab.families:
-        host.address(str(RACKS["a"].interface(family, BIRD)), dev="eth0")
-    return host, addresses
+    host = neighbour(lab, "reflector", BIRD, forwarding=forwarding)
+    return host, [RACKS["a"].address(family, BIRD) for family in lab.families]
 
 
 def bird(

@@ -6,16 +6,18 @@ from ipaddress import ip_network
 import pytest
 
 from tests.netns.engine.rig import Bird
-from tests.netns.path.cluster import cluster, connections
+from tests.netns.path.cluster import cluster, connections, neighbour
+from towpath.controller.plan.here import ask
 from towpath.lab import facts
 from towpath.lab.addressing import RACKS, TOR, TOR_AS
 from towpath.lab.api import custom
+from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, Prefix
 
-NETS: dict[Family, Prefix] = {Family.IPV4: ip_network("203.0.113.0/24"), Family.IPV6: ip_network("2001:db8:113::/48")}
+NETS: dict[Family, Prefix] = {Family.IPV4: ip_network("198.18.0.0/24"), Family.IPV6: ip_network("2001:db8:113::/48")}
 FAR_HOST = 7
 """The number of its address on the nodes' segment."""
 FAR = {Family.IPV4: "198.51.100.1", Family.IPV6: "2001:db8::1"}
@@ -26,6 +28,14 @@ def lab() -> Iterator[Lab]:
     """Two nodes, a pod each."""
     with cluster(Shape(nodes=2)) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def far(lab: Lab) -> Host:
+    """A router on the nodes' segment, which is known by addresses that are not of it."""
+    host = neighbour(lab, "far", FAR_HOST)
+    host.address(*(f"{text}/{family.bits}" for family, text in FAR.items()), dev="lo")
+    return host
 
 
 def ways(lab: Lab, node: str, family: Family) -> str:
@@ -45,16 +55,12 @@ def test_a_peer_behind_a_gateway_has_a_route_of_its_own(lab: Lab, family: Family
 
 
 @pytest.mark.parametrize("family", list(Family))
-def test_what_a_peer_behind_a_gateway_tells_goes_by_that_gateway(lab: Lab, family: Family) -> None:
+def test_what_a_peer_behind_a_gateway_tells_goes_by_that_gateway(lab: Lab, far: Host, family: Family) -> None:
     """Its next hop is the peer, to which the route of reachableBy leads, whatever the node's default route says or not."""
-    net, host = NETS[family], lab.network.host(f"far{family.value}")
-    lab.network.plug(lab.host("switch-a"), host)
-    interface = RACKS["a"].interface(family, FAR_HOST)
-    host.address(str(interface), dev="eth0")
-    host.address(f"{FAR[family]}/{family.bits}", dev="lo")
+    net, gateway = NETS[family], str(RACKS["a"].address(family, FAR_HOST))
     (node,) = (one for one in lab.node_addresses("node1") if one.version == family.value)
     daemon = Bird(
-        host,
+        far,
         lab.root,
         router_id=f"198.51.100.{family.value}",
         neighbours={
@@ -66,14 +72,14 @@ def test_what_a_peer_behind_a_gateway_tells_goes_by_that_gateway(lab: Lab, famil
     spec = {"peerIP": FAR[family], "asNumber": 65010, "node": "node1", "ebgpMultihop": 3, "importPolicy": "All"}
     default = lab.host("node1").run("ip", f"-{family.value}", "route", "show", "default").split()
     try:
-        lab.api.apply(custom("BGPPeer", "far", {**spec, "reachableBy": str(interface.ip)}))
+        lab.api.apply(custom("BGPPeer", "far", {**spec, "reachableBy": gateway}))
         for given in (default, None, default):
             if given is None:
                 lab.host("node1").ip(f"-{family.value}", "route", "del", *default)
             elif not lab.host("node1").run("ip", f"-{family.value}", "route", "show", "default"):
                 lab.host("node1").ip(f"-{family.value}", "route", "add", *default)
             wait_for(
-                lambda: facts.kernel_routes(lab, "node1").get(net, {}).get("gateway") == str(interface.ip),
+                lambda: facts.kernel_routes(lab, "node1").get(net, {}).get("gateway") == gateway,
                 deadline=30,
                 what=f"{net} by the gateway that reaches the peer",
             )
@@ -105,7 +111,7 @@ def test_a_default_route_that_goes_for_a_moment_ends_no_session(lab: Lab) -> Non
         custom("BGPPeer", "unrelated", {"node": "node1", "peerIP": "198.51.100.77", "asNumber": 65010, "shutdown": {}})
     )
     wait_for(
-        lambda: any(one["peer"] == "198.51.100.77" for one in reported(lab)),
+        lambda: any(one["peer"] == "198.51.100.77" for one in asked(lab)),
         deadline=30,
         what="a step of the agent later",
     )
@@ -144,6 +150,6 @@ def established(lab: Lab) -> set[str]:
     return {one.name for one in lab.tor.protocols().values() if one.kind == "BGP" and one.established}
 
 
-def reported(lab: Lab) -> list[dict[str, str]]:
-    sessions: list[dict[str, str]] = (lab.api.get("NodeStatus", "node1") or {}).get("status", {}).get("sessions", [])
-    return sessions
+def asked(lab: Lab) -> list[dict[str, str]]:
+    """The sessions that the speaker of the first node has at this moment."""
+    return list(ask(lab.node_directory("node1", "run") / "speaker.sock", "sessions"))
