@@ -22,6 +22,7 @@ from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import gateway, usable
 from towpath.ipam.files import link_atomically, temporary, write_atomically
 from towpath.model.cluster import IPPool
+from towpath.model.encapsulation import pool_around
 from towpath.model.kinds.ipam import LONGEST_SUBNET, Attachment, IPAMBlockSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 
@@ -86,8 +87,8 @@ def conflist(
     for block in sorted(blocks, key=lambda one: (family_of(one.cidr), int(one.cidr.network_address))):
         if block.state != "Active":
             continue
-        pool = pools[block.pool].spec.cidr if way.type != "bridge" and block.pool in pools else None
-        entry = _range(block.cidr, pool, endpoint=block.cidr in endpoints)
+        pool = pool_around(block, pools) if way.type != "bridge" else None
+        entry = _range(block.cidr, pool.spec.cidr if pool is not None else None, endpoint=block.cidr in endpoints)
         if entry is not None:
             ranges.setdefault(family_of(block.cidr), []).append(entry)
     device: dict[str, Any] = {

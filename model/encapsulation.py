@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from towpath.model.blocks import by_node, in_force, node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
+from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.memo import Pieces, remembered
 from towpath.model.net import Address, Family, Interface, Prefix, contains, family_of
 from towpath.model.reason import Reason, Refusal, Why
@@ -96,12 +97,12 @@ def port_conflicts(pools: Mapping[str, IPPool]) -> Iterator[Refusal]:
             yield Refusal(Reason.TUNNEL_CONFLICT, message, Why("IPPool", name, "spec.vxlan.port"))
 
 
-def pool_around(block: IPAMBlock, pools: Mapping[str, IPPool]) -> IPPool | None:
+def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | None:
     """The pool that a block lies in: the one that it names, else whichever holds it."""
-    named = pools.get(block.spec.pool)
-    if named is not None and contains(named.spec.cidr, block.spec.cidr):
+    named = pools.get(block.pool)
+    if named is not None and contains(named.spec.cidr, block.cidr):
         return named
-    return next((pool for pool in pools.values() if contains(pool.spec.cidr, block.spec.cidr)), None)
+    return next((pool for pool in pools.values() if contains(pool.spec.cidr, block.cidr)), None)
 
 
 def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[tuple[int, Family], IPAMBlock]:
@@ -109,7 +110,7 @@ def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[
     of_pool = tunnels(pools)
     found: dict[tuple[int, Family], IPAMBlock] = {}
     for block in blocks:
-        pool = pool_around(block, pools) if block.spec.state != "Quarantined" else None
+        pool = pool_around(block.spec, pools) if block.spec.state != "Quarantined" else None
         if pool is None or (tunnel := of_pool.get(pool.name)) is None:
             continue
         key = tunnel.vni, family_of(block.spec.cidr)
@@ -152,7 +153,7 @@ def _ways(
     of_pool, firsts = tunnels(pools), endpoints(blocks, pools)
     found: list[Way] = []
     for block in blocks:
-        pool = pool_around(block, pools) if block.spec.state != "Quarantined" else None
+        pool = pool_around(block.spec, pools) if block.spec.state != "Quarantined" else None
         if pool is None or pool.name not in of_pool:
             continue
         family = family_of(block.spec.cidr)

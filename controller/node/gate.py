@@ -13,6 +13,7 @@ from towpath.ipam.attachment import attached_to, matches
 from towpath.ipam.pools import has_address, takes_part
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, Node
+from towpath.model.encapsulation import pool_around
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
 from towpath.model.speaker import Announcement, Report
@@ -92,7 +93,7 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
             lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")
         elif spec.state == "Draining":
             draining.append(spec.cidr)
-        elif not way.takes(cluster.pools.get(spec.pool)) or spec.cidr in standing.otherwise:
+        elif not way.takes(pool_around(spec, cluster.pools)) or spec.cidr in standing.otherwise:
             idle.append(spec.cidr)
         elif needs_blackhole(spec.cidr) and spec.cidr not in standing.in_kernel:
             lacking.append(f"block {spec.cidr} has no blackhole route yet")

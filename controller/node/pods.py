@@ -23,7 +23,7 @@ from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints
+from towpath.model.encapsulation import own_endpoints, pool_around
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name
@@ -327,7 +327,7 @@ def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:
 
 
 def _pool(cluster: Cluster, cidr: Prefix) -> Prefix | None:
-    pool = cluster.pools.get(_spec(cluster, cidr).pool)
+    pool = pool_around(_spec(cluster, cidr), cluster.pools)
     return pool.spec.cidr if pool else None
 
 

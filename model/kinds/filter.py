@@ -105,7 +105,12 @@ class FilterRule(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         tuple[Annotated[ASNumber, Field(description="An AS number.")], ...],
         Field(max_length=32, description="Only routes whose AS path begins so."),
     ] = ()
-    priority: Annotated[Priority | None, Field(description="Only routes of this priority.")] = None
+    priority: Annotated[
+        Priority | None,
+        Field(
+            description="Only routes of this priority. A LOCAL_PREF stands for one of 1 to 65535: a larger one matches no route."
+        ),
+    ] = None
     operations: Annotated[
         tuple[Operation, ...],
         Field(max_length=10, description="Changes of the route's attributes, in order; Accept only."),

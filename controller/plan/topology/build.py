@@ -123,7 +123,7 @@ def _blocks(cluster: Cluster) -> Mapping[str, list[Block]]:
 
 
 def _pool(cluster: Cluster, block: IPAMBlock) -> str:
-    pool = pool_around(block, cluster.pools)
+    pool = pool_around(block.spec, cluster.pools)
     return pool.name if pool is not None else ""
 
 

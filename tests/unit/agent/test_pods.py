@@ -92,7 +92,7 @@ async def test_a_lost_block_leaves_the_configuration_of_an_earlier_process(where
     """Also while a family lacks its block, what is not ours any more goes."""
     (await pods(where)).desire(WORLD, ALL)
     (await pods(where)).desire(WORLD, Addressing(usable=(V4, MORE), complete=False))
-    assert starts(where) == ["10.244.0.2", "10.244.0.130"]
+    assert starts(where) == ["10.244.0.2", "10.244.0.128"]
 
 
 async def test_the_last_block_stays_in_the_configuration(where: Places) -> None:

@@ -50,6 +50,16 @@ def test_a_block_without_a_pool_is_its_own_subnet():
     assert ranges(block("10.1.0.0/31", "n", pool=""), block("fd00::/128", "n", pool="")) == []
 
 
+def test_a_block_by_hand_that_names_no_pool_lies_in_the_one_around_it():
+    """Subnet and gateway are the pool's, and so every address of the block is a pod's."""
+    assert ranges(block("10.99.0.8/29", "n", pool=""))[0][0] == {
+        "subnet": "10.99.0.0/24",
+        "rangeStart": "10.99.0.8",
+        "rangeEnd": "10.99.0.15",
+        "gateway": "10.99.0.1",
+    }
+
+
 def test_what_is_not_ours_is_not_removed(tmp_path):
     """A link of our name that leads elsewhere stays."""
     places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path)
