@@ -74,6 +74,11 @@ class AgentSettings(Struct, frozen=True):
         return self.state_dir / "cni-plugins"
 
     @property
+    def hostports(self) -> Path:
+        """The chains of nftables that were there before our network."""
+        return self.run_dir / "hostports"
+
+    @property
     def sysctls(self) -> Path:
         """The sysctls that were changed, as they were before."""
         return self.run_dir / "sysctls"

@@ -44,13 +44,37 @@ def dropping(*, proc_net: Path = Path("/proc/thread-self/net")) -> tuple[Droppin
     return tuple(sorted((*_nft(), *legacy)))
 
 
+def chains() -> frozenset[str]:
+    """All chains of nf_tables in families of IP, each as ``FAMILY TABLE NAME``; none in a kernel without nf_tables."""
+    try:
+        return frozenset(
+            " ".join(_name(data, start, end)) for data, start, end in _chains() if data[start + 16] in _TABLES
+        )
+    except OSError:
+        return frozenset()
+
+
 def _nft() -> Iterator[DroppingChain]:
+    for data, start, end in _chains():
+        if (found := _chain(data, start, end)) is not None:
+            yield found
+
+
+def _chains() -> Iterator[tuple[bytes, int, int]]:
+    """The message of each."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
         asking.bind((0, 0))
         for data in dump(asking, _GETCHAIN, bytes(4)):
             for start, length, kind, _ in messages(data):
-                if kind == _NEWCHAIN and (found := _chain(data, start, start + length)) is not None:
-                    yield found
+                if kind == _NEWCHAIN:
+                    yield data, start, start + length
+
+
+def _name(data: bytes, start: int, end: int) -> tuple[str, str, str]:
+    """Family, table and name of a chain."""
+    values = {key & 0x3FFF: value for key, value in attributes(data, start + 20, end)}
+    table, name = (values[key].rstrip(b"\0").decode(errors="replace") for key in (_TABLE, _NAME))
+    return _TABLES[data[start + 16]][0], table, name
 
 
 def _chain(data: bytes, start: int, end: int) -> DroppingChain | None:
@@ -61,8 +85,8 @@ def _chain(data: bytes, start: int, end: int) -> DroppingChain | None:
     hook = {key & 0x3FFF: value for key, value in attributes(values[_HOOK], 0, len(values[_HOOK]))}
     if _NUMBER.unpack(hook[_HOOK_NUMBER])[0] != _FORWARD or _NUMBER.unpack(values[_POLICY])[0] != _DROP:
         return None
-    table, name = (values[key].rstrip(b"\0").decode(errors="replace") for key in (_TABLE, _NAME))
-    return DroppingChain(f"nftables chain {name} of table {known[0]} {table}", known[1])
+    family, table, name = _name(data, start, end)
+    return DroppingChain(f"nftables chain {name} of table {family} {table}", known[1])
 
 
 def _legacy(family: Family, proc_net: Path) -> Iterator[DroppingChain]:

@@ -207,7 +207,7 @@ class Table:
         if rules.masqueraded:
             try:
                 _tells_bridged_packets()
-                await _run("-f", "-", stdin=script(rules, nat=True))
+                await run("-f", "-", stdin=script(rules, nat=True))
             except OSError as error:
                 if error.errno not in _REFUSED:
                     raise
@@ -217,7 +217,7 @@ class Table:
         if not as_left:
             # without any such chain the kernel would no longer translate connections that it translated before
             stays = not self._unmasqueraded and _has_chain(present, NAT_CHAIN)
-            await _run("-f", "-", stdin=script(rules, nat=stays))
+            await run("-f", "-", stdin=script(rules, nat=stays))
 
     def _listen(self) -> None:
         if self._watch is None:
@@ -228,13 +228,13 @@ class Table:
 async def remove() -> None:
     """Take the table away, if it is there."""
     if await _listed() is not None:
-        await _run("-f", "-", stdin=script(Rules(), nat=False))
+        await run("-f", "-", stdin=script(Rules(), nat=False))
 
 
 async def _listed() -> Any:
     """The table without counters and handles; None: there is none."""
     try:
-        text = await _run("--json", "--stateless", "list", "table", *TABLE.split())
+        text = await run("--json", "--stateless", "list", "table", *TABLE.split())
     except FileNotFoundError:
         return None
     return [_without_handles(one) for one in json.loads(text)["nftables"] if "metainfo" not in one]
@@ -257,8 +257,8 @@ def _tells_bridged_packets() -> None:
         raise OSError(errno.ENOSYS, f"Linux {release} does not tell routed packets from bridged ones, 5.7 does")
 
 
-async def _run(*arguments: str, stdin: str = "") -> str:
-    """What nft prints; ``FileNotFoundError`` where what it is asked for is not there."""
+async def run(*arguments: str, stdin: str = "") -> str:
+    """What nft prints; ``FileNotFoundError`` where what it is asked for is not there, another ``OSError`` where it refuses."""
     try:
         process = await asyncio.create_subprocess_exec(
             "nft",

@@ -1,7 +1,7 @@
 """``towpath cleanup``: a node as it was before towpath came: no route, tunnel, table, CNI configuration, plugin or file.
 
 What is ours is recognised as ever: routes by their protocol number, devices and the nftables table by their names, the
-configuration by its link into our run dir, plugins by their content, sysctls by the record of what they were. Running it twice
+configuration by its link into our run dir, plugins by their content, sysctls and chains of the plugin for host ports by the record of what there was. Running it twice
 does nothing the second time.
 """
 
@@ -13,7 +13,7 @@ import structlog
 
 from towpath.controller.health import Health
 from towpath.controller.lock import only_one
-from towpath.controller.node import forwarding
+from towpath.controller.node import forwarding, hostports
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import BRIDGE, Places, remove
 from towpath.ipam.plugins import Folders, uninstall
@@ -33,6 +33,7 @@ def main(settings: AgentSettings) -> int:
         asyncio.run(_remove_routes())
         asyncio.run(_remove_devices())
         asyncio.run(nft.remove())
+        hostports.undo(settings.hostports)
         PodBridge(BRIDGE, proc=settings.proc_sys / "net").remove()
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)

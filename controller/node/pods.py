@@ -14,7 +14,7 @@ from pathlib import Path
 import structlog
 from msgspec import Struct
 
-from towpath.controller.node import parts
+from towpath.controller.node import hostports, parts
 from towpath.controller.node.gate import Addressing
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.attachment import Attached, attached_to
@@ -50,11 +50,14 @@ class CNIPods:
         places: Places,
         plugins: Folders,
         bridge: parts.PodBridge,
+        before_first: Callable[[], None],
         mtu: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one."""
         self._node = node
         self._why = Why("Node", node)
         self._bridge = bridge
+        self._before_first = before_first
         self._places = places
         self._folders = plugins
         self._mtu = mtu
@@ -209,6 +212,8 @@ class CNIPods:
             mtu=mtu,
             endpoints=own_endpoints(cluster, self._node),
         )
+        if not before:
+            self._before_first()
         if write(wanted, self._places):
             log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
 
@@ -306,6 +311,7 @@ def pods_of(settings: AgentSettings, *, mtu: Callable[[], int | None]) -> CNIPod
         places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
         plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
         bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
+        before_first=lambda: hostports.note(settings.hostports),
         mtu=mtu,
     )
 

@@ -22,6 +22,8 @@ MORE = {"10.244.0.16/30": "v4", "fd00:244::10/126": "v6"}
 PORTS = ({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},)
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=5).status)"
 SIZE = 1500
+OTHERS = (("-A", "POSTROUTING", "-s", "192.0.2.0/24", "-j", "MASQUERADE"), ("-N", "CNI-HOSTPORT-OTHER"))
+"""Of another program that translates: a chain of the same name that the plugin's rules hang on, and one with such a name."""
 
 
 class Bridged(OneNode):
@@ -30,6 +32,8 @@ class Bridged(OneNode):
     def __init__(self, network: Network, root) -> None:
         super().__init__(network, root)
         self.count = 0
+        self.before: list[str] = []
+        """The kernel as it was."""
 
     def attach_by(self, *more: str, **attachment) -> None:
         """Both pools with an attachment, and a few small blocks."""
@@ -81,6 +85,11 @@ def node() -> Iterator[Bridged]:
     with in_memory(prefix) as root, Network(prefix) as network:
         made = Bridged(network, root)
         made.attach_by(type="bridge")
+        for rule in OTHERS:
+            made.node.run("iptables", "-t", "nat", *rule)
+        made.node.sysctl(net__ipv4__ip_forward=1)
+        wait_for(lambda: "tentative" not in made.node.ip("addr"), deadline=20, what="addresses that count")
+        made.before = kernel(made.node)
         made.start()
         made.wait(lambda: BLOCKS.keys() <= announced(made.bird), "blocks at the router")
         made.wait(lambda: made.device().get("type") == "bridge", "the configuration")
@@ -219,8 +228,21 @@ def test_larger_packets_than_the_devices_take_are_refused(node: Bridged) -> None
     node.leave(pod)
 
 
-def test_cleanup_takes_the_bridge(node: Bridged) -> None:
-    """As the last of these tests: no device, address or route of it is left."""
+def test_cleanup_leaves_the_node_as_it_was(node: Bridged) -> None:
+    """As the last of these tests: links, addresses, routes and packet filters are those from before, others' included."""
+    assert "CNI-HOSTPORT-DNAT" in node.node.run("nft", "list", "ruleset"), "a port led to a pod a while ago"
     node.clean_up()
-    assert {link["ifname"] for link in node.node.ip_json("link")} == {"lo", "eth0"}
     assert list(node.cni.iterdir()) == []
+    assert kernel(node.node) == node.before
+
+
+def kernel(host: Host) -> list[str]:
+    """What the kernel has that somebody put there; the neighbours that it found itself come and go."""
+    asked = (
+        ("link", "show"),
+        ("addr", "show"),
+        ("-4", "route", "show", "table", "all"),
+        ("-6", "route", "show", "table", "all"),
+    )
+    said = [host.ip("-o", *one) for one in asked]
+    return [*said, host.run("nft", "--stateless", "list", "ruleset")]

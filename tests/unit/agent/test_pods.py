@@ -59,7 +59,9 @@ class Bridge:
 
 async def pods(where: Places, bridge: Bridge | None = None, *, mtu: int | None = None) -> CNIPods:
     """As a new process has them once it has asked the plugins."""
-    made = CNIPods("a", places=where, plugins=folders(where), bridge=bridge or Bridge(), mtu=lambda: mtu)
+    made = CNIPods(
+        "a", places=where, plugins=folders(where), bridge=bridge or Bridge(), before_first=lambda: None, mtu=lambda: mtu
+    )
     await made.look_at_plugins()
     return made
 
@@ -124,7 +126,7 @@ async def test_without_its_plugins_there_is_no_configuration(where: Places) -> N
 
 async def test_before_the_plugins_were_asked_nothing_is_written(where: Places) -> None:
     """What they understand decides the version."""
-    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge())
+    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge(), before_first=lambda: None)
     made.desire(WORLD, ALL)
     assert not where.link.is_symlink()
 

@@ -1,0 +1,63 @@
+"""What the CNI project's portmap plugin leaves in nftables when no port leads to a pod any more, and how it goes.
+
+It makes the same chains for every network that calls it, by nft itself or by iptables on top of it, and removes none of
+them. Those that were there before our network was are somebody else's; so is what other rules beside them do.
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from towpath.routes.nft import run
+
+_TABLES = ("ip nat", "ip6 nat", "ip cni_hostport", "ip6 cni_hostport")
+_MAPPING = frozenset({"CNI-HOSTPORT-DNAT", "hostports", "hostip_hostports"})
+"""Chains with a rule for each port that leads to a pod."""
+_PREFIXES = ("CNI-HOSTPORT-", "CNI-DN-")
+_HOOKED = frozenset({"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"})
+"""Chains that iptables makes where it needs one of them."""
+Item = dict[str, Any]
+
+
+async def remove(before: Collection[str]) -> tuple[str, ...]:
+    """Take away the plugin's chains but for those of ``before`` (as ``firewall.chains`` has them).
+
+    Answers with the tables that stay as they are because ports of theirs still lead to pods. ``OSError`` where nft refuses.
+    """
+    busy = []
+    for table in _TABLES:
+        try:
+            listed = json.loads(await run("--json", "--handle", "list", "table", *table.split()))["nftables"]
+        except FileNotFoundError:
+            continue
+        rules = [one["rule"] for one in listed if "rule" in one]
+        if any(rule["chain"] in _MAPPING for rule in rules):
+            busy.append(table)
+            continue
+        lines = list(_removal(table, listed, rules, before))
+        if lines:
+            await run("-f", "-", stdin="\n".join(lines) + "\n")
+    return tuple(busy)
+
+
+def _removal(table: str, listed: Collection[Item], rules: Collection[Item], before: Collection[str]) -> Iterator[str]:
+    """What nft is told: the table goes if nothing else is in it."""
+    every = {one["chain"]["name"] for one in listed if "chain" in one}
+    new = {name for name in every if f"{table} {name}" not in before}
+    own = new if table.endswith(" cni_hostport") else {name for name in new if name.startswith(_PREFIXES)}
+    if not own:
+        return
+    calls = [rule for rule in rules if rule["chain"] not in own and _target(rule) in own]
+    busy = {rule["chain"] for rule in rules if rule not in calls}
+    gone = own | {name for name in new & _HOOKED if name not in busy}
+    if gone == every and not any(one.keys() & {"set", "map"} for one in listed if table.endswith(" nat")):
+        yield f"delete table {table}"
+        return
+    yield from (f"delete rule {table} {rule['chain']} handle {rule['handle']}" for rule in calls)
+    yield from (f"flush chain {table} {name}" for name in sorted(own))
+    yield from (f"delete chain {table} {name}" for name in sorted(gone))
+
+
+def _target(rule: Item) -> str | None:
+    """The chain that a rule jumps to."""
+    return next((part["jump"]["target"] for part in rule["expr"] if "jump" in part), None)
