@@ -1,6 +1,6 @@
 """Which pools are in force, and which a node gets its blocks from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -24,10 +24,12 @@ class Pools(Struct, frozen=True):
     refusals: tuple[Refusal, ...] = ()
 
     def of(self, node: Node, family: Family) -> Sequence[IPPool]:
-        """The pools of a family that serve a node: its labels match, and its pods are attached so; disabled ones included."""
+        """The pools of a family that serve a node: its labels match, its pods are attached so, and others find the way to them; disabled ones included."""
         here = [pool for pools in self.families.values() for pool in pools if matches(pool, node)]
         refused = attached(here).refusals
-        return [pool for pool in here if family_of(pool.spec.cidr) is family and pool.name not in refused]
+        serving = [pool for pool in here if family_of(pool.spec.cidr) is family and pool.name not in refused]
+        families = frozenset(each for each in Family if has_address(node, each))
+        return [pool for pool in serving if reaches(pool, families)]
 
 
 def pools_by_family(cluster: Cluster) -> Pools:
@@ -62,8 +64,13 @@ def takes_part(node: Node, configuration: IPAMConfigurationSpec) -> bool:
     return selector is None or selector.selects(node.meta.name, node.meta.labels)
 
 
+def reaches(pool: IPPool, families: Container[Family]) -> bool:
+    """Whether others find the way to pods of a pool on a node with addresses of these families: its own, or any by a tunnel."""
+    return any(each in families for each in (Family if pool.spec.encapsulates else (family_of(pool.spec.cidr),)))
+
+
 def has_address(node: Node, family: Family) -> bool:
-    """Whether a node can be reached by a family: a block of another would be one that nobody finds the way to."""
+    """Whether a node has an address of a family."""
     return f"{ADDRESS}{family.key}-address" in node.meta.annotations or any(
         family_of(address) is family for address in node.addresses
     )

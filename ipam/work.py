@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.ipam.ledger import Account
-from towpath.ipam.pools import Pools, has_address, takes_part
+from towpath.ipam.pools import Pools, takes_part
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
@@ -157,7 +157,7 @@ def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why
 
 def _needed(node: Node, family: Family, specs: Sequence[IPAMBlockSpec], account: Account, rules: Rules) -> int:
     """How many blocks a node needs beyond its own: one at least, and room for all its pods before the last is full."""
-    candidates = rules.pools.of(node, family) if has_address(node, family) else ()
+    candidates = rules.pools.of(node, family)
     if not candidates:
         return 0
     own = [spec for spec in specs if family_of(spec.cidr) is family]

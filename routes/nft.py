@@ -27,8 +27,8 @@ PRIORITY = 10
 """After the filters of kube-proxy, which answers for services without endpoints."""
 NAT_PRIORITY = 110
 """After kube-proxy, portmap and whoever else translates at 100: the kernel asks nobody more once a connection has its source."""
-PODS = 'iifname "veth*"'
-"""What pods send comes in by a device with such a name: whatever source it claims."""
+PODS = ('iifname "veth*"', 'iifname "tp-br*"')
+"""What pods send comes in by a device with such a name, or by the bridge that they are plugged into: whatever source it claims."""
 LOOK_EVERY = 30.0
 """Seconds between two looks at a table that, as far as was heard, is as it was left."""
 NAT_CHAIN = "outgoing"
@@ -101,11 +101,11 @@ def script(rules: Rules, *, nat: bool) -> str:
         lines += _masquerade(rules)
     if rules.tunnels:
         inside = [f"udp dport {port} @th,96,24 {vni}" for vni, port in rules.tunnels]  # after flags: RFC 7348 section 5
-        of_pods = [f"{PODS} {match} counter drop" for match in inside]
+        of_pods = [f"{pods} {match} counter drop" for pods in PODS for match in inside]
         others = (f"{match} {ip} saddr != @ends{n} counter drop" for match in inside for n, ip in _IP)
         lines += _chain("tunnel_input", "input", (*of_pods, *others))
-        passing = (f"{PODS} {ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP)
-        lines += _chain("tunnel_forward", "forward", passing)
+        to_ends = [f"{ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP]
+        lines += _chain("tunnel_forward", "forward", (f"{pods} {match}" for pods in PODS for match in to_ends))
     return "\n".join([*lines, "}"]) + "\n"
 
 

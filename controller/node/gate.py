@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from msgspec import Struct
 
 from towpath.ipam.attachment import attached_to, matches
-from towpath.ipam.pools import has_address, takes_part
+from towpath.ipam.pools import has_address, reaches, takes_part
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.encapsulation import pool_around
@@ -126,13 +126,13 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
         return frozenset()
     if cluster.ipam.block_source == "PodCIDRs":
         return frozenset(map(family_of, own.pod_cidrs))
-    known = node_addresses(found) if found else {}
+    known = set(node_addresses(found)) if found else set()
+    known |= {family for family in Family if has_address(own, family)}
     refused = attached_to(cluster, node).refusals
     return frozenset(
-        family
+        family_of(pool.spec.cidr)
         for pool in cluster.pools.values()
-        if not pool.spec.disabled and matches(pool, own) and pool.name not in refused
-        if (family := family_of(pool.spec.cidr)) in known or has_address(own, family)
+        if not pool.spec.disabled and matches(pool, own) and pool.name not in refused and reaches(pool, known)
     )
 
 

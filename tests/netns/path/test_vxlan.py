@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.names import own
 from tests.netns.path.cluster import cluster, under_probe
-from towpath.lab import facts
+from towpath.lab import facts, pods
 from towpath.lab.addressing import PODS
-from towpath.lab.api import collection
+from towpath.lab.api import collection, custom
 from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -103,12 +104,11 @@ def wait_large(lab: Lab) -> None:
 @contextlib.contextmanager
 def router_drops_pods(lab: Lab) -> Iterator[None]:
     """The network between the subnets knows no pod address, and lets none pass."""
-    pods = " ".join(
-        f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop;"
-        for family in lab.families
+    rules = "\n".join(
+        f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop"
+        for family in Family
         for end in ("saddr", "daddr")
     )
-    rules = "\n".join(pods.split(";"))
     lab.host("tor").run(
         *("nft", "-f", "-"),
         stdin=f"table inet strict {{\n chain f {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n",
@@ -280,3 +280,34 @@ def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
     lab.start("node1/speaker", "node1/agent")
     wait_for(lambda: standing(host) == before, deadline=30, what="the tunnels are back")
     facts.wait_reachable(lab)
+
+
+@pytest.mark.parametrize("below", list(Family))
+def test_pods_of_a_family_that_the_network_has_not(below: Family) -> None:
+    """Nodes of one family carry pods of both: two tunnels at once, each with a number and a port of its own."""
+    other = Family.IPV6 if below is Family.IPV4 else Family.IPV4
+    shape = Shape(nodes=2, rack_b=1, families=(below,), controllers=1, pool={"vxlanMode": "Always"})
+    with Lab(own("tpx"), shape) as lab, router_drops_pods(lab.up()):
+        second = {"cidr": str(PODS[other]), "vxlanMode": "Always", "vxlan": {"vni": 7, "port": 8472}}
+        lab.api.apply(custom("IPPool", f"pods-{other.key}", second))
+        for node in lab.nodes:
+            wait_for(lambda node=node: serves_both(lab, node), deadline=40, what=f"{node} serves both")
+            lab.add_pod(node)
+        one, two = lab.pods.values()
+        largest = 1450 if below is Family.IPV4 else 1430
+        for family in Family:
+            to = str(two.address(family))
+            wait_for(lambda to=to: fits(lab, one.name, to, size=largest), deadline=30, what=f"{one.name} to {to}")
+        names = {f"tp-vx{below:d}-{number}" for number in (4096, 7)}
+        links = lab.host("node1").ip_json("-d", "link", "show", "type", "vxlan")
+        assert {link["ifname"]: link["linkinfo"]["info_data"]["port"] for link in links} == dict(
+            zip(sorted(names), (4789, 8472), strict=True)
+        )
+
+
+def serves_both(lab: Lab, node: str) -> bool:
+    """Whether new pods of a node have an address of each family."""
+    if not facts.ready(lab, node):
+        return False
+    ranges = pods.conflist(lab.node_directory(node, "cni"))["plugins"][0]["ipam"]["ranges"]
+    return len(ranges) == 2

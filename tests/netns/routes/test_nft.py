@@ -153,7 +153,8 @@ def test_nodes_alone_send_into_tunnels(host: Host, pod: Host) -> None:
     assert vxlan_arrives(pod, host, "fd00::1", vni=4096, port=8472)
 
 
-def test_pods_send_into_no_tunnel(host: Host, pod: Host) -> None:
+@pytest.mark.parametrize("device", ["veth0", "tp-br0"])
+def test_pods_send_into_no_tunnel(host: Host, pod: Host, device: str) -> None:
     """Whatever address they send from: not to their own node, and not to another that it forwards to."""
     other = host.network.host("c", forwarding=False)
     host.network.link(host, "eth1", other, "eth0")
@@ -161,8 +162,8 @@ def test_pods_send_into_no_tunnel(host: Host, pod: Host) -> None:
     other.address("10.0.9.2/24", dev="eth0")
     other.ip("route", "add", "default", "via", "10.0.9.1")
     host.ip("link", "set", "dev", "eth0", "down")
-    host.ip("link", "set", "dev", "eth0", "name", "veth0")
-    host.ip("link", "set", "dev", "veth0", "up")
+    host.ip("link", "set", "dev", "eth0", "name", device)
+    host.ip("link", "set", "dev", device, "up")
     ends = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
     rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096)

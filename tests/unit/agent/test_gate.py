@@ -185,3 +185,14 @@ def test_a_family_counts_where_the_node_can_be_reached_by_it(addresses, source, 
     )
     assert families(world, "a") == expected
     assert bool(waits_for(world, "a")) is not bool(expected)
+
+
+@pytest.mark.parametrize(("addresses", "expected"), [(ADDRESSES[:1], {Family.IPV6}), ((), set())])
+def test_a_tunnel_reaches_any_family_by_any_address(addresses, expected) -> None:
+    """A node with IPv4 alone is to have IPv6 pods of a pool that encapsulates; one without any address none."""
+    world = cluster(
+        nodes={"a": Node(meta=Meta(name="a", uid="uid-a"), addresses=addresses)},
+        routing_nodes={},
+        pools={"v6": pool("v6", "fd00:244::/112", vxlan_mode="Always")},
+    )
+    assert families(world, "a") == expected

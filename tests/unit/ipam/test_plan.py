@@ -1,7 +1,9 @@
 """Who gets which block, when it goes, and who never gets it."""
 
 import random
+from ipaddress import ip_address
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -142,6 +144,13 @@ def test_a_spare_block_is_given_back_after_ten_minutes():
         statuses=cluster(status("n1", report("10.0.0.0/26", in_use=48), report("10.0.0.64/26", in_use=0))).statuses,
     )
     assert not plan(nearly, memory=first.memory, now=600).changes
+
+
+@pytest.mark.parametrize(("mode", "claimed"), [("Never", False), ("CrossSubnet", True), ("Always", True)])
+def test_a_tunnel_reaches_pods_of_a_family_that_the_node_has_not(mode, claimed):
+    """A node with IPv4 alone gets an IPv6 block of a pool that encapsulates; of another nobody would find the way to it."""
+    made_for = made(pool("six", "fd00::/112", vxlanMode=mode), node("n1", addresses=(ip_address("192.0.2.1"),)))
+    assert bool(made_for.claims) is claimed
 
 
 def test_the_block_with_the_nodes_own_address_in_a_tunnel_stays():
