@@ -68,13 +68,18 @@ def test_filters_managers_and_neighbours(one: OneNode) -> None:
 
 
 def test_pods_get_the_mtu_of_the_way_to_the_peers(one: OneNode) -> None:
-    """It is in the CNI configuration, and follows the device."""
-    one.node.ip("link", "set", "dev", "eth0", "mtu", "1400")
+    """The smallest, where devices differ, which is said; it is in the CNI configuration, and follows the devices."""
+    one.node.ip("link", "add", "eth6", "mtu", "1400", "type", "bridge")
+    one.node.ip("link", "set", "dev", "eth6", "up")
+    one.node.ip("addr", "del", "fd00::1/64", "dev", "eth0")
+    one.node.address("fd00::1/64", dev="eth6")
     one.start()
     link = one.cni / "10-towpath.conflist"
-    wait(one, lambda: link.exists() and '"mtu": 1400' in link.read_text(), "the MTU of the device")
-    one.node.ip("link", "set", "dev", "eth0", "mtu", "1450")
-    wait(one, lambda: '"mtu": 1450' in link.read_text(), "the new MTU of the device")
+    wait(one, lambda: link.exists() and '"mtu": 1400' in link.read_text(), "the MTU of the smaller device")
+    wait(one, lambda: says(one, "MTUMismatch", "differ (eth0 1500, eth6 1400)"), "MTUMismatch")
+    one.node.ip("link", "set", "dev", "eth6", "mtu", "1500")
+    wait(one, lambda: '"mtu": 1500' in link.read_text(), "the new MTU of the device")
+    wait(one, lambda: "MTUMismatch" not in one.conditions(), "no condition")
 
 
 def test_a_family_that_is_off(one: OneNode) -> None:
