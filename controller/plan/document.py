@@ -19,12 +19,13 @@ from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, w
 from towpath.controller.plan.table import SessionRows
 from towpath.controller.secrets import missing_passwords
 from towpath.controller.settings import RUN_DIR
-from towpath.ipam.attachment import attached_to
+from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.blocks import gateway
 from towpath.ipam.cni import BRIDGE, Places, conflist
 from towpath.model.blocks import by_node, in_force
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints, port_conflicts
+from towpath.model.encapsulation import own_endpoints, pool_around, port_conflicts
+from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.memo import remembered
 from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
@@ -191,8 +192,7 @@ def _forwarding(one: Forwarding) -> Document:
 def _cni(cluster: Cluster, node: str) -> Document:
     """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
     way = attached_to(cluster, node)
-    own = by_node(in_force(cluster.blocks)).get(node, ())
-    blocks = [one.spec for one in own if way.takes(cluster.pools.get(one.spec.pool))]
+    blocks = _serving(cluster, node, way)
     if not blocks:
         return {}
     return conflist(
@@ -205,11 +205,16 @@ def _cni(cluster: Cluster, node: str) -> Document:
     )
 
 
+def _serving(cluster: Cluster, node: str, way: Attached) -> list[IPAMBlockSpec]:
+    """The blocks whose pool attaches pods as the node does."""
+    own = (block.spec for block in by_node(in_force(cluster.blocks)).get(node, ()))
+    return [spec for spec in own if way.takes(pool_around(spec, cluster.pools))]
+
+
 def _bridges(cluster: Cluster, node: str) -> list[Document]:
-    """The bridge that pods hang on, with the addresses that the node has on it."""
+    """The bridge that pods hang on, with the addresses that the node has on it once all its blocks serve."""
     way = attached_to(cluster, node)
-    own = by_node(in_force(cluster.blocks)).get(node, ())
-    blocks = [one for one in own if one.spec.state != "Quarantined" and way.takes(cluster.pools.get(one.spec.pool))]
+    blocks = [spec.cidr for spec in _serving(cluster, node, way) if spec.state == "Active"]
     if way.attachment.type != "bridge" or not blocks:
         return []
     return [
@@ -218,7 +223,7 @@ def _bridges(cluster: Cluster, node: str) -> list[Document]:
             "kind": "bridge",
             "mtu": way.attachment.mtu,
             "attributes": {
-                "addresses": [f"{gateway(one.spec.cidr)}/{one.spec.cidr.prefixlen}" for one in blocks],
+                "addresses": [f"{gateway(one)}/{one.prefixlen}" for one in blocks],
             },
             "why": whys((Why("IPPool", way.pool, "spec.attachment.type"),)),
         }

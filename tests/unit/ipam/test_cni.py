@@ -7,6 +7,7 @@ import pytest
 
 from tests.unit.ipam.world import block, pool
 from towpath.ipam.cni import Places, conflist, is_usable, remove, write
+from towpath.model.kinds.ipam import Attachment
 
 POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
 
@@ -57,6 +58,57 @@ def test_a_block_by_hand_that_names_no_pool_lies_in_the_one_around_it():
         "rangeStart": "10.99.0.8",
         "rangeEnd": "10.99.0.15",
         "gateway": "10.99.0.1",
+    }
+
+
+def test_on_a_bridge_each_block_is_a_subnet_with_the_node_as_its_gateway():
+    """The whole configuration; the device and its addresses are the agent's, so the plugin is told to be no gateway."""
+    blocks = [block("10.99.0.8/29", "n"), block("10.99.0.32/29", "n"), block("fd99::8/125", "n", pool="b")]
+    assert conflist(
+        [one.spec for one in blocks], POOLS, data_dir=Path("/run/x"), way=Attachment(type="bridge"), mtu=1400
+    ) == {
+        "cniVersion": "1.0.0",
+        "name": "towpath",
+        "plugins": [
+            {
+                "type": "bridge",
+                "bridge": "tp-br0",
+                "isGateway": False,
+                "hairpinMode": True,
+                "ipMasq": False,
+                "mtu": 1400,
+                "ipam": {
+                    "type": "host-local",
+                    "dataDir": "/run/x",
+                    "ranges": [
+                        [
+                            {
+                                "subnet": "10.99.0.8/29",
+                                "rangeStart": "10.99.0.10",
+                                "rangeEnd": "10.99.0.14",
+                                "gateway": "10.99.0.9",
+                            },
+                            {
+                                "subnet": "10.99.0.32/29",
+                                "rangeStart": "10.99.0.34",
+                                "rangeEnd": "10.99.0.38",
+                                "gateway": "10.99.0.33",
+                            },
+                        ],
+                        [
+                            {
+                                "subnet": "fd99::8/125",
+                                "rangeStart": "fd99::a",
+                                "rangeEnd": "fd99::f",
+                                "gateway": "fd99::9",
+                            }
+                        ],
+                    ],
+                    "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}],
+                },
+            },
+            {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True},
+        ],
     }
 
 
