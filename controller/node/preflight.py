@@ -11,6 +11,7 @@ from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
 from towpath.model.reason import Refusal
+from towpath.routes.devices.device import overhead
 from towpath.routes.kernel import LinkAddress
 from towpath.routes.machine import look
 from towpath.routes.preflight import Machine, Wanted, devices_with, pod_mtu, problems
@@ -77,14 +78,14 @@ class Preflight:
         return devices_with(self._own(cluster), on=on, beside=self._interfaces(), mtus=self._machine.mtus)
 
     def _neighbours(self, cluster: Cluster) -> dict[str, int]:
-        """Nodes with an address in the subnet of one of ours, and what their agents say that their pods get."""
+        """Nodes with an address in the subnet of one of ours, and what their pods would get with the tunnels of this node."""
         own = set(self._own(cluster))
         subnets = [one.subnet.network for one in self._addresses() if one.local in own]
         found: dict[str, int] = {}
         for name, node in cluster.routing_nodes.items():
-            mtu = node.status.mtu if node.status is not None else None
-            if name == self._node or mtu is None:
+            if name == self._node or node.status is None or node.status.mtu is None:
                 continue
             if any(one.ip in subnet for one in node_addresses(node).values() for subnet in subnets):
-                found[name] = mtu
+                # a pool that begins to encapsulate is no mistake of the network's, though some nodes are sooner than others
+                found[name] = node.status.mtu + overhead(node.status.tunnels or ()) - self._overhead()
         return found

@@ -5,7 +5,7 @@ known by their names, which nobody else gives to devices of that kind.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from msgspec import Struct
@@ -41,6 +41,12 @@ Link = Vxlan
 def kind_of(name: str) -> str | None:
     """The kind of the devices of ours that have such a name; None: we give no such names."""
     return next((kind for kind, pattern in _NAMES.items() if pattern.fullmatch(name)), None)
+
+
+def overhead(names: Iterable[str]) -> int:
+    """Bytes that packets grow by at most in the tunnels with these devices."""
+    below = (Family.IPV4 if name.startswith("tp-vx4-") else Family.IPV6 for name in names if kind_of(name) == "vxlan")
+    return max((_OVERHEAD[family] for family in below), default=0)
 
 
 class Device(Struct, frozen=True):

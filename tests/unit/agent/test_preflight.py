@@ -1,0 +1,48 @@
+"""What a node makes of the MTUs that others report."""
+
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from tests.unit.agent.worlds import cluster
+from towpath.controller.node import preflight
+from towpath.model.kinds.node import RoutingNodeStatus
+from towpath.routes.kernel import LinkAddress
+from towpath.routes.preflight import Machine
+
+V4, V6 = ("tp-vx4-4096",), ("tp-vx4-4096", "tp-vx6-7")
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "mtu", "told"),
+    [
+        (0, (), 1500, False),
+        (0, (), 9000, True),
+        (50, V4, 1450, False),
+        (50, (), 1500, False),
+        (0, V6, 1430, False),
+        (70, V4, 1450, False),
+        (50, V4, 1500, True),
+        (0, None, 1500, False),
+    ],
+)
+async def test_pods_may_differ_by_what_their_tunnels_need(mine, theirs, mtu, told, monkeypatch) -> None:
+    """Nodes take up a pool's encapsulation one after the other: only where the network below differs something is wrong."""
+    monkeypatch.setattr(preflight.socket, "if_nameindex", lambda: [(2, "eth0")])
+    monkeypatch.setattr(preflight, "look", lambda **_: Machine(mtus={"eth0": 1500}))
+    own = LinkAddress(2, ip_address("10.0.0.1"), ip_interface("10.0.0.1/24"))
+    made = preflight.Preflight(
+        "a",
+        proc_sys=Path("/none"),
+        host_root=Path("/none"),
+        addresses=lambda: [own],
+        interfaces=lambda: (),
+        overhead=lambda: mine,
+    )
+    await made.look()
+    world = cluster()
+    other = replace(world.routing_nodes["b"], status=RoutingNodeStatus(mtu=mtu, tunnels=theirs))
+    found = made.problems(replace(world, routing_nodes={**world.routing_nodes, "b": other}))
+    assert any(one.reason == "MTUMismatch" for one in found) is told
