@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from towpath.model.net import Address
-from towpath.routes.devices.device import Device, Forwarding, Neighbour, Seen, Vxlan
+from towpath.routes.devices.device import Device, Forwarding, Link, Neighbour, Seen, Vxlan
 from towpath.routes.devices.port import Change, DeviceEvent, EntryEvent, Event, Known, take
 
 
 class FakeDevices:
     """Implements ``routes.devices.port.DeviceKernel``."""
 
-    def __init__(self, *, kinds: Sequence[str] = ("vxlan",)) -> None:
+    def __init__(self, *, kinds: Sequence[str] = ("vxlan", "ipip")) -> None:
         self.there: dict[str, Seen] = {}
         self.entries: dict[str, Known] = {}
-        self.others: list[Vxlan] = []
+        self.others: list[Link] = []
         """Of devices with other names."""
         self.changes = 0
         """Entries that were changed for us."""
@@ -44,12 +44,20 @@ class FakeDevices:
         link = device.link
         if link.kind not in self._kinds:
             raise OSError(errno.EOPNOTSUPP, f"{device.name}: {os.strerror(errno.EOPNOTSUPP)}")
-        mine = (link.vni, link.port, link.local.version)
         taken = [one.link for one in self.there.values() if one.link is not None] + self.others
-        if device.name in self.there or any((one.vni, one.port, one.local.version) == mine for one in taken):
+        if device.name in self.there or any(_sole(one) == _sole(link) for one in taken):
             raise OSError(errno.EEXIST, f"{device.name}: {os.strerror(errno.EEXIST)}")
         self._appear(
-            Seen(self._next, device.name, link.kind, link, frozenset(), device.mtu or 1500, up=True, offloads=True)
+            Seen(
+                self._next,
+                device.name,
+                link.kind,
+                link,
+                frozenset(),
+                device.mtu or 1500,
+                up=True,
+                offloads=isinstance(link, Vxlan),
+            )
         )
 
     def _appear(self, seen: Seen) -> None:
@@ -134,3 +142,8 @@ class FakeDevices:
         self._events.append(event)
         if self._readable is not None:
             self._readable()
+
+
+def _sole(link: Link) -> tuple[object, ...]:
+    """What only one device may be."""
+    return (link.vni, link.port, link.local.version) if isinstance(link, Vxlan) else (link.local,)

@@ -3,6 +3,8 @@
 Both ends of a tunnel know each other from the objects alone. A node's endpoint has a MAC made of the node's name, and as
 its address the lowest one of the node's first block of the pools that share the tunnel: nobody has to wait for anybody's
 report. What only the node itself can say is whether its device stands, and that is in the status of its RoutingNode.
+
+A pool that asks for IP-in-IP belongs to a VXLAN too: that is what is used between two nodes of which one has no IP-in-IP.
 """
 
 import hashlib
@@ -19,6 +21,10 @@ from towpath.model.net import Address, Family, Interface, Prefix, contains, fami
 from towpath.model.reason import Reason, Refusal, Why
 
 Addresses = Mapping[Family, Interface]
+IPIP = "ipip"
+"""The kind of device, as the kernel calls it."""
+IPIP_DEVICE = "tp-ipip"
+"""One for all pools: it sends to wherever a route says."""
 
 
 class Tunnel(Struct, frozen=True, order=True):
@@ -47,7 +53,7 @@ class Way(Struct, frozen=True):
     node: Address | None = None
     """Where the outer packet goes to."""
     endpoint: IPAMBlock | None = None
-    """The block whose lowest address is the owner's in the tunnel."""
+    """The block whose lowest address is the owner's in the VXLAN, where it is known by that."""
 
 
 class Encapsulation(Struct, frozen=True):
@@ -130,6 +136,26 @@ def underlay(mine: Iterable[Family], others: Iterable[Family], *, inner: Family)
     return inner if inner in common else next(iter(common), None)
 
 
+def has_ipip(owner: RoutingNode) -> bool:
+    """Whether a node's kernel has IP-in-IP: so it is until the node says otherwise."""
+    return owner.status is None or IPIP not in (owner.status.lacks or ())
+
+
+@remembered
+def falls_back(nodes: Mapping[str, RoutingNode]) -> bool:
+    """Whether VXLAN takes the place of IP-in-IP anywhere, for a kernel or for want of IPv4: then every node is ready for it."""
+    return any(
+        not has_ipip(one) or (bool(found := node_addresses(one)) and Family.IPV4 not in found) for one in nodes.values()
+    )
+
+
+def by_vxlan(cluster: Cluster) -> frozenset[Tunnel]:
+    """The VXLANs that packets may come by."""
+    of_pool = tunnels(cluster.pools)
+    short = falls_back(cluster.routing_nodes)
+    return frozenset(of_pool[name] for name in of_pool if short or not cluster.pools[name].spec.by_ipip)
+
+
 @remembered
 def encapsulation(cluster: Cluster, node: str) -> Encapsulation:
     """A node's part in the tunnels of a cluster."""
@@ -157,10 +183,15 @@ def _ways(
         if pool is None or pool.name not in of_pool:
             continue
         family = family_of(block.spec.cidr)
-        if pool.spec.vxlan_mode == "CrossSubnet" and _shares_subnet(mine, theirs, family):
+        if pool.spec.mode == "CrossSubnet" and _shares_subnet(mine, theirs, family):
             found.append(Way(block, pool, owner, theirs[family].ip))
             continue
         outer = underlay(mine, theirs, inner=family)
+        if outer is Family.IPV4 and pool.spec.by_ipip and me is not None and has_ipip(me) and has_ipip(owner):
+            if stands(owner, IPIP_DEVICE):
+                to = theirs[outer].ip
+                found.append(Way(block, pool, owner, to, device=IPIP_DEVICE, node=to))
+            continue
         tunnel = of_pool[pool.name]
         if outer is None or not stands(owner, tunnel.device(outer)):
             continue

@@ -15,7 +15,6 @@ from towpath.model.reason import InvalidSpecError
 Body = dict[str, Any]
 UNKNOWN = "is not a field that this kind has"
 _DEFAULTS: Mapping[str, Any] = {
-    "ipipMode": "Never",
     "disableBGPExport": False,
     "assignmentMode": "Automatic",
     "allowedUses": ["Workload", "Tunnel"],

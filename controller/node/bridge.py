@@ -312,7 +312,10 @@ class Bridge:
         }
         at = {family: seen.get(address) for family, address in wanted.items()}
         return RoutingNodeStatus(
-            ipv4_address=at.get(Family.IPV4), ipv6_address=at.get(Family.IPV6), tunnels=self._devices.standing
+            ipv4_address=at.get(Family.IPV4),
+            ipv6_address=at.get(Family.IPV6),
+            tunnels=self._devices.standing,
+            lacks=self._devices.lacking,
         )
 
     def _metrics(self, metrics: Mapping[Address, int | None]) -> None:

@@ -10,7 +10,7 @@ from ipaddress import ip_network
 from towpath.bgp.nodes import BGP_PORT, node_views
 from towpath.bgp.services import covering
 from towpath.model.cluster import Cluster, IPPool
-from towpath.model.encapsulation import tunnels
+from towpath.model.encapsulation import by_vxlan
 from towpath.model.memo import remembered
 from towpath.model.net import Prefix, host_prefix
 from towpath.model.overlap import pools_in_force
@@ -39,5 +39,5 @@ def exclusions(cluster: Cluster) -> tuple[Prefix, ...]:
 def excluded_ports(cluster: Cluster, sessions: Iterable[Session]) -> tuple[tuple[str, int], ...]:
     """Ports, each with its protocol, at which a node is believed by its address: those of speakers and of our tunnels."""
     speakers = {BGP_PORT, *(view.listen_port for view in node_views(cluster)), *(one.peer_port for one in sessions)}
-    vxlans = {one.port for one in tunnels(cluster.pools).values()}
+    vxlans = {one.port for one in by_vxlan(cluster)}
     return (*(("tcp", port) for port in sorted(speakers)), *(("udp", port) for port in sorted(vxlans)))

@@ -30,7 +30,7 @@ from towpath.model.memo import remembered
 from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
-from towpath.routes.devices.device import Device, Forwarding, Neighbour
+from towpath.routes.devices.device import Device, Forwarding, Neighbour, Vxlan
 from towpath.routes.devices.plan import tunnel_plan
 from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
 
@@ -165,16 +165,16 @@ def _exclusions(cluster: Cluster) -> Mapping[Family, list[str]]:
 def _device(one: Device) -> Document:
     """Its MTU is what the network below leaves of a packet, which only the node knows."""
     link = one.link
+    vxlan: Document = {}
+    if isinstance(link, Vxlan):
+        vxlan = {"vni": link.vni, "port": link.port, "mac": link.mac, "learning": False}
     return {
         "name": one.name,
         "kind": link.kind,
         "mtu": one.mtu,
         "attributes": {
-            "vni": link.vni,
-            "port": link.port,
             "local": str(link.local),
-            "mac": link.mac,
-            "learning": False,
+            **vxlan,
             "addresses": [str(host_prefix(address)) for address in one.addresses],
         },
         "why": whys(one.why),

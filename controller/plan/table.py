@@ -173,7 +173,7 @@ def _devices(devices: Sequence[Document]) -> Iterator[str]:
             one["kind"],
             one["mtu"],
             one["attributes"]["local"],
-            one["attributes"]["mac"],
+            one["attributes"].get("mac", ""),
             ",".join(one["attributes"]["addresses"]),
             cause(one["why"]),
         )

@@ -33,6 +33,7 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     ] = None
 
 
+Mode = Literal["Never", "Always", "CrossSubnet"]
 VNI = Annotated[int, Field(ge=1, le=16777215)]
 
 
@@ -56,8 +57,14 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     node_selector: Annotated[
         Selector | None, Field(description="Nodes that get blocks from this pool; all unless set.")
     ] = None
+    ipip_mode: Annotated[
+        Mode,
+        Field(
+            description="Whether packets between nodes are sent by IP-in-IP (IPv4 alone): never, always, or where the other node is in another subnet. Between nodes of which one's kernel has none they go by VXLAN."
+        ),
+    ] = "Never"
     vxlan_mode: Annotated[
-        Literal["Never", "Always", "CrossSubnet"],
+        Mode,
         Field(
             description="Whether packets between nodes are sent by VXLAN: never, always, or where the other node is in another subnet."
         ),
@@ -85,7 +92,22 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     @property
     def encapsulates(self) -> bool:
         """Whether packets to some of its pods may leave by a tunnel."""
-        return self.vxlan_mode != "Never"
+        return self.mode != "Never"
+
+    @property
+    def by_ipip(self) -> bool:
+        """Whether that tunnel is IP-in-IP, where both kernels have it."""
+        return self.ipip_mode != "Never"
+
+    @property
+    def mode(self) -> Mode:
+        """When they do."""
+        return self.ipip_mode if self.by_ipip else self.vxlan_mode
+
+    @property
+    def mode_field(self) -> str:
+        """Where that is said."""
+        return "spec.ipipMode" if self.by_ipip else "spec.vxlanMode"
 
 
 def _block_size_fits(spec: IPPoolSpec) -> bool:
@@ -118,10 +140,24 @@ IP_POOL = Kind(
             check=lambda _meta, spec: _block_size_fits(spec),
         ),
         Rule(
+            cel="!has(self.ipipMode) || self.ipipMode == 'Never' || !has(self.vxlanMode) || self.vxlanMode == 'Never'",
+            message="ipipMode and vxlanMode cannot both be other than Never",
+            field="spec.ipipMode",
+            check=lambda _meta, spec: not spec.by_ipip or spec.vxlan_mode == "Never",
+        ),
+        Rule(
+            cel="!has(self.ipipMode) || self.ipipMode == 'Never' || !isCIDR(self.cidr) || cidr(self.cidr).ip().family() == 4 && (!has(self.blockSize) || self.blockSize < 32)",
+            message="ipipMode needs an IPv4 pool, and blocks of two addresses at least: one is the node's own in the tunnel",
+            field="spec.ipipMode",
+            check=lambda _meta, spec: (
+                not spec.by_ipip or (family_of(spec.cidr) is Family.IPV4 and spec.block_length < Family.IPV4.bits)
+            ),
+        ),
+        Rule(
             cel="!has(self.vxlanMode) || self.vxlanMode == 'Never' || !isCIDR(self.cidr) || !has(self.blockSize) || self.blockSize < (cidr(self.cidr).ip().family() == 4 ? 32 : 128)",
             message="vxlanMode needs blocks of two addresses at least: one is the node's own in the tunnel",
             field="spec.vxlanMode",
-            check=lambda _meta, spec: not spec.encapsulates or spec.block_length < family_of(spec.cidr).bits,
+            check=lambda _meta, spec: spec.vxlan_mode == "Never" or spec.block_length < family_of(spec.cidr).bits,
         ),
         Rule(
             cel="!isCIDR(self.cidr) || !has(self.blockSize) || !has(self.attachment) || !has(self.attachment.type) || self.attachment.type != 'bridge' || self.blockSize <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",
@@ -135,6 +171,7 @@ IP_POOL = Kind(
         Column("Block-Size", ".spec.blockSize", "integer"),
         Column("Attachment", ".spec.attachment.type"),
         Column("Node-Selector", ".spec.nodeSelector", priority=1),
+        Column("IPIP", ".spec.ipipMode"),
         Column("VXLAN", ".spec.vxlanMode"),
         Column("Disabled", ".spec.disabled", "boolean"),
         Column("NAT", ".spec.natOutgoing", "boolean", priority=1),

@@ -51,6 +51,10 @@ class RoutingNodeStatus(Struct, frozen=True, rename=json_name):
         tuple[str, ...] | None,
         Field(description="Tunnel devices that stand on the node: nobody sends to it by another."),
     ] = None
+    lacks: Annotated[
+        tuple[str, ...] | None,
+        Field(description="Kinds of tunnel devices that the node's kernel turned out not to have."),
+    ] = None
 
 
 ROUTING_NODE = Kind(

@@ -13,7 +13,7 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, family_of
 from towpath.model.reason import Why
 
-_NAMES = {"vxlan": re.compile(r"tp-vx[46]-[0-9]{1,8}")}
+_NAMES = {"vxlan": re.compile(r"tp-vx[46]-[0-9]{1,8}"), "ipip": re.compile(r"tp-ipip")}
 """What devices of ours are called, by their kind."""
 _OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}
 """Outer Ethernet (14), IP (20 or 40), UDP (8) and VXLAN (8) headers (RFC 7348 section 5)."""
@@ -35,7 +35,20 @@ class Vxlan(Struct, frozen=True):
         return _OVERHEAD[family_of(self.local)]
 
 
-Link = Vxlan
+class Ipip(Struct, frozen=True):
+    """An IP-in-IP device (RFC 2003) that sends to wherever a route says: it has no other end of its own."""
+
+    kind: ClassVar[str] = "ipip"
+    local: Address
+    """The node's own address, from which it sends."""
+
+    @property
+    def overhead(self) -> int:
+        """Bytes that a packet grows by: a second IP header."""
+        return 20
+
+
+Link = Vxlan | Ipip
 
 
 def kind_of(name: str) -> str | None:

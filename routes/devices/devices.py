@@ -14,7 +14,7 @@ from typing import TypeVar
 import structlog
 
 from towpath.model.reason import Reason
-from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Seen
+from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Link, Neighbour, Seen, Vxlan
 from towpath.routes.devices.netlink import open_device_kernel
 from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Key, Known, take
 from towpath.routes.kernel import EventsLostError
@@ -106,6 +106,12 @@ class Devices:
         self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
         await self._work()
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Kinds of devices that are wanted, and that the kernel does not know."""
+        refused = {name for name, (reason, _) in self.problems.items() if reason is Reason.KERNEL_LACKS}
+        return tuple(sorted({self._wanted[name].link.kind for name in refused & self._wanted.keys()}))
+
     def release(self) -> None:
         """No route needs what is not wanted."""
         if not self._released:
@@ -187,8 +193,8 @@ class Devices:
                     self._look_again(_AGAIN)
             self._remove_unwanted()
             self.standing = tuple(sorted(name for name in self._wanted if name in self._known))
-            if self.problems:
-                self._look_again(_AGAIN)
+            if any(reason is not Reason.KERNEL_LACKS for reason, _ in self.problems.values()):
+                self._look_again(_AGAIN)  # what a kernel lacks, an audit will find when it is there
             if before != (self.problems, self.standing):
                 self._changed()
 
@@ -243,9 +249,10 @@ class Devices:
 
     def _refuse(self, device: Device, error: OSError) -> None:
         if error.errno == errno.EOPNOTSUPP:
-            reason, said = Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {device.link.kind}"
+            instead = ": VXLAN is used in its place" if isinstance(device.link, Ipip) else ""
+            reason, said = Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {device.link.kind}{instead}"
         elif error.errno == errno.EEXIST and device.name not in self._seen:
-            said = f"{device.name} cannot be made: another device has the VXLAN {device.link.vni} on port {device.link.port}"
+            said = f"{device.name} cannot be made: another device {_same(device.link)}"
             reason = Reason.DEVICE_REFUSED
         else:
             reason, said = Reason.DEVICE_REFUSED, f"{device.name}: {error.strerror}"
@@ -306,6 +313,13 @@ class Devices:
                 continue
             log.info("device.removed", device=seen.name)
             self._look_at(seen.name)
+
+
+def _same(link: Link) -> str:
+    """What two devices cannot both do."""
+    if isinstance(link, Vxlan):
+        return f"has the VXLAN {link.vni} on port {link.port}"
+    return f"is an IP-in-IP tunnel from {link.local} to anywhere"
 
 
 def _fits(device: Device, seen: Seen) -> bool:

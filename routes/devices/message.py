@@ -1,13 +1,14 @@
 """Messages about tunnel devices, their neighbours and forwarding entries.
 
-Layouts: rtnetlink(7), ``linux/if_link.h``, ``linux/neighbour.h``; what the kernel makes of them: ``drivers/net/vxlan``.
+Layouts: rtnetlink(7), ``linux/if_link.h``, ``linux/if_tunnel.h``, ``linux/neighbour.h``; what the kernel makes of them:
+``drivers/net/vxlan``, ``net/ipv4/ipip.c``.
 """
 
 import struct
 from collections.abc import Sequence
 
 from towpath.model.net import Address, Family, family_of
-from towpath.routes.devices.device import Device, Neighbour, Seen, Vxlan
+from towpath.routes.devices.device import Device, Ipip, Link, Neighbour, Seen, Vxlan
 from towpath.routes.devices.port import Change
 from towpath.routes.message import (
     AF,
@@ -34,23 +35,29 @@ _VXLAN_ID, _VXLAN_GROUP, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_COLLECT, _VXLAN_GR
 _VXLAN_LOCAL = {Family.IPV4: 4, Family.IPV6: 17}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD, _SCOPE_LINK = 1, 2, 0x02, 253
 _PORT = struct.Struct("!H")
-_VXLAN = b"vxlan"
+_IPIP_LOCAL, _IPIP_DONT_FRAGMENT = 2, 10
+_IPIP_OTHERS = frozenset({1, 3, 4, 5, 15, 19, 20})
+"""A device below, another end, a TTL, a type of service, one more header around it, told by each packet, a mark: we ask for none."""
 
 
 def link_body(device: Device) -> bytes:
     """What makes a device, switched on."""
     link = device.link
-    data = (
-        attribute(_VXLAN_ID, NUMBER.pack(link.vni))
-        + attribute(_VXLAN_LOCAL[family_of(link.local)], link.local.packed)
-        + attribute(_VXLAN_PORT, _PORT.pack(link.port))
-        + attribute(_VXLAN_LEARNING, b"\0")
-    )
-    info = attribute(_INFO_KIND, _VXLAN + b"\0") + attribute(_INFO_DATA | _NESTED, data)
+    if isinstance(link, Ipip):
+        mac, data = b"", attribute(_IPIP_LOCAL, link.local.packed)
+    else:
+        mac = attribute(_IFLA_ADDRESS, _packed(link.mac))
+        data = (
+            attribute(_VXLAN_ID, NUMBER.pack(link.vni))
+            + attribute(_VXLAN_LOCAL[family_of(link.local)], link.local.packed)
+            + attribute(_VXLAN_PORT, _PORT.pack(link.port))
+            + attribute(_VXLAN_LEARNING, b"\0")
+        )
+    info = attribute(_INFO_KIND, link.kind.encode() + b"\0") + attribute(_INFO_DATA | _NESTED, data)
     return (
         LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
         + attribute(IFLA_IFNAME, device.name.encode() + b"\0")
-        + attribute(_IFLA_ADDRESS, _packed(link.mac))
+        + mac
         + (attribute(_IFLA_MTU, NUMBER.pack(device.mtu)) if device.mtu is not None else b"")
         + attribute(_IFLA_LINKINFO | _NESTED, info)
     )
@@ -79,12 +86,12 @@ def read_device(data: bytes, start: int, end: int) -> Seen | None:
         return None
     values = dict(attributes(data, start + 32, end))
     info = _nested(values.get(_IFLA_LINKINFO, b""))
-    kind = info.get(_INFO_KIND, b"").rstrip(b"\0")
+    kind = info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return Seen(
         index,
         values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
-        kind.decode(errors="replace"),
-        _vxlan(_nested(info.get(_INFO_DATA, b"")), values.get(_IFLA_ADDRESS, b"")) if kind == _VXLAN else None,
+        kind,
+        _link(kind, _nested(info.get(_INFO_DATA, b"")), mac=values.get(_IFLA_ADDRESS, b"")),
         frozenset(),
         mtu=int.from_bytes(values.get(_IFLA_MTU, b""), "little"),
         up=bool(flags & IFF_UP),
@@ -94,6 +101,23 @@ def read_device(data: bytes, start: int, end: int) -> Seen | None:
 
 def _nested(value: bytes) -> dict[int, bytes]:
     return dict(attributes(value, 0, len(value)))
+
+
+def _link(kind: str, data: dict[int, bytes], *, mac: bytes) -> Link | None:
+    if kind == Vxlan.kind:
+        return _vxlan(data, mac)
+    return _ipip(data) if kind == Ipip.kind else None
+
+
+def _ipip(data: dict[int, bytes]) -> Ipip | None:
+    """The device with this data; None: one that differs from ours in more than its address."""
+    local = data.get(_IPIP_LOCAL, b"")
+    others = any(
+        any(data[key]) or not data[key] for key in _IPIP_OTHERS & data.keys()
+    )  # some are there or not, and empty
+    if not any(local) or others or not any(data.get(_IPIP_DONT_FRAGMENT, b"")):
+        return None
+    return Ipip(address(local))
 
 
 def _vxlan(data: dict[int, bytes], mac: bytes) -> Vxlan | None:

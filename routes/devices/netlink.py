@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from towpath.model.net import Address
 from towpath.routes.devices import message
-from towpath.routes.devices.device import Device, Seen, kind_of
+from towpath.routes.devices.device import Device, Seen, Vxlan, kind_of
 from towpath.routes.devices.port import Change, DeviceEvent, EntryEvent, Event, Known, take
 from towpath.routes.kernel import EventsLostError
 from towpath.routes.message import HEADER, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NUMBER, attribute
@@ -94,8 +94,9 @@ class NetlinkDevices:
             for index, one in (message.read_single_address(data, start, start + length),)
             if index == seen.index and one is not None
         ]
-        offloads = self._checksums(seen.name, _GET_CHECKSUMS)
-        return replace(seen, addresses=frozenset(found), offloads=bool(offloads))
+        # of VXLANs alone it matters
+        offloads = seen.kind == Vxlan.kind and bool(self._checksums(seen.name, _GET_CHECKSUMS))
+        return replace(seen, addresses=frozenset(found), offloads=offloads)
 
     def make(self, device: Device) -> None:
         """See ``port.DeviceKernel``."""

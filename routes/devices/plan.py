@@ -6,11 +6,20 @@ from msgspec import Struct
 
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, RoutingNode
-from towpath.model.encapsulation import Encapsulation, Way, encapsulation, mac_of, tunnels, underlay
+from towpath.model.encapsulation import (
+    IPIP_DEVICE,
+    Encapsulation,
+    Way,
+    encapsulation,
+    falls_back,
+    mac_of,
+    tunnels,
+    underlay,
+)
 from towpath.model.memo import Pieces
 from towpath.model.net import Address, Family, Prefix, family_of
 from towpath.model.reason import Why
-from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Vxlan
+from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Link, Neighbour, Vxlan
 from towpath.routes.route import StaticRoute
 
 
@@ -53,7 +62,7 @@ class _Piece(Struct, frozen=True):
 def _piece(ways: tuple[Way, ...]) -> _Piece:
     ends: dict[tuple[str, Address], tuple[Neighbour, Forwarding]] = {}
     for way in ways:
-        if way.node is not None and (way.device, way.gateway) not in ends:
+        if way.node is not None and way.endpoint is not None and (way.device, way.gateway) not in ends:
             mac = mac_of(way.owner.name)
             ends[way.device, way.gateway] = (
                 Neighbour(way.device, way.gateway, mac, _endpoint_causes(way)),
@@ -68,7 +77,7 @@ _PIECES: Pieces[_Piece] = Pieces(_piece)
 def _route(prefix: Prefix, way: Way) -> StaticRoute:
     why = (
         Why("IPAMBlock", way.block.name, "spec.node"),
-        Why("IPPool", way.pool.name, "spec.vxlanMode"),
+        Why("IPPool", way.pool.name, way.pool.spec.mode_field),
         Why("RoutingNode", way.owner.name, f"spec.bgp.{family_of(way.node or way.gateway).key}Address"),
     )
     return StaticRoute(prefix, "unicast", "Kubernetes", (way.gateway,), why, device=way.device)
@@ -92,15 +101,22 @@ def _devices(
     mine = node_addresses(me)
     own: dict[str, list[Address]] = {}
     causes: dict[str, dict[Why, None]] = {}
-    links: dict[str, Vxlan] = {}
+    links: dict[str, Link] = {}
     of_pool = tunnels(cluster.pools)
+    short = falls_back(cluster.routing_nodes)
 
-    def needed(pool: str, outer: Family) -> str:
-        tunnel = of_pool[pool]
-        name = tunnel.device(outer)
-        links[name] = Vxlan(tunnel.vni, tunnel.port, mine[outer].ip, mac_of(me.name))
-        causes.setdefault(name, {})[Why("IPPool", pool, "spec.vxlanMode")] = None
-        return name
+    def needed(pool: str, outer: Family) -> Iterable[str]:
+        spec, tunnel = cluster.pools[pool].spec, of_pool[pool]
+        local = mine[outer].ip
+        found: dict[str, Link] = {}
+        if spec.by_ipip and outer is Family.IPV4:
+            found[IPIP_DEVICE] = Ipip(local)
+        if short or not found:
+            found[tunnel.device(outer)] = Vxlan(tunnel.vni, tunnel.port, local, mac_of(me.name))
+        links.update(found)
+        for name in found:
+            causes.setdefault(name, {})[Why("IPPool", pool, spec.mode_field)] = None
+        return found
 
     sent = {(way.pool.name, family_of(way.node)) for ways in part.ways.values() for way in ways if way.node is not None}
     for pool, outer in sorted(sent):
@@ -110,9 +126,10 @@ def _devices(
         if below is None:
             continue
         pools = [name for name, tunnel in of_pool.items() if tunnel.vni == vni]
-        names = [needed(pool, below) for pool in pools if family_of(cluster.pools[pool].spec.cidr) is family]
-        own.setdefault(names[0], []).append(block.spec.cidr.network_address)
-        causes[names[0]][Why("IPAMBlock", block.name, "spec.cidr")] = None
+        pools = [name for name in pools if family_of(cluster.pools[name].spec.cidr) is family]
+        for name in dict.fromkeys(name for pool in pools for name in needed(pool, below)):
+            own.setdefault(name, []).append(block.spec.cidr.network_address)
+            causes[name][Why("IPAMBlock", block.name, "spec.cidr")] = None
     for name, link in sorted(links.items()):
         yield Device(
             name,

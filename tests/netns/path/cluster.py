@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from tests.names import own
 from towpath.controller.snapshot import SnapshotFile
 from towpath.lab import facts
-from towpath.lab.addressing import RACKS
+from towpath.lab.addressing import PODS, RACKS
 from towpath.lab.events import RouteEvent, RouteEvents
 from towpath.lab.netns import Host
 from towpath.lab.probe import Flow, Probe, Result
@@ -14,6 +14,7 @@ from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.cluster import Cluster
+from towpath.model.net import Family
 
 PREFIX = own("tpl")
 
@@ -105,3 +106,21 @@ def restarted(lab: Lab, *programs: str) -> None:
     wait_for(lab.api.ready, deadline=20, what="the API server answers")
     facts.wait_sessions(lab)
     facts.wait_healthy(lab)
+
+
+@contextlib.contextmanager
+def router_drops_pods(lab: Lab) -> Iterator[None]:
+    """The network between the subnets knows no pod address, and lets none pass."""
+    rules = "\n".join(
+        f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop"
+        for family in Family
+        for end in ("saddr", "daddr")
+    )
+    lab.host("tor").run(
+        *("nft", "-f", "-"),
+        stdin=f"table inet strict {{\n chain f {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n",
+    )
+    try:
+        yield
+    finally:
+        lab.host("tor").run("nft", "delete", "table", "inet", "strict")

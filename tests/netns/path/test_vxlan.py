@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.names import own
-from tests.netns.path.cluster import cluster, under_probe
+from tests.netns.path.cluster import cluster, router_drops_pods, under_probe
 from towpath.lab import facts, pods
 from towpath.lab.addressing import PODS
 from towpath.lab.api import collection, custom
@@ -67,7 +67,7 @@ def standing(host: Host) -> dict[str, Any]:
     for link in host.ip_json("-d", "link", "show", "type", "vxlan"):
         name = link["ifname"]
         if name in DEVICES.values():
-            with contextlib.suppress(RuntimeError):  # gone meanwhile
+            with contextlib.suppress(RuntimeError, ValueError):  # gone meanwhile
                 (shown,) = host.ip_json("addr", "show", "dev", name)
                 addresses = sorted(one["local"] for one in shown["addr_info"])
                 data = link["linkinfo"]["info_data"]
@@ -99,24 +99,6 @@ def wait_large(lab: Lab) -> None:
             for family in lab.families if pod.node != other.node else ():
                 to = str(other.address(family))
                 wait_for(lambda pod=pod, to=to: fits(lab, pod.name, to), deadline=20, what=f"{pod.name} to {to}")
-
-
-@contextlib.contextmanager
-def router_drops_pods(lab: Lab) -> Iterator[None]:
-    """The network between the subnets knows no pod address, and lets none pass."""
-    rules = "\n".join(
-        f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop"
-        for family in Family
-        for end in ("saddr", "daddr")
-    )
-    lab.host("tor").run(
-        *("nft", "-f", "-"),
-        stdin=f"table inet strict {{\n chain f {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n",
-    )
-    try:
-        yield
-    finally:
-        lab.host("tor").run("nft", "delete", "table", "inet", "strict")
 
 
 def test_packets_as_large_as_pods_may_send_pass_a_router_that_knows_no_pods(lab: Lab) -> None:

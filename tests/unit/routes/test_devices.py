@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from tests.patience import eventually
 from towpath.lab.fake_devices import FakeDevices
-from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Vxlan
+from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Neighbour, Vxlan
 from towpath.routes.devices.devices import Devices
 from towpath.routes.devices.port import Known
 
@@ -170,3 +170,17 @@ async def test_a_kernel_without_vxlan(kernel: FakeDevices) -> None:
     (problem,) = keeper.problems.values()
     assert problem == ("KernelLacks", "the kernel knows no devices of kind vxlan")
     keeper.close()
+
+
+async def test_a_kernel_without_ipip() -> None:
+    """It is said, also to other nodes, and what takes its place stands; a kernel that has it has nothing to say."""
+    ipip = Device("tp-ipip", Ipip(ip_address("192.0.2.1")), DEVICE.addresses, mtu=1480)
+    for kinds, lacking in ((("vxlan",), ("ipip",)), (("vxlan", "ipip"), ())):
+        keeper = Devices(lambda kinds=kinds: FakeDevices(kinds=kinds), linger=0)
+        await keeper.start()
+        await desire(keeper, DEVICE, ipip)
+        assert keeper.lacking == lacking
+        said = {"tp-ipip": ("KernelLacks", "the kernel knows no devices of kind ipip: VXLAN is used in its place")}
+        assert keeper.problems == (said if lacking else {})
+        assert keeper.standing == ((NAME,) if lacking else ("tp-ipip", NAME))
+        keeper.close()

@@ -6,16 +6,21 @@ from typing import Any
 import pytest
 
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
-from towpath.model.encapsulation import mac_of, port_conflicts
+from towpath.model.encapsulation import by_vxlan, mac_of, port_conflicts
 from towpath.model.kinds.ipam import VXLAN, IPAMBlockSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.net import block_name
 from towpath.model.resource import Meta
+from towpath.routes.devices.device import Entries, Ipip
 from towpath.routes.devices.plan import tunnel_plan
 
 
 def pool(name: str, cidr: str, mode: str = "Always", **vxlan: int) -> IPPool:
     return IPPool("IPPool", Meta(name), IPPoolSpec(ip_network(cidr), vxlan_mode=mode, vxlan=VXLAN(**vxlan)))
+
+
+def by_ipip(name: str, cidr: str, mode: str = "Always") -> IPPool:
+    return IPPool("IPPool", Meta(name), IPPoolSpec(ip_network(cidr), ipip_mode=mode))
 
 
 def block(cidr: str, node: str, *, created: str = "2026-01-01T00:00:00Z", **spec: Any) -> IPAMBlock:
@@ -25,10 +30,16 @@ def block(cidr: str, node: str, *, created: str = "2026-01-01T00:00:00Z", **spec
     )
 
 
-def node(name: str, *addresses: str, tunnels: tuple[str, ...] | None = None, told: bool = False) -> RoutingNode:
+def node(
+    name: str,
+    *addresses: str,
+    tunnels: tuple[str, ...] | None = None,
+    lacks: tuple[str, ...] | None = None,
+    told: bool = False,
+) -> RoutingNode:
     found = {ip_interface(one).version: ip_interface(one) for one in addresses}
     spec = RoutingNodeSpec(NodeBGP(ipv4_address=found.get(4), ipv6_address=found.get(6)))
-    status = RoutingNodeStatus(tunnels=tunnels) if told or tunnels is not None else None
+    status = RoutingNodeStatus(tunnels=tunnels, lacks=lacks) if told or tunnels is not None else None
     return RoutingNode("RoutingNode", Meta(name), spec, status)
 
 
@@ -179,3 +190,63 @@ def test_macs_are_local_and_of_one_receiver() -> None:
     """The two lowest bits of the first byte (IEEE 802); another node has another MAC, always the same."""
     assert mac_of("node-1") == mac_of("node-1") != mac_of("node-2")
     assert {int(mac_of(f"node-{n}")[:2], 16) & 3 for n in range(100)} == {2}
+
+
+def test_ipip() -> None:
+    """To the owner's own address by one device, which has an address of its own; nobody's MAC has to be known, and no VXLAN is there."""
+    world = cluster(by_ipip("v4", V4))
+    assert routes(world) == {"10.244.0.64/26": "192.0.2.2 tp-ipip", "10.244.1.0/26": "198.51.100.3 tp-ipip"}
+    plan = tunnel_plan(world, "a", mtu=1500)
+    (device,) = plan.devices.values()
+    assert (device.name, device.link, device.mtu) == ("tp-ipip", Ipip(ip_address("192.0.2.1")), 1480)
+    assert device.addresses == (ip_address("10.244.0.0"),)
+    assert [str(why) for why in device.why] == ["IPPool/v4 spec.ipipMode", "IPAMBlock/10-244-0-0-26 spec.cidr"]
+    assert plan.entries == {"tp-ipip": Entries()}
+    assert by_vxlan(world) == frozenset()
+
+
+def test_ipip_cross_subnet() -> None:
+    """Straight inside the subnet."""
+    world = cluster(by_ipip("v4", V4, "CrossSubnet"))
+    assert routes(world) == {"10.244.0.64/26": "192.0.2.2 -", "10.244.1.0/26": "198.51.100.3 tp-ipip"}
+
+
+ALL = ("tp-ipip", "tp-vx4-4096")
+
+
+@pytest.mark.parametrize(
+    ("me", "wanted"),
+    [
+        ("a", {"10.244.0.64/26": "192.0.2.2 tp-ipip", "10.244.1.0/26": "10.244.1.0 tp-vx4-4096"}),
+        ("c", {"10.244.0.0/26": "10.244.0.0 tp-vx4-4096", "10.244.0.64/26": "10.244.0.64 tp-vx4-4096"}),
+    ],
+)
+def test_between_two_nodes_of_which_one_lacks_ipip_vxlan_takes_its_place(me: str, wanted: dict[str, str]) -> None:
+    """Both ends find out the same; every node has both devices then, with the same address, and guards the VXLAN."""
+    nodes = (
+        node("a", "192.0.2.1/24", tunnels=ALL, lacks=()),
+        node("b", "192.0.2.2/24", tunnels=ALL, lacks=()),
+        node("c", "198.51.100.3/24", tunnels=ALL[1:], lacks=("ipip",)),
+    )
+    world = cluster(by_ipip("v4", V4), nodes=nodes)
+    assert routes(world, me) == wanted
+    devices = tunnel_plan(world, me, mtu=1500).devices
+    assert {name: one.mtu for name, one in devices.items()} == {"tp-ipip": 1480, "tp-vx4-4096": 1450}
+    assert len({one.addresses for one in devices.values()}) == 1
+    assert {one.vni for one in by_vxlan(world)} == {4096}
+
+
+def test_ipip_needs_ipv4_below() -> None:
+    """Between nodes that have IPv6 alone in common it is VXLAN, at both ends."""
+    nodes = (node("a", "2001:db8:a::1/64"), node("b", "192.0.2.2/24", "2001:db8:a::2/64"))
+    world = cluster(by_ipip("v4", V4), nodes=nodes)
+    assert routes(world) == {"10.244.0.64/26": "10.244.0.64 tp-vx6-4096"}
+    assert tunnel_plan(world, "a").devices.keys() == {"tp-vx6-4096"}
+    assert {"tp-ipip", "tp-vx6-4096"} <= tunnel_plan(world, "b").devices.keys()
+    assert {one.vni for one in by_vxlan(world)} == {4096}
+
+
+def test_nobody_sends_by_ipip_where_the_device_does_not_stand() -> None:
+    """A node that has the kind and not yet the device is reached as it was before."""
+    nodes = (NODES[0], node("b", "192.0.2.2/24", tunnels=(), lacks=()), NODES[2])
+    assert routes(cluster(by_ipip("v4", V4), nodes=nodes)) == {"10.244.1.0/26": "198.51.100.3 tp-ipip"}
