@@ -86,13 +86,17 @@ def script(rules: Rules, *, nat: bool) -> str:
         lines += _set(f"speakers{family:d}", f"{kind} . inet_service", speakers)
         peers = [f"{pod} . {address}" for pod, address in rules.peers if pod.version == family]
         lines += _set(f"peers{family:d}", f"{kind} . {kind}", peers)
-    lines += _chain("services", "forward", (f"{ip} daddr @services{n} counter drop" for n, ip in _IP))
+    if rules.services:
+        lines += _chain("services", "forward", (f"{ip} daddr @services{n} counter drop" for n, ip in _IP))
     to_speakers = ((n, ip, f"{ip} daddr . tcp dport @speakers{n}") for n, ip in _IP)
-    lines += _chain("bgp_forward", "forward", (line for one in to_speakers for line in _bgp(*one)))
+    if ports := {port for _, port in rules.speakers}:
+        dropped = (line for one in to_speakers for line in _bgp(*one))
+        lines += _chain("bgp_forward", "forward", (*_others_pass("tcp", ports), *dropped))
     lines += _chain(
         "bgp_input",
         "input",
         (
+            *_others_pass("tcp", {rules.port}),
             *(f"tcp dport {rules.port} {ip} saddr . {ip} daddr @peers{n} accept" for n, ip in _IP),
             *(line for n, ip in _IP for line in _bgp(n, ip, f"tcp dport {rules.port}")),
         ),
@@ -103,13 +107,21 @@ def script(rules: Rules, *, nat: bool) -> str:
         inside = [f"udp dport {port} @th,96,24 {vni}" for vni, port in rules.tunnels]  # after flags: RFC 7348 section 5
         of_pods = [f"{pods} {match} counter drop" for pods in PODS for match in inside]
         others = (f"{match} {ip} saddr != @ends{n} counter drop" for match in inside for n, ip in _IP)
-        lines += _chain("tunnel_input", "input", (*of_pods, *others))
+        ports = {port for _, port in rules.tunnels}
+        lines += _chain("tunnel_input", "input", (*_others_pass("udp", ports), *of_pods, *others))
         to_ends = [f"{ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP]
-        lines += _chain("tunnel_forward", "forward", (f"{pods} {match}" for pods in PODS for match in to_ends))
+        passing = (f"{pods} {match}" for pods in PODS for match in to_ends)
+        lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *passing))
     return "\n".join([*lines, "}"]) + "\n"
 
 
 _IP = (("4", "ip"), ("6", "ip6"))
+
+
+def _others_pass(protocol: str, ports: Iterable[int]) -> Iterator[str]:
+    """What is not for these ports leaves the chain at once: every packet of every pod comes through it."""
+    yield f"meta l4proto != {protocol} accept"
+    yield f"{protocol} dport != {{ {', '.join(map(str, sorted(ports)))} }} accept"
 
 
 def _bgp(family: str, ip: str, match: str) -> Iterator[str]:

@@ -122,6 +122,16 @@ def _bare(network: Network) -> Ends:
     return Ends(one, other, "192.0.2.2")
 
 
+_KUBE_PROXY = """table ip kube-proxy {
+  chain out {
+    type nat hook postrouting priority 100
+    meta mark 0x4000 masquerade
+  }
+}
+"""
+"""What every node has: with address translation the kernel tracks connections, ours beside it or not."""
+
+
 def _by_hand(network: Network, way: Way) -> Ends:
     """Two nodes on a switch with a pod each, as the ptp plugin attaches them."""
     switch = network.switch("switch")
@@ -136,6 +146,7 @@ def _by_hand(network: Network, way: Way) -> Ends:
         pod.ip("route", "add", "10.20.0.1", "dev", "eth0")
         pod.ip("route", "add", "default", "via", "10.20.0.1")
         node.ip("route", "add", f"10.20.{number}.2", "dev", "pod")
+        node.run("nft", "-f", "-", stdin=_KUBE_PROXY)
         way.by_hand(node, number, other)
         pods.append(pod)
     return Ends(pods[0], pods[1], "10.20.2.2")
