@@ -15,13 +15,17 @@ from pathlib import Path
 from types import FrameType
 
 from towpath.lab import cli, facts, pods, views
+from towpath.lab.demo_paths import WAYS, Way, crossings
 from towpath.lab.events import RouteEvents
+from towpath.lab.golang import ToolError
 from towpath.lab.probe import Probe, Result, unreached
 from towpath.lab.process import run, wait_for
-from towpath.lab.shape import Shape
 from towpath.lab.table import paint, table
+from towpath.lab.tools import user_mode_linux
 from towpath.lab.topology import Lab
+from towpath.lab.uml.machine import MachineError, boot
 from towpath.model.net import family_of
+from towpath.routes.machine import knows_kind
 
 PREFIX = "tpdemo"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -74,11 +78,12 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(signal.Signals(number).name)
 
 
-def tell(lab: Lab, story: Story) -> None:
+def tell(lab: Lab, story: Story, way: Way) -> None:
     """The whole story."""
     bring_up(lab, story)
     attach_pods(lab, story)
     ping_everything(lab, story)
+    cross(lab, story, way)
     grow(lab, story)
     hurt(lab, story)
     shrink(lab, story)
@@ -153,6 +158,16 @@ def ping_everything(lab: Lab, story: Story) -> None:
     story.check(
         not failed, f"{count} pings, {count - len(failed)} answered" + "".join(f"; not {f}" for f in failed[:5])
     )
+
+
+def cross(lab: Lab, story: Story, way: Way) -> None:
+    """From node to node, as large as a pod may send."""
+    story.chapter(f"Between nodes packets go {way.words}")
+    found = list(crossings(lab, way))
+    rows = [(one.source, one.target, one.route, one.mtu) for one in found]
+    story.say(table(("from", "to", "route of its node", "largest packet"), rows))
+    story.check(all(one.as_wanted for one in found), "every route leads out as it should")
+    story.check(all(one.whole for one in found), "packets as large as pods may send arrive in one piece")
 
 
 def grow(lab: Lab, story: Story) -> None:
@@ -306,21 +321,43 @@ def _wait_for_children() -> None:
                 time.sleep(0.01)
 
 
+def elsewhere(kind: str, path: str) -> int:
+    """The same in a kernel that has such devices; the exit code."""
+    print(f"this machine's kernel has no devices of kind {kind}: the demo runs in user-mode Linux", flush=True)
+    try:
+        kernel = user_mode_linux()
+        return boot(
+            kernel,
+            *(sys.executable, "-m", "towpath.lab.demo", "--path", path),
+            folder=Path.cwd(),
+            show=lambda printed: os.write(sys.stdout.fileno(), printed),
+            deadline=900,
+        )
+    except (ToolError, MachineError) as error:
+        print(f"the demo cannot run: {error}", file=sys.stderr)
+        return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo."""
     parser = argparse.ArgumentParser(prog="./dev demo", description=__doc__)
     parser.add_argument("--keep", action="store_true", help="leave the cluster running, to play with")
+    parser.add_argument(
+        "--path", choices=WAYS, default="bgp", help="how packets go between nodes (default %(default)s)"
+    )
     parser.add_argument("--prefix", default=PREFIX, help="first part of the namespaces' names (default %(default)s)")
     arguments = parser.parse_args(argv)
-    prefix: str = arguments.prefix
+    prefix, way = str(arguments.prefix), WAYS[arguments.path]
+    if way.kind and not knows_kind(way.kind):
+        return elsewhere(way.kind, arguments.path)
     Lab(prefix).down()  # what an earlier one may have left
     before = machine(prefix)
     for number in SIGNALS:
         signal.signal(number, _interrupt)
-    lab, story = Lab(prefix, Shape(nodes=3)), Story()
+    lab, story = Lab(prefix, way.shape), Story()
     keep = False
     try:
-        tell(lab, story)
+        tell(lab, story, way)
         keep = arguments.keep
     except Interrupted as error:
         story.failed.append(f"interrupted by {error}")

@@ -131,7 +131,7 @@ def _pools(cluster: Cluster) -> Iterator[Pool]:
     taken = Counter(_pool(cluster, block) for block in in_force(cluster.blocks).values())
     for name, pool in sorted(cluster.pools.items()):
         spec = pool.spec
-        how = [f"VXLAN {spec.vxlan_mode}"] if spec.vxlan_mode != "Never" else []
+        how = [f"{'IPIP' if spec.by_ipip else 'VXLAN'} {spec.mode}"] if spec.encapsulates else []
         how += ["NAT outgoing"] if spec.nat_outgoing else []
         yield Pool(name, spec.cidr, spec.block_length, spec.disabled, tuple(how), taken[name])
 

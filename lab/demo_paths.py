@@ -1,0 +1,97 @@
+"""The ways that ``./dev demo --path`` can send packets between nodes, and the chapter that shows the one chosen."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from msgspec import Struct
+
+from towpath.lab import facts
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
+from towpath.model.net import Family, family_of
+
+_HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
+"""Of an ICMP echo."""
+
+
+class Way(Struct, frozen=True):
+    """How packets go from node to node."""
+
+    words: str
+    shape: Shape
+    kind: str = ""
+    """Of the device that they leave by; empty: they go as they are."""
+    mode: Literal["Always", "CrossSubnet", "Never"] = "Never"
+
+    def by_tunnel(self, lab: Lab, node: str, other: str) -> bool:
+        """Whether packets from one node to another should leave by a tunnel."""
+        racks = {name: place.rack for name, place in lab.state.nodes.items()}
+        return self.mode == "Always" or (self.mode == "CrossSubnet" and racks[node] != racks[other])
+
+
+_NO_MESH = {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}
+WAYS: Mapping[str, Way] = {
+    "bgp": Way("as they are, by routes that BGP brought", Shape(nodes=3)),
+    "host-gw": Way(
+        "as they are, by routes that follow from the objects, without a mesh", Shape(3, configuration=_NO_MESH)
+    ),
+    "vxlan": Way("by VXLAN", Shape(3, pool={"vxlanMode": "Always"}), "vxlan", "Always"),
+    "cross-subnet": Way(
+        "as they are within a subnet, and by VXLAN to node3 behind the router",
+        Shape(3, rack_b=1, pool={"vxlanMode": "CrossSubnet"}),
+        "vxlan",
+        "CrossSubnet",
+    ),
+    "ipip": Way(
+        "by IP-in-IP", Shape(3, families=(Family.IPV4,), pool={"ipipMode": "Always"}), kind="ipip", mode="Always"
+    ),
+}
+
+
+class Crossing(Struct, frozen=True):
+    """What a packet from a pod to a pod of another node meets."""
+
+    source: str
+    target: str
+    family: Family
+    route: str
+    """As the node has it."""
+    mtu: int
+    """Of the sending pod."""
+    as_wanted: bool
+    """It leaves by a device of the kind that it should."""
+    whole: bool
+    """A packet as large as the pod may send arrives, and nobody takes it apart."""
+
+
+def crossings(lab: Lab, way: Way) -> Iterator[Crossing]:
+    """Between all pods of different nodes, one way each."""
+    owners = facts.blocks(lab)
+    pods = sorted(lab.pods.values(), key=lambda pod: pod.name)
+    for pod in pods:
+        routes = facts.kernel_routes(lab, pod.node)
+        tunnels = (
+            {link["ifname"] for link in lab.host(pod.node).ip_json("link", "show", "type", way.kind)}
+            if way.kind
+            else set()
+        )
+        (link,) = lab.host(pod.name).ip_json("link", "show", "dev", "eth0")
+        for other in (one for one in pods if one.node != pod.node):
+            for family in lab.families:
+                address = other.address(family)
+                block = next(prefix for prefix in owners if family_of(prefix) is family and address in prefix)
+                route = routes[block]
+                yield Crossing(
+                    source=pod.name,
+                    target=other.name,
+                    family=family,
+                    route=f"{block} via {route['gateway']} dev {route['dev']}",
+                    mtu=link["mtu"],
+                    as_wanted=(route["dev"] in tunnels) == way.by_tunnel(lab, pod.node, other.node),
+                    whole=_whole(lab, pod.name, str(address), link["mtu"] - _HEADERS[family]),
+                )
+
+
+def _whole(lab: Lab, source: str, address: str, size: int) -> bool:
+    command = ("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s", str(size), address)
+    return "1 received" in lab.host(source).run(*command, check=False)
