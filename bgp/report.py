@@ -38,25 +38,28 @@ def _session(session: Session, peer: Peer | None, standing: Standing) -> Session
     state, reason, lost = standing
     if session.state == "Withheld" and state != "Established":
         state, reason = "Withheld", str(session.reason or reason)
+    ribs = [receiver.rib for receiver in peer.receivers] if peer is not None else []
     return SessionReport(
         name=session.name,
         peer=str(session.peer_address) if session.found else session.interface or "",
         remote_as=session.remote_as,
         state=cast("_State", state),
         reason=reason,
-        received=sum(len(receiver.rib) for receiver in peer.receivers) if peer is not None else 0,
+        received=sum(map(len, ribs)),
         accepted=peer.inbound.accepted if peer is not None else 0,
         announced=peer.out.announced if peer is not None and peer.out is not None else 0,
-        refused=_refused(peer) if peer is not None else (),
+        refused=_refused(ribs),
         lost=lost,
         bgp_peer=next((why.name for why in session.why if why.kind == "BGPPeer"), ""),
     )
 
 
-def _refused(peer: Peer) -> tuple[RefusedReport, ...]:
-    ribs = [receiver.rib for receiver in peer.receivers if receiver.rib.refused or receiver.rib.capped]
+def _refused(ribs: Iterable[AdjRibIn]) -> tuple[RefusedReport, ...]:
+    refusing = [rib for rib in ribs if rib.refused or rib.capped]
+    if not refusing:
+        return ()
     counts: Counter[Reason] = Counter()
-    for rib in ribs:
+    for rib in refusing:
         counts.update(rib.refusals())
     return tuple(RefusedReport(reason, count) for reason, count in sorted(counts.items()))
 
