@@ -298,6 +298,8 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
     ("natOutgoing", True, NOTHING),
     ("vxlanMode", "Always", NOTHING),
     ("vxlan", {"vni": 7}, NOTHING),
+    ("ipipMode", "Always", NOTHING),
+    ("attachment", {"type": "bridge"}, NOTHING),
 ]
 
 
