@@ -17,6 +17,7 @@ from towpath.controller.store import Store
 from towpath.lab import tools
 from towpath.lab.kubernetes import free_ports
 from towpath.lab.process import Process, wait_for
+from towpath.model.kinds.ipam import IP_POOL
 
 
 def _pool(index):
@@ -144,7 +145,8 @@ async def test_kubectl(embedded, tmp_path, settled):
     changed = manifest.replace('"cidr"', '"disabled": true, "cidr"')
     assert "configured" in (await run("apply", "-f", "-", stdin=changed)).stdout
     table = (await run("get", "pool")).stdout
-    assert table.split()[:5] == ["NAME", "CIDR", "BLOCK-SIZE", "DISABLED", "ACCEPTED"]
+    columns = [column.name.upper() for column in IP_POOL.columns if column.priority == 0]
+    assert table.splitlines()[0].split() == ["NAME", *columns]
     assert "10.0.0.0/16" in table
     assert (await run("get", "towpath", "-o", "name")).stdout == "ippool.towpath.io/p0\n"
     command = [str(tools.kubectl()), "--server", server.url, "--cache-dir", str(tmp_path / "cache")]
