@@ -21,8 +21,8 @@ from msgspec import Struct
 from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import gateway, usable
 from towpath.ipam.files import link_atomically, temporary, write_atomically
+from towpath.model.blocks import pool_around
 from towpath.model.cluster import IPPool
-from towpath.model.encapsulation import pool_around
 from towpath.model.kinds.ipam import LONGEST_SUBNET, Attachment, IPAMBlockSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 

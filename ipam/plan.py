@@ -15,9 +15,9 @@ from towpath.ipam.blocks import start_of
 from towpath.ipam.conflicts import conflicts
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory, Observation, observe
-from towpath.ipam.pools import pool_of
 from towpath.ipam.spans import Spans, span
 from towpath.ipam.work import NOTHING, Change, Rules, Work, candidates, work
+from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Prefix
@@ -261,8 +261,8 @@ class _Claims:
         }
 
     def _pool_around(self, prefix: Prefix) -> str:
-        pools = self._ledger.cluster.pools.values()
-        return next((pool.name for pool in pools if pool_of(prefix, {"": pool}, "")), "")
+        pool = pool_holding(prefix, self._ledger.cluster.pools)
+        return pool.name if pool is not None else ""
 
     def _recreate(self) -> None:
         """Blocks that a node reports and nobody has: made anew for it, unless somebody else has claimed them by now."""

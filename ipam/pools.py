@@ -7,7 +7,7 @@ from msgspec import Struct
 from towpath.ipam.attachment import attached, matches
 from towpath.model.cluster import Cluster, IPPool, Node
 from towpath.model.kinds.ipam import IPAMConfigurationSpec
-from towpath.model.net import Family, Prefix, family_of
+from towpath.model.net import Family, family_of
 from towpath.model.overlap import pools_in_force
 from towpath.model.reason import Reason, Refusal, Why
 
@@ -74,11 +74,3 @@ def has_address(node: Node, family: Family) -> bool:
     return f"{ADDRESS}{family.key}-address" in node.meta.annotations or any(
         family_of(address) is family for address in node.addresses
     )
-
-
-def pool_of(block: Prefix, pools: Mapping[str, IPPool], name: str) -> Prefix | None:
-    """The cidr of the pool that a block names, if that pool is there and holds it."""
-    pool = pools.get(name)
-    if pool is None or pool.spec.cidr.version != block.version or not block.subnet_of(pool.spec.cidr):  # type: ignore[arg-type]  # same version was just seen
-        return None
-    return pool.spec.cidr

@@ -1,10 +1,11 @@
-"""Which blocks count, and where a node is: decided here, once, for everybody who reads the objects."""
+"""Which blocks count, which pool each is of, and where a node is: decided here, once, for everybody who reads the objects."""
 
 from collections.abc import Mapping
 
-from towpath.model.cluster import IPAMBlock, RoutingNode
+from towpath.model.cluster import IPAMBlock, IPPool, RoutingNode
+from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.memo import remembered
-from towpath.model.net import Family, Interface, Prefix
+from towpath.model.net import Family, Interface, Prefix, contains
 
 
 @remembered
@@ -49,3 +50,16 @@ def node_addresses(node: RoutingNode) -> Mapping[Family, Interface]:
         bare = given.network.prefixlen == family.bits
         found[family] = seen if bare and seen is not None and seen.ip == given.ip else given
     return found
+
+
+def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | None:
+    """The pool that a block lies in: the one that it names, else whichever holds it."""
+    named = pools.get(block.pool)
+    if named is not None and contains(named.spec.cidr, block.cidr):
+        return named
+    return pool_holding(block.cidr, pools)
+
+
+def pool_holding(prefix: Prefix, pools: Mapping[str, IPPool]) -> IPPool | None:
+    """The first pool that a prefix lies in."""
+    return next((pool for pool in pools.values() if contains(pool.spec.cidr, prefix)), None)

@@ -13,11 +13,10 @@ from ipaddress import IPv6Address
 
 from msgspec import Struct
 
-from towpath.model.blocks import by_node, in_force, node_addresses
+from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
-from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.memo import Pieces, remembered
-from towpath.model.net import Address, Family, Interface, Prefix, contains, family_of
+from towpath.model.net import Address, Family, Interface, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 
 Addresses = Mapping[Family, Interface]
@@ -101,14 +100,6 @@ def port_conflicts(pools: Mapping[str, IPPool]) -> Iterator[Refusal]:
         if (port := pools[name].spec.vxlan.port) != tunnel.port:
             message = f"the VXLAN {tunnel.vni} has port {tunnel.port}, as IPPool/{tunnel.pool} says, and not {port}"
             yield Refusal(Reason.TUNNEL_CONFLICT, message, Why("IPPool", name, "spec.vxlan.port"))
-
-
-def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | None:
-    """The pool that a block lies in: the one that it names, else whichever holds it."""
-    named = pools.get(block.pool)
-    if named is not None and contains(named.spec.cidr, block.cidr):
-        return named
-    return next((pool for pool in pools.values() if contains(pool.spec.cidr, block.cidr)), None)
 
 
 def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[tuple[int, Family], IPAMBlock]:

@@ -11,9 +11,8 @@ from msgspec import Struct
 
 from towpath.ipam.attachment import attached_to, matches
 from towpath.ipam.pools import has_address, reaches, takes_part
-from towpath.model.blocks import node_addresses
+from towpath.model.blocks import node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, Node
-from towpath.model.encapsulation import pool_around
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
 from towpath.model.speaker import Announcement, Report

@@ -22,8 +22,9 @@ from towpath.ipam.cni import BRIDGE, Places, called, conflist, served, standing,
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
+from towpath.model.blocks import pool_around
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints, pool_around
+from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name

@@ -22,9 +22,9 @@ from towpath.controller.settings import RUN_DIR
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.blocks import gateway
 from towpath.ipam.cni import BRIDGE, Places, conflist
-from towpath.model.blocks import by_node, in_force
+from towpath.model.blocks import by_node, in_force, pool_around, pool_holding
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints, pool_around, port_conflicts
+from towpath.model.encapsulation import own_endpoints, port_conflicts
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.memo import remembered
 from towpath.model.net import Family, contains, family_of, host_prefix
@@ -240,7 +240,7 @@ def _doubtful_blocks(cluster: Cluster) -> Mapping[str, Sequence[Refusal]]:
         if cidr not in counting:
             message = f"an older block overlaps {cidr}: this one does not count"
             found.setdefault(block.spec.node, []).append(Refusal(Reason.OVERLAPPING_BLOCK, message, why))
-        elif not any(contains(pool.spec.cidr, cidr) for pool in cluster.pools.values()):
+        elif pool_holding(cidr, cluster.pools) is None:
             message = f"{cidr} lies in no pool: it is taken as it is"
             found.setdefault(block.spec.node, []).append(Refusal(Reason.NO_POOL, message, why))
     return found

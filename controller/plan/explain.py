@@ -23,7 +23,7 @@ from towpath.controller.plan.request import Request, show
 from towpath.controller.plan.sessions import whys
 from towpath.controller.plan.table import table
 from towpath.controller.settings import CannotRunError, UsageError
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
 from towpath.model.community import Community
 from towpath.model.net import Address, Prefix, contains, family_of, host_prefix, parse_prefix
@@ -120,10 +120,10 @@ def _pod_addresses(request: Request, *, namespace: str, name: str) -> list[Addre
 
 
 def _owned(cluster: Cluster, prefix: Prefix) -> Item:
-    pool = next((name for name, one in cluster.pools.items() if contains(one.spec.cidr, prefix)), None)
+    pool = pool_holding(prefix, cluster.pools)
     block = next((one for cidr, one in in_force(cluster.blocks).items() if contains(cidr, prefix)), None)
     return {
-        "pool": pool,
+        "pool": None if pool is None else pool.name,
         "block": None
         if block is None
         else {"name": block.name, "cidr": str(block.spec.cidr), "node": block.spec.node, "state": block.spec.state},

@@ -10,9 +10,9 @@ from towpath.bgp.nodes import NodeView, node_views
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
 from towpath.controller.plan.topology.graph import Block, Group, Node, Pool, Router, Sessions, Topology
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.encapsulation import encapsulation, pool_around
+from towpath.model.encapsulation import encapsulation
 from towpath.model.net import Family
 
 

@@ -15,7 +15,7 @@ from towpath.bgp.services import configured
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
 from towpath.controller.settings import UsageError
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.values import PeerIP
@@ -250,11 +250,7 @@ def _tells(cluster: Cluster, sessions: Sequence[Session]) -> Iterator[Range]:
         if any(_names(cluster, one, everything) for one in sessions if family in one.families):
             yield Range(everything, 0)
     if not cluster.bgp.node_to_node_mesh_enabled and cluster.bgp.cluster_routes == "BGP":
-        yield from (
-            one
-            for one in _takes(cluster)
-            if any(contains(pool.spec.cidr, one.prefix) for pool in cluster.pools.values())
-        )
+        yield from (one for one in _takes(cluster) if pool_holding(one.prefix, cluster.pools) is not None)
 
 
 def default_route(family: Family) -> Prefix:
