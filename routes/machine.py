@@ -15,7 +15,18 @@ from pathlib import Path
 from towpath.model.net import Family
 from towpath.routes.firewall import dropping
 from towpath.routes.message import NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute
-from towpath.routes.netsocket import LINK_HEADER, RTM_DELLINK, RTM_NEWLINK, open_socket, request
+from towpath.routes.netsocket import (
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    LINK_HEADER,
+    NESTED,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    open_socket,
+    request,
+)
 from towpath.routes.preflight import DroppingChain, Machine
 
 PATTERNS = ("veth*", "tp-*")
@@ -25,7 +36,6 @@ _FOLDERS = ("etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/syst
 """Where systemd looks, the first before the others (systemd-networkd.conf(5))."""
 _NO = frozenset({"no", "n", "0", "false", "f", "off"})
 _SIOCGIFMTU = 0x8921
-_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _NESTED = 3, 4, 18, 0x8000
 _TCP_MD5SIG = 14
 _PROBE = b"tp-probe\0"
 
@@ -122,14 +132,14 @@ def mtus() -> dict[str, int]:
 
 def knows_kind(kind: str) -> bool:
     """Whether the kernel has devices of a kind: it is asked for one with an impossible MTU, and looks for the kind first."""
-    info = attribute(1, kind.encode() + b"\0")
-    impossible = attribute(_IFLA_MTU, NUMBER.pack(1))
-    body = attribute(_IFLA_IFNAME, _PROBE) + impossible + attribute(_IFLA_LINKINFO | _NESTED, info)
+    info = attribute(IFLA_INFO_KIND, kind.encode() + b"\0")
+    impossible = attribute(IFLA_MTU, NUMBER.pack(1))
+    body = attribute(IFLA_IFNAME, _PROBE) + impossible + attribute(IFLA_LINKINFO | NESTED, info)
     head = LINK_HEADER.pack(0, 0, 0, 0, 0)
     with open_socket(receive_buffer=64 << 10)[0] as asking:
         code = request(asking, RTM_NEWLINK, head + body, flags=NLM_F_CREATE | NLM_F_EXCL)
         if code == 0:  # a kind that takes any MTU
-            request(asking, RTM_DELLINK, head + attribute(_IFLA_IFNAME, _PROBE))
+            request(asking, RTM_DELLINK, head + attribute(IFLA_IFNAME, _PROBE))
     return code != errno.EOPNOTSUPP
 
 

@@ -17,14 +17,22 @@ from pathlib import Path
 from msgspec import Struct
 
 from towpath.model.net import Interface, family_of
+from towpath.routes.devices.message import change_body, numbered
 from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute, attributes
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
+    AF_BRIDGE,
     IFA_ADDRESS,
+    IFA_F_NODAD,
     IFA_LOCAL,
     IFF_UP,
+    IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
     LINK_HEADER,
+    NESTED,
     RTM_DELADDR,
     RTM_DELLINK,
     RTM_GETADDR,
@@ -39,12 +47,8 @@ from towpath.routes.netsocket import (
 from towpath.routes.route import address
 
 _RTM_SETLINK = 19
-_IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_PROTINFO, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 4, 10, 12, 18, 20
-_NESTED = 0x8000
-_IFLA_INFO_KIND, _IFLA_BRPORT_MODE = 1, 4
-_AF_BRIDGE = 7
+_IFLA_MASTER, _IFLA_PROTINFO, _IFLA_IFALIAS, _IFLA_BRPORT_MODE = 10, 12, 20, 4
 _IFA_FLAGS, _IFA_RT_PRIORITY = 8, 9
-_IFA_F_NODAD = 0x02
 _MAC = bytes.fromhex("667470627230")
 """Always the same, so that pods still know it when the device is made anew; no two nodes' bridges share a link."""
 _METRIC = 1
@@ -88,8 +92,7 @@ class PodBridge:
             ports = [one.mtu for one in devices if one.master == there.index]
             wanted_mtu = min(mtu or there.mtu, *ports) if ports else mtu or there.mtu
             if not there.up or there.mtu != wanted_mtu:
-                head = LINK_HEADER.pack(0, 0, there.index, IFF_UP, IFF_UP)
-                _ask(asking, RTM_NEWLINK, head + attribute(_IFLA_MTU, NUMBER.pack(wanted_mtu)), what=self._name)
+                _ask(asking, RTM_NEWLINK, change_body(there.index, mtu=wanted_mtu), what=self._name)
             present = set(_addresses(asking, there.index))
             for one in present.difference(gateways):
                 _ask(asking, RTM_DELADDR, _address(one, there.index), what=str(one), fine=errno.EADDRNOTAVAIL)
@@ -118,6 +121,10 @@ class PodBridge:
 
     def seen(self) -> object:
         """How it stands: the device, its addresses, and cables on it that do not say yet that they belong here."""
+        try:
+            socket.if_nametoindex(self._name)
+        except OSError:  # asked every second, and most nodes have none
+            return None
         with closing(open_socket()[0]) as asking:
             devices = list(_devices(asking))
             there = next((one for one in devices if one.name == self._name), None)
@@ -134,25 +141,25 @@ class PodBridge:
 
     def _make(self, asking: socket.socket, mtu: int | None) -> None:
         body = LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
-        body += attribute(IFLA_IFNAME, self._name.encode() + b"\0") + attribute(_IFLA_ADDRESS, _MAC)
+        body += attribute(IFLA_IFNAME, self._name.encode() + b"\0") + attribute(IFLA_ADDRESS, _MAC)
         if mtu is not None:
-            body += attribute(_IFLA_MTU, NUMBER.pack(mtu))
-        body += attribute(_IFLA_LINKINFO | _NESTED, attribute(_IFLA_INFO_KIND, b"bridge\0"))
+            body += attribute(IFLA_MTU, NUMBER.pack(mtu))
+        body += attribute(IFLA_LINKINFO | NESTED, attribute(IFLA_INFO_KIND, b"bridge\0"))
         _ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
 
     def _plug(self, asking: socket.socket, port: _Device, bridge: int) -> None:
         """Plug in what belongs here and hangs on nothing; let what is plugged in say that it does."""
-        head = LINK_HEADER.pack(0, 0, port.index, 0, 0)
+        head = numbered(port.index)
         if port.alias == self._alias and not port.master:
             _ask(asking, _RTM_SETLINK, head + attribute(_IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
-            hairpin = attribute(_IFLA_PROTINFO | _NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
-            _ask(asking, _RTM_SETLINK, LINK_HEADER.pack(_AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
+            hairpin = attribute(_IFLA_PROTINFO | NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
+            _ask(asking, _RTM_SETLINK, LINK_HEADER.pack(AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
         elif port.master == bridge and port.alias != self._alias:
             alias = attribute(_IFLA_IFALIAS, self._alias.encode())
             _ask(asking, _RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
 
     def _remove(self, asking: socket.socket, there: _Device) -> None:
-        _ask(asking, RTM_DELLINK, LINK_HEADER.pack(0, 0, there.index, 0, 0), what=self._name, fine=errno.ENODEV)
+        _ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
 
     def _set(self, path: Path, value: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # a kernel without this family
@@ -176,14 +183,14 @@ def _devices(asking: socket.socket) -> Iterator[_Device]:
 def _device(data: bytes, start: int, end: int) -> _Device:
     _, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
     values = dict(attributes(data, start + 32, end))
-    info = values.get(_IFLA_LINKINFO, b"")
-    kind = dict(attributes(info, 0, len(info))).get(_IFLA_INFO_KIND, b"")
+    info = values.get(IFLA_LINKINFO, b"")
+    kind = dict(attributes(info, 0, len(info))).get(IFLA_INFO_KIND, b"")
     return _Device(
         index=index,
         name=_text(values.get(IFLA_IFNAME, b"")),
         kind=_text(kind),
         up=bool(flags & IFF_UP),
-        mtu=_number(values.get(_IFLA_MTU, b"")),
+        mtu=_number(values.get(IFLA_MTU, b"")),
         master=_number(values.get(_IFLA_MASTER, b"")),
         alias=_text(values.get(_IFLA_IFALIAS, b"")),
     )
@@ -214,4 +221,4 @@ def _address(one: Interface, device: int) -> bytes:
     family = family_of(one)
     head = ADDRESS_HEADER.pack(AF[family], one.network.prefixlen, 0, 0, device)
     body = head + attribute(IFA_LOCAL, one.packed) + attribute(IFA_ADDRESS, one.packed)
-    return body + attribute(_IFA_FLAGS, NUMBER.pack(_IFA_F_NODAD)) + attribute(_IFA_RT_PRIORITY, NUMBER.pack(_METRIC))
+    return body + attribute(_IFA_FLAGS, NUMBER.pack(IFA_F_NODAD)) + attribute(_IFA_RT_PRIORITY, NUMBER.pack(_METRIC))

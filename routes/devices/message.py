@@ -20,20 +20,32 @@ from towpath.routes.message import (
     attribute,
     attributes,
 )
-from towpath.routes.netsocket import ADDRESS_HEADER, IFF_UP, IFLA_IFNAME, LINK_HEADER
+from towpath.routes.netsocket import (
+    ADDRESS_HEADER,
+    AF_BRIDGE,
+    IFA_ADDRESS,
+    IFA_F_NODAD,
+    IFA_LOCAL,
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    LINK_HEADER,
+    NESTED,
+)
 from towpath.routes.route import PROTOCOL, address
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NDM = struct.Struct("=BxxxiHBB")
-AF_BRIDGE = 7
 NDA_IFINDEX = 8
 _NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_PROTOCOL = 1, 2, 6, 7, 12
 _NUD_PERMANENT, _NTF_SELF = 0x80, 0x02
-_IFLA_ADDRESS, _IFLA_MTU, _IFLA_LINKINFO, _NESTED = 1, 4, 18, 0x8000
-_INFO_KIND, _INFO_DATA = 1, 2
+_INFO_DATA = 2
 _VXLAN_ID, _VXLAN_GROUP, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_COLLECT, _VXLAN_GROUP6 = 1, 2, 7, 15, 25, 16
 _VXLAN_LOCAL = {Family.IPV4: 4, Family.IPV6: 17}
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD, _SCOPE_LINK = 1, 2, 0x02, 253
+_SCOPE_LINK = 253
 _PORT = struct.Struct("!H")
 _IPIP_LOCAL, _IPIP_DONT_FRAGMENT = 2, 10
 _IPIP_OTHERS = frozenset({1, 3, 4, 5, 15, 19, 20})
@@ -46,27 +58,27 @@ def link_body(device: Device) -> bytes:
     if isinstance(link, Ipip):
         mac, data = b"", attribute(_IPIP_LOCAL, link.local.packed)
     else:
-        mac = attribute(_IFLA_ADDRESS, _packed(link.mac))
+        mac = attribute(IFLA_ADDRESS, _packed(link.mac))
         data = (
             attribute(_VXLAN_ID, NUMBER.pack(link.vni))
             + attribute(_VXLAN_LOCAL[family_of(link.local)], link.local.packed)
             + attribute(_VXLAN_PORT, _PORT.pack(link.port))
             + attribute(_VXLAN_LEARNING, b"\0")
         )
-    info = attribute(_INFO_KIND, link.kind.encode() + b"\0") + attribute(_INFO_DATA | _NESTED, data)
+    info = attribute(IFLA_INFO_KIND, link.kind.encode() + b"\0") + attribute(_INFO_DATA | NESTED, data)
     return (
         LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
         + attribute(IFLA_IFNAME, device.name.encode() + b"\0")
         + mac
-        + (attribute(_IFLA_MTU, NUMBER.pack(device.mtu)) if device.mtu is not None else b"")
-        + attribute(_IFLA_LINKINFO | _NESTED, info)
+        + (attribute(IFLA_MTU, NUMBER.pack(device.mtu)) if device.mtu is not None else b"")
+        + attribute(IFLA_LINKINFO | NESTED, info)
     )
 
 
 def change_body(index: int, *, mtu: int | None) -> bytes:
     """What switches a device on, and changes its MTU."""
     head = LINK_HEADER.pack(0, 0, index, IFF_UP, IFF_UP)
-    return head + (attribute(_IFLA_MTU, NUMBER.pack(mtu)) if mtu is not None else b"")
+    return head + (attribute(IFLA_MTU, NUMBER.pack(mtu)) if mtu is not None else b"")
 
 
 def named(name: str) -> bytes:
@@ -85,15 +97,15 @@ def read_device(data: bytes, start: int, end: int) -> Seen | None:
     if family:
         return None
     values = dict(attributes(data, start + 32, end))
-    info = _nested(values.get(_IFLA_LINKINFO, b""))
-    kind = info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
+    info = _nested(values.get(IFLA_LINKINFO, b""))
+    kind = info.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
     return Seen(
         index,
         values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
         kind,
-        _link(kind, _nested(info.get(_INFO_DATA, b"")), mac=values.get(_IFLA_ADDRESS, b"")),
+        _link(kind, _nested(info.get(_INFO_DATA, b"")), mac=values.get(IFLA_ADDRESS, b"")),
         frozenset(),
-        mtu=int.from_bytes(values.get(_IFLA_MTU, b""), "little"),
+        mtu=int.from_bytes(values.get(IFLA_MTU, b""), "little"),
         up=bool(flags & IFF_UP),
         offloads=False,
     )
@@ -133,15 +145,15 @@ def _vxlan(data: dict[int, bytes], mac: bytes) -> Vxlan | None:
 def address_body(index: int, one: Address) -> bytes:
     """What gives a device a single address, or takes it from it."""
     family = family_of(one)
-    head = ADDRESS_HEADER.pack(AF[family], family.bits, _IFA_F_NODAD if family is Family.IPV6 else 0, 0, index)
-    return head + attribute(_IFA_LOCAL, one.packed) + attribute(_IFA_ADDRESS, one.packed)
+    head = ADDRESS_HEADER.pack(AF[family], family.bits, IFA_F_NODAD if family is Family.IPV6 else 0, 0, index)
+    return head + attribute(IFA_LOCAL, one.packed) + attribute(IFA_ADDRESS, one.packed)
 
 
 def read_single_address(data: bytes, start: int, end: int) -> tuple[int, Address | None]:
     """The device of an address message, and the address if it is a single one that is not of its link alone."""
     family, length, _, scope, index = ADDRESS_HEADER.unpack_from(data, start + 16)
     values = dict(attributes(data, start + 24, end))
-    packed = values.get(_IFA_LOCAL, values.get(_IFA_ADDRESS, b""))
+    packed = values.get(IFA_LOCAL, values.get(IFA_ADDRESS, b""))
     single = family in AF.values() and scope != _SCOPE_LINK and packed and length == 8 * len(packed)
     return index, address(packed) if single else None
 

@@ -20,6 +20,7 @@ from towpath.routes.kernel import EventsLostError
 from towpath.routes.message import HEADER, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NUMBER, attribute
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
+    AF_BRIDGE,
     ERRNO,
     LINK_HEADER,
     NETLINK_ADD_MEMBERSHIP,
@@ -137,7 +138,7 @@ class NetlinkDevices:
         """See ``port.DeviceKernel``."""
         only = attribute(message.NDA_IFINDEX, NUMBER.pack(seen.index))
         found = Known({}, {})
-        for family in (socket.AF_INET, socket.AF_INET6, message.AF_BRIDGE):
+        for family in (socket.AF_INET, socket.AF_INET6, AF_BRIDGE):
             for data in dump(self._asking, message.RTM_GETNEIGH, message.NDM.pack(family, 0, 0, 0, 0) + only):
                 for event in self._entries(data):
                     if event.name == seen.name:

@@ -88,7 +88,7 @@ def test_kinds_of_devices(host: Host) -> None:
 
 def test_a_kind_that_takes_any_mtu_is_asked_for_without_a_trace(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made by asking is removed."""
-    monkeypatch.setattr(machine, "_IFLA_MTU", 13)  # the queue's length, which may be 1: now the device is made
+    monkeypatch.setattr(machine, "IFLA_MTU", 13)  # the queue's length, which may be 1: now the device is made
     with host.entered():
         assert knows_kind("veth")
     assert [link["ifname"] for link in host.ip_json("link")] == ["lo"]
