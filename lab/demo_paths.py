@@ -5,13 +5,10 @@ from typing import Literal
 
 from msgspec import Struct
 
-from towpath.lab import facts
+from towpath.lab import facts, pods
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
-
-_HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
-"""Of an ICMP echo."""
 
 
 class Way(Struct, frozen=True):
@@ -67,8 +64,8 @@ class Crossing(Struct, frozen=True):
 def crossings(lab: Lab, way: Way) -> Iterator[Crossing]:
     """Between all pods of different nodes, one way each."""
     owners = facts.blocks(lab)
-    pods = sorted(lab.pods.values(), key=lambda pod: pod.name)
-    for pod in pods:
+    running = sorted(lab.pods.values(), key=lambda pod: pod.name)
+    for pod in running:
         routes = facts.kernel_routes(lab, pod.node)
         tunnels = (
             {link["ifname"] for link in lab.host(pod.node).ip_json("link", "show", "type", way.kind)}
@@ -76,9 +73,10 @@ def crossings(lab: Lab, way: Way) -> Iterator[Crossing]:
             else set()
         )
         (link,) = lab.host(pod.name).ip_json("link", "show", "dev", "eth0")
-        for other in (one for one in pods if one.node != pod.node):
+        for other in (one for one in running if one.node != pod.node):
             for family in lab.families:
                 address = other.address(family)
+                assert address is not None, f"{other.name} has no {family.key} address"
                 block = next(prefix for prefix in owners if family_of(prefix) is family and address in prefix)
                 route = routes[block]
                 yield Crossing(
@@ -88,10 +86,5 @@ def crossings(lab: Lab, way: Way) -> Iterator[Crossing]:
                     route=f"{block} via {route['gateway']} dev {route['dev']}",
                     mtu=link["mtu"],
                     as_wanted=(route["dev"] in tunnels) == way.by_tunnel(lab, pod.node, other.node),
-                    whole=_whole(lab, pod.name, str(address), link["mtu"] - _HEADERS[family]),
+                    whole=pods.ping(lab.host(pod.name), address, wait=3, size=link["mtu"]),
                 )
-
-
-def _whole(lab: Lab, source: str, address: str, size: int) -> bool:
-    command = ("ping", "-n", "-c", "1", "-W", "3", "-M", "do", "-s", str(size), address)
-    return "1 received" in lab.host(source).run(*command, check=False)

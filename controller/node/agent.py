@@ -340,9 +340,8 @@ class NodeAgent:
             usable = [cidr for cidr in self.addressing.usable if cidr in own]
             draining = [cidr for cidr in self.addressing.draining if cidr in own]
             idle = [cidr for cidr in self.addressing.idle if cidr in own]
-            withdrawn = sorted(
-                self._pods.in_use(own.difference(usable, draining, idle)), key=str
-            )  # somebody lives there
+            # somebody lives there
+            withdrawn = sorted(self._pods.in_use(own.difference(usable, draining, idle)), key=str)
             blocks = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining, idle=idle)
         facts = Facts(
             node=self.node,

@@ -1,8 +1,8 @@
 """``towpath cleanup``: a node as it was before towpath came: no route, tunnel, table, CNI configuration, plugin or file.
 
 What is ours is recognised as ever: routes by their protocol number, devices and the nftables table by their names, the
-configuration by its link into our run dir, plugins by their content, sysctls and chains of the plugin for host ports by the record of what there was. Running it twice
-does nothing the second time.
+configuration by its link into our run dir, plugins by their content, sysctls and chains of the plugin for host ports by the
+record of what there was. Running it twice does nothing the second time.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.path.cluster import cluster, router_drops_pods, under_probe
+from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
@@ -16,8 +16,6 @@ from towpath.model.net import Family
 
 DEVICE = "tp-ipip"
 LARGEST = 1480
-HEADERS = 28
-"""Of an ICMP echo."""
 
 
 @pytest.fixture(scope="module")
@@ -61,25 +59,6 @@ def wanted(lab: Lab, node: str) -> dict[str, Any]:
     }
 
 
-def fits(lab: Lab, source: str, address: str, *, size: int = LARGEST) -> bool:
-    """Whether a packet of so many bytes gets there and back in one piece."""
-    command = ("ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", str(size - HEADERS), address)
-    return "1 received" in lab.host(source).run(*command, check=False)
-
-
-def wait_large(lab: Lab, *, size: int = LARGEST) -> None:
-    """Wait until packets as large as pods may send arrive between pods of all nodes."""
-    for pod in lab.pods.values():
-        for other in lab.pods.values():
-            if pod.node != other.node:
-                to = str(other.address(Family.IPV4))
-                wait_for(
-                    lambda pod=pod, to=to: fits(lab, pod.name, to, size=size),
-                    deadline=20,
-                    what=f"{pod.name} to {to}",
-                )
-
-
 def ways(lab: Lab, node: str) -> dict[str, tuple[str, str]]:
     """By which gateway and device the blocks of the others are reached, by owner."""
     owners, found = facts.blocks(lab), facts.kernel_routes(lab, node)
@@ -118,11 +97,11 @@ def test_always(lab: Lab) -> None:
         for prefix, route in facts.kernel_routes(lab, node).items():
             assert route["flags"] == (["onlink"] if facts.blocks(lab)[prefix] != node else [])
     with router_drops_pods(lab):
-        wait_large(lab)
+        wait_large(lab, size=LARGEST)
         pod = next(one for one in lab.pods.values() if one.node == "node3")
         to = str(pod.address(Family.IPV4))
         assert not fits(lab, "node1-p1", to, size=LARGEST + 1)
-        wait_for(lambda: fits(lab, "node1", to), deadline=10, what="from a node itself")
+        wait_for(lambda: fits(lab, "node1", to, size=LARGEST), deadline=10, what="from a node itself")
     for name, one in lab.api.items("RoutingNode").items():
         assert (one["status"]["tunnels"], one["status"]["lacks"]) == ([DEVICE], []), name
 
@@ -154,7 +133,7 @@ def test_cross_subnet(lab: Lab) -> None:
     result, _ = under_probe(lab, lambda: switch(lab, ipipMode="CrossSubnet", vxlanMode="Never"), watch=())
     print(f"to CrossSubnet: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
     with router_drops_pods(lab):
-        wait_large(lab)
+        wait_large(lab, size=LARGEST)
 
 
 def test_to_vxlan_and_back(lab: Lab) -> None:

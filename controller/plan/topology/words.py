@@ -22,8 +22,7 @@ def sessions_text(sessions: Sessions) -> str:
     running = sessions.count - sessions.withheld
     kind = "eBGP" if sessions.external else "iBGP"
     whole = "" if sessions.pairs == sessions.possible else f", {sessions.pairs} of {sessions.possible} pairs"
-    how = "planned" if sessions.up is None else "up"
-    counted = f"{running} planned" if sessions.up is None else f"{sessions.up} of {running} {how}"
+    counted = f"{running} planned" if sessions.up is None else f"{sessions.up} of {running} up"
     withheld = f", {sessions.withheld} withheld" if sessions.withheld else ""
     return f"{kind} {counted}{whole}{withheld}"
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 from tests.names import own
 from towpath.controller.snapshot import SnapshotFile
@@ -9,6 +10,7 @@ from towpath.lab import facts
 from towpath.lab.addressing import PODS, RACKS
 from towpath.lab.events import RouteEvent, RouteEvents
 from towpath.lab.netns import Host
+from towpath.lab.pods import ping
 from towpath.lab.probe import Flow, Probe, Result
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -47,6 +49,22 @@ def neighbour(lab: Lab, name: str, number: int, *, forwarding: bool = False) -> 
     lab.network.plug(lab.host("switch-a"), host)
     host.address(*(str(RACKS["a"].interface(family, number)) for family in lab.families), dev="eth0")
     return host
+
+
+def fits(lab: Lab, source: str, address: str, *, size: int) -> bool:
+    """Whether a packet of so many bytes gets there and back in one piece."""
+    return ping(lab.host(source), ip_address(address), wait=2, size=size)
+
+
+def wait_large(lab: Lab, *, size: int) -> None:
+    """Wait until packets of so many bytes arrive between pods of all nodes, in every family."""
+    for pod in lab.pods.values():
+        for other in lab.pods.values():
+            for family in lab.families if pod.node != other.node else ():
+                to = str(other.address(family))
+                wait_for(
+                    lambda pod=pod, to=to: fits(lab, pod.name, to, size=size), deadline=20, what=f"{pod.name} to {to}"
+                )  # type: ignore[misc]  # bound now
 
 
 def between_nodes(lab: Lab) -> tuple[Flow, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.names import own
-from tests.netns.path.cluster import cluster, router_drops_pods, under_probe
+from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
 from towpath.lab import facts, pods
 from towpath.lab.addressing import PODS
 from towpath.lab.api import collection, custom
@@ -21,8 +21,6 @@ from towpath.model.encapsulation import mac_of
 from towpath.model.net import Family, family_of
 
 DEVICES = {Family.IPV4: "tp-vx4-4096", Family.IPV6: "tp-vx6-4096"}
-HEADERS = {Family.IPV4: 28, Family.IPV6: 48}
-"""Of an ICMP echo."""
 LARGEST = 1430
 """What is left of 1500 bytes in a VXLAN over IPv6."""
 THEIRS = "tp-vx4-theirs"
@@ -85,33 +83,17 @@ def link_local(host: Host) -> str:
     return next(one["local"] for one in shown["addr_info"] if one["scope"] == "link")
 
 
-def fits(lab: Lab, source: str, address: str, *, size: int = LARGEST) -> bool:
-    """Whether a packet of so many bytes gets there and back in one piece."""
-    inside = size - HEADERS[Family.IPV6 if ":" in address else Family.IPV4]
-    command = ("ping", "-n", "-c", "1", "-W", "2", "-M", "do", "-s", str(inside), address)
-    return "1 received" in lab.host(source).run(*command, check=False)
-
-
-def wait_large(lab: Lab) -> None:
-    """Wait until packets as large as pods may send arrive between pods of all nodes, in both families."""
-    for pod in lab.pods.values():
-        for other in lab.pods.values():
-            for family in lab.families if pod.node != other.node else ():
-                to = str(other.address(family))
-                wait_for(lambda pod=pod, to=to: fits(lab, pod.name, to), deadline=20, what=f"{pod.name} to {to}")
-
-
 def test_packets_as_large_as_pods_may_send_pass_a_router_that_knows_no_pods(lab: Lab) -> None:
     """Between all nodes, in both families; from a node itself too, which has an address of its own in the tunnel."""
     with router_drops_pods(lab):
-        wait_large(lab)
+        wait_large(lab, size=LARGEST)
         pod = next(one for one in lab.pods.values() if one.node == "node3")
         for family in lab.families:
             assert not fits(lab, "node1-p1", str(pod.address(family)), size=LARGEST + 1), (
                 "the pod's own device is smaller"
             )
             to = str(pod.address(family))
-            wait_for(lambda to=to: fits(lab, "node1", to), deadline=10, what="from the node itself")
+            wait_for(lambda to=to: fits(lab, "node1", to, size=LARGEST), deadline=10, what="from the node itself")
     facts.wait_reachable(lab)
 
 
@@ -239,7 +221,7 @@ def test_the_mode_is_changed_under_traffic(lab: Lab, mode: str) -> None:
     facts.wait_reachable(lab)
     if mode != "Never":
         with router_drops_pods(lab) if mode == "Always" else contextlib.nullcontext():
-            wait_large(lab)
+            wait_large(lab, size=LARGEST)
     if mode == "Never":
         for node in lab.nodes:
             wait_for(lambda node=node: standing(lab.host(node)) == {}, deadline=40, what=f"{node} has no tunnel left")

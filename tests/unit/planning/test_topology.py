@@ -18,6 +18,7 @@ from towpath.controller.plan.topology.svg import svg
 from towpath.controller.plan.topology.text import lines
 from towpath.controller.plan.topology.words import health, sessions_text
 from towpath.controller.settings import SECRET_NAMESPACE
+from towpath.lab.api import custom
 
 HERE = Path(__file__).parent
 RACKS = HERE / "racks.yaml"
@@ -45,7 +46,7 @@ def test_objects_that_do_not_count_are_named_and_the_rest_is_drawn(capsys: pytes
 def test_a_pool_alone_is_a_picture_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file without nodes; a name that no API server would take is written so that SVG can be read."""
     file = tmp_path / "pool.yaml"
-    file.write_text(yaml.safe_dump(_object("IPPool", "a<b&c", cidr="10.0.0.0/24")))
+    file.write_text(yaml.safe_dump(custom("IPPool", "a<b&c", {"cidr": "10.0.0.0/24"})))
     expected = "a<b&c  10.0.0.0/24  0 of 4 blocks of /26"
     assert main(["topology", "-f", str(file)]) == 0
     assert expected in capsys.readouterr().out
@@ -54,19 +55,17 @@ def test_a_pool_alone_is_a_picture_too(tmp_path: Path, capsys: pytest.CaptureFix
     assert [(one.text, float(one.attrib["y"]) > 0) for one in drawn.iter(f"{SVG}text")] == [(expected, True)]
 
 
-def _object(kind: str, name: str, **spec: object) -> dict:
-    return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
-
 def _cluster(nodes: list[tuple[int, int, bool]], *, mesh: bool, routers: int, status: int) -> Inputs:
     """Nodes by AS, subnet and being a reflector; routers that all peer with; the first ``status`` nodes have reported."""
-    objects = [_object("BGPConfiguration", "default", nodeToNodeMeshEnabled=mesh)]
-    objects += [_object("BGPPeer", f"r{one}", peerIP=f"192.0.2.{one + 1}", asNumber=65001) for one in range(routers)]
+    objects = [custom("BGPConfiguration", "default", {"nodeToNodeMeshEnabled": mesh})]
+    objects += [
+        custom("BGPPeer", f"r{one}", {"peerIP": f"192.0.2.{one + 1}", "asNumber": 65001}) for one in range(routers)
+    ]
     for place, (as_number, subnet, reflector) in enumerate(nodes):
         bgp: dict[str, object] = {"asNumber": 64600 + as_number, "ipv4Address": f"10.0.{subnet}.{place + 1}/24"}
         if reflector:
             bgp["routeReflectorClusterID"] = "192.0.2.1"
-        objects.append(_object("RoutingNode", f"n{place}", bgp=bgp))
+        objects.append(custom("RoutingNode", f"n{place}", {"bgp": bgp}))
     inputs = gathered(objects, secret_namespace=SECRET_NAMESPACE)
     reports = []
     for place in range(min(status, len(nodes))):
@@ -74,7 +73,7 @@ def _cluster(nodes: list[tuple[int, int, bool]], *, mesh: bool, routers: int, st
             {"name": one.name, "peer": str(one.peer_address), "remoteAS": one.remote_as, "state": "Established"}
             for one in planned(inputs, f"n{place}").state.sessions.values()
         ]
-        reports.append({**_object("NodeStatus", f"n{place}"), "status": {"sessions": sessions}})
+        reports.append({**custom("NodeStatus", f"n{place}", {}), "status": {"sessions": sessions}})
     return gathered([*objects, *reports], secret_namespace=SECRET_NAMESPACE)
 
 
@@ -164,14 +163,16 @@ def test_tunnels_lead_from_subnet_to_subnet() -> None:
 
     def tunnels(mode: str) -> dict:
         blocks = [
-            _object("IPAMBlock", f"10-244-{place}-0-24", cidr=f"10.244.{place}.0/24", node=f"n{place}", pool="p")
+            custom(
+                "IPAMBlock", f"10-244-{place}-0-24", {"cidr": f"10.244.{place}.0/24", "node": f"n{place}", "pool": "p"}
+            )
             for place in range(4)
         ]
         nodes = [
-            _object("RoutingNode", f"n{place}", bgp={"ipv4Address": f"10.0.{place // 2}.{place + 1}/24"})
+            custom("RoutingNode", f"n{place}", {"bgp": {"ipv4Address": f"10.0.{place // 2}.{place + 1}/24"}})
             for place in range(4)
         ]
-        pool = _object("IPPool", "p", cidr="10.244.0.0/16", blockSize=24, vxlanMode=mode)
+        pool = custom("IPPool", "p", {"cidr": "10.244.0.0/16", "blockSize": 24, "vxlanMode": mode})
         return dict(topology(gathered([pool, *nodes, *blocks], secret_namespace=SECRET_NAMESPACE)).tunnels)
 
     device = ("tp-vx4-4096",)
@@ -184,9 +185,13 @@ def test_two_addresses_of_one_router_are_one_router() -> None:
     """An IPv4 and an IPv6 address of one AS with the same nodes; two of one family are two routers."""
 
     def routers(*addresses: str) -> Topology:
-        objects = [_object("BGPPeer", f"p{place}", peerIP=one, asNumber=65001) for place, one in enumerate(addresses)]
+        objects = [
+            custom("BGPPeer", f"p{place}", {"peerIP": one, "asNumber": 65001}) for place, one in enumerate(addresses)
+        ]
         bgp = {"ipv4Address": "10.0.0.1/24", "ipv6Address": "2001:db8::1/64"}
-        return topology(gathered([*objects, _object("RoutingNode", "n", bgp=bgp)], secret_namespace=SECRET_NAMESPACE))
+        return topology(
+            gathered([*objects, custom("RoutingNode", "n", {"bgp": bgp})], secret_namespace=SECRET_NAMESPACE)
+        )
 
     assert [one.addresses for one in routers("2001:db8::ff", "10.0.0.254").routers] == [("10.0.0.254", "2001:db8::ff")]
     assert [len(one.addresses) for one in routers("10.0.0.253", "10.0.0.254").routers] == [1, 1]
