@@ -147,6 +147,16 @@ def by_vxlan(cluster: Cluster) -> frozenset[Tunnel]:
     return frozenset(of_pool[name] for name in of_pool if short or not cluster.pools[name].spec.by_ipip)
 
 
+def ipip_end(cluster: Cluster, node: str) -> Address | None:
+    """The node's address to which packets may come by IP-in-IP; None where none do."""
+    me = cluster.routing_nodes.get(node)
+    asked = any(cluster.pools[name].spec.by_ipip for name in tunnels(cluster.pools))
+    if me is None or not asked or not has_ipip(me):
+        return None
+    found = node_addresses(me).get(Family.IPV4)
+    return found.ip if found is not None else None
+
+
 @remembered
 def encapsulation(cluster: Cluster, node: str) -> Encapsulation:
     """A node's part in the tunnels of a cluster."""

@@ -14,12 +14,13 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
 
 from towpath.model.net import Address, Family, Prefix
+from towpath.routes.foreign import Foreign
 from towpath.routes.nftwatch import Watch
 
 TABLE = "inet towpath"
@@ -59,15 +60,17 @@ class Rules(Struct, frozen=True):
     """And so does what goes to these, by protocol and port: it would be taken for this node's own word."""
     tunnels: tuple[tuple[int, int], ...] = ()
     """VXLANs by number and port, by which nodes alone may send."""
+    ipip: Address | None = None
+    """The node's end of the IP-in-IP tunnel, to which nodes alone may send."""
 
     def __bool__(self) -> bool:
-        return bool(self.services or self.pools or self.tunnels)
+        return bool(self.services or self.pools or self.tunnels or self.ipip)
 
 
-def script(rules: Rules, *, nat: bool) -> str:
+def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str:
     """The whole table in nft's language; it replaces what there is. Nothing to be dropped: there is none.
 
-    ``nat``: with the chain that translates sources, be there any or not.
+    ``nat``: with the chain that translates sources, be there any or not; ``foreign``: see ``Foreign.ends``.
     """
     lines = [f"add table {TABLE}", f"delete table {TABLE}"]
     if not rules:
@@ -80,7 +83,7 @@ def script(rules: Rules, *, nat: bool) -> str:
         lines += _set(f"services{family:d}", kind, services, flags="interval")
         lines += _set(f"pools{family:d}", kind, pools, flags="interval")
         lines += _set(f"nodes{family:d}", kind, _of(family, nodes))
-        if rules.tunnels:
+        if rules.tunnels or rules.ipip:
             lines += _set(f"ends{family:d}", kind, _of(family, dict.fromkeys(one for one, _ in rules.speakers)))
         speakers = [f"{address} . {port}" for address, port in rules.speakers if address.version == family]
         lines += _set(f"speakers{family:d}", f"{kind} . inet_service", speakers)
@@ -112,6 +115,8 @@ def script(rules: Rules, *, nat: bool) -> str:
         to_ends = [f"{ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP]
         passing = (f"{pods} {match}" for pods in PODS for match in to_ends)
         lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *passing))
+    if rules.ipip and not any(one.is_unspecified for one in foreign):
+        lines += _ipip(rules.ipip, sorted(foreign, key=int))
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -129,6 +134,16 @@ def _bgp(family: str, ip: str, match: str) -> Iterator[str]:
     yield f"{match} {ip} saddr @nodes{family} accept"
     yield f"{match} {ip} saddr @pools{family} counter drop"
     yield f"{match} ct original {ip} saddr @pools{family} counter drop"
+
+
+def _ipip(local: Address, foreign: Iterable[Address]) -> Iterator[str]:
+    """A packet of protocol 4 names no tunnel (RFC 2003): it is for ours if it is for our address, and for no device that knows its sender."""
+    others = "meta l4proto != 4 accept"
+    theirs = (f"ip saddr {one} accept" for one in foreign)
+    of_pods = (f"{pods} counter drop" for pods in PODS)
+    to_us = (f"ip daddr != {local} accept", *theirs, *of_pods, "ip saddr != @ends4 counter drop")
+    yield from _chain("ipip_input", "input", (others, *to_us))
+    yield from _chain("ipip_forward", "forward", (others, *(f"{pods} ip daddr @ends4 counter drop" for pods in PODS)))
 
 
 def _masquerade(rules: Rules) -> Iterator[str]:
@@ -179,15 +194,21 @@ class Table:
         """What nft listed after the last change."""
         self._looked = 0.0
         self._watch: Watch | None = None
+        self._devices: Foreign | None = None
+        self._foreign: frozenset[Address] = frozenset()
+        """From whom others' IP-in-IP devices take packets, as of the last change."""
         self._touched = False
         """Somebody may have changed it since the last look."""
         self._unmasqueraded = ""
 
     def disturbed(self) -> bool:
-        """Whether somebody has touched the table since it was looked at: that is what ``desire`` is to be called for."""
+        """Whether somebody has touched the table since it was looked at, or what it depends on: that is what ``desire`` is to be called for."""
         if self._watch is not None and self._watch.touched():
             self._touched = True
-        return self._touched
+        try:
+            return self._touched or (self._rules is not None and self._ends(self._rules) != self._foreign)
+        except OSError:  # whoever then asks hears of it
+            return True
 
     async def desire(self, rules: Rules) -> str:
         """Do what these rules say; where they say nothing there is no table.
@@ -196,7 +217,9 @@ class Table:
         """
         now = asyncio.get_running_loop().time()
         self._listen()
-        touched = self.disturbed()
+        touched, foreign = self.disturbed(), self._ends(rules)
+        if foreign != self._foreign:
+            self._rules, self._foreign = None, foreign
         if rules == self._rules and not touched and now - self._looked < LOOK_EVERY:
             return self._unmasqueraded
         self._looked, self._touched = now, False
@@ -219,7 +242,7 @@ class Table:
         if rules.masqueraded:
             try:
                 _tells_bridged_packets()
-                await run("-f", "-", stdin=script(rules, nat=True))
+                await run("-f", "-", stdin=script(rules, nat=True, foreign=self._foreign))
             except OSError as error:
                 if error.errno not in _REFUSED:
                     raise
@@ -229,7 +252,14 @@ class Table:
         if not as_left:
             # without any such chain the kernel would no longer translate connections that it translated before
             stays = not self._unmasqueraded and _has_chain(present, NAT_CHAIN)
-            await run("-f", "-", stdin=script(rules, nat=stays))
+            await run("-f", "-", stdin=script(rules, nat=stays, foreign=self._foreign))
+
+    def _ends(self, rules: Rules) -> frozenset[Address]:
+        if rules.ipip is None:
+            return frozenset()
+        if self._devices is None:
+            self._devices = Foreign()
+        return self._devices.ends(rules.ipip)
 
     def _listen(self) -> None:
         if self._watch is None:

@@ -9,7 +9,7 @@ from towpath.bgp.services import covering
 from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
 from towpath.controller.node.parts import Firewall
 from towpath.model.cluster import Cluster, IPPool
-from towpath.model.encapsulation import by_vxlan
+from towpath.model.encapsulation import by_vxlan, ipip_end
 from towpath.model.memo import remembered
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Refusal, Why
@@ -83,6 +83,7 @@ def rules_of(
         kept=exclusions(cluster) if outgoing else (),
         kept_ports=excluded_ports(cluster, sessions) if outgoing else (),
         tunnels=tuple(sorted({(one.vni, one.port) for one in by_vxlan(cluster)})),
+        ipip=ipip_end(cluster, node),
     )
 
 

@@ -11,7 +11,7 @@ from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
 from towpath.model.reason import Refusal
-from towpath.routes.devices.device import overhead
+from towpath.routes.devices.plan import mtu_below
 from towpath.routes.kernel import LinkAddress
 from towpath.routes.machine import look
 from towpath.routes.preflight import Machine, Wanted, devices_with, pod_mtu, problems
@@ -83,9 +83,10 @@ class Preflight:
         subnets = [one.subnet.network for one in self._addresses() if one.local in own]
         found: dict[str, int] = {}
         for name, node in cluster.routing_nodes.items():
-            if name == self._node or node.status is None or node.status.mtu is None:
+            below = mtu_below(node)
+            if name == self._node or below is None:
                 continue
             if any(one.ip in subnet for one in node_addresses(node).values() for subnet in subnets):
                 # a pool that begins to encapsulate is no mistake of the network's, though some nodes are sooner than others
-                found[name] = node.status.mtu + overhead(node.status.tunnels or ()) - self._overhead()
+                found[name] = below - self._overhead()
         return found

@@ -31,7 +31,7 @@ from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session, SpeakerState
 from towpath.routes.devices.device import Device, Forwarding, Neighbour, Vxlan
-from towpath.routes.devices.plan import tunnel_plan
+from towpath.routes.devices.plan import mtu_below, tunnel_plan
 from towpath.routes.route import DEFAULT_METRIC, LOCAL_TABLE, MAIN_TABLE, StaticRoute
 
 SCHEMA = "towpath.plan/1"
@@ -65,7 +65,8 @@ def node_document(
     cluster, plan = inputs.cluster, planned(inputs, node)
     state, me = plan.state, node_views(cluster).by_name[node]
     metric = cluster.bgp.kernel_metric
-    tunnels = tunnel_plan(cluster, node)
+    known = cluster.routing_nodes.get(node)
+    tunnels = tunnel_plan(cluster, node, mtu=mtu_below(known) if known is not None else None)
     given = [_route(one, metric) for _, one in sorted(given_routes(cluster, node, tunnels).items(), key=_by_prefix)]
     given += [_local_route(one) for _, one in sorted(local_routes(cluster, node).items(), key=_by_prefix)]
     taken = {one["prefix"] for one in given}
@@ -163,7 +164,7 @@ def _exclusions(cluster: Cluster) -> Mapping[Family, list[str]]:
 
 
 def _device(one: Device) -> Document:
-    """Its MTU is what the network below leaves of a packet, which only the node knows."""
+    """Its MTU is what the network below leaves of a packet, known once the node has said what that takes."""
     link = one.link
     vxlan: Document = {}
     if isinstance(link, Vxlan):

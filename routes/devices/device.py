@@ -17,6 +17,8 @@ _NAMES = {"vxlan": re.compile(r"tp-vx[46]-[0-9]{1,8}"), "ipip": re.compile(r"tp-
 """What devices of ours are called, by their kind."""
 _OVERHEAD = {Family.IPV4: 50, Family.IPV6: 70}
 """Outer Ethernet (14), IP (20 or 40), UDP (8) and VXLAN (8) headers (RFC 7348 section 5)."""
+_IP_HEADER = 20
+"""A second one is what IP-in-IP puts in front (RFC 2003 section 3)."""
 
 
 class Vxlan(Struct, frozen=True):
@@ -44,8 +46,8 @@ class Ipip(Struct, frozen=True):
 
     @property
     def overhead(self) -> int:
-        """Bytes that a packet grows by: a second IP header."""
-        return 20
+        """Bytes that a packet grows by."""
+        return _IP_HEADER
 
 
 Link = Vxlan | Ipip
@@ -58,8 +60,17 @@ def kind_of(name: str) -> str | None:
 
 def overhead(names: Iterable[str]) -> int:
     """Bytes that packets grow by at most in the tunnels with these devices."""
-    below = (Family.IPV4 if name.startswith("tp-vx4-") else Family.IPV6 for name in names if kind_of(name) == "vxlan")
-    return max((_OVERHEAD[family] for family in below), default=0)
+    return max(map(_overhead_of, names), default=0)
+
+
+def _overhead_of(name: str) -> int:
+    match kind_of(name):
+        case Vxlan.kind:
+            return _OVERHEAD[Family.IPV4 if name.startswith("tp-vx4-") else Family.IPV6]
+        case Ipip.kind:
+            return _IP_HEADER
+        case _:
+            return 0
 
 
 class Device(Struct, frozen=True):

@@ -19,7 +19,7 @@ from towpath.model.encapsulation import (
 from towpath.model.memo import Pieces
 from towpath.model.net import Address, Family, Prefix, family_of
 from towpath.model.reason import Why
-from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Link, Neighbour, Vxlan
+from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Link, Neighbour, Vxlan, overhead
 from towpath.routes.route import StaticRoute
 
 
@@ -50,6 +50,12 @@ def tunnel_plan(
             known[1][forwarding.mac] = forwarding
     devices = {one.name: one for one in _devices(cluster, me, part, mtu=mtu, without=without)}
     return TunnelPlan(devices, {name: Entries(*entries.get(name, ({}, {}))) for name in devices}, routes)
+
+
+def mtu_below(node: RoutingNode) -> int | None:
+    """The MTU of the network that a node's tunnels go through, by what it says of itself; None: it has not said it."""
+    said = node.status
+    return None if said is None or said.mtu is None else said.mtu + overhead(said.tunnels or ())
 
 
 class _Piece(Struct, frozen=True):

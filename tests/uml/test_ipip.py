@@ -1,13 +1,17 @@
 """IP-in-IP on a kernel that has it, on two subnets behind a router that lets no pod address pass."""
 
+import re
+import socket
+import struct
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
-from towpath.lab import facts
+from towpath.lab import facts, pods
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -28,12 +32,10 @@ def lab() -> Iterator[Lab]:
 
 def standing(lab: Lab, node: str) -> dict[str, Any] | None:
     """The node's device as it is; None where there is none."""
-    host = lab.host(node)
-    for link in host.ip_json("-d", "link", "show", "type", "ipip"):
+    for link in lab.host(node).ip_json("-d", "addr", "show", "type", "ipip"):
         if link["ifname"] == DEVICE:
             data = link["linkinfo"]["info_data"]
-            (shown,) = host.ip_json("-4", "addr", "show", "dev", DEVICE) or [{"addr_info": []}]
-            addresses = [f"{one['local']}/{one['prefixlen']}" for one in shown.get("addr_info", ())]
+            addresses = [f"{one['local']}/{one['prefixlen']}" for one in link["addr_info"] if one["family"] == "inet"]
             ends = (data["local"], data["remote"])
             plain = data.get("ttl") in (None, 0, "inherit")
             return {
@@ -126,6 +128,78 @@ def test_what_somebody_does_to_the_tunnel_is_repaired(lab: Lab, deed: tuple[str,
     wait_for(lambda: standing(lab, "node1") == before, deadline=20, what="repaired")
     wait_for(lambda: facts.kernel_routes(lab, "node1") == routes, deadline=20, what="the routes are there")
     facts.wait_reachable(lab)
+
+
+def inside(source: str, target: str, port: int) -> bytes:
+    """A UDP packet (RFC 768, no checksum) with its IPv4 header (RFC 791), as a tunnel carries it."""
+    ends = ip_address(source).packed + ip_address(target).packed
+    head = struct.pack("!BBHIBBH", 0x45, 0, 33, 0, 64, socket.IPPROTO_UDP, 0) + ends
+    total = sum(struct.unpack("!10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    head = head[:10] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + head[12:]
+    return head + struct.pack("!HHHH", port, port, 13, 0) + b"hello"
+
+
+def guard(lab: Lab, node: str) -> str:
+    """The node's chains that judge protocol 4."""
+    table = lab.host(node).run("nft", "list", "table", "inet", "towpath")
+    return "".join(part for part in table.split("\tchain ") if part.startswith("ipip_"))
+
+
+def dropped(lab: Lab) -> dict[str, int]:
+    """Packets of protocol 4 that each node has dropped."""
+    return {node: sum(map(int, re.findall(r"counter packets (\d+)", guard(lab, node)))) for node in lab.nodes}
+
+
+@pytest.mark.parametrize(
+    ("sender", "to", "dropping"),
+    [
+        ("node2", "node1", None),
+        ("client", "node1", "node1"),
+        ("node1-p1", "node1", "node1"),
+        ("node1-p1", "node3", "node1"),
+    ],
+)
+def test_nodes_alone_send_into_the_tunnel(lab: Lab, sender: str, to: str, dropping: str | None) -> None:
+    """What a node wraps comes to the pod; what a stranger or a pod does is dropped and counted, by the first node that sees it."""
+    pod = next(one for one in lab.pods.values() if one.node == to)
+    forged = next(one for one in lab.pods.values() if one.node == "node2")
+    before = dropped(lab)
+    with lab.host(pod.name).entered():
+        taking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with lab.host(sender).entered():
+        sending = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_IPIP)
+    with taking, sending:
+        taking.bind(("", 0))
+        taking.settimeout(20)
+        packet = inside(*(str(one.address(Family.IPV4)) for one in (forged, pod)), taking.getsockname()[1])
+        sending.sendto(packet, (str(lab.node_addresses(to)[0]), 0))
+        if dropping is None:
+            assert taking.recv(100) == b"hello"
+            assert dropped(lab) == before
+        else:
+            after = {**before, dropping: before[dropping] + 1}
+            wait_for(lambda: dropped(lab) == after, deadline=20, what=f"{dropping} has dropped it")
+            taking.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                taking.recv(100)
+
+
+def test_tunnels_of_others_are_theirs(lab: Lab) -> None:
+    """A device of another program between the node's own address and a stranger's takes what that one sends, beside ours."""
+    node, client = lab.host("node1"), lab.host("client")
+    here, there = str(lab.node_addresses("node1")[0]), str(lab.client_addresses()[0])
+    try:
+        for host, local, remote, address in ((node, here, there, "10.99.0.1"), (client, there, here, "10.99.0.2")):
+            host.ip("link", "add", "theirs", "type", "ipip", "local", local, "remote", remote)
+            host.ip("addr", "add", f"{address}/30", "dev", "theirs")
+            host.ip("link", "set", "dev", "theirs", "up")
+        wait_for(lambda: pods.ping(client, ip_address("10.99.0.1")), deadline=30, what="their tunnel carries packets")
+        facts.wait_reachable(lab)
+    finally:
+        for host in (node, client):
+            host.run("ip", "link", "del", "theirs", check=False)
+    wait_for(lambda: there not in guard(lab, "node1"), deadline=30, what="nodes alone may send again")
 
 
 def test_cross_subnet(lab: Lab) -> None:

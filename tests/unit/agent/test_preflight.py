@@ -26,6 +26,10 @@ V4, V6 = ("tp-vx4-4096",), ("tp-vx4-4096", "tp-vx6-7")
         (70, V4, 1450, False),
         (50, V4, 1500, True),
         (0, None, 1500, False),
+        (20, ("tp-ipip",), 1480, False),
+        (50, ("tp-ipip",), 1480, False),
+        (20, ("tp-ipip", *V4), 1450, False),
+        (20, ("tp-ipip",), 1500, True),
     ],
 )
 async def test_pods_may_differ_by_what_their_tunnels_need(mine, theirs, mtu, told, monkeypatch) -> None:

@@ -90,6 +90,37 @@ def test_pods_on_a_bridge_are_in_the_plan() -> None:
     )
 
 
+@pytest.mark.parametrize(("status", "mtu"), [({"mtu": 1450, "tunnels": ["tp-vx4-4096"]}, 1480), (None, None)])
+def test_a_tunnels_mtu_is_in_the_plan_where_the_node_has_said_what_it_has(status: object, mtu: int | None) -> None:
+    """What the network below takes follows from its RoutingNode; files without a status do not know."""
+    routing_node = {
+        "apiVersion": "towpath.io/v1alpha1",
+        "kind": "RoutingNode",
+        "metadata": {"name": "n"},
+        "spec": {"bgp": {"ipv4Address": "10.0.0.1/24"}},
+    }
+    if status is not None:
+        routing_node["status"] = status
+    objects = [
+        {
+            "apiVersion": "towpath.io/v1alpha1",
+            "kind": "IPPool",
+            "metadata": {"name": "a"},
+            "spec": {"cidr": "10.99.0.0/16", "ipipMode": "Always"},
+        },
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n"}},
+        routing_node,
+        {
+            "apiVersion": "towpath.io/v1alpha1",
+            "kind": "IPAMBlock",
+            "metadata": {"name": "10-99-1-0-26"},
+            "spec": {"cidr": "10.99.1.0/26", "node": "n", "pool": "a"},
+        },
+    ]
+    ((_, document),) = documents_by_node(gathered(objects, secret_namespace=SECRET_NAMESPACE), ["n"])
+    assert [(one["name"], one["mtu"]) for one in document["devices"]] == [("tp-ipip", mtu)]
+
+
 def test_the_document_fits_its_schema(capsys: pytest.CaptureFixture[str]) -> None:
     """Every key is there, none is unknown; YAML says the same as JSON."""
     _, text, _ = run(capsys, "-f", str(SAMPLE), "-o", "json", "--assign")

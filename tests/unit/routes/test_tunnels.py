@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
-from towpath.model.encapsulation import by_vxlan, mac_of, port_conflicts
+from towpath.model.encapsulation import by_vxlan, ipip_end, mac_of, port_conflicts
 from towpath.model.kinds.ipam import VXLAN, IPAMBlockSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.net import block_name
 from towpath.model.resource import Meta
 from towpath.routes.devices.device import Entries, Ipip
-from towpath.routes.devices.plan import tunnel_plan
+from towpath.routes.devices.plan import mtu_below, tunnel_plan
 
 
 def pool(name: str, cidr: str, mode: str = "Always", **vxlan: int) -> IPPool:
@@ -244,6 +244,23 @@ def test_ipip_needs_ipv4_below() -> None:
     assert tunnel_plan(world, "a").devices.keys() == {"tp-vx6-4096"}
     assert {"tp-ipip", "tp-vx6-4096"} <= tunnel_plan(world, "b").devices.keys()
     assert {one.vni for one in by_vxlan(world)} == {4096}
+
+
+def test_where_packets_come_by_ipip() -> None:
+    """At the node's own IPv4 address, where a pool asks for it and the kernel has it: there nodes alone may send."""
+    lacking = node("c", "198.51.100.3/24", tunnels=(), lacks=("ipip",))
+    world = cluster(by_ipip("v4", V4), nodes=(*NODES[:2], lacking, node("d", "2001:db8:a::4/64")))
+    assert [ipip_end(world, name) for name in "abcd"] == [ip_address("192.0.2.1"), ip_address("192.0.2.2"), None, None]
+    assert ipip_end(cluster(pool("v4", V4)), "a") is None
+
+
+def test_what_the_network_below_takes_a_node_tells_by_what_its_pods_get() -> None:
+    """With the tunnels that it has added again; before it has said anything nobody knows."""
+    at = {("tp-ipip",): 1480, ("tp-vx4-4096", "tp-ipip"): 1450, ("tp-vx6-4096",): 1430, (): 1500}
+    for tunnels, mtu in at.items():
+        said = RoutingNodeStatus(mtu=mtu, tunnels=tunnels)
+        assert mtu_below(RoutingNode("RoutingNode", Meta("n"), NODES[0].spec, said)) == 1500
+    assert mtu_below(NODES[0]) is None
 
 
 def test_nobody_sends_by_ipip_where_the_device_does_not_stand() -> None:
