@@ -5,13 +5,13 @@ What a peer outside thinks is nobody's knowledge here; the session's state tells
 
 from msgspec import Struct
 
-from towpath.bgp.nodes import Nodes, NodeView, applies, listens
+from towpath.bgp.nodes import Nodes, NodeView, applies, listens, perhaps_with
 from towpath.bgp.parameters import session_families, ways
 from towpath.bgp.role import COUNTERPART, agree
 from towpath.model.cluster import BGPPeer, Cluster
 from towpath.model.kinds.bgp import SecretReference
 from towpath.model.kinds.peer import BGPPeerSpec, Role
-from towpath.model.net import Family, family_of
+from towpath.model.net import Address, Family, family_of
 from towpath.model.reason import Reason
 from towpath.model.speaker import Session
 
@@ -32,13 +32,16 @@ class _Side(Struct, frozen=True):
 
 
 class Agreement:
-    """The other nodes' view of sessions with one node; ``peers`` are in the order in which they count."""
+    """The other nodes' view of sessions with one node."""
 
-    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView, peers: list[BGPPeer]) -> None:
+    def __init__(self, cluster: Cluster, *, nodes: Nodes, me: NodeView) -> None:
         self._config = cluster.bgp
         self._nodes = nodes
         self._me = me
-        self._towards_me = {family: [one for one in peers if self._points_here(one.spec, family)] for family in Family}
+        self._towards_me = {
+            family: [one for one in perhaps_with(cluster.peers, own) if self._points_here(one.spec, own)]
+            for family, own in me.addresses.items()
+        }
 
     def mismatch(self, session: Session, peer: BGPPeer) -> str:
         """A sentence on what cannot work between the two nodes; empty where all is well or nothing is known."""
@@ -72,11 +75,8 @@ class Agreement:
             return f"both {self._me.name} and {node.name} wait for the other to connect"
         return ""
 
-    def _points_here(self, spec: BGPPeerSpec, family: Family) -> bool:
-        """Whether a peer that applies to another node makes a session with this node, right or wrong."""
-        own = self._me.addresses.get(family)
-        if own is None:
-            return False
+    def _points_here(self, spec: BGPPeerSpec, own: Address) -> bool:
+        """Whether a peer that applies to another node makes a session with this node at an address of it, right or wrong."""
         if spec.peer_ip is not None:
             return spec.peer_ip.address == own and spec.peer_ip.port in (None, self._me.listen_port)
         return spec.peer_selector is not None and spec.peer_selector.selects(self._me.name, self._me.labels)

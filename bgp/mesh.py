@@ -1,6 +1,12 @@
-"""The mesh: iBGP, as a rule, between every two nodes that have an address of a family and of which none is a reflector (rule 1)."""
+"""The mesh: iBGP, as a rule, between every two nodes that have an address of a family and of which none is a reflector (rule 1).
 
-from collections.abc import Callable, Iterable, Iterator
+A plan of a thousand nodes goes through every pair of them, twice. So what is told of a node is found out once for all others
+(``_Seen``), those that speak alike stand together in the order of their addresses, and a session is a copy of one like it.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Iterable
+from operator import attrgetter
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -9,7 +15,7 @@ from towpath.bgp.nodes import Nodes, NodeView
 from towpath.bgp.parameters import NODE_HOPS, limit, restart_time, session_name, timers
 from towpath.model.kinds.bgp import BGPConfigurationSpec, Timers
 from towpath.model.memo import remembered
-from towpath.model.net import Address, Family
+from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.speaker import Session
 
@@ -19,58 +25,54 @@ _FIELD = "spec.nodeToNodeMeshEnabled"
 
 
 def mesh(
-    among: Iterable[NodeView],
     *,
     config: BGPConfigurationSpec,
     nodes: Nodes,
     me: NodeView,
     levels: tuple[Timers, ...],
     warn: Callable[[Reason, str, Why], None],
-) -> Iterator[Session]:
-    """The mesh sessions of ``me`` with those of these nodes that have a part in it; ``levels``: the timers that hold for it, the more particular first."""
+    among: Collection[str] | None = None,
+) -> list[Session]:
+    """The mesh sessions of ``me``; ``levels``: the timers that hold for it, the more particular first.
+
+    ``among``: the names of the nodes with which they are asked for, where not with all.
+    """
     if not config.node_to_node_mesh_enabled or me.reflector:
-        return
-    others = [other for other in among if other is not me and not other.reflector]
-    if len(others) >= LARGE:
+        return []
+    seen = _all_seen(nodes)
+    if seen.nodes > LARGE:
         warn(
             Reason.LARGE_MESH,
-            f"the mesh has {len(others) + 1} nodes; above {LARGE}, route reflectors or clusterRoutes Kubernetes cost less",
+            f"the mesh has {seen.nodes} nodes; above {LARGE}, route reflectors or clusterRoutes Kubernetes cost less",
             Why("BGPConfiguration", "default", _FIELD),
         )
     hold, keepalive, retry = timers(levels, None)
     reference = config.node_mesh_password
     most = limit(config.max_prefixes, MAX_PREFIX)
-    seen = _seen(nodes)
     restart = restart_time(config, config.node_mesh_max_restart_time)
     password = reference.secret_key_ref if reference else None
+    made: list[Session] = []
     for family, own in me.addresses.items():
-        own_text, subnet, peers = str(own), me.subnets.get(family), seen[family]
-        low, high = (int(subnet.network_address), int(subnet.broadcast_address)) if subnet is not None else (1, 0)
-        apart: dict[tuple[int, int], Session] = {}
-        nearby: dict[tuple[int, int], Session] = {}
-        for other in others:
-            name = other.name
-            peer = peers.get(name)
-            if peer is None or (text := peer.text) == own_text:
-                continue
-            if peer.holder is not other:
-                message = f"{text} is the address of node {peer.holder.name} already"
-                warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", name, "spec.bgp"))
-                continue
-            passive, beside = text > own_text, low <= peer.number <= high
-            shapes = nearby if beside else apart
-            like = shapes.get(peer.speaks)
-            if like is None:
-                port, as_number = peer.speaks
-                like = shapes[peer.speaks] = Session(
-                    name=peer.session,
+        own_text, subnet = str(own), me.subnets.get(family)
+        for peer in seen.doubles[family]:
+            if peer.text != own_text and (among is None or peer.name in among):
+                message = f"{peer.text} is the address of node {peer.holder} already"
+                warn(Reason.DUPLICATE_PEER, message, Why("RoutingNode", peer.name, "spec.bgp"))
+        for (port, as_number), alike in seen.alike[family].items():
+            for peers, beside in _by_subnet(alike, subnet):
+                some = peers if among is None else [one for one in peers if one.name in among]
+                if not some:
+                    continue
+                first = some[0]
+                like = Session(
+                    name=first.session,
                     scope="Mesh",
-                    peer_address=peer.address,
+                    peer_address=first.address,
                     peer_port=port,
                     remote_as=as_number,
                     local_as=me.as_number,
                     local_address=own,
-                    passive=passive,
+                    passive=False,
                     families=(family,),
                     hold_time=hold,
                     keepalive_time=keepalive,
@@ -79,49 +81,87 @@ def mesh(
                     import_policy="Filtered",
                     max_prefix=most,
                     multihop=NODE_HOPS if as_number != me.as_number else None,
-                    peer_node=name,
+                    peer_node=first.name,
                     advertise=config.mesh_advertise,
-                    shared_subnet=subnet if beside else None,
+                    shared_subnet=beside,
                     password_ref=password,
-                    why=peer.why,
+                    why=first.why,
                 )
-            # in a large mesh most sessions are like others but for the peer, and a copy costs a fifth
-            yield replace(
-                like, name=peer.session, peer_address=peer.address, passive=passive, peer_node=name, why=peer.why
-            )
+                made += [
+                    replace(
+                        like,
+                        name=one.session,
+                        peer_address=one.address,
+                        passive=one.text > own_text,
+                        peer_node=one.name,
+                        why=one.why,
+                    )
+                    for one in some
+                    if one.text != own_text
+                ]
+    return made
 
 
 class _Seen(Struct, frozen=True):
     """A node in one family as all others see it: found out once, however many of them plan their sessions."""
 
+    name: str
     address: Address
     number: int
     text: str
-    speaks: tuple[int, int]
-    """The port that it listens on, and its AS."""
     session: str
     """The name of a session with it."""
-    holder: NodeView
+    holder: str
     """The node that the address is, where two have it."""
     why: tuple[Why, ...]
 
 
+class _AllSeen(Struct, frozen=True):
+    """The nodes that have a part in the mesh."""
+
+    nodes: int
+    alike: dict[Family, dict[tuple[int, int], list[_Seen]]]
+    """By the port that they listen on and their AS, in the order of their addresses."""
+    doubles: dict[Family, list[_Seen]]
+    """Those whose address is another's."""
+
+
+_NUMBER = attrgetter("number")
+
+
+def _by_subnet(peers: list[_Seen], subnet: Prefix | None) -> Iterable[tuple[list[_Seen], Prefix | None]]:
+    """Peers in the order of their addresses, those in the subnet apart, with it."""
+    if subnet is None:
+        return [(peers, None)]
+    start = bisect_left(peers, int(subnet.network_address), key=_NUMBER)
+    end = bisect_right(peers, int(subnet.broadcast_address), key=_NUMBER)
+    return [([*peers[:start], *peers[end:]], None), (peers[start:end], subnet)]
+
+
 @remembered
-def _seen(nodes: Nodes) -> dict[Family, dict[str, _Seen]]:
-    """All nodes of each family, by name."""
-    mesh = Why("BGPConfiguration", "default", _FIELD)
-    found: dict[Family, dict[str, _Seen]] = {family: {} for family in Family}
-    for node in nodes:
-        why, speaks = (mesh, Why("RoutingNode", node.name)), (node.listen_port, node.as_number)
+def _all_seen(nodes: Nodes) -> _AllSeen:
+    because = Why("BGPConfiguration", "default", _FIELD)
+    taking_part = [node for node in nodes if not node.reflector]
+    alike: dict[Family, dict[tuple[int, int], list[_Seen]]] = {family: {} for family in Family}
+    doubles: dict[Family, list[_Seen]] = {family: [] for family in Family}
+    for node in taking_part:
+        why = (because, Why("RoutingNode", node.name))
         for family, address in node.addresses.items():
-            text = str(address)
-            found[family][node.name] = _Seen(
+            text, holder = str(address), nodes.by_address[address]
+            one = _Seen(
+                name=node.name,
                 address=address,
                 number=int(address),
                 text=text,
-                speaks=speaks,
                 session=session_name("Mesh", text),
-                holder=nodes.by_address[address],
+                holder=holder.name,
                 why=why,
             )
-    return found
+            if holder is node:
+                alike[family].setdefault((node.listen_port, node.as_number), []).append(one)
+            else:
+                doubles[family].append(one)
+    for groups in alike.values():
+        for some in groups.values():
+            some.sort(key=_NUMBER)
+    return _AllSeen(len(taking_part), alike, doubles)

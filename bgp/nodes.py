@@ -110,9 +110,38 @@ def is_global(spec: BGPPeerSpec) -> bool:
     return spec.node is None and spec.node_selector is None
 
 
-def in_order(peers: Mapping[str, BGPPeer]) -> list[BGPPeer]:
+class _Ordered(Struct, frozen=True):
+    """The peers in the order in which they count, and which of them an address or a selector makes one with a node."""
+
+    peers: tuple[BGPPeer, ...]
+    by_address: dict[Address, list[int]]
+    """Places in ``peers``."""
+    by_selector: list[int]
+
+
+@remembered
+def _ordered(peers: Mapping[str, BGPPeer]) -> _Ordered:
+    ordered = tuple(sorted(peers.values(), key=lambda peer: (not is_global(peer.spec), peer.name)))
+    by_address: dict[Address, list[int]] = {}
+    by_selector = []
+    for place, peer in enumerate(ordered):
+        if peer.spec.peer_ip is not None:
+            by_address.setdefault(peer.spec.peer_ip.address, []).append(place)
+        if peer.spec.peer_selector is not None:
+            by_selector.append(place)
+    return _Ordered(ordered, by_address, by_selector)
+
+
+def in_order(peers: Mapping[str, BGPPeer]) -> tuple[BGPPeer, ...]:
     """The peers in the order in which they count: global ones first, then by name."""
-    return sorted(peers.values(), key=lambda peer: (not is_global(peer.spec), peer.name))
+    return _ordered(peers).peers
+
+
+def perhaps_with(peers: Mapping[str, BGPPeer], address: Address) -> list[BGPPeer]:
+    """Those of the peers that name an address, or any by a selector, in the order in which they count: the others are no node's that has it."""
+    found = _ordered(peers)
+    places = sorted({*found.by_address.get(address, ()), *found.by_selector})
+    return [found.peers[place] for place in places]
 
 
 def applies(spec: BGPPeerSpec, node: NodeView) -> bool:

@@ -15,7 +15,7 @@ from towpath.bgp.services import configured, covering
 from towpath.bgp.workloads import peering_addresses
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.encapsulation import encapsulation
+from towpath.model.encapsulation import encapsulation, tunnels
 from towpath.model.kinds.bgp import DEFAULT_AS, SecretKey
 from towpath.model.memo import remembered
 from towpath.model.net import Address, Prefix, zone_of
@@ -79,7 +79,7 @@ def speaker_plan(
         blocks=block_owners(blocks),
         nodes=node_origins(nodes),
         filters=named_filters(cluster, planned),
-        tunnels=_tunnels(cluster, node) if any(map(_passes_on, planned.values())) else {},
+        tunnels=_tunnels(cluster, node) if tunnels(cluster.pools) and any(map(_passes_on, planned.values())) else {},
     )
     _, unknown = tagged(cluster, node)
     return SpeakerPlan(state, (*asked.warnings, *unknown))

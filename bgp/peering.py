@@ -6,7 +6,7 @@ agree without asking each other. Objects count in name order, never in the order
 The mesh follows ``nodeToNodeMeshEnabled`` alone, also with ``clusterRoutes: Kubernetes``, which merely needs none.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from towpath.bgp.nodes import (
     is_global,
     means,
     node_views,
+    perhaps_with,
     timer_levels,
 )
 from towpath.bgp.parameters import session_name, ways
@@ -114,11 +115,12 @@ class _Plan:
 
     def made(self) -> Sessions:
         explicit = self._agreed(self._chosen((*self._explicit(), *self._reverse())))
-        doubtful = {session_name("Mesh", str(address)) for address, _ in explicit}
-        everything = [
-            *(with_router(one, self._routers) for one in explicit.values()),
-            *(unless_duplicate(one, explicit) if one.name in doubtful else one for one in self._mesh()),
-        ]
+        mesh = self._mesh()
+        if doubtful := {
+            session_name("Mesh", str(address)) for address, _ in explicit if address in self._nodes.by_address
+        }:
+            mesh = [unless_duplicate(one, explicit) if one.name in doubtful else one for one in mesh]
+        everything = [*(with_router(one, self._routers) for one in explicit.values()), *mesh]
         if self._config.shutdown:
             leaving = Why("BGPConfiguration", "default", "spec.shutdown")
             everything = [
@@ -133,9 +135,9 @@ class _Plan:
         explicit = self._agreed(self._chosen((*self._explicit(), *(self._reverse() if self._several else ()))))
         if self._several and not self._config.shutdown:
             with_peers = {
-                node.name: node for address, _ in explicit if (node := self._nodes.by_address.get(address)) is not None
+                node.name for address, _ in explicit if (node := self._nodes.by_address.get(address)) is not None
             }
-            mesh = self._mesh(with_peers.values())
+            mesh = self._mesh(with_peers)
             everything = [*explicit.values(), *(unless_duplicate(one, explicit) for one in mesh)]
             self._one_password_each(everything)
         return tuple(self._warnings)
@@ -147,21 +149,21 @@ class _Plan:
 
     def _agreed(self, chosen: Chosen) -> dict[tuple[Address, int], Session]:
         """The sessions, with a warning for each on which the other side does not agree."""
-        agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me, peers=self._peers)
+        agreement = Agreement(self._cluster, nodes=self._nodes, me=self._me)
         for session, peer in chosen.values():
             if message := agreement.mismatch(session, peer):
                 self._warn(Reason.MISMATCH, message, session.why[0])
         return {key: session for key, (session, _) in chosen.items()}
 
-    def _mesh(self, among: Iterable[NodeView] | None = None) -> Iterator[Session]:
-        """Sessions with all other nodes of the mesh, or with these."""
+    def _mesh(self, among: Collection[str] | None = None) -> list[Session]:
+        """Sessions with all other nodes of the mesh, or with those of these names."""
         return mesh(
-            self._nodes if among is None else among,
             config=self._config,
             nodes=self._nodes,
             me=self._me,
             levels=self._timer_levels,
             warn=self._warn,
+            among=among,
         )
 
     def _explicit(self) -> Iterator[tuple[Session, BGPPeer]]:
@@ -304,8 +306,8 @@ class _Plan:
 
     def _reverse(self) -> Iterator[tuple[Session, BGPPeer]]:
         """Sessions with nodes whose own session, of those that they have with us the first in order, asks for the other half."""
-        for family in self._me.addresses:
-            asking = [peer for peer in self._peers if means(peer.spec, self._me, family)]
+        for family, own in self._me.addresses.items():
+            asking = [one for one in perhaps_with(self._cluster.peers, own) if means(one.spec, self._me, family)]
             if not asking:
                 continue
             for origin in self._nodes:

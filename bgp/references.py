@@ -4,6 +4,7 @@ A name that nothing answers to is a refusal on the object that uses it, the same
 """
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 
 from towpath.bgp.nodes import configuration_of
 from towpath.model.cluster import BGPPeer, Cluster
@@ -14,6 +15,7 @@ from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Session, Tagged
 
 _NODE = "node."
+_FILTERS = attrgetter("filters")
 
 
 def unknown_names(cluster: Cluster) -> Iterator[Refusal]:
@@ -37,7 +39,7 @@ def unknown_filters(cluster: Cluster, peer: BGPPeer) -> Iterator[Refusal]:
 
 def named_filters(cluster: Cluster, sessions: Mapping[str, Session]) -> dict[str, BGPFilterSpec]:
     """The filters that sessions name, as far as they exist."""
-    names = {name for session in sessions.values() for name in session.filters}
+    names = {name for some in set(map(_FILTERS, sessions.values())) for name in some}
     return {name: cluster.filters[name].spec for name in sorted(names) if name in cluster.filters}
 
 

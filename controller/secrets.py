@@ -145,6 +145,8 @@ def references(cluster: Cluster) -> frozenset[SecretKey]:
 
 def missing_passwords(sessions: Iterable[Session], missing: Mapping[SecretKey, str]) -> list[Refusal]:
     """Passwords that nobody has, each with the objects whose sessions are to have it; ``missing`` says why."""
+    if not missing:
+        return []
     users = {(one.password_ref, one.why[0]) for one in sessions if one.password_ref in missing}
     return [
         Refusal(Reason.SECRET_MISSING, missing[key], replace(why, field=_FIELD.get(why.kind, why.field)))

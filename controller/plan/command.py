@@ -1,7 +1,9 @@
 """``towpath plan``: from inputs to a printed plan, or to what differs from another, with an exit code for programs."""
 
+import gc
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from msgspec import Struct
@@ -41,6 +43,23 @@ class Request(Struct, frozen=True):
 
 def run(request: Request) -> int:
     """Print the plan; the exit code."""
+    with _uncollected():
+        return _run(request)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the collector of cycles: there are none in a plan, and among millions of sessions it looks for them for a second."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _run(request: Request) -> int:
     if request.peers and request.tor is None:
         raise UsageError("--peer goes with --tor")
     inputs = load(request.files, request.source, assign=request.assign)

@@ -85,7 +85,7 @@ def node_document(
             {"address": None if one.address is None else str(one.address), "port": one.port}
             for one in state.settings.listen
         ],
-        "sessions": (sessions or SessionWriter().documents)(state.sessions[name] for name in sorted(state.sessions)),
+        "sessions": (sessions or SessionWriter().documents)(map(state.sessions.__getitem__, sorted(state.sessions))),
         "announcements": [_announcement(one, state) for _, one in sorted(state.announcements.items(), key=_by_prefix)],
         "routes": [*given, *(one for one in learned if one["prefix"] not in taken)],
         "devices": [*map(_device, tunnels.devices.values()), *_bridges(cluster, node)],

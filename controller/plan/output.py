@@ -24,7 +24,9 @@ class _Dumper(yaml.SafeDumper):
 
 def json_text(document: Mapping[str, Any]) -> str:
     """A field a line, of a list an item a line."""
-    return "{\n" + ",\n".join(f" {_json(key)}: {_lines(value, 2)}" for key, value in document.items()) + "\n}\n"
+    return (
+        "{\n" + ",\n".join(f" {_json(key)}: {''.join(_lines(value, 2))}" for key, value in document.items()) + "\n}\n"
+    )
 
 
 def yaml_text(value: Any) -> str:
@@ -61,25 +63,31 @@ def streamed(
         within = "\n"
         for key, value in document.items():
             yield f"{within}   {_json(key)}: "
-            yield _lines(value, 4)
+            yield from _lines(value, 4)
             within = ",\n"
         yield "}"
         comma = ","
     yield "}"
     for key, value in tail.items():
-        yield f",\n {_json(key)}: {_lines(value, 2)}"
+        yield f",\n {_json(key)}: "
+        yield from _lines(value, 2)
     yield "\n}\n"
 
 
-def _lines(value: Any, by: int) -> str:
+def _lines(value: Any, by: int) -> Iterator[str]:
     """JSON on one line, of a list one item a line: large plans stay readable, and their differences do."""
     gap = ",\n" + " " * by
-    if isinstance(value, Encoded):
-        return f"[\n{' ' * by}{gap.join(value.items)}]" if value.items else "[]"
-    if not isinstance(value, list) or not value:
-        return _json(value)
-    items = _ENCODER.encode_lines(value).decode()[:-1].replace("\n", gap)  # in JSON no text has a new line
-    return f"[\n{' ' * by}{items}]"
+    if isinstance(value, Encoded) and value.runs:
+        yield f"[\n{' ' * by}"
+        yield from value.text(gap)
+        yield "]"
+    elif isinstance(value, Encoded):
+        yield "[]"
+    elif not isinstance(value, list) or not value:
+        yield _json(value)
+    else:
+        items = _ENCODER.encode_lines(value).decode()[:-1].replace("\n", gap)  # in JSON no text has a new line
+        yield f"[\n{' ' * by}{items}]"
 
 
 def _json(value: Any) -> str:

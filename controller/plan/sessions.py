@@ -4,9 +4,9 @@ What sessions have in common is written once for all that follow one another, an
 that have it.
 """
 
-from collections.abc import Iterable, Iterator
-from itertools import groupby
-from operator import attrgetter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, pairwise, repeat
+from operator import attrgetter, itemgetter, ne
 from typing import Any
 
 import msgspec
@@ -34,8 +34,8 @@ _PLAIN = frozenset({bool, int, str})
 _PEERS = frozenset({"name", "peer_address", "passive", "why", "peer_node"})
 """Fields in which the sessions of a mesh differ."""
 _ALIKE = [place for place, one in enumerate(fields(Session)) if one.name not in _PEERS]
-_SHARED = slice(_ALIKE[0], _ALIKE[-1] + 1)
-"""The places of all others, which are beside one another."""
+_SHARED = itemgetter(slice(_ALIKE[0], _ALIKE[-1] + 1))
+"""What a session has in all others, which are beside one another."""
 _VARYING = ("name", "peerIP", "passive", "why")
 """The keys of those fields, in the order in which they are written."""
 _json = msgspec.json.encode
@@ -44,10 +44,26 @@ _NAME, _PASSIVE = attrgetter("name"), attrgetter("passive")
 _TEXTS, _CAUSE = attrgetter("texts"), attrgetter("cause")
 
 
+class EncodedRun(Struct, frozen=True):
+    """Items that follow one another, in the pieces of their text: of each what all have there, or a list of what each has."""
+
+    count: int
+    pieces: Sequence[str | list[str]]
+
+
 class Encoded(Struct, frozen=True):
     """A list whose items are JSON already."""
 
-    items: list[str]
+    runs: list[EncodedRun]
+
+    def text(self, between: str) -> Iterator[str]:
+        """The items, with ``between`` each two of them, a run at a time: put together from all pieces in one go."""
+        gap = ""
+        for run in self.runs:
+            columns = [piece if isinstance(piece, list) else repeat(piece, run.count) for piece in run.pieces]
+            gaps = chain((gap,), repeat(between, run.count - 1))
+            yield "".join(chain.from_iterable(zip(gaps, *columns, strict=True)))
+            gap = between
 
 
 class _Peer(Struct, frozen=True):
@@ -78,14 +94,13 @@ class SessionWriter:
 
     def encoded(self, found: Iterable[Session]) -> Encoded:
         """The same as JSON."""
-        made: list[str] = []
+        made: list[EncodedRun] = []
         for like, some, peers in self._runs(found):
             first, second, third, fourth = _around(like)
             between = [f"{third}{passive}{fourth}" for passive in _BOOLEANS]
-            made += [
-                f"{first}{name}{second}{address}{between[one.passive]}{why}}}"
-                for one, (name, address, why) in zip(some, map(_TEXTS, peers), strict=True)
-            ]
+            names, addresses, causes = map(list, zip(*map(_TEXTS, peers), strict=True))
+            sides = [between[one.passive] for one in some]
+            made.append(EncodedRun(len(some), (first, names, second, addresses, sides, causes, "}")))
         return Encoded(made)
 
     def rows(self, found: Iterable[Session]) -> list[SessionRows]:
@@ -102,19 +117,15 @@ class SessionWriter:
 
     def _runs(self, found: Iterable[Session]) -> Iterator[tuple[Document, list[Session], list[_Peer]]]:
         """Sessions that follow one another and differ in their peers alone: the first as a document, they, and their peers."""
-        for _, run in groupby(found, key=lambda one: astuple(one)[_SHARED]):
-            some = list(run)
-            peers = map(self._peers.get, map(_NAME, some))
-            yield (
-                _session(some[0]),
-                some,
-                [
-                    peer
-                    if peer is not None and peer.why is one.why and peer.address is one.peer_address
-                    else self._new(one)
-                    for one, peer in zip(some, peers, strict=True)
-                ],
-            )
+        some = list(found)
+        peers = [
+            peer if peer is not None and peer.why is one.why and peer.address is one.peer_address else self._new(one)
+            for one, peer in zip(some, map(self._peers.get, map(_NAME, some)), strict=True)
+        ]
+        shared = list(map(_SHARED, map(astuple, some)))
+        ends = [place for place, differs in enumerate(map(ne, shared, shared[1:]), 1) if differs]
+        for start, end in pairwise((0, *ends, len(some))) if some else ():
+            yield _session(some[start]), some[start:end], peers[start:end]
 
     def _new(self, one: Session) -> _Peer:
         shown, causes = str(one.peer_address) if one.found else None, whys(one.why)
