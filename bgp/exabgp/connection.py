@@ -204,7 +204,8 @@ class Connection:
             self.close(Loss(LossKind.CONNECTION, message="the peer closed the connection"))
             return
         for kind, bodies in self._reader.feed(data):
-            self._heard = self._loop.time()
+            if self.state is not State.OPEN_CONFIRM:  # there nothing but the KEEPALIVE prolongs the wait
+                self._heard = self._loop.time()
             self._receive(kind, bodies)
             if self.state is State.IDLE:
                 return
@@ -223,15 +224,22 @@ class Connection:
                     if family is not None and self.agreement and family in self.agreement.families:
                         self._owner.refresh(family)
             elif kind != codec.KEEPALIVE:
-                raise SessionError(5, 3, data=bytes((kind,)), message="unexpected message in Established")
+                raise self._unexpected(kind, 3)
         elif self.state is State.OPEN_SENT:
             if kind != codec.OPEN:
-                raise SessionError(5, 1, data=bytes((kind,)), message="unexpected message in OpenSent")
+                raise self._unexpected(kind, 1)
             self._opened(bodies[0])
-        else:
-            if kind != codec.KEEPALIVE:
-                raise SessionError(5, 2, data=bytes((kind,)), message="unexpected message in OpenConfirm")
+        elif kind == codec.KEEPALIVE:
             self._confirmed()
+        # an OPEN is no error here in itself (RFC 4271 §8.2.2, event 19): OpenBGPD says it twice on a connection
+        # that follows one which was gone before the OPEN in its buffer was written
+        elif kind != codec.OPEN or self._agree(bodies[0]) != self.agreement:
+            raise self._unexpected(kind, 2)
+
+    def _unexpected(self, kind: int, subcode: int) -> SessionError:
+        """An error of the state machine (RFC 6608)."""
+        message = f"unexpected {codec.NAMES[kind]} in {self.state.value}"
+        return SessionError(5, subcode, data=bytes((kind,)), message=message)
 
     def _notified(self, body: bytes) -> None:
         goodbye = codec.read_notification(body)
@@ -239,11 +247,12 @@ class Connection:
         kind = LossKind.HARD_RESET if hard else LossKind.NOTIFIED
         self.close(Loss(kind, goodbye.code, goodbye.subcode, goodbye.message))
 
-    def _opened(self, body: bytes) -> None:
+    def _agree(self, body: bytes) -> codec.Agreement:
         offer = self._offer
-        self.agreement = codec.read_open(
-            body, offer.message, offer.view, role=offer.role, strict_role=offer.strict_role
-        )
+        return codec.read_open(body, offer.message, offer.view, role=offer.role, strict_role=offer.strict_role)
+
+    def _opened(self, body: bytes) -> None:
+        self.agreement = self._agree(body)
         self._reader.message_size = self.agreement.message_size
         self._owner.opened(self)
         if self.state is State.OPEN_SENT:
@@ -270,6 +279,7 @@ class Connection:
     def _confirmed(self) -> None:
         assert self.agreement is not None
         self.state = State.ESTABLISHED
+        self._heard = self._loop.time()
         self._hold_time = float(self.agreement.hold_time)
         self._watch()
         self._keep_alive()

@@ -151,6 +151,34 @@ async def test_bad_messages_are_answered(engine, table, data, code, subcode):
     assert (loss.kind, loss.code, loss.subcode) == (LossKind.REFUSED, code, subcode)
 
 
+async def test_an_open_that_is_said_twice_is_no_error(engine, table):
+    """OpenBGPD does so after a connection that was gone before it had written its OPEN (RFC 4271 §8.2.2, event 19)."""
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(peer_open() + peer_open() + message(KEEPALIVE) + message(UPDATE, bytes(4)))
+    await eventually(lambda: table.bodies.get("a") == [bytes(4)])
+    assert table.lost_sessions == []
+    peer.close()
+
+
+@pytest.mark.parametrize(
+    ("data", "notification", "said"),
+    [
+        (message(UPDATE, bytes(4)), b"\x05\x02\x02", "unexpected UPDATE in OpenConfirm"),
+        (peer_open(hold_time=30), b"\x05\x02\x01", "unexpected OPEN in OpenConfirm"),
+        (peer_open(router_id="0.0.0.0"), b"\x02\x03", ""),
+    ],
+)
+async def test_what_else_comes_before_the_keepalive_ends_the_connection(engine, table, data, notification, said):
+    """Another message, another OPEN and a bad one (RFC 6608), in words that name it."""
+    apply(engine, listening())
+    peer = await RawPeer.dial()
+    peer.send(peer_open() + data)
+    assert (await peer.until(NOTIFICATION))[: len(notification)] == notification
+    assert said in engine.states()["a"][1]
+    assert table.negotiated == {}
+
+
 @pytest.mark.parametrize(
     ("data", "code", "subcode"),
     [
