@@ -136,9 +136,12 @@ class FrrMake(NotifyingMake):
         self.it.ask(f"clear bgp ipv4 unicast {neighbour}")
 
     def hard_reset(self, neighbour: str) -> None:
-        """Cease/Hard Reset."""
-        self._configure("bgp hard-administrative-reset")
-        self.it.ask(f"clear bgp ipv4 unicast {neighbour}")
+        """Cease/Hard Reset, and no session until ``revive``."""
+        self._configure("bgp hard-administrative-reset", f"neighbor {neighbour} shutdown")
+
+    def revive(self, neighbour: str) -> None:
+        """Take its sessions again."""
+        self._configure(f"no neighbor {neighbour} shutdown")
 
 
 class GobgpMake(NotifyingMake):
