@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from towpath.model.blocks import by_node, in_force, node_addresses
+from towpath.model.blocks import by_node, in_force, node_addresses, on_underlay
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Family, Prefix, family_of, host_prefix
 from towpath.model.reason import Why
@@ -17,9 +17,12 @@ def announcements(cluster: Cluster, node: str) -> dict[Prefix, Announcement]:
 def block_announcements(
     cluster: Cluster, node: str, *, blocks: Mapping[Prefix, IPAMBlock]
 ) -> dict[Prefix, Announcement]:
-    """The same, with the blocks in force at hand."""
+    """The same, with the blocks in force at hand. Where pods are on the nodes' own network, all are found there."""
     preference = _preference(cluster)
-    own = sorted(filter(is_used, by_node(blocks).get(node, ())), key=lambda block: block.name)
+    used = (
+        block for block in filter(is_used, by_node(blocks).get(node, ())) if not on_underlay(block.spec, cluster.pools)
+    )
+    own = sorted(used, key=lambda block: block.name)
     return {
         block.spec.cidr: Announcement(
             prefix=block.spec.cidr,

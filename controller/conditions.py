@@ -33,7 +33,14 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
         (CONSISTENT, frozenset({Reason.TUNNEL_CONFLICT}), "NoConflict"),
         (
             ATTACHED,
-            frozenset({Reason.ATTACHMENT_CONFLICT, Reason.ATTACHMENT_MTU, Reason.ATTACHMENT_PENDING}),
+            frozenset(
+                {
+                    Reason.ATTACHMENT_CONFLICT,
+                    Reason.ATTACHMENT_MASTER,
+                    Reason.ATTACHMENT_MTU,
+                    Reason.ATTACHMENT_PENDING,
+                }
+            ),
             "Attached",
         ),
     ),

@@ -20,6 +20,7 @@ FROM_NODES = frozenset(
         Reason.SECRET_MISSING,
         Reason.NO_ADDRESS,
         Reason.ATTACHMENT_CONFLICT,
+        Reason.ATTACHMENT_MASTER,
         Reason.ATTACHMENT_MTU,
         Reason.ATTACHMENT_PENDING,
     }

@@ -14,6 +14,8 @@ from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.resource import Meta
 
 PTP = Attachment()
+_SHARED = ("type", "master", "mode", "mtu")
+"""Fields that are of the device that a pod has, whichever families it has addresses of."""
 
 
 class Attached(Struct, frozen=True):
@@ -59,11 +61,7 @@ def matches(pool: IPPool, node: Node) -> bool:
 
 def _differs(one: Attachment, other: Attachment) -> str | None:
     """The first field in which two attachments exclude each other."""
-    if one.type != other.type:
-        return "type"
-    if one.mtu != other.mtu:
-        return "mtu"
-    return None
+    return next((field for field in _SHARED if getattr(one, field) != getattr(other, field)), None)
 
 
 def _refusal(pool: IPPool, field: str, first: IPPool) -> Refusal:

@@ -1,4 +1,4 @@
-"""The CNI configuration of a node: ptp or bridge, host-local and portmap with the node's blocks as ranges, and its two files.
+"""The CNI configuration of a node: ptp, bridge or macvlan, host-local and portmap with the node's blocks as ranges, and its two files.
 
 On a bridge each block is a subnet with the node as its gateway. The plugin could give its device these addresses itself,
 but of IPv4 only one, and a node has more blocks than one: the device and its addresses are the agent's
@@ -21,6 +21,7 @@ from msgspec import Struct
 from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import gateway, usable
 from towpath.ipam.files import link_atomically, temporary, write_atomically
+from towpath.ipam.underlay import Ground
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import IPPool
 from towpath.model.kinds.ipam import LONGEST_SUBNET, Attachment, IPAMBlockSpec
@@ -34,12 +35,12 @@ NEWEST = "1.0.0"
 BRIDGE = "tp-br0"
 """The device that the pods of a bridge attachment are plugged into."""
 _DEFAULT_ROUTE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
-
-
+_LEAVES_SOURCES = {"ipMasq": False}
 # of the bridge: what comes in by a port may go out by it, for a pod that calls a Service of its own
 _DEVICES: Mapping[str, Mapping[str, Any]] = {
-    "ptp": {"type": "ptp"},
-    "bridge": {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "hairpinMode": True},
+    "ptp": {"type": "ptp", **_LEAVES_SOURCES},
+    "bridge": {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "hairpinMode": True, **_LEAVES_SOURCES},
+    "macvlan": {"type": "macvlan"},
 }
 
 
@@ -75,11 +76,14 @@ def conflist(
     versions: Sequence[str] = (NEWEST,),
     mtu: int | None = None,
     endpoints: Collection[Prefix] = (),
+    grounds: Mapping[str, Ground] = {},
+    by_node: Collection[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
     One range set a family and one range a block: a pod gets one address per family. ``mtu`` None leaves it to the
-    kernel; ``endpoints`` are blocks whose lowest address is the node's own. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
+    kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
+    nodes' own network, by name; without its ground none is served. ``by_node``: routes of pods beside the default one. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
     plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
     look that know it; to the others it would be a version whose answers they cannot read.
     """
@@ -88,17 +92,20 @@ def conflist(
         if block.state != "Active":
             continue
         pool = pool_around(block, pools) if way.type != "bridge" else None
-        entry = _range(block.cidr, pool.spec.cidr if pool is not None else None, endpoint=block.cidr in endpoints)
+        if pool is not None and pool.spec.attachment.on_underlay:
+            entry = _range_on(grounds.get(pool.name), block.cidr, pool)
+        else:
+            entry = _range(block.cidr, pool.spec.cidr if pool is not None else None, endpoint=block.cidr in endpoints)
         if entry is not None:
             ranges.setdefault(family_of(block.cidr), []).append(entry)
     device: dict[str, Any] = {
         **_DEVICES[way.type],
-        "ipMasq": False,
+        **({"master": way.master, "mode": way.mode} if way.on_underlay else {}),
         "ipam": {
             "type": "host-local",
             "dataDir": str(data_dir),
             "ranges": list(ranges.values()),
-            "routes": [{"dst": _DEFAULT_ROUTE[family]} for family in ranges],
+            "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node],
         },
     }
     if mtu is not None:
@@ -192,6 +199,12 @@ def _range(block: Prefix, pool: Prefix | None, *, endpoint: bool) -> dict[str, s
         "rangeEnd": str(ends[1]),
         "gateway": str(gateway(subnet)),
     }
+
+
+def _range_on(ground: Ground | None, block: Prefix, pool: IPPool) -> dict[str, str] | None:
+    """Of a block on the nodes' own network: the subnet is that network's, and so is the gateway."""
+    made = _range(block, ground.subnet, endpoint=False) if ground is not None else None
+    return {**made, "gateway": str(pool.spec.attachment.gateway)} if made is not None else None
 
 
 def _text(configuration: Mapping[str, Any]) -> str:

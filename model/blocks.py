@@ -60,6 +60,12 @@ def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | N
     return pool_holding(block.cidr, pools)
 
 
+def on_underlay(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> bool:
+    """Whether a block's pods are on the nodes' own network: its addresses are found there, and nobody needs a route to them."""
+    pool = pool_around(block, pools)
+    return pool is not None and pool.spec.attachment.on_underlay
+
+
 def pool_holding(prefix: Prefix, pools: Mapping[str, IPPool]) -> IPPool | None:
     """The first pool that a prefix lies in."""
     return next((pool for pool in pools.values() if contains(pool.spec.cidr, prefix)), None)

@@ -76,8 +76,11 @@ def at_other_end(node: str, block: IPAMBlock) -> Address:
     The kernel takes an IPv6 next hop that is not link-local only where no other route leads to it, and one may: to the
     block around it as long as that is reached without a tunnel, or to all pods by a router.
     """
-    if family_of(block.spec.cidr) is Family.IPV4:
-        return block.spec.cidr.network_address
+    return block.spec.cidr.network_address if family_of(block.spec.cidr) is Family.IPV4 else link_local_of(node)
+
+
+def link_local_of(node: str) -> Address:
+    """The link-local address of a node's MAC (RFC 4291 appendix A)."""
     mac = bytes.fromhex(mac_of(node).replace(":", ""))
     return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((mac[0] ^ 2,)) + mac[1:3] + b"\xff\xfe" + mac[3:])
 

@@ -132,6 +132,7 @@ class Reason(enum.StrEnum):
     QUARANTINED = "Quarantined"
     # pools whose pods cannot be attached as they say
     ATTACHMENT_CONFLICT = "AttachmentConflict"
+    ATTACHMENT_MASTER = "AttachmentMaster"
     ATTACHMENT_MTU = "AttachmentMTU"
     ATTACHMENT_PENDING = "AttachmentPending"
 

@@ -22,6 +22,7 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, Prefix
 from towpath.routes.foreign import Foreign
 from towpath.routes.nftwatch import Watch
+from towpath.routes.shim import SHIM
 
 TABLE = "inet towpath"
 PRIORITY = 10
@@ -62,9 +63,18 @@ class Rules(Struct, frozen=True):
     """VXLANs by number and port, by which nodes alone may send."""
     ipip: Address | None = None
     """The node's end of the IP-in-IP tunnel, to which nodes alone may send."""
+    beside: tuple[Prefix, ...] = ()
+    """Pods that answer past this node: what it led elsewhere (DNAT), from them or to them, comes from the node itself."""
+    own: tuple[Address, ...] = ()
+    """The node's address of each family, for that."""
 
     def __bool__(self) -> bool:
         return bool(self.services or self.pools or self.tunnels or self.ipip)
+
+    @property
+    def translates(self) -> bool:
+        """Whether any packet gets another source."""
+        return bool(self.masqueraded or self.beside)
 
 
 def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str:
@@ -106,6 +116,9 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
     )
     if nat:
         lines += _masquerade(rules)
+    if rules.beside:
+        # the node sends what it led elsewhere back by the device that it came in by: no reason to go there directly
+        lines += _chain("shim_output", "output", (f'oifname "{SHIM}" icmp type redirect drop',))
     if rules.tunnels:
         inside = [f"udp dport {port} @th,96,24 {vni}" for vni, port in rules.tunnels]  # after flags: RFC 7348 section 5
         of_pods = [f"{pods} {match} counter drop" for pods in PODS for match in inside]
@@ -151,10 +164,19 @@ def _masquerade(rules: Rules) -> Iterator[str]:
     for family, kind in ((Family.IPV4, "ipv4_addr"), (Family.IPV6, "ipv6_addr")):
         yield from _set(f"masqueraded{family:d}", kind, _of(family, rules.masqueraded), flags="interval")
         yield from _set(f"kept{family:d}", kind, _of(family, rules.kept), flags="interval")
+        yield from _set(f"beside{family:d}", kind, _of(family, rules.beside), flags="interval")
     ports = (f"{protocol} . {port}" for protocol, port in rules.kept_ports)
     yield from _set("kept_ports", "inet_proto . inet_service", ports)
     matches = (f"meta iif != 0 {ip} saddr @masqueraded{n} {ip} daddr != @kept{n}" for n, ip in _IP)
+    known = {str(one.version): one for one in rules.own}
+    led = (
+        f"ct status dnat {ip} {end} @beside{n} counter snat {ip} to {known[n]}"
+        for n, ip in _IP
+        if n in known
+        for end in ("saddr", "daddr")
+    )
     rule = (
+        *led,
         "meta l4proto . th dport @kept_ports accept",
         *(f"{match} counter masquerade fully-random" for match in matches),
     )
@@ -239,7 +261,7 @@ class Table:
     async def _replace(self, rules: Rules, present: Any, *, as_left: bool) -> None:
         """Put the rules in the table's place, without translation where the kernel takes none; nothing where that is ``as_left``."""
         self._unmasqueraded = ""
-        if rules.masqueraded:
+        if rules.translates:
             try:
                 _tells_bridged_packets()
                 await run("-f", "-", stdin=script(rules, nat=True, foreign=self._foreign))

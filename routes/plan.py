@@ -1,12 +1,12 @@
 """The routes that the objects give a node: blackholes for its own blocks, and with host-gw the ways to the others'.
 
 A blackhole keeps packets to addresses of ours that no pod has from following the default route to the ToR, which would
-send them back.
+send them back. Where pods are on the nodes' own network nobody needs either: who asks there finds them, or nobody.
 """
 
 from collections.abc import Container, Mapping
 
-from towpath.model.blocks import by_node, in_force, node_addresses
+from towpath.model.blocks import by_node, in_force, node_addresses, on_underlay
 from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix, contains, family_of
 from towpath.model.reason import Reason, Why
@@ -20,7 +20,7 @@ def static_routes(cluster: Cluster, node: str) -> Mapping[Prefix, StaticRoute]:
     blocks = in_force(cluster.blocks)
     for block in blocks.values() if host_gateway else by_node(blocks).get(node, ()):
         prefix = block.spec.cidr
-        if block.spec.state == "Quarantined":
+        if block.spec.state == "Quarantined" or on_underlay(block.spec, cluster.pools):
             continue
         why = Why("IPAMBlock", block.name, "spec.node")
         if block.spec.node == node:

@@ -7,18 +7,15 @@ it gets on the bridge: when somebody deletes the device it hangs on nothing, and
 
 import contextlib
 import errno
-import os
 import socket
 from collections.abc import Collection, Iterator
 from contextlib import closing
-from ipaddress import ip_interface
 from pathlib import Path
-
-from msgspec import Struct
 
 from towpath.model.net import Interface, family_of
 from towpath.routes.devices.message import change_body, numbered
-from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute, attributes
+from towpath.routes.links import IFLA_IFALIAS, IFLA_MASTER, Device, addresses, ask, devices
+from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
     AF_BRIDGE,
@@ -35,19 +32,13 @@ from towpath.routes.netsocket import (
     NESTED,
     RTM_DELADDR,
     RTM_DELLINK,
-    RTM_GETADDR,
-    RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
-    dump,
-    messages,
     open_socket,
-    request,
 )
-from towpath.routes.route import address
 
 _RTM_SETLINK = 19
-_IFLA_MASTER, _IFLA_PROTINFO, _IFLA_IFALIAS, _IFLA_BRPORT_MODE = 10, 12, 20, 4
+_IFLA_PROTINFO, _IFLA_BRPORT_MODE = 12, 4
 _IFA_FLAGS, _IFA_RT_PRIORITY = 8, 9
 _MAC = bytes.fromhex("667470627230")
 """Always the same, so that pods still know it when the device is made anew; no two nodes' bridges share a link."""
@@ -55,16 +46,6 @@ _METRIC = 1
 """Of the route to a block by this device: before our own route, which drops what no pod takes."""
 _ACCEPT_RA = "ipv6/conf/{}/accept_ra"
 """0: pods are no routers of the node."""
-
-
-class _Device(Struct, frozen=True):
-    index: int
-    name: str
-    kind: str
-    up: bool
-    mtu: int
-    master: int
-    alias: str
 
 
 class PodBridge:
@@ -81,32 +62,32 @@ class PodBridge:
         ``mtu`` None: as it is. It is never above what some pod's cable takes: what is too large for one would be lost.
         """
         with closing(open_socket()[0]) as asking:
-            devices = list(_devices(asking))
-            there = self._find(devices)
+            found = list(devices(asking))
+            there = self._find(found)
             if there is None:
                 self._make(asking, mtu)
-                there = self._find(list(_devices(asking)))
+                there = self._find(list(devices(asking)))
                 if there is None:
                     raise OSError(errno.ENODEV, f"{self._name} was removed at once")
             self._set(self._proc / _ACCEPT_RA.format(self._name), "0")
-            ports = [one.mtu for one in devices if one.master == there.index]
+            ports = [one.mtu for one in found if one.master == there.index]
             wanted_mtu = min(mtu or there.mtu, *ports) if ports else mtu or there.mtu
             if not there.up or there.mtu != wanted_mtu:
-                _ask(asking, RTM_NEWLINK, change_body(there.index, mtu=wanted_mtu), what=self._name)
+                ask(asking, RTM_NEWLINK, change_body(there.index, mtu=wanted_mtu), what=self._name)
             present = set(_addresses(asking, there.index))
             for one in present.difference(gateways):
-                _ask(asking, RTM_DELADDR, _address(one, there.index), what=str(one), fine=errno.EADDRNOTAVAIL)
+                ask(asking, RTM_DELADDR, _address(one, there.index), what=str(one), fine=errno.EADDRNOTAVAIL)
             for one in set(gateways) - present:
-                _ask(asking, RTM_NEWADDR, _address(one, there.index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
-            for port in devices:
+                ask(asking, RTM_NEWADDR, _address(one, there.index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
+            for port in found:
                 self._plug(asking, port, there.index)
 
     def dismiss(self) -> bool:
         """Remove the device unless pods hang on it, or would if it were whole; whether it is gone. ``OSError``: try again."""
         with closing(open_socket()[0]) as asking:
-            devices = list(_devices(asking))
-            there = next((one for one in devices if one.name == self._name and one.kind == "bridge"), None)
-            if any(one.alias == self._alias or (there and one.master == there.index) for one in devices):
+            found = list(devices(asking))
+            there = next((one for one in found if one.name == self._name and one.kind == "bridge"), None)
+            if any(one.alias == self._alias or (there and one.master == there.index) for one in found):
                 return False
             if there is not None:
                 self._remove(asking, there)
@@ -115,7 +96,7 @@ class PodBridge:
     def remove(self) -> None:
         """Remove the device, whoever hangs on it. ``OSError`` where the kernel refuses."""
         with closing(open_socket()[0]) as asking:
-            for one in list(_devices(asking)):
+            for one in list(devices(asking)):
                 if one.name == self._name and one.kind == "bridge":
                     self._remove(asking, one)
 
@@ -126,15 +107,15 @@ class PodBridge:
         except OSError:  # asked every second, and most nodes have none
             return None
         with closing(open_socket()[0]) as asking:
-            devices = list(_devices(asking))
-            there = next((one for one in devices if one.name == self._name), None)
+            found = list(devices(asking))
+            there = next((one for one in found if one.name == self._name), None)
             if there is None:
                 return None
-            unmarked = [one.index for one in devices if one.master == there.index and one.alias != self._alias]
+            unmarked = [one.index for one in found if one.master == there.index and one.alias != self._alias]
             return there, frozenset(_addresses(asking, there.index)), tuple(unmarked)
 
-    def _find(self, devices: Collection[_Device]) -> _Device | None:
-        there = next((one for one in devices if one.name == self._name), None)
+    def _find(self, found: Collection[Device]) -> Device | None:
+        there = next((one for one in found if one.name == self._name), None)
         if there is not None and there.kind != "bridge":
             raise OSError(errno.EEXIST, f"{self._name} is there, and is no bridge")
         return there
@@ -145,21 +126,21 @@ class PodBridge:
         if mtu is not None:
             body += attribute(IFLA_MTU, NUMBER.pack(mtu))
         body += attribute(IFLA_LINKINFO | NESTED, attribute(IFLA_INFO_KIND, b"bridge\0"))
-        _ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
+        ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
 
-    def _plug(self, asking: socket.socket, port: _Device, bridge: int) -> None:
+    def _plug(self, asking: socket.socket, port: Device, bridge: int) -> None:
         """Plug in what belongs here and hangs on nothing; let what is plugged in say that it does."""
         head = numbered(port.index)
         if port.alias == self._alias and not port.master:
-            _ask(asking, _RTM_SETLINK, head + attribute(_IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
+            ask(asking, _RTM_SETLINK, head + attribute(IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
             hairpin = attribute(_IFLA_PROTINFO | NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
-            _ask(asking, _RTM_SETLINK, LINK_HEADER.pack(AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
+            ask(asking, _RTM_SETLINK, LINK_HEADER.pack(AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
         elif port.master == bridge and port.alias != self._alias:
-            alias = attribute(_IFLA_IFALIAS, self._alias.encode())
-            _ask(asking, _RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
+            alias = attribute(IFLA_IFALIAS, self._alias.encode())
+            ask(asking, _RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
 
-    def _remove(self, asking: socket.socket, there: _Device) -> None:
-        _ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
+    def _remove(self, asking: socket.socket, there: Device) -> None:
+        ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
 
     def _set(self, path: Path, value: str) -> None:
         with contextlib.suppress(FileNotFoundError):  # a kernel without this family
@@ -167,54 +148,9 @@ class PodBridge:
                 path.write_text(value)
 
 
-def _ask(asking: socket.socket, kind: int, body: bytes, *, what: str, flags: int = 0, fine: int = 0) -> None:
-    code = request(asking, kind, body, flags=flags)
-    if code not in (0, fine):
-        raise OSError(code, f"{what}: {os.strerror(code)}")
-
-
-def _devices(asking: socket.socket) -> Iterator[_Device]:
-    for data in dump(asking, RTM_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0)):
-        for start, length, kind, _ in messages(data):
-            if kind == RTM_NEWLINK:
-                yield _device(data, start, start + length)
-
-
-def _device(data: bytes, start: int, end: int) -> _Device:
-    _, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
-    values = dict(attributes(data, start + 32, end))
-    info = values.get(IFLA_LINKINFO, b"")
-    kind = dict(attributes(info, 0, len(info))).get(IFLA_INFO_KIND, b"")
-    return _Device(
-        index=index,
-        name=_text(values.get(IFLA_IFNAME, b"")),
-        kind=_text(kind),
-        up=bool(flags & IFF_UP),
-        mtu=_number(values.get(IFLA_MTU, b"")),
-        master=_number(values.get(_IFLA_MASTER, b"")),
-        alias=_text(values.get(_IFLA_IFALIAS, b"")),
-    )
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode(errors="replace")
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, "little")
-
-
 def _addresses(asking: socket.socket, device: int) -> Iterator[Interface]:
     """Those of a device but for the kernel's own link-local ones."""
-    for data in dump(asking, RTM_GETADDR, ADDRESS_HEADER.pack(0, 0, 0, 0, 0)):
-        for start, length, kind, _ in messages(data):
-            if kind != RTM_NEWADDR:
-                continue
-            _, prefix, _, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
-            values = dict(attributes(data, start + 24, start + length))
-            found = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
-            if index == device and found is not None and not address(found).is_link_local:
-                yield ip_interface((address(found), prefix))
+    return (one for index, one in addresses(asking) if index == device and not one.is_link_local)
 
 
 def _address(one: Interface, device: int) -> bytes:

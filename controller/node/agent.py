@@ -32,6 +32,7 @@ from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
 from towpath.ipam.attachment import attached_to
+from towpath.ipam.underlay import gateways
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import own_endpoints
@@ -248,10 +249,11 @@ class NodeAgent:
         return plan
 
     def _hold(self, picture: Picture) -> frozenset[Address]:
-        """Keep the node's own addresses in tunnels from pods; those that pods had first."""
+        """Keep the node's own addresses in tunnels from pods, and those of routers; of the first those that pods had before."""
         if self._pods is None or not picture.live:
             return frozenset()
-        return self._pods.hold(list(own_endpoints(picture.cluster, self.node).values()))
+        own = frozenset(own_endpoints(picture.cluster, self.node).values())
+        return self._pods.hold(own | gateways(picture.cluster)) & own
 
     @property
     def waits_for_pods(self) -> bool:

@@ -21,6 +21,7 @@ from towpath.routes import local, nft
 from towpath.routes.devices.devices import Devices
 from towpath.routes.podbridge import PodBridge
 from towpath.routes.programmer import Programmer
+from towpath.routes.shim import PodShim
 
 log = structlog.get_logger()
 
@@ -35,6 +36,7 @@ def main(settings: AgentSettings) -> int:
         asyncio.run(nft.remove())
         hostports.undo(settings.hostports)
         PodBridge(BRIDGE, proc=settings.proc_sys / "net").remove()
+        PodShim(proc=settings.proc_sys / "net").remove()
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
         settings.snapshot.unlink(missing_ok=True)

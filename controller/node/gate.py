@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from towpath.ipam.attachment import attached_to, matches
 from towpath.ipam.pools import has_address, reaches, takes_part
-from towpath.model.blocks import node_addresses, pool_around
+from towpath.model.blocks import node_addresses, on_underlay, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
@@ -94,6 +94,8 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
             draining.append(spec.cidr)
         elif not way.takes(pool_around(spec, cluster.pools)) or spec.cidr in standing.otherwise:
             idle.append(spec.cidr)
+        elif on_underlay(spec, cluster.pools):
+            usable.append(spec.cidr)  # nobody announces any
         elif needs_blackhole(spec.cidr) and spec.cidr not in standing.in_kernel:
             lacking.append(f"block {spec.cidr} has no blackhole route yet")
         elif spec.cidr not in standing.clear and spec.cidr not in standing.served:

@@ -6,7 +6,7 @@ import structlog
 
 from towpath.bgp.nodes import BGP_PORT, node_views
 from towpath.bgp.services import covering
-from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
+from towpath.controller.node.outgoing import beside, excluded_ports, exclusions, translated
 from towpath.controller.node.parts import Firewall
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.encapsulation import by_vxlan, ipip_end
@@ -29,6 +29,8 @@ class Guard:
         self._untranslated = ""
         self._translating: tuple[IPPool, ...] = ()
         """The pools that the last step wanted to be translated."""
+        self._beside: tuple[IPPool, ...] = ()
+        """The pools whose pods answer past the node."""
 
     @property
     def problems(self) -> tuple[Refusal, ...]:
@@ -46,6 +48,11 @@ class Guard:
                 Refusal(Reason.NAT_REFUSED, message, Why("IPPool", pool.name, "spec.natOutgoing"))
                 for pool in self._translating
             ]
+            message = f"its pods reach no services, which would answer past the node: {said}"
+            found += [
+                Refusal(Reason.NAT_REFUSED, message, Why("IPPool", pool.name, "spec.attachment.type"))
+                for pool in self._beside
+            ]
         return tuple(found)
 
     async def desire(
@@ -53,7 +60,7 @@ class Guard:
     ) -> None:
         """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node."""
         rules = rules_of(cluster, self._node, announcements=announcements, sessions=tuple(sessions))
-        self._translating = translated(cluster)
+        self._translating, self._beside = translated(cluster), beside(cluster)
         try:
             said = await self._firewall.desire(rules)
         except OSError as error:
@@ -84,6 +91,8 @@ def rules_of(
         kept_ports=excluded_ports(cluster, sessions) if outgoing else (),
         tunnels=tuple(sorted({(one.vni, one.port) for one in by_vxlan(cluster)})),
         ipip=ipip_end(cluster, node),
+        beside=covering({pool.spec.cidr for pool in beside(cluster)}),
+        own=tuple(me.addresses.values()) if me is not None and beside(cluster) else (),
     )
 
 

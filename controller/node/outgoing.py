@@ -29,6 +29,12 @@ def translated(cluster: Cluster) -> tuple[IPPool, ...]:
 
 
 @remembered
+def beside(cluster: Cluster) -> tuple[IPPool, ...]:
+    """The pools whose pods are on the nodes' own network, in name order: they answer past the node that asked them."""
+    return tuple(pool for _, pool in sorted(cluster.pools.items()) if pool.spec.attachment.on_underlay)
+
+
+@remembered
 def exclusions(cluster: Cluster) -> tuple[Prefix, ...]:
     """Destinations that see who it was: pods, nodes, and groups. None lies in another."""
     nodes = (host_prefix(address) for view in node_views(cluster) for address in view.addresses.values())

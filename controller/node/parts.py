@@ -10,11 +10,13 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.node.gate import Addressing
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
+from towpath.model.links import NodeLink
 from towpath.model.net import Address, Interface, Prefix
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
 from towpath.routes.nft import Rules
+from towpath.routes.shim import Shim
 
 
 class Source(Protocol):
@@ -172,6 +174,19 @@ class PodBridge(Protocol):
 
     def dismiss(self) -> bool:
         """Remove the device unless pods hang on it; whether it is gone."""
+
+    def seen(self) -> object:
+        """How it stands: another value where it is to be looked at again."""
+
+
+class PodShim(Protocol):
+    """The node's own device beside those of its pods, where they are on its network. ``OSError``: try again."""
+
+    def links(self) -> Mapping[str, NodeLink]:
+        """The node's interfaces by name."""
+
+    def desire(self, wanted: Shim | None) -> None:
+        """The device is as wanted, with its routes; None: there is none."""
 
     def seen(self) -> object:
         """How it stands: another value where it is to be looked at again."""

@@ -7,6 +7,7 @@ configured already it does not appear: who serves pods is for people to decide.
 
 import asyncio
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from towpath.controller.node import hostports, parts
 from towpath.controller.node.gate import Addressing
+from towpath.controller.node.ground import Grounds, by_node_of
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.cni import BRIDGE, Places, called, conflist, served, standing, stands, write
@@ -30,6 +32,7 @@ from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.routes.podbridge import PodBridge
+from towpath.routes.shim import PodShim
 
 log = structlog.get_logger()
 OBSERVE_EVERY = 5.0
@@ -51,6 +54,7 @@ class CNIPods:
         places: Places,
         plugins: Folders,
         bridge: parts.PodBridge,
+        shim: parts.PodShim,
         before_first: Callable[[], None],
         mtu: Callable[[], int | None] = lambda: None,
     ) -> None:
@@ -58,6 +62,7 @@ class CNIPods:
         self._node = node
         self._why = Why("Node", node)
         self._bridge = bridge
+        self._grounds = Grounds(node, shim)
         self._before_first = before_first
         self._places = places
         self._folders = plugins
@@ -66,8 +71,8 @@ class CNIPods:
         """What the plugins said; None before they were asked."""
         self._refused: dict[str, str] = {}
         """What the disk refused last: a sentence for each thing that was to be written."""
-        self._unbridged = ""
-        """What the kernel refused last of the bridge."""
+        self._unattached = ""
+        """What the kernel refused last of what pods hang on."""
         self._others: tuple[OtherNetwork, ...] = ()
         self._calls: frozenset[str] = called(conflist((), {}, data_dir=places.data_dir))
         """The plugins of the configuration that is wanted."""
@@ -82,7 +87,7 @@ class CNIPods:
         """Blocks in which no reservation of ours is left."""
         self._version = 0
         self._marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
-        self._bridged: object = None
+        self._seen: object = None
 
     async def look_at_plugins(self) -> bool:
         """Put missing plugins in place and ask all what they understand; whether it all went well.
@@ -102,11 +107,11 @@ class CNIPods:
         return self._version != before
 
     def disturbed(self) -> bool:
-        """Whether somebody has changed the folders of configurations or plugins, or the bridge, since this was asked last."""
-        before = self._marks, self._bridged
+        """Whether somebody has changed the folders of configurations or plugins, or what pods hang on, since this was asked last."""
+        before = self._marks, self._seen
         self._marks = tuple(map(_mark, (self._places.conf_dir, self._folders.target)))
-        self._bridged = self._bridge.seen()
-        return (self._marks, self._bridged) != before
+        self._seen = self._bridge.seen(), self._grounds.seen()
+        return (self._marks, self._seen) != before
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that the configuration of this boot has, whichever process wrote it."""
@@ -131,15 +136,15 @@ class CNIPods:
         except OSError as error:
             self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {_said(error)}"
         self._others = others(self._places)
-        self._unbridged = ""
+        self._unattached = ""
         try:
             self._configure(cluster, addressing)
             self._refused.pop("configuration", None)
-        except _BridgeError as error:
-            self._unbridged = str(error)
+        except _DeviceError as error:
+            self._unattached = str(error)
         except OSError as error:
             self._refused["configuration"] = f"the CNI configuration cannot be written: {_said(error)}"
-        return not (self._refused or self._unbridged)
+        return not (self._refused or self._unattached)
 
     @property
     def problems(self) -> tuple[Refusal, ...]:
@@ -147,7 +152,7 @@ class CNIPods:
         missing = self._missing(self._calls)
         return (
             *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
-            *((Refusal(Reason.KERNEL_REFUSED, self._unbridged, self._why),) if self._unbridged else ()),
+            *((Refusal(Reason.KERNEL_REFUSED, self._unattached, self._why),) if self._unattached else ()),
             *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
             *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
         )
@@ -157,7 +162,7 @@ class CNIPods:
         """What keeps pods from starting although the blocks are there."""
         found = list(self._missing(called(standing(self._places)) or self._calls))
         if not stands(self._places):
-            waiting = self._unbridged or "the CNI configuration is not written yet"
+            waiting = self._unattached or "the CNI configuration is not written yet"
             found.append(self._refused.get("configuration", waiting))
         elif any(one.first for one in self._others):
             found.append("another network's CNI configuration comes before ours")
@@ -177,7 +182,7 @@ class CNIPods:
         for cidr in draining - self._reserved:
             log.info("block.draining", block=str(cidr))
         for cidr in draining:
-            self._local.reserve_free(cidr, pool=_pool(cluster, cidr))
+            self._local.reserve_free(cidr, pool=self._subnet(cluster, cidr))
         for cidr in addressing.usable:
             if cidr not in self._released:
                 self._local.release_reserved(cidr)
@@ -185,6 +190,8 @@ class CNIPods:
 
     def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
         way = attached_to(cluster, self._node)
+        with _on_underlay():
+            self._grounds.look(cluster)
         mtu, self.refusals = self._mtu_of(way)
         self._calls = called(conflist((), {}, data_dir=self._places.data_dir, way=way.attachment))
         if self._plugins is None:
@@ -204,6 +211,8 @@ class CNIPods:
             return
         if missing and before != self._calls:
             return  # what stands works
+        if way.attachment.on_underlay and not self._has_ground(cluster, addressing):
+            return  # likewise, as far as anything does
         wanted = conflist(
             [_spec(cluster, cidr) for cidr in addressing.usable],
             cluster.pools,
@@ -212,6 +221,8 @@ class CNIPods:
             versions=agreed([one for one in self._plugins if one.name in self._calls]),
             mtu=mtu,
             endpoints=own_endpoints(cluster, self._node),
+            grounds=self._grounds.grounds,
+            by_node=by_node_of(cluster, self._node, self._grounds.grounds) if way.attachment.on_underlay else (),
         )
         if not before:
             self._before_first()
@@ -267,11 +278,26 @@ class CNIPods:
 
     def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
         """The MTU of new pods: what their pool says, unless the node's devices take less."""
+        if way.attachment.on_underlay:
+            asked, taken = way.attachment.mtu, self._grounds.mtu
+            return (min(asked, taken) if asked and taken else asked or taken), self._grounds.refusals
         machine, asked = self._mtu(), way.attachment.mtu
         if asked is None or machine is None or asked <= machine:
             return asked or machine, ()
         message = f"{asked} is more than the {machine} that the devices of the node take: new pods get {machine} there"
         return machine, (Refusal(Reason.ATTACHMENT_MTU, message, Why("IPPool", way.pool, "spec.attachment.mtu")),)
+
+    def _has_ground(self, cluster: Cluster, addressing: Addressing) -> bool:
+        """Whether every pool that new pods would get addresses of has its place on a network of the node."""
+        pools = (pool_around(_spec(cluster, cidr), cluster.pools) for cidr in addressing.usable)
+        return all(pool is None or pool.name in self._grounds.grounds for pool in pools)
+
+    def _subnet(self, cluster: Cluster, cidr: Prefix) -> Prefix | None:
+        """The subnet that pods of a block live in, their block itself being None; where it is not known any, so that all of the block counts."""
+        pool = pool_around(_spec(cluster, cidr), cluster.pools)
+        if pool is not None and pool.spec.attachment.on_underlay:
+            return self._grounds.subnet(pool.name) or cidr.supernet(new_prefix=0)
+        return pool.spec.cidr if pool else None
 
     def _missing(self, calls: Collection[str]) -> tuple[str, ...]:
         """What is wrong with those of the plugins that are called."""
@@ -284,7 +310,7 @@ class CNIPods:
         bridged = attached_to(cluster, self._node).attachment.type == "bridge"
         every = (*blocks, *idle, *draining)
         reports = self._local.usage(
-            ((cidr, None if bridged else _pool(cluster, cidr)) for cidr in every),
+            ((cidr, None if bridged else self._subnet(cluster, cidr)) for cidr in every),
             endpoints=own_endpoints(cluster, self._node),
         )
         now = asyncio.get_running_loop().time()
@@ -312,30 +338,30 @@ def pods_of(settings: AgentSettings, *, mtu: Callable[[], int | None]) -> CNIPod
         places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
         plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
         bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
+        shim=PodShim(proc=settings.proc_sys / "net"),
         before_first=lambda: hostports.note(settings.hostports),
         mtu=mtu,
     )
 
 
-class _BridgeError(OSError):
-    """The kernel refused something about the bridge."""
+class _DeviceError(OSError):
+    """The kernel refused something about what pods hang on."""
 
 
 @contextlib.contextmanager
-def _on_bridge() -> Iterator[None]:
+def _on(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _BridgeError(f"pods cannot be attached to a bridge: {error.strerror or error}") from error
+        raise _DeviceError(f"pods cannot be attached to {what}: {error.strerror or error}") from error
+
+
+_on_bridge = functools.partial(_on, "a bridge")
+_on_underlay = functools.partial(_on, "the node's network")
 
 
 def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:
     return cluster.blocks[block_name(cidr)].spec
-
-
-def _pool(cluster: Cluster, cidr: Prefix) -> Prefix | None:
-    pool = pool_around(_spec(cluster, cidr), cluster.pools)
-    return pool.spec.cidr if pool else None
 
 
 def _look(folders: Folders) -> _Looked:

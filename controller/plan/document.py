@@ -15,17 +15,14 @@ from towpath.bgp.services import configured
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
 from towpath.controller.plan.inputs import Inputs, Rejected
+from towpath.controller.plan.pods import cni, pod_devices
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
 from towpath.controller.plan.table import SessionRows
 from towpath.controller.secrets import missing_passwords
-from towpath.controller.settings import RUN_DIR
-from towpath.ipam.attachment import Attached, attached_to
-from towpath.ipam.blocks import gateway
-from towpath.ipam.cni import BRIDGE, Places, conflist
-from towpath.model.blocks import by_node, in_force, pool_around, pool_holding
+from towpath.ipam.attachment import attached_to
+from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints, port_conflicts
-from towpath.model.kinds.ipam import IPAMBlockSpec
+from towpath.model.encapsulation import port_conflicts
 from towpath.model.memo import remembered
 from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
@@ -88,11 +85,11 @@ def node_document(
         "sessions": (sessions or SessionWriter().documents)(map(state.sessions.__getitem__, sorted(state.sessions))),
         "announcements": [_announcement(one, state) for _, one in sorted(state.announcements.items(), key=_by_prefix)],
         "routes": [*given, *(one for one in learned if one["prefix"] not in taken)],
-        "devices": [*map(_device, tunnels.devices.values()), *_bridges(cluster, node)],
+        "devices": [*map(_device, tunnels.devices.values()), *pod_devices(cluster, node)],
         "neighbours": [_neighbour(one) for entries in tunnels.entries.values() for one in entries.neighbours.values()],
         "forwarding": [_forwarding(one) for entries in tunnels.entries.values() for one in entries.forwarding.values()],
         "nat": _nat(cluster, state.sessions.values()),
-        "cni": _cni(cluster, node),
+        "cni": cni(cluster, node),
         "warnings": [_warning(one) for one in sorted(warnings)],
     }
 
@@ -188,47 +185,6 @@ def _neighbour(one: Neighbour) -> Document:
 
 def _forwarding(one: Forwarding) -> Document:
     return {"mac": one.mac, "device": one.device, "node": str(one.node), "why": whys(one.why)}
-
-
-def _cni(cluster: Cluster, node: str) -> Document:
-    """The conflist once all blocks of the node serve; where its files lie and which plugins there are only the node knows."""
-    way = attached_to(cluster, node)
-    blocks = _serving(cluster, node, way)
-    if not blocks:
-        return {}
-    return conflist(
-        blocks,
-        cluster.pools,
-        data_dir=Places(RUN_DIR, RUN_DIR).data_dir,
-        way=way.attachment,
-        mtu=way.attachment.mtu,
-        endpoints=own_endpoints(cluster, node),
-    )
-
-
-def _serving(cluster: Cluster, node: str, way: Attached) -> list[IPAMBlockSpec]:
-    """The blocks whose pool attaches pods as the node does."""
-    own = (block.spec for block in by_node(in_force(cluster.blocks)).get(node, ()))
-    return [spec for spec in own if way.takes(pool_around(spec, cluster.pools))]
-
-
-def _bridges(cluster: Cluster, node: str) -> list[Document]:
-    """The bridge that pods hang on, with the addresses that the node has on it once all its blocks serve."""
-    way = attached_to(cluster, node)
-    blocks = [spec.cidr for spec in _serving(cluster, node, way) if spec.state == "Active"]
-    if way.attachment.type != "bridge" or not blocks:
-        return []
-    return [
-        {
-            "name": BRIDGE,
-            "kind": "bridge",
-            "mtu": way.attachment.mtu,
-            "attributes": {
-                "addresses": [f"{gateway(one)}/{one.prefixlen}" for one in blocks],
-            },
-            "why": whys((Why("IPPool", way.pool, "spec.attachment.type"),)),
-        }
-    ]
 
 
 @remembered

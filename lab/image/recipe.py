@@ -34,6 +34,7 @@ PLUGINS = (
         "loopback",
         "macvlan",
         "portmap",
+        "macvlan",
         "ptp",
     ),
     "tuning",

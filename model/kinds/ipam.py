@@ -6,8 +6,8 @@ from msgspec import Meta as Field
 from msgspec import Struct
 
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
-from towpath.model.kinds.values import Duration
-from towpath.model.net import Family, Prefix, block_name, family_of
+from towpath.model.kinds.values import Duration, InterfaceName
+from towpath.model.net import Address, Family, Prefix, block_name, family_of
 from towpath.model.selector import Selector
 
 DEFAULT_BLOCK_SIZE = {Family.IPV4: 26, Family.IPV6: 122}
@@ -23,16 +23,34 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     """How pods are attached to their node."""
 
     type: Annotated[
-        Literal["ptp", "bridge"],
+        Literal["ptp", "bridge", "macvlan"],
         Field(
-            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment."
+            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment. macvlan: pods are on the network that the node's interface is on."
         ),
     ] = "ptp"
+    master: Annotated[
+        InterfaceName | None,
+        Field(description="The interface of the node whose network pods are on, of the same name on all nodes."),
+    ] = None
+    mode: Annotated[
+        Literal["bridge"] | None,
+        Field(description="Of macvlan. bridge: the pods of one node reach each other directly."),
+    ] = None
+    gateway: Annotated[
+        Address | None,
+        Field(description="The router of that network, by which pods reach what is not on it."),
+    ] = None
     mtu: Annotated[
         MTU | None, Field(description="MTU of new pods: that of the node's devices unless set, and never more.")
     ] = None
 
+    @property
+    def on_underlay(self) -> bool:
+        """Whether the pods' addresses are of the network that nodes are on: nobody needs a route to them."""
+        return self.type == "macvlan"
 
+
+_ON_UNDERLAY = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type == 'macvlan')"
 Mode = Literal["Never", "Always", "CrossSubnet"]
 VNI = Annotated[int, Field(ge=1, le=16777215)]
 
@@ -119,6 +137,10 @@ def _room_on_a_bridge(spec: IPPoolSpec) -> bool:
     return spec.attachment.type != "bridge" or spec.block_length <= LONGEST_SUBNET[family_of(spec.cidr)]
 
 
+def _has_what_it_needs(one: Attachment) -> bool:
+    return {one.on_underlay} == {value is not None for value in (one.master, one.mode, one.gateway)}
+
+
 IP_POOL = Kind(
     name="IPPool",
     plural="ippools",
@@ -164,6 +186,31 @@ IP_POOL = Kind(
             message="on a bridge each block is a subnet of its own: with blocks of /31, /32, /127 or /128 none has room for pods",
             field="spec.attachment.type",
             check=lambda _meta, spec: _room_on_a_bridge(spec),
+        ),
+        Rule(
+            cel=f"!has(self.attachment) || ({_ON_UNDERLAY.format('self')} == has(self.attachment.master) && has(self.attachment.master) == has(self.attachment.mode) && has(self.attachment.master) == has(self.attachment.gateway))",
+            message="macvlan needs master, mode and gateway, which ptp and bridge do not have",
+            field="spec.attachment",
+            check=lambda _meta, spec: _has_what_it_needs(spec.attachment),
+        ),
+        Rule(
+            cel="!has(self.attachment) || !has(self.attachment.gateway) || !isIP(self.attachment.gateway) || !isCIDR(self.cidr) || ip(self.attachment.gateway).family() == cidr(self.cidr).ip().family()",
+            message="the gateway must be of the same family as the pool",
+            field="spec.attachment.gateway",
+            check=lambda _meta, spec: (
+                spec.attachment.gateway is None or spec.attachment.gateway.version == spec.cidr.version
+            ),
+        ),
+        Rule(
+            cel=f"!{_ON_UNDERLAY.format('self')} || ((!has(self.ipipMode) || self.ipipMode == 'Never') && (!has(self.vxlanMode) || self.vxlanMode == 'Never') && (!has(self.natOutgoing) || !self.natOutgoing))",
+            message="pods on the nodes' own network do not send by their node: no ipipMode, vxlanMode or natOutgoing is of use",
+            field="spec.attachment.type",
+            check=lambda _meta, spec: not spec.attachment.on_underlay or not (spec.encapsulates or spec.nat_outgoing),
+        ),
+        Rule(
+            cel=f"{_ON_UNDERLAY.format('self')} == {_ON_UNDERLAY.format('oldSelf')} && (!{_ON_UNDERLAY.format('self')} || (self.attachment.master == oldSelf.attachment.master && self.attachment.mode == oldSelf.attachment.mode))",
+            message="a pool does not come to a network or leave it, nor do its master and mode change: make another pool",
+            field="spec.attachment",
         ),
     ),
     columns=(

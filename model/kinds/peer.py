@@ -16,14 +16,13 @@ from towpath.model.kinds.bgp import (
     Timers,
 )
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
-from towpath.model.kinds.values import ASNumber, Duration, PeerIP
+from towpath.model.kinds.values import ASNumber, Duration, InterfaceName, PeerIP
 from towpath.model.net import Address
 from towpath.model.selector import Selector
 
 Occurrences = Annotated[int, Field(ge=0, le=255)]
 TTL = Annotated[int, Field(ge=1, le=255)]
 Hops = Annotated[int, Field(ge=1, le=254)]
-InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$")]
 Role = Literal["Provider", "RS", "RS-Client", "Customer", "Peer"]
 """What we are to the peer (RFC 9234 section 3)."""
 AddressFamily = Literal["ipv4", "ipv6"]

@@ -6,7 +6,9 @@ Every type here parses from its JSON form (``ValueError`` with a sentence for th
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta as Field
 
 from towpath.model.community import PATTERN as COMMUNITY_PATTERN
 from towpath.model.community import Community
@@ -19,6 +21,7 @@ IPV4_TEXT = rf"(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9][0-9]?)(\.{_OCTET}){{3}}"
 """A pattern for four decimal bytes of which the first is not zero, in the syntax of Python and of RE2."""
 RESERVED_AS = frozenset({0, 23456, 65535})
 _DURATION = re.compile(r"(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,5})s)?")
+InterfaceName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,14}$")]
 
 
 class ASNumber(int):

@@ -80,7 +80,8 @@ def manifests() -> list[dict[str, Any]]:
 class Node:
     """Agent and speaker in a host's namespace, on a folder of manifests."""
 
-    def __init__(self, host: Host, root: Path, objects: list[dict[str, Any]]) -> None:
+    def __init__(self, host: Host, root: Path, objects: list[dict[str, Any]], *, name: str = "a") -> None:
+        self.name = name
         self.root = root
         self.node = host
         self.folder, self.run_dir, self.cni = root / "manifests", root / "run", root / "cni"
@@ -110,12 +111,19 @@ class Node:
     def start_agent(self) -> None:
         """With the options as they are now."""
         options = [str(part) for option in self.options.items() for part in option]
-        command = self.process("agent", "--node", "a", "--from", str(self.folder), *options).command
+        command = self.process("agent", "--node", self.name, "--from", str(self.folder), *options).command
         self.agent.command = command
         self.agent.start()
 
+    def clean_up(self) -> None:
+        """``towpath cleanup``, with everything stopped."""
+        self.agent.stop()
+        self.speaker.stop()
+        options = [str(part) for option in self.options.items() for part in option]
+        self.node.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *options)
+
     def status(self) -> dict[str, Any]:
-        path = self.folder / "status" / "NodeStatus-a.yaml"
+        path = self.folder / "status" / f"NodeStatus-{self.name}.yaml"
         return yaml.safe_load(path.read_text())["status"] if path.exists() else {}
 
     def conditions(self) -> dict[str, dict[str, Any]]:
@@ -139,13 +147,6 @@ class OneNode(Node):
         self.speaker.start()
         self.start_agent()
 
-    def clean_up(self) -> None:
-        """``towpath cleanup``, with everything stopped."""
-        self.agent.stop()
-        self.speaker.stop()
-        options = [str(part) for option in self.options.items() for part in option]
-        self.node.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *options)
-
     def converged(self, *, deadline: float = 20) -> None:
         """Both blocks are at the router and both learned routes in the node's kernel."""
         try:
@@ -163,3 +164,15 @@ def ours(host: Host) -> set[str]:
     """Routes with our protocol number in a host's kernel."""
     found = [*host.ip_json("-4", "route", "show", "proto", "179"), *host.ip_json("-6", "route", "show", "proto", "179")]
     return {str(ip_network(one["dst"])) for one in found}
+
+
+def kernel(host: Host) -> list[str]:
+    """What the kernel has that somebody put there; the neighbours that it found itself come and go."""
+    asked = (
+        ("link", "show"),
+        ("addr", "show"),
+        ("-4", "route", "show", "table", "all"),
+        ("-6", "route", "show", "table", "all"),
+    )
+    said = [host.ip("-o", *one) for one in asked]
+    return [*said, host.run("nft", "--stateless", "list", "ruleset")]

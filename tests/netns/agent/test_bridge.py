@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import OneNode, announced, manifests
+from tests.netns.agent.node import OneNode, announced, kernel, manifests
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -234,15 +234,3 @@ def test_cleanup_leaves_the_node_as_it_was(node: Bridged) -> None:
     node.clean_up()
     assert list(node.cni.iterdir()) == []
     assert kernel(node.node) == node.before
-
-
-def kernel(host: Host) -> list[str]:
-    """What the kernel has that somebody put there; the neighbours that it found itself come and go."""
-    asked = (
-        ("link", "show"),
-        ("addr", "show"),
-        ("-4", "route", "show", "table", "all"),
-        ("-6", "route", "show", "table", "all"),
-    )
-    said = [host.ip("-o", *one) for one in asked]
-    return [*said, host.run("nft", "--stateless", "list", "ruleset")]

@@ -1,8 +1,8 @@
 """The CNI files of a node, as the steps of the agent write them."""
 
 import json
-from collections.abc import Collection
-from ipaddress import ip_address, ip_network
+from collections.abc import Collection, Mapping
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
 from towpath.ipam.plugins import NEEDED, Folders
 from towpath.model.kinds.ipam import Attachment
+from towpath.model.links import NodeLink
 from towpath.model.net import Interface
 from towpath.model.reason import Reason
+from towpath.routes.shim import Shim
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
 MORE = ip_network("10.244.0.128/26")
@@ -57,10 +59,35 @@ class Bridge:
         return self.gateways, self.pods
 
 
-async def pods(where: Places, bridge: Bridge | None = None, *, mtu: int | None = None) -> CNIPods:
+class Shims:
+    """The node's interfaces and its shim, which takes notes."""
+
+    def __init__(self, **links: NodeLink) -> None:
+        self.there = links
+        self.wanted: Shim | None = None
+
+    def links(self) -> Mapping[str, NodeLink]:
+        return self.there
+
+    def desire(self, wanted: Shim | None) -> None:
+        self.wanted = wanted
+
+    def seen(self) -> object:
+        return self.wanted
+
+
+async def pods(
+    where: Places, bridge: Bridge | None = None, *, mtu: int | None = None, shim: Shims | None = None
+) -> CNIPods:
     """As a new process has them once it has asked the plugins."""
     made = CNIPods(
-        "a", places=where, plugins=folders(where), bridge=bridge or Bridge(), before_first=lambda: None, mtu=lambda: mtu
+        "a",
+        places=where,
+        plugins=folders(where),
+        bridge=bridge or Bridge(),
+        shim=shim or Shims(),
+        before_first=lambda: None,
+        mtu=lambda: mtu,
     )
     await made.look_at_plugins()
     return made
@@ -126,7 +153,7 @@ async def test_without_its_plugins_there_is_no_configuration(where: Places) -> N
 
 async def test_before_the_plugins_were_asked_nothing_is_written(where: Places) -> None:
     """What they understand decides the version."""
-    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge(), before_first=lambda: None)
+    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge(), shim=Shims(), before_first=lambda: None)
     made.desire(WORLD, ALL)
     assert not where.link.is_symlink()
 
@@ -316,3 +343,63 @@ async def test_a_kernel_that_refuses_the_bridge(where: Places, monkeypatch: pyte
     assert told(made) == {Reason.KERNEL_REFUSED: "pods cannot be attached to a bridge: tp-br0: Operation not supported"}
     assert made.desire(BRIDGED, ALL)
     assert (device(where)["type"], told(made)) == ("bridge", {})
+
+
+BESIDE = Attachment(type="macvlan", master="eth0", mode="bridge", gateway=ip_address("10.0.0.254"))
+ON_NETWORK = cluster(
+    pools={"v4": pool("v4", "10.0.0.64/26", attachment=BESIDE)},
+    blocks={one.name: one for one in (block("10.0.0.64/28", "a"),)},
+)
+OWN = ip_network("10.0.0.64/28")
+LINK = NodeLink(1400, addresses=(ip_interface("10.0.0.1/24"),))
+
+
+async def test_pods_on_the_network_of_the_node(where: Places) -> None:
+    """The shim leads to the node's block; both are as they were while the master is away, and gone with the last block."""
+    shim = Shims(eth0=LINK)
+    made = await pods(where, shim=shim)
+    assert made.desire(ON_NETWORK, Addressing(usable=(OWN,), complete=True))
+    assert shim.wanted is not None
+    assert (shim.wanted.master, dict(shim.wanted.routes)) == ("eth0", {OWN: ip_address("10.0.0.1")})
+    device = json.loads(where.link.read_text())["plugins"][0]
+    assert (device["type"], device["mtu"]) == ("macvlan", 1400)
+    before, shim.there = shim.wanted, {}
+    assert made.desire(ON_NETWORK, Addressing(usable=(OWN,), complete=True))
+    assert (shim.wanted, json.loads(where.link.read_text())["plugins"][0]) == (before, device)
+    assert [str(one.object) for one in made.refusals] == ["IPPool/v4 spec.attachment.master"]
+    assert made.desire(WORLD, ALL)
+    assert shim.wanted is None
+
+
+async def test_without_ground_no_pod_is_served(where: Places) -> None:
+    """A network that is not there gives no configuration, and the pool says so."""
+    made = await pods(where, shim=Shims(eth1=LINK))
+    made.desire(ON_NETWORK, Addressing(usable=(OWN,), complete=True))
+    assert not where.link.exists()
+    assert [one.reason for one in made.refusals] == [Reason.ATTACHMENT_MASTER]
+
+
+async def test_a_kernel_that_refuses_the_shim(where: Places) -> None:
+    """Somebody's ipvlan on the master: it is said of the pool, and pods have their addresses."""
+
+    class Busy(Shims):
+        def desire(self, wanted: Shim | None) -> None:
+            if wanted is not None:
+                raise OSError(16, "tp-shim: Device or resource busy")
+
+    made = await pods(where, shim=Busy(eth0=LINK))
+    made.desire(ON_NETWORK, Addressing(usable=(OWN,), complete=True))
+    assert where.link.exists()
+    (said,) = made.refusals
+    assert (said.reason, said.message) == (
+        Reason.ATTACHMENT_MASTER,
+        "the node cannot reach pods on it: tp-shim: Device or resource busy",
+    )
+
+
+async def test_the_whole_of_a_draining_block_is_held_back(where: Places) -> None:
+    """Also while its network is not there: each of its addresses may have been a pod's."""
+    made = await pods(where)
+    made.desire(ON_NETWORK, Addressing(draining=(OWN,)))
+    held = {path.name for path in (where.data_dir / "towpath").iterdir()} - {"lock"}
+    assert held == {str(address) for address in OWN}

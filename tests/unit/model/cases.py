@@ -34,6 +34,17 @@ def _pool(field: str | None = None, cidr: Any = "10.244.0.0/16", **spec: Any) ->
     return Case("IPPool", "pool", {"cidr": cidr, **spec}, field)
 
 
+_MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge", "gateway": "10.0.0.1"}
+
+
+def _without(field: str) -> dict[str, str]:
+    return {name: value for name, value in _MACVLAN.items() if name != field}
+
+
+def _of(attachment: dict[str, Any] | None) -> dict[str, Any]:
+    return {"cidr": "10.244.0.0/16"} if attachment is None else {"cidr": "10.244.0.0/16", "attachment": attachment}
+
+
 def _block(name: str, cidr: Any, field: str | None = None, **spec: Any) -> Case:
     return Case("IPAMBlock", name, {"cidr": cidr, "node": "node-1", **spec}, field)
 
@@ -134,6 +145,8 @@ GOOD = (
     _pool(disableBGPExport=True),
     _pool(natOutgoing=True),
     _pool(),
+    _pool(attachment=_MACVLAN),
+    _pool(cidr="fd00::/64", attachment={**_MACVLAN, "gateway": "fd00:1::1", "mtu": 1400}),
     _pool(cidr="fd00:244::/48", blockSize=122, nodeSelector="rack=a", disabled=True),
     _pool(cidr="10.244.0.0/20", blockSize=20),
     _pool(cidr="10.244.0.0/32", blockSize=32),
@@ -393,6 +406,19 @@ BAD = (
     _pool("spec.attachment.mtu", attachment={"mtu": "1500"}),
     _pool("spec.attachment.colour", attachment={"colour": "red"}),
     _pool("spec.attachment", attachment="bridge"),
+    _pool("spec.attachment", attachment={"type": "macvlan"}),
+    _pool("spec.attachment", attachment=_without("master")),
+    _pool("spec.attachment", attachment=_without("mode")),
+    _pool("spec.attachment", attachment=_without("gateway")),
+    _pool("spec.attachment", attachment={"master": "eth0"}),
+    _pool("spec.attachment", attachment={"type": "bridge", "gateway": "10.244.0.1"}),
+    _pool("spec.attachment.mode", attachment={**_MACVLAN, "mode": "source"}),
+    _pool("spec.attachment.master", attachment={**_MACVLAN, "master": "eth0/1"}),
+    _pool("spec.attachment.gateway", attachment={**_MACVLAN, "gateway": "fd00::1"}),
+    _pool("spec.attachment.gateway", attachment={**_MACVLAN, "gateway": "router"}),
+    _pool("spec.attachment.type", attachment=_MACVLAN, vxlanMode="Always"),
+    _pool("spec.attachment.type", attachment=_MACVLAN, ipipMode="CrossSubnet"),
+    _pool("spec.attachment.type", attachment=_MACVLAN, natOutgoing=True),
     # numbers of IPAM
     _ipam("spec.growAtPercent", growAtPercent=0),
     _ipam("spec.growAtPercent", growAtPercent=101),
@@ -403,5 +429,9 @@ BAD = (
     # what may not change
     Case("IPPool", "pool", {"cidr": "10.245.0.0/16"}, "spec.cidr", "api", before={"cidr": "10.244.0.0/16"}),
     Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),
+    *(
+        Case("IPPool", "pool", _of(after), "spec.attachment", "api", before=_of(before))
+        for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}))
+    ),
     Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.4.0/26", "node": "n"}, "spec.cidr", before={"cidr": "10.244.3.0/26", "node": "n"}),
 )  # fmt: skip

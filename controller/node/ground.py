@@ -1,0 +1,122 @@
+"""The pods of a node on the network of one of its interfaces: what their pools stand on there, and the node's way to them."""
+
+from collections.abc import Iterator, Mapping
+
+from towpath.bgp.services import covering
+from towpath.controller.node import parts
+from towpath.controller.service_ranges import service_ranges
+from towpath.ipam.attachment import Attached, attached_to
+from towpath.ipam.underlay import Ground, ground, mtu_refusal, routes
+from towpath.model.blocks import by_node, in_force, node_addresses, on_underlay, pool_around
+from towpath.model.cluster import Cluster, IPAMBlock, IPPool
+from towpath.model.encapsulation import link_local_of, mac_of
+from towpath.model.links import NodeLink
+from towpath.model.net import Address, Prefix
+from towpath.model.reason import Reason, Refusal, Why
+from towpath.routes.shim import Shim
+
+
+class Grounds:
+    """Of one node; what is remembered is what the last look found."""
+
+    def __init__(self, node: str, shim: parts.PodShim) -> None:
+        self._node = node
+        self._shim = shim
+        self._wanted = False
+        self.grounds: Mapping[str, Ground] = {}
+        """By pool."""
+        self.refusals: tuple[Refusal, ...] = ()
+        self.mtu: int | None = None
+        """What the master takes."""
+
+    def look(self, cluster: Cluster) -> None:
+        """Look at the interfaces as they are now, if any pool asks for one, and keep the shim as that asks. ``OSError``: try again."""
+        way = attached_to(cluster, self._node)
+        own = own_on_underlay(cluster, self._node)
+        self._wanted = way.attachment.on_underlay or bool(own)
+        self.grounds, self.refusals, self.mtu = {}, (), None
+        if not self._wanted:
+            self._shim.desire(None)
+            return
+        links = self._shim.links()
+        if way.attachment.master is not None and way.attachment.master in links:
+            self.mtu = links[way.attachment.master].mtu
+        self.grounds, self.refusals = _judged(cluster, way, own, links)
+        wanted = shim_of(cluster, self._node, self.grounds)
+        if own and wanted is None:
+            return  # its master has gone, or its addresses: what is there serves pods that live
+        try:
+            self._shim.desire(wanted)
+        except OSError as error:
+            message = f"the node cannot reach pods on it: {error.strerror or error}"
+            why = Why("IPPool", way.pool, "spec.attachment.master")
+            self.refusals = (*self.refusals, Refusal(Reason.ATTACHMENT_MASTER, message, why))
+
+    def subnet(self, pool: str) -> Prefix | None:
+        """Of a pool's pods; None where it has no ground."""
+        found = self.grounds.get(pool)
+        return found.subnet if found is not None else None
+
+    def seen(self) -> object:
+        """How all that stands: another value where it is to be looked at again."""
+        return self._shim.seen(), self._shim.links() if self._wanted else None
+
+
+def shim_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> Shim | None:
+    """The shim that a node needs; None: no block of its own has pods beside it."""
+    ways: dict[Prefix, Address] = {}
+    master = None
+    for block, pool in own_on_underlay(cluster, node):
+        if pool.name in grounds:
+            ways[block.spec.cidr] = grounds[pool.name].source
+            master = master or pool.spec.attachment
+    if master is None or master.master is None or master.mode is None:
+        return None
+    return Shim(master.type, master.mode, master.master, mac_of(node), link_local_of(node), ways)
+
+
+def by_node_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> list[dict[str, str]]:
+    """The routes by which pods on the underlay reach their node, and services."""
+    found = cluster.routing_nodes.get(node)
+    own = {family: one.ip for family, one in node_addresses(found).items()} if found is not None else {}
+    services = covering(set(service_ranges(cluster)))
+    return routes(grounds.values(), link_local=link_local_of(node), node=own, services=services)
+
+
+def own_on_underlay(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]:
+    """The node's blocks whose pods are on the network that it is on, with their pools; those first that decide how."""
+    way = attached_to(cluster, node)
+    own = (
+        (block, pool_around(block.spec, cluster.pools))
+        for block in by_node(in_force(cluster.blocks)).get(node, ())
+        if block.spec.state != "Quarantined" and on_underlay(block.spec, cluster.pools)
+    )
+    return sorted(
+        ((block, pool) for block, pool in own if pool is not None),
+        key=lambda one: (not way.takes(one[1]), one[1].name, one[0].name),
+    )
+
+
+def _judged(
+    cluster: Cluster, way: Attached, own: list[tuple[IPAMBlock, IPPool]], links: Mapping[str, NodeLink]
+) -> tuple[dict[str, Ground], tuple[Refusal, ...]]:
+    """The ground of each pool, and what is wrong with others."""
+    grounds: dict[str, Ground] = {}
+    refusals: list[Refusal] = []
+    for pool in _pools(cluster, way, own):
+        found = ground(pool, links)
+        if isinstance(found, Ground):
+            grounds[pool.name] = found
+        else:
+            refusals.append(found)
+        if (too_large := mtu_refusal(pool, links)) is not None:
+            refusals.append(too_large)
+    return grounds, tuple(refusals)
+
+
+def _pools(cluster: Cluster, way: Attached, own: list[tuple[IPAMBlock, IPPool]]) -> Iterator[IPPool]:
+    """Those with blocks here, and the one that says how pods are attached."""
+    names = {pool.name for _, pool in own}
+    if way.attachment.on_underlay:
+        names.add(way.pool)
+    return (cluster.pools[name] for name in sorted(names & cluster.pools.keys()))

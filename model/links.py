@@ -1,0 +1,14 @@
+"""A network interface of a node, as its kernel has it: what says whether pods can be on its network."""
+
+from msgspec import Struct
+
+from towpath.model.net import Interface
+
+
+class NodeLink(Struct, frozen=True):
+    """An interface; ``mtu`` None: not known."""
+
+    mtu: int | None = None
+    enslaved: bool = False
+    """It is a port of a bridge, or the like."""
+    addresses: tuple[Interface, ...] = ()

@@ -1,0 +1,113 @@
+"""The network devices of this namespace as the kernel has them, read whole and changed one request at a time.
+
+For the devices that pods hang on: they are a handful, and looked at as a whole each time.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_interface
+
+from msgspec import Struct
+
+from towpath.model.net import Interface
+from towpath.routes.message import attributes
+from towpath.routes.netsocket import (
+    ADDRESS_HEADER,
+    IFA_ADDRESS,
+    IFA_LOCAL,
+    IFF_UP,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    IFLA_MTU,
+    LINK_HEADER,
+    RTM_GETADDR,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    dump,
+    messages,
+    request,
+)
+from towpath.routes.route import address
+
+IFLA_LINK, IFLA_MASTER, IFLA_IFALIAS, IFLA_INFO_DATA = 5, 10, 20, 2
+MODE = 1
+"""What a macvlan device's mode is called within its data (IFLA_MACVLAN_MODE)."""
+
+
+class Device(Struct, frozen=True):
+    """A device; of indexes and modes 0 is none."""
+
+    index: int
+    name: str
+    kind: str
+    up: bool
+    mtu: int
+    mac: bytes
+    below: int
+    """The device that it lies on."""
+    master: int
+    """The bridge, or the like, that it is a port of."""
+    mode: int
+    alias: str
+
+
+def ask(asking: socket.socket, kind: int, body: bytes, *, what: str, flags: int = 0, fine: int = 0) -> None:
+    """Ask for a change of ``what``; ``OSError`` where the kernel refuses, but for the error that is ``fine``."""
+    code = request(asking, kind, body, flags=flags)
+    if code not in (0, fine):
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+
+
+def devices(asking: socket.socket) -> Iterator[Device]:
+    """All of them."""
+    for data in dump(asking, RTM_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0)):
+        for start, length, kind, _ in messages(data):
+            if kind == RTM_NEWLINK:
+                yield _device(data, start, start + length)
+
+
+def addresses(asking: socket.socket) -> Iterator[tuple[int, Interface]]:
+    """All addresses, each with the index of its device."""
+    for data in dump(asking, RTM_GETADDR, ADDRESS_HEADER.pack(0, 0, 0, 0, 0)):
+        for start, length, kind, _ in messages(data):
+            if kind != RTM_NEWADDR:
+                continue
+            _, prefix, _, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
+            values = dict(attributes(data, start + 24, start + length))
+            found = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
+            if found is not None:
+                yield index, ip_interface((address(found), prefix))
+
+
+def _device(data: bytes, start: int, end: int) -> Device:
+    _, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
+    values = dict(attributes(data, start + 32, end))
+    info = _nested(values.get(IFLA_LINKINFO, b""))
+    return Device(
+        index=index,
+        name=_text(values.get(IFLA_IFNAME, b"")),
+        kind=_text(info.get(IFLA_INFO_KIND, b"")),
+        up=bool(flags & IFF_UP),
+        mtu=_number(values.get(IFLA_MTU, b"")),
+        mac=values.get(IFLA_ADDRESS, b""),
+        below=_number(values.get(IFLA_LINK, b"")),
+        master=_number(values.get(IFLA_MASTER, b"")),
+        mode=_number(_nested(info.get(IFLA_INFO_DATA, b"")).get(MODE, b"")),
+        alias=_text(values.get(IFLA_IFALIAS, b"")),
+    )
+
+
+def _nested(value: bytes) -> dict[int, bytes]:
+    return dict(attributes(value, 0, len(value)))
+
+
+def _text(value: bytes) -> str:
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, "little")

@@ -1,0 +1,249 @@
+"""The device by which a node reaches its own pods where they are on the network of one of its interfaces (their master).
+
+The kernel passes nothing between an interface and the devices on it: what the node sends to such a pod leaves by the wire
+and never comes back. One more device of that kind on the same master, the shim, is a neighbour of the pods. It carries no
+address of the node: the others on that network would learn its MAC for the node's own, and lose the node when it goes.
+It answers its pods alone when they ask for the node (``arp_filter``), asks them in the name of an address that nobody has
+(``arp_announce``; RFC 3927), and has for IPv6 the link-local address of its MAC. The routes to the node's blocks by it name
+the node's own address as their source. The device is ours by its name, and with it its addresses and those routes that are
+not marked as somebody else's (their protocol is ``static``).
+"""
+
+import contextlib
+import errno
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+
+from msgspec import Struct
+
+from towpath.model.links import NodeLink
+from towpath.model.net import Address, Family, Interface, Prefix, family_of
+from towpath.routes.devices.message import change_body, numbered
+from towpath.routes.links import IFLA_INFO_DATA, IFLA_LINK, MODE, Device, addresses, ask, devices
+from towpath.routes.message import (
+    AF,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NUMBER,
+    ROUTE,
+    RTA_DST,
+    RTA_OIF,
+    RTM_DELROUTE,
+    RTM_GETROUTE,
+    RTM_NEWROUTE,
+    SCOPE_NOWHERE,
+    attribute,
+    attributes,
+)
+from towpath.routes.netsocket import (
+    ADDRESS_HEADER,
+    IFA_ADDRESS,
+    IFA_F_NODAD,
+    IFA_LOCAL,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_INFO_KIND,
+    IFLA_LINKINFO,
+    LINK_HEADER,
+    NESTED,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    dump,
+    messages,
+    open_socket,
+)
+from towpath.routes.route import MAIN_TABLE, address
+
+SHIM = "tp-shim"
+"""The name of the device; a node's pods have one primary network, and so it has one."""
+MODES: Mapping[str, Mapping[str, int]] = {"macvlan": {"bridge": 4}}
+"""Kinds of such devices, and the numbers of their modes (``linux/if_link.h``)."""
+_SCOPE_LINK, _UNICAST, _STATIC = 253, 1, 4
+_RTA_PREFSRC = 7
+_SETTINGS: Mapping[str, str] = {
+    "ipv4/conf/{}/arp_filter": "1",
+    "ipv4/conf/{}/arp_announce": "2",
+    "ipv6/conf/{}/accept_ra": "0",
+    "ipv6/conf/{}/addr_gen_mode": "1",
+}
+"""As in the module's words; and it takes no address or route from routers, which the master does already."""
+
+
+class Shim(Struct, frozen=True):
+    """The device as it should be."""
+
+    kind: str
+    mode: str
+    master: str
+    mac: str
+    link_local: Address
+    """That of the MAC, for IPv6."""
+    routes: Mapping[Prefix, Address]
+    """The node's blocks, and the address of the node from which it speaks to each one's pods."""
+
+
+class PodShim:
+    """The shim in this network namespace. ``proc``: ``/proc/sys/net``, as it is to be seen from here."""
+
+    def __init__(self, name: str = SHIM, *, proc: Path) -> None:
+        self._name = name
+        self._proc = proc
+
+    def links(self) -> Mapping[str, NodeLink]:
+        """The interfaces of the node by name, with their addresses. ``OSError``: try again."""
+        with closing(open_socket()[0]) as asking:
+            on: dict[int, list[Interface]] = {}
+            for index, one in addresses(asking):
+                on.setdefault(index, []).append(one)
+            return {
+                one.name: NodeLink(one.mtu, enslaved=bool(one.master), addresses=tuple(on.get(one.index, ())))
+                for one in devices(asking)
+            }
+
+    def desire(self, wanted: Shim | None) -> None:
+        """The device is as wanted, with these routes and no others; None: there is none. ``OSError``: try again."""
+        if wanted is None:
+            self.remove()
+            return
+        with closing(open_socket()[0]) as asking:
+            there = self._there(asking, wanted)
+            for name, value in _SETTINGS.items():
+                self._set(self._proc / name.format(self._name), value)
+            if not there.up:
+                ask(asking, RTM_NEWLINK, change_body(there.index, mtu=None), what=self._name)
+            self._address(asking, there.index, wanted)
+            present = dict(_routes(asking, there.index))
+            for prefix in present.keys() - {one for one, at in wanted.routes.items() if present.get(one) == at}:
+                body = _route(prefix, there.index, scope=SCOPE_NOWHERE)
+                ask(asking, RTM_DELROUTE, body, what=str(prefix), fine=errno.ESRCH)
+                del present[prefix]
+            for prefix in wanted.routes.keys() - present:
+                body = _route(prefix, there.index, scope=_SCOPE_LINK)
+                body += attribute(_RTA_PREFSRC, wanted.routes[prefix].packed)
+                ask(asking, RTM_NEWROUTE, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=str(prefix))
+
+    def remove(self) -> None:
+        """Remove the device, if it is there. ``OSError`` where the kernel refuses."""
+        if not self._exists():
+            return
+        with closing(open_socket()[0]) as asking:
+            for one in list(devices(asking)):
+                if one.name == self._name and one.kind in MODES:
+                    ask(asking, RTM_DELLINK, numbered(one.index), what=self._name, fine=errno.ENODEV)
+
+    def seen(self) -> object:
+        """How it stands: the device, its addresses and its routes; None: there is none."""
+        if not self._exists():
+            return None
+        with closing(open_socket()[0]) as asking:
+            there = next((one for one in devices(asking) if one.name == self._name), None)
+            if there is None:
+                return None
+            on = frozenset(one for index, one in addresses(asking) if index == there.index)
+            return there, on, frozenset(_routes(asking, there.index))
+
+    def _exists(self) -> bool:
+        try:  # asked every second, and most nodes have none
+            socket.if_nametoindex(self._name)
+        except OSError:
+            return False
+        return True
+
+    def _there(self, asking: socket.socket, wanted: Shim) -> Device:
+        """The device, made anew where there is none or it is another; switched off yet where it is new."""
+        found = list(devices(asking))
+        master = next((one for one in found if one.name == wanted.master), None)
+        if master is None:
+            raise OSError(errno.ENODEV, f"there is no interface {wanted.master}")
+        there = self._find(found)
+        if there is not None:
+            mac, mode = bytes.fromhex(wanted.mac.replace(":", "")), MODES[wanted.kind][wanted.mode]
+            if (there.kind, there.below, there.mac, there.mode) == (wanted.kind, master.index, mac, mode):
+                return there
+            ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
+        self._make(asking, master.index, wanted)
+        there = self._find(list(devices(asking)))
+        if there is None:
+            raise OSError(errno.ENODEV, f"{self._name} was removed at once")
+        return there
+
+    def _find(self, found: Collection[Device]) -> Device | None:
+        there = next((one for one in found if one.name == self._name), None)
+        if there is not None and there.kind not in MODES:
+            raise OSError(errno.EEXIST, f"{self._name} is there, and is no {' or '.join(MODES)} device")
+        return there
+
+    def _make(self, asking: socket.socket, master: int, wanted: Shim) -> None:
+        mode = attribute(MODE, NUMBER.pack(MODES[wanted.kind][wanted.mode]))
+        info = attribute(IFLA_INFO_KIND, wanted.kind.encode() + b"\0") + attribute(IFLA_INFO_DATA | NESTED, mode)
+        body = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, self._name.encode() + b"\0")
+        body += attribute(IFLA_LINK, NUMBER.pack(master))
+        body += attribute(IFLA_ADDRESS, bytes.fromhex(wanted.mac.replace(":", "")))
+        body += attribute(IFLA_LINKINFO | NESTED, info)
+        ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
+
+    def _address(self, asking: socket.socket, index: int, wanted: Shim) -> None:
+        families = {family_of(prefix) for prefix in wanted.routes}
+        present = {one for at, one in addresses(asking) if at == index}
+        needed = {one for one in _own(wanted) if family_of(one) in families}
+        for one in present - needed:
+            ask(asking, RTM_DELADDR, _address(one, index), what=str(one), fine=errno.EADDRNOTAVAIL)
+        for one in needed - present:
+            ask(asking, RTM_NEWADDR, _address(one, index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
+
+    def _set(self, path: Path, value: str) -> None:
+        with contextlib.suppress(FileNotFoundError):  # a kernel without this family
+            if path.read_text().strip() != value:
+                path.write_text(value)
+
+
+def _own(wanted: Shim) -> tuple[Interface, Interface]:
+    """The addresses of the shim: for IPv4 one in whose name it asks, which differs between nodes."""
+    third, fourth = bytes.fromhex(wanted.mac.replace(":", ""))[-2:]
+    # 169.254.0.0/24 and 169.254.255.0/24 are reserved (RFC 3927 section 2.1)
+    asking = ip_address(f"169.254.{1 + third % 254}.{fourth}")
+    return ip_interface((asking, 32)), ip_interface((wanted.link_local, 64))
+
+
+def _address(one: Interface, device: int) -> bytes:
+    flags = IFA_F_NODAD if family_of(one) is Family.IPV6 else 0
+    head = ADDRESS_HEADER.pack(AF[family_of(one)], one.network.prefixlen, flags, _SCOPE_LINK, device)
+    return head + attribute(IFA_LOCAL, one.packed) + attribute(IFA_ADDRESS, one.packed)
+
+
+def _route(prefix: Prefix, device: int, *, scope: int) -> bytes:
+    family = family_of(prefix)
+    head = ROUTE.pack(
+        AF[family],
+        prefix.prefixlen,
+        0,
+        0,
+        MAIN_TABLE,
+        _STATIC,
+        scope if family is Family.IPV4 else 0,
+        _UNICAST,
+        0,
+    )
+    return head + attribute(RTA_DST, prefix.network_address.packed) + attribute(RTA_OIF, NUMBER.pack(device))
+
+
+def _routes(asking: socket.socket, device: int) -> Iterator[tuple[Prefix, Address | None]]:
+    """Our routes of the main table by a device, each with its source."""
+    for family in Family:
+        head = ROUTE.pack(AF[family], 0, 0, 0, MAIN_TABLE, 0, 0, 0, 0)
+        for data in dump(asking, RTM_GETROUTE, head + attribute(RTA_OIF, NUMBER.pack(device))):
+            for start, length, kind, _ in messages(data):
+                if kind != RTM_NEWROUTE:
+                    continue
+                _, bits, _, _, table, protocol, _, _, _ = ROUTE.unpack_from(data, start + 16)
+                values = dict(attributes(data, start + 16 + ROUTE.size, start + length))
+                if (table, protocol, values.get(RTA_OIF)) != (MAIN_TABLE, _STATIC, NUMBER.pack(device)):
+                    continue
+                packed = values.get(RTA_DST, bytes(family.bits // 8))
+                source = values.get(_RTA_PREFSRC)
+                yield ip_network((address(packed), bits)), address(source) if source is not None else None

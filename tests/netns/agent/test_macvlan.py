@@ -1,0 +1,165 @@
+"""Pods on the network of their nodes by macvlan: who reaches whom and by which way, services, repair, and a node left as it was."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.names import in_memory, own
+from tests.netns.agent.node import kernel
+from tests.netns.agent.underlay import NODE_PORT, SERVICE, SHIM, Segment, device, objects
+from towpath.lab.netns import Network
+from towpath.model.net import Family
+
+BRIDGE = {"type": "macvlan", "master": "eth0", "mode": "bridge"}
+PODS = {"a1": "a", "a2": "a", "b1": "b"}
+EVERYBODY = ("a1", "b1", "a", "b", "gw")
+STRANGER = "macvlan9"
+"""A device of somebody else's on the same master, with a route."""
+
+
+@pytest.fixture(scope="module")
+def segment() -> Iterator[tuple[Segment, dict[str, list[str]]]]:
+    """Two nodes with pods on their network, and what their kernels had before."""
+    prefix = own("tpmv")
+    with in_memory(prefix) as root, Network(prefix) as network:
+        made = Segment(network, root, objects(**BRIDGE), nodes=("a", "b"))
+        node = made.host("a")
+        node.ip("link", "add", STRANGER, "link", "eth0", "type", "macvlan", "mode", "bridge")
+        node.ip("link", "set", STRANGER, "up")
+        node.ip("route", "add", "203.0.113.0/24", "dev", STRANGER)
+        before = {name: kernel(one.node) for name, one in made.nodes.items()}
+        made.start()
+        for name, at in PODS.items():
+            made.pod(name, at)
+        yield made, before
+
+
+def test_who_reaches_whom(segment: tuple[Segment, Any]) -> None:
+    """Whole packets pass both ways between pods, nodes and the router; an address that no pod has answers nobody."""
+    made, _ = segment
+    seen = {
+        (source, target): made.reaches(source, target)
+        for source in EVERYBODY
+        for target in ("a1", "a2", "b1", "a", "b", "gw")
+        if source != target
+    }
+    assert {pair: found for pair, found in seen.items() if not all(found.values())} == {}
+    nobody = {family: made.address("a1", family) + 10 for family in Family}
+    for source in ("a", "gw"):
+        made.host(source).ip("neigh", "flush", "all")
+        assert not made.answer(source, nobody[Family.IPV4])
+
+
+def test_nobody_learns_the_shim_for_the_node(segment: tuple[Segment, Any]) -> None:
+    """While node and pods speak, the others know the node by its interface: the shim may go without their losing it."""
+    made, _ = segment
+    (shim,) = made.host("a").ip_json("link", "show", SHIM)
+    (interface,) = made.host("a").ip_json("link", "show", "eth0")
+    for one in ("a", "b", "gw"):
+        made.host(one).ip("neigh", "flush", "all")
+    for pair in (("gw", "a"), ("b", "a"), ("a", "a1"), ("a1", "a"), ("a", "b"), ("b", "a")):
+        assert all(made.reaches(*pair).values()), pair
+    for one in ("b", "gw", "b1"):
+        known = {
+            entry["dst"]: entry["lladdr"] for entry in made.host(one).ip_json("neigh", "show") if "lladdr" in entry
+        }
+        addresses = {str(made.address("a", family)) for family in Family}
+        assert {known[address] for address in addresses & known.keys()} <= {interface["address"]} != {shim["address"]}
+
+
+@pytest.mark.parametrize("target", ["a1", "a2", "b1"])
+def test_services_answer(segment: tuple[Segment, Any], target: str) -> None:
+    """A pod reaches itself, its neighbour and pods of other nodes by a service, as do its node and a client at a node's port."""
+    made, _ = segment
+    made.serve("a", target)
+    said = {
+        (source, by, family.key): made.answer(source, SERVICE[family], by=by)
+        for source in ("a1", "a")
+        for by in ("tcp", "udp")
+        for family in Family
+    }
+    said |= {
+        ("gw", "port", family.key): made.answer("gw", made.address("a", family), port=NODE_PORT) for family in Family
+    }
+    assert set(said.values()) == {target}, said
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        ("link", "del", SHIM),
+        ("link", "set", SHIM, "down"),
+        ("link", "set", SHIM, "address", "02:00:00:00:00:99"),
+        ("link", "set", SHIM, "type", "macvlan", "mode", "private"),
+        ("addr", "flush", "dev", SHIM),
+        ("addr", "add", "10.0.0.200/24", "dev", SHIM),
+        ("route", "del", "10.0.0.64/28"),
+        ("route", "add", "198.51.100.0/24", "dev", SHIM, "proto", "static"),
+        ("-6", "route", "del", "fd00::1:0/124"),
+    ],
+    ids=" ".join,
+)
+def test_what_others_do_to_the_shim_is_undone(segment: tuple[Segment, Any], harm: tuple[str, ...]) -> None:
+    """The device is again what it was, with its addresses and routes, and leads to the pods."""
+    made, _ = segment
+    before = shim(made)
+    made.host("a").ip(*harm)
+    made.wait(lambda: shim(made) == before, "the shim as it was")
+    made.wait(lambda: all(made.reaches("a", "a1", size=None).values()), "the way to the pod")
+
+
+def shim(made: Segment) -> list[Any]:
+    """What it is, and what is on it."""
+    host = made.host("a")
+    links = host.ip_json("-d", "link", "show", "type", "macvlan")
+    found = [
+        (one["address"], "UP" in one["flags"], one["linkinfo"]["info_data"]["mode"])
+        for one in links
+        if one["ifname"] == SHIM
+    ]
+    addresses = {
+        (entry["local"], entry["prefixlen"])
+        for one in host.ip_json("addr", "show")
+        if one["ifname"] == SHIM
+        for entry in one["addr_info"]
+    }
+    ways = {
+        (one["dst"], one.get("prefsrc"))
+        for family in ("-4", "-6")
+        for one in host.ip_json(family, "route", "show")
+        if one["dev"] == SHIM and one.get("protocol") != "kernel"
+    }
+    return [found, addresses, ways]
+
+
+def test_what_cannot_be_is_said_of_the_pool_alone(segment: tuple[Segment, Any]) -> None:
+    """A larger MTU than the master's, and a master that is not there: the pools say so, and pods that live go on."""
+    made, _ = segment
+    node = made.nodes["a"]
+
+    def told() -> set[tuple[str, str, str]]:
+        return {(one["reason"], one["name"], one["field"]) for one in node.status().get("refusals", ())}
+
+    node.write(objects(**BRIDGE, mtu=9000))
+    wanted = {("AttachmentMTU", name, "spec.attachment.mtu") for name in ("v4", "v6")}
+    made.wait(lambda: told() == wanted, "the MTU")
+    assert device(node)["mtu"] == 1500
+    node.write(objects(**{**BRIDGE, "master": "eth7"}))
+    wanted = {("AttachmentMaster", name, "spec.attachment.master") for name in ("v4", "v6")}
+    made.wait(lambda: told() == wanted, "the master")
+    assert device(node)["master"] == "eth0"
+    assert all(made.reaches("a", "a1").values())
+    node.write(objects(**BRIDGE))
+    made.wait(lambda: not told(), "all is well again")
+
+
+def test_cleanup_leaves_the_nodes_as_they_were(segment: tuple[Segment, Any]) -> None:
+    """As the last of these tests: others' devices, routes and rules included."""
+    made, before = segment
+    made.clear()
+    for name, node in made.nodes.items():
+        assert SHIM in node.node.ip("link")
+        node.clean_up()
+        assert list(node.cni.iterdir()) == []
+        assert kernel(node.node) == before[name]
