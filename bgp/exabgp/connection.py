@@ -30,7 +30,6 @@ _OPEN_SECONDS = 60.0
 """How long a new connection may wait for its OPEN and its KEEPALIVE (RFC 4271 §8 proposes four minutes)."""
 _SEND_HOLD_SECONDS = 480.0
 """A peer that takes nothing for this long is lost (RFC 9687)."""
-_LINGER_SECONDS = 2.0
 
 
 class State(enum.Enum):
@@ -173,7 +172,7 @@ class Connection:
             if handle is not None:
                 handle.cancel()
         if say:
-            _linger(self._sock, self._loop, last=self._out + say)
+            tcp.linger(self._sock, self._loop, last=self._out + say)
         else:
             self._sock.close()
         self._out = b""
@@ -361,45 +360,3 @@ class Connection:
             if not self._out or not self._write():
                 return
         self.wake()
-
-
-def _linger(sock: socket.socket, loop: asyncio.AbstractEventLoop, *, last: bytes) -> None:
-    """Send what is to be said last and close once the peer has; a peer that takes its time is not waited for long.
-
-    Closing with unread input would reset the connection and lose our last message.
-    """
-    rest = last
-
-    def finish() -> None:
-        loop.remove_reader(sock)
-        loop.remove_writer(sock)
-        timer.cancel()
-        sock.close()
-
-    def say() -> None:
-        nonlocal rest
-        try:
-            rest = rest[sock.send(rest) :]
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            finish()
-            return
-        if not rest:
-            loop.remove_writer(sock)
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_WR)
-
-    def drain() -> None:
-        try:
-            if not sock.recv(RECEIVE_BYTES):
-                finish()
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            finish()
-
-    timer = loop.call_later(_LINGER_SECONDS, finish)
-    loop.add_reader(sock, drain)
-    loop.add_writer(sock, say)
-    say()

@@ -1,5 +1,7 @@
-"""Sockets as BGP wants them: options, TCP-MD5 keys (RFC 2385), dialling and listening."""
+"""Sockets as BGP wants them: options, TCP-MD5 keys (RFC 2385), dialling, listening and a last word."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -34,6 +36,8 @@ BACKLOG = 512
 _PROBE_SECONDS = 3
 _PROBES = 127
 """Most that the kernel allows: a peer that is only silent is judged by the hold timer, long before they run out."""
+_LINGER_SECONDS = 2.0
+_DRAIN_BYTES = 65536
 
 
 def dialling_socket(
@@ -78,6 +82,48 @@ def listening_socket(family: Family, address: Address | None, port: int, *, shar
         sock.close()
         raise
     return sock
+
+
+def linger(sock: socket.socket, loop: asyncio.AbstractEventLoop, *, last: bytes) -> None:
+    """Send what is to be said last and close once the peer has; a peer that takes its time is not waited for long.
+
+    Closing with unread input would reset the connection and lose our last message.
+    """
+    rest = last
+
+    def finish() -> None:
+        loop.remove_reader(sock)
+        loop.remove_writer(sock)
+        timer.cancel()
+        sock.close()
+
+    def say() -> None:
+        nonlocal rest
+        try:
+            rest = rest[sock.send(rest) :]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            finish()
+            return
+        if not rest:
+            loop.remove_writer(sock)
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_WR)
+
+    def drain() -> None:
+        try:
+            if not sock.recv(_DRAIN_BYTES):
+                finish()
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            finish()
+
+    timer = loop.call_later(_LINGER_SECONDS, finish)
+    loop.add_reader(sock, drain)
+    loop.add_writer(sock, say)
+    say()
 
 
 def hops_of_syn(sock: socket.socket, family: Family) -> int:
