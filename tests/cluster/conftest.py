@@ -32,8 +32,8 @@ def cluster_of(prefix: str, shape: Shape) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """Three nodes in both families, with kube-proxy, without a pod network."""
-    yield from cluster_of("tpe", Shape(nodes=3))
+    """Three nodes in both families, one of them in another subnet, with kube-proxy, without a pod network."""
+    yield from cluster_of("tpe", Shape(nodes=3, rack_b=1))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ table inet returned {
 FORWARDED = """
 table inet forwarded {
   chain came { type filter hook prerouting priority -300; iifname "client" tcp dport 8080 tcp flags & (syn | ack) == syn counter; }
-  chain went { type filter hook postrouting priority 300; oifname { "rack-a", "rack-b" } tcp dport 8080 tcp flags & (syn | ack) == syn counter; }
+  chain went { type filter hook forward priority 300; iifname "client" oifname { "rack-a", "rack-b" } tcp dport 8080 tcp flags & (syn | ack) == syn counter; }
 }
 """
 """In the router: connections that the client opens, and those that it passes on to nodes."""

@@ -1,0 +1,187 @@
+"""Pools that change under a running deployment: their encapsulation, how pods are attached, and as whom they leave."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import ip_address
+from itertools import permutations, product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import burst, web
+from tests.cluster.streams import connected, streaming
+from tests.cluster.traffic import watched
+from towpath.lab.cluster.cluster import Cluster
+from towpath.lab.cluster.release import Release
+from towpath.lab.netns import Host
+from towpath.lab.pods import ping
+from towpath.lab.process import wait_for
+from towpath.model.net import Address, Family, family_of
+
+DEVICES = {Family.IPV4: "tp-vx4-4096", Family.IPV6: "tp-vx6-4096"}
+BRIDGE = "tp-br0"
+LARGEST = 1430
+"""What is left of 1500 bytes in a VXLAN over IPv6."""
+HOST_PORT = 8090
+NODE_PORT = web.NODE_PORT + 1
+"""Another one than that of the service ``web``."""
+
+
+def switch(cluster: Cluster, mode: str, **more: object) -> None:
+    """Both pools have this mode, and what else is said; every node sends as that says."""
+    patch = json.dumps({"spec": {"vxlanMode": mode, **more}})
+    for family in Family:
+        cluster.kubectl("patch", "ippool", f"default-{family.key}", "--type=merge", "-p", patch)
+    for node in cluster.nodes:
+        wait_for(
+            lambda node=node: ways(cluster, node) == wanted(cluster, node, mode),  # type: ignore[misc]  # bound now
+            deadline=90,
+            what=f"{node} sends as with {mode}",
+            interval=0.2,
+        )
+
+
+def wanted(cluster: Cluster, node: str, mode: str) -> dict[str, str]:
+    """By which device a node is to reach each block of the others."""
+    rack = {name: place.rack for name, place in cluster.state.nodes.items()}
+    return {
+        str(cidr): DEVICES[family_of(cidr)]
+        if mode == "Always" or (mode == "CrossSubnet" and rack[owner] != rack[node])
+        else "eth0"
+        for cidr, owner in burst.blocks(cluster).items()
+        if owner in rack and owner != node
+    }
+
+
+def ways(cluster: Cluster, node: str) -> dict[str, str]:
+    """By which device it does."""
+    return {
+        route["dst"]: route["dev"]
+        for family in Family
+        for route in cluster.host(node).ip_json(f"-{family.value}", "route", "show", "proto", "179")
+        if route.get("type") != "blackhole"
+    }
+
+
+@pytest.fixture(scope="module")
+def pods(installed: Release) -> list[dict[str, Any]]:
+    """A web server on every node, attached by ptp; one of the nodes is in another subnet than the others."""
+    cluster = installed.cluster
+    assert {place.rack for place in cluster.state.nodes.values()} == {"a", "b"}
+    cluster.apply(web.daemonset("web"))
+    return cluster.wait_pods("app=web", count=len(cluster.nodes))
+
+
+def test_the_encapsulation_changes_under_a_deployment(
+    installed: Release, pods: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """To and from a tunnel, between subnets and everywhere: every probe arrives, and connections that are open go on."""
+    cluster = installed.cluster
+    with watched(cluster, pods, tmp_path) as seen:
+        ends = [(cluster.host(f"pod-{pod['spec']['nodeName']}"), cluster.addresses(pod)) for pod in pods]
+        busy = [
+            (one, other, address)
+            for (one, _), (other, addresses) in permutations(ends, 2)
+            for address in addresses.values()
+        ]
+        with streaming(busy) as streams:
+            for mode in ("CrossSubnet", "Always", "CrossSubnet", "Never"):
+                switch(cluster, mode)
+                streams.go_on()
+        assert not streams.broken, streams.broken
+    seen.every_probe_arrived()
+    assert not seen.ended, seen.ended
+
+
+@pytest.fixture(scope="module")
+def bridged(installed: Release, pods: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Pods that came after both pools had a tunnel everywhere, a bridge and natOutgoing: one on every node, with a port of it."""
+    cluster = installed.cluster
+    body = web.daemonset("bridged")
+    (container,) = body["spec"]["template"]["spec"]["containers"]
+    container["ports"] = [{"containerPort": web.PORT, "hostPort": HOST_PORT}]
+    try:
+        switch(cluster, "Always", attachment={"type": "bridge"}, natOutgoing=True)
+        for node in cluster.nodes:
+            wait_for(
+                lambda node=node: attached_by(cluster, node) == "bridge",  # type: ignore[misc]  # bound now
+                deadline=90,
+                what=f"new pods of {node} come to the bridge",
+                interval=0.2,
+            )
+        cluster.apply(body, web.service("bridged", families=len(Family), node_port=NODE_PORT))
+        yield cluster.wait_pods("app=bridged", count=len(cluster.nodes))
+    finally:
+        cluster.kubectl("delete", "daemonset,service", "bridged", "--ignore-not-found")
+        switch(cluster, "Never", attachment=None, natOutgoing=False)
+        installed.wait()
+
+
+def attached_by(cluster: Cluster, node: str) -> str:
+    """The plugin that the configuration of a node calls for new pods."""
+    file = cluster.machine(node).path("run/towpath/cni-conf/10-towpath.conflist")
+    return str(json.loads(file.read_text())["plugins"][0]["type"])
+
+
+def test_pods_on_a_bridge_and_in_a_tunnel_reach_everybody(
+    installed: Release, pods: list[dict[str, Any]], bridged: list[dict[str, Any]]
+) -> None:
+    """Each other on all nodes, those that were there before by ptp, their service, and from outside their nodes' port.
+
+    Their kubelets reach them too, or they would not be ready. Packets are as large as fit into the tunnel.
+    """
+    cluster = installed.cluster
+    everybody = [*pods, *bridged]
+    servers = [(str(address), web.PORT) for pod in everybody for address in cluster.addresses(pod).values()]
+    names = [pod["metadata"]["name"] for pod in everybody for _ in Family]
+    inside = [(address, web.PORT) for address in cluster.get("service", "bridged")["spec"]["clusterIPs"]]
+    known = {pod["metadata"]["name"] for pod in bridged}
+    for pod in everybody:
+        name = pod["metadata"]["name"]
+        assert web.ask_from_pod(cluster, name, servers) == names
+        # of three servers, each time another one, itself among them
+        assert set(web.ask_from_pod(cluster, name, inside * 4)) <= known
+    client = cluster.host("client")
+    assert web.ask_from_host(client, servers) == names
+    for pod in bridged:
+        place = cluster.state.nodes[pod["spec"]["nodeName"]]
+        ported = [(str(place.address(family)), HOST_PORT) for family in Family]
+        assert web.ask_from_host(client, ported) == [pod["metadata"]["name"]] * len(Family)
+        (mtu,) = cluster.exec(pod["metadata"]["name"], "cat", "/sys/class/net/eth0/mtu").split()
+        assert mtu == str(LARGEST)
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(cluster.attached(pod, f"pod-{pod['spec']['nodeName']}")) for pod in bridged]
+        for node in cluster.nodes:
+            ports = {port["ifname"] for port in cluster.host(node).ip_json("link", "show", "master", BRIDGE)}
+            assert len(ports) == 1, f"{node}: {ports}"
+        for one, (_, pod) in permutations(zip(hosts, bridged, strict=True), 2):
+            for address in cluster.addresses(pod).values():
+                assert ping(one[0], address, wait=5, size=LARGEST), f"{one[0].name} to {address}"
+
+
+def test_pods_in_a_tunnel_leave_as_their_nodes(installed: Release, bridged: list[dict[str, Any]]) -> None:
+    """``natOutgoing``: outside an address of the node is seen, and within the cluster, through the tunnel, the pod's own."""
+    cluster = installed.cluster
+    client = cluster.host("client")
+    found = (
+        ip_address(one["local"]) for link in client.ip_json("addr", "show", "dev", "eth0") for one in link["addr_info"]
+    )
+    outside = [address for address in found if not address.is_link_local]
+    with ExitStack() as stack:
+        hosts = [stack.enter_context(cluster.attached(pod, f"pod-{pod['spec']['nodeName']}")) for pod in bridged]
+        for host, pod in zip(hosts, bridged, strict=True):
+            own, place = cluster.addresses(pod), cluster.state.nodes[pod["spec"]["nodeName"]]
+            for address in outside:
+                assert seen_as(host, client, address) == place.address(family_of(address))
+            for (other, its), family in product(zip(hosts, bridged, strict=True), Family):
+                if other is not host:
+                    assert seen_as(host, other, cluster.addresses(its)[family]) == own[family]
+
+
+def seen_as(source: Host, target: Host, address: Address) -> Address:
+    """Who the other end of a new connection takes it to come from."""
+    ours, theirs = connected(source, target, address)
+    with ours, theirs:
+        return ip_address(theirs.getpeername()[0])
