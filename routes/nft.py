@@ -112,6 +112,8 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
             *_others_pass("tcp", {rules.port}),
             *(f"tcp dport {rules.port} {ip} saddr . {ip} daddr @peers{n} accept" for n, ip in _IP),
             *(line for n, ip in _IP for line in _bgp(n, ip, f"tcp dport {rules.port}")),
+            # on its cable a pod has an address that no pool knows of
+            *(f"{pods} tcp dport {rules.port} ip6 saddr fe80::/10 counter drop" for pods in PODS),
         ),
     )
     if nat:
@@ -125,9 +127,11 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
         others = (f"{match} {ip} saddr != @ends{n} counter drop" for match in inside for n, ip in _IP)
         ports = {port for _, port in rules.tunnels}
         lines += _chain("tunnel_input", "input", (*_others_pass("udp", ports), *of_pods, *others))
-        to_ends = [f"{ip} daddr @ends{n} {match} counter drop" for match in inside for n, ip in _IP]
-        passing = (f"{pods} {match}" for pods in PODS for match in to_ends)
-        lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *passing))
+        to_ends = [(n, ip, f"{ip} daddr @ends{n} {match}") for match in inside for n, ip in _IP]
+        passing = (f"{pods} {match} counter drop" for pods in PODS for _, _, match in to_ends)
+        # by a Service that leads to a node's port, say: it would leave with this node's address
+        strangers = (f"{match} {ip} saddr != @ends{n} counter drop" for n, ip, match in to_ends)
+        lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *passing, *strangers))
     if rules.ipip and not any(one.is_unspecified for one in foreign):
         lines += _ipip(rules.ipip, sorted(foreign, key=int))
     return "\n".join([*lines, "}"]) + "\n"

@@ -19,6 +19,13 @@ from towpath.model.net import Prefix
 from towpath.routes import nft, nftwatch
 
 RANGES: tuple[Prefix, ...] = (ip_network("10.96.0.0/16"), ip_network("192.0.2.1/32"), ip_network("fd00:96::/112"))
+PORT_OF_A_NODE = """
+table ip n {
+  chain p { type nat hook prerouting priority -100; udp dport 30789 dnat to 10.0.9.2:4789; }
+  chain q { type nat hook postrouting priority 100; oifname "eth1" masquerade; }
+}
+"""
+"""As kube-proxy leads the port of a Service to an endpoint on another node."""
 OTHER = "table inet strict {\n chain f {\n type filter hook forward priority 0; policy accept;\n }\n}\n"
 
 
@@ -65,7 +72,8 @@ def reaches(pod: Host, address: str, port: int, *, within: float = 0.5) -> bool:
     with dialling:
         dialling.settimeout(within)
         try:
-            dialling.connect((address, port))
+            # with the number of a device where the address has one
+            dialling.connect(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4])
         except TimeoutError:
             return False
     return True
@@ -102,6 +110,29 @@ def test_pods_reach_no_speaker_but_as_peers(host: Host, pod: Host) -> None:
         assert reaches(pod, "10.0.0.1", 179, within=10)
 
 
+@pytest.mark.parametrize("device", ["veth0", "tp-br0"])
+def test_the_addresses_of_a_pods_cable_lead_to_no_speaker(host: Host, pod: Host, device: str) -> None:
+    """Link-local ones are of no pool; a router on a link of another name is reached by them, and reaches the node."""
+    (shown,) = host.ip_json("-6", "addr", "show", "dev", "eth0")
+    (local,) = (one["local"] for one in shown["addr_info"] if one["scope"] == "link")
+    address = f"{local}%{pod.ip_json('link', 'show', 'dev', 'eth0')[0]['ifindex']}"
+    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"), ip_network("fd20::/64")))
+    with listening(host, 179, 8080):
+        with host.entered():
+            asyncio.run(nft.Table().desire(rules))
+        assert reaches(pod, address, 179, within=10), "of another name"
+        renamed(host, device)
+        assert reaches(pod, address, 8080, within=10)
+        assert not reaches(pod, address, 179)
+
+
+def renamed(host: Host, device: str) -> None:
+    """The cable to the pod has this name now."""
+    host.ip("link", "set", "dev", "eth0", "down")
+    host.ip("link", "set", "dev", "eth0", "name", device)
+    host.ip("link", "set", "dev", device, "up")
+
+
 def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
     """What pods send on to another node's port is dropped where it is forwarded; other packets to it are not."""
     other = host.network.host("c", forwarding=False)
@@ -119,8 +150,11 @@ def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
         assert reaches(host, "10.0.9.2", 1790, within=10)
 
 
-def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int = 4789) -> bool:
-    """Whether a VXLAN packet (RFC 7348) comes through to whoever listens there; one of another program follows it, which does."""
+def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int = 4789, by: int = 0) -> bool:
+    """Whether a VXLAN packet (RFC 7348) comes through to whoever listens there; one of another program follows it, which does.
+
+    ``by``: the port that it is sent to, where that is another one.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with at.entered():
         taking = socket.socket(family, socket.SOCK_DGRAM)
@@ -130,7 +164,7 @@ def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int =
         taking.bind(("", port))
         taking.settimeout(20)
         for number, inside in ((vni, b"first"), (9, b"last")):
-            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\0" + inside, (address, port))
+            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\0" + inside, (address, by or port))
         found = [taking.recv(100)[8:]]
         while found[-1] != b"last":
             found.append(taking.recv(100)[8:])
@@ -161,9 +195,7 @@ def test_pods_send_into_no_tunnel(host: Host, pod: Host, device: str) -> None:
     host.address("10.0.9.1/24", dev="eth1")
     other.address("10.0.9.2/24", dev="eth0")
     other.ip("route", "add", "default", "via", "10.0.9.1")
-    host.ip("link", "set", "dev", "eth0", "down")
-    host.ip("link", "set", "dev", "eth0", "name", device)
-    host.ip("link", "set", "dev", device, "up")
+    renamed(host, device)
     ends = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
     rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
@@ -172,6 +204,26 @@ def test_pods_send_into_no_tunnel(host: Host, pod: Host, device: str) -> None:
     assert not vxlan_arrives(pod, host, "10.0.0.1", vni=4096)
     assert not vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
     assert vxlan_arrives(host, other, "10.0.9.2", vni=4096)
+
+
+def test_what_a_service_leads_to_a_node_is_a_strangers(host: Host, pod: Host) -> None:
+    """From a pod of another node, which comes in by no pod's device: without this it would leave with this node's address."""
+    other = host.network.host("c", forwarding=False)
+    host.network.link(host, "eth1", other, "eth0")
+    host.address("10.0.9.1/24", dev="eth1")
+    other.address("10.0.9.2/24", dev="eth0")
+    host.run("nft", "-f", "-", stdin=PORT_OF_A_NODE)
+    ends = [ip_address(one) for one in ("10.0.0.1", "10.0.9.1", "10.0.9.2")]
+    rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
+    assert vxlan_arrives(pod, other, "10.0.0.1", vni=4096, by=30789)
+    with host.entered():
+        asyncio.run(nft.Table().desire(rules))
+    assert not vxlan_arrives(pod, other, "10.0.0.1", vni=4096, by=30789)
+    pod.ip("route", "add", "10.0.9.2", "via", "10.244.0.1", "src", "10.244.0.5")
+    known = nft.Rules(speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)), tunnels=rules.tunnels)
+    with host.entered():
+        asyncio.run(nft.Table().desire(known))
+    assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096), "a node behind this one"
 
 
 def tables(host: Host) -> list[str]:
