@@ -73,7 +73,8 @@ def uninstall(folders: Folders) -> None:
         temporary(path).unlink(missing_ok=True)
         if _digest(path) in digests:
             path.unlink(missing_ok=True)
-    folders.record.unlink(missing_ok=True)
+    for path in (folders.record, temporary(folders.record)):
+        path.unlink(missing_ok=True)
 
 
 def ask(folder: Path, names: Iterable[str] = NEEDED) -> tuple[Plugin, ...]:

@@ -1,16 +1,20 @@
 """The few sysctls without which a node forwards no packets, changed only where needed and remembered for the way back.
 
 Turning on IPv6 forwarding makes the kernel ignore router advertisements where ``accept_ra`` is 1: the node would lose its
-default route. It becomes 2 there first. ``ignore_routes_with_linkdown`` stays as it is: it would change what the kernel
+default route. It becomes 2 there first. Either switch also sets what single interfaces say of forwarding, and that of IPv4
+whether redirects are taken (``inet_forward_change`` and ``addrconf_forward_change`` in Linux, and the same on the way back):
+what was said of these before is remembered with it. ``ignore_routes_with_linkdown`` stays as it is: it would change what the kernel
 does with everybody's routes, and ours leave a link without carrier within milliseconds anyway.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc/sys/net")
-_FORWARDING = ("ipv4/ip_forward", "ipv6/conf/all/forwarding")
+_REDIRECTS = "ipv4/conf/all/accept_redirects"
+_SWITCHES = {"ipv4/ip_forward": "ipv4/conf", "ipv6/conf/all/forwarding": "ipv6/conf"}
+"""And where the interfaces' own are."""
 
 
 class Change(NamedTuple):
@@ -26,11 +30,24 @@ def forwarding_changes(proc: Path = PROC) -> tuple[Change, ...]:
 
     ``proc`` is ``/proc/sys/net`` or, in a container, the path where the host's is mounted.
     """
-    lacking = [Change(name, "0", "1") for name in _FORWARDING if _read(proc / name) == "0"]
-    if not any(one.name == _FORWARDING[1] for one in lacking):
-        return tuple(lacking)
-    listening = [f"ipv6/conf/{entry.name}/accept_ra" for entry in sorted((proc / "ipv6/conf").iterdir())]
-    return (*(Change(name, "1", "2") for name in listening if _read(proc / name) == "1"), *lacking)
+    return tuple(
+        change
+        for switch, interfaces in _SWITCHES.items()
+        if _read(proc / switch) == "0"
+        for change in (*_beside(proc, interfaces), Change(switch, "0", "1"))
+    )
+
+
+def _beside(proc: Path, interfaces: str) -> Iterator[Change]:
+    """What changes with the switch, and what has to be changed before."""
+    names = sorted(entry.name for entry in (proc / interfaces).iterdir()) if (proc / interfaces).is_dir() else []
+    if interfaces.startswith("ipv6"):
+        listening = (f"{interfaces}/{name}/accept_ra" for name in names)
+        yield from (Change(one, "1", "2") for one in listening if _read(proc / one) == "1")
+    elif (redirects := _read(proc / _REDIRECTS)) is not None:
+        yield Change(_REDIRECTS, redirects, "0")
+    single = (f"{interfaces}/{name}/forwarding" for name in names if name != "all")
+    yield from (Change(one, "1", "1") for one in single if _read(proc / one) == "1")
 
 
 def make(changes: Iterable[Change], *, proc: Path = PROC) -> None:

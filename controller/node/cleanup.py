@@ -16,6 +16,7 @@ from towpath.controller.lock import only_one
 from towpath.controller.node import forwarding, hostports
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.cni import BRIDGE, Places, remove
+from towpath.ipam.files import temporary
 from towpath.ipam.plugins import Folders, uninstall
 from towpath.routes import local, nft
 from towpath.routes.devices.devices import Devices
@@ -39,7 +40,8 @@ def main(settings: AgentSettings) -> int:
         PodShim(proc=settings.proc_sys / "net").remove()
         uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
         forwarding.undo(settings.sysctls, proc_sys=settings.proc_sys)
-        settings.snapshot.unlink(missing_ok=True)
+        for path in (settings.snapshot, temporary(settings.snapshot)):
+            path.unlink(missing_ok=True)
         shutil.rmtree(settings.run_dir, ignore_errors=True)
     log.info("cleanup.done", run_dir=str(settings.run_dir))
     if settings.health_port is not None:

@@ -8,13 +8,7 @@ import pytest
 from tests.netns.agent.node import BLOCKS, LEARNED, PASSWORD, OneNode, announced, manifests, ours
 from towpath.bgp.ports import LossKind
 from towpath.lab.events import RouteEvents
-from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
-
-
-def forwarding(host: Host) -> set[str]:
-    """Whether a host forwards, in both families."""
-    return set(host.run("sysctl", "-n", "net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding").split())
 
 
 def test_a_node_from_a_folder(one: OneNode) -> None:
@@ -163,20 +157,6 @@ def test_the_log_level_changes_while_everything_runs(one: OneNode) -> None:
     )
     assert "speaker.lost" not in one.agent.log
     assert one.speaker.log.count("session.established") == 2, "the second time nobody is told"
-
-
-def test_cleanup_leaves_nothing(one: OneNode) -> None:
-    """After cleanup there is no route, no CNI configuration and no file of ours, and sysctls are what they were."""
-    one.node.sysctl(net__ipv4__ip_forward=0, net__ipv6__conf__all__forwarding=0)
-    one.start()
-    one.converged()
-    assert forwarding(one.node) == {"1"}
-    one.clean_up()
-    assert ours(one.node) == set()
-    assert forwarding(one.node) == {"0"}
-    assert list(one.cni.iterdir()) == []
-    assert not one.run_dir.exists()
-    assert not (one.root / "state" / "snapshot").exists()
 
 
 def test_cleanup_stays_for_a_daemonset(one: OneNode) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -225,25 +224,6 @@ def test_the_mode_is_changed_under_traffic(lab: Lab, mode: str) -> None:
     if mode == "Never":
         for node in lab.nodes:
             wait_for(lambda node=node: standing(lab.host(node)) == {}, deadline=40, what=f"{node} has no tunnel left")
-
-
-def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
-    """Of our devices nothing is left, of others' everything; an agent that starts again makes it all anew."""
-    host = lab.host("node1")
-    before, theirs = standing(host), of_others(host)
-    lab.stop("node1/agent", "node1/speaker")
-    folders = (
-        "--run-dir",
-        str(lab.node_directory("node1", "run")),
-        "--state-dir",
-        str(lab.node_directory("node1", "state")),
-    )
-    host.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *folders)
-    assert standing(host) == {}
-    assert of_others(host) == theirs
-    lab.start("node1/speaker", "node1/agent")
-    wait_for(lambda: standing(host) == before, deadline=30, what="the tunnels are back")
-    facts.wait_reachable(lab)
 
 
 @pytest.mark.parametrize("below", list(Family))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from towpath.routes import sysctl
-from towpath.routes.sysctl import forwarding_changes, restore
+from towpath.routes.sysctl import Change, forwarding_changes, restore
 
 
 def tree(root: Path) -> dict[str, str]:
@@ -19,6 +19,10 @@ def make(root: Path, values: dict[str, str]) -> None:
 
 VALUES = {
     "ipv4/ip_forward": "0",
+    "ipv4/conf/all/accept_redirects": "1",
+    "ipv4/conf/all/forwarding": "0",
+    "ipv4/conf/eth0/forwarding": "1",
+    "ipv4/conf/eth1/forwarding": "0",
     "ipv6/conf/all/forwarding": "0",
     "ipv6/conf/all/accept_ra": "1",
     "ipv6/conf/eth0/accept_ra": "1",
@@ -36,12 +40,14 @@ def test_set_and_restored(tmp_path: Path) -> None:
     assert tree(tmp_path) == {
         **VALUES,
         "ipv4/ip_forward": "1",
+        "ipv4/conf/all/accept_redirects": "0",
         "ipv6/conf/all/forwarding": "1",
         "ipv6/conf/all/accept_ra": "2",
         "ipv6/conf/eth0/accept_ra": "2",
     }
     assert changes[-1].name == "ipv6/conf/all/forwarding"
     assert forwarding_changes(tmp_path) == ()
+    assert Change("ipv4/conf/eth0/forwarding", "1", "1") in changes, "it goes with the switch on the way back"
     restore({one.name: one.before for one in changes}, proc=tmp_path)
     assert tree(tmp_path) == VALUES
 
