@@ -26,7 +26,7 @@ from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.plan import Planner
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import port_conflicts
+from towpath.model.encapsulation import tunnel_conflicts
 from towpath.model.reason import Reason
 
 KINDS = (
@@ -127,7 +127,7 @@ class ClusterController:
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
-        refusals = (*wished.refusals, *nodes.refusals, *unknown_names(cluster), *port_conflicts(cluster.pools))
+        refusals = (*wished.refusals, *nodes.refusals, *unknown_names(cluster), *tunnel_conflicts(cluster.pools))
         contradictions = await self._review.look(cluster)
         lost = self._reports.look(cluster)
         said = (

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec.structs import replace
 
 from towpath.model.net import Address
-from towpath.routes.devices.device import Device, Forwarding, Link, Neighbour, Seen, Vxlan
-from towpath.routes.devices.port import Change, DeviceEvent, EntryEvent, Event, Known, take
+from towpath.routes.devices.device import EVERYONE, Device, Forwarding, Link, Neighbour, Seen, Vxlan
+from towpath.routes.devices.port import Answer, AnswerEvent, Change, DeviceEvent, EntryEvent, Event, Known, take
 
 
 class FakeDevices:
@@ -24,6 +24,8 @@ class FakeDevices:
         """Of devices with other names."""
         self.changes = 0
         """Entries that were changed for us."""
+        self.asked: list[tuple[int, Address]] = []
+        """What was asked for, by the number of the device."""
         self._kinds = kinds
         self._next = 10
         self._events: list[Event] = []
@@ -63,7 +65,8 @@ class FakeDevices:
     def _appear(self, seen: Seen) -> None:
         self._next += 1
         self.there[seen.name] = seen
-        self.entries[seen.name] = Known({}, {})
+        group = seen.link.group if isinstance(seen.link, Vxlan) else None
+        self.entries[seen.name] = Known({}, {EVERYONE: group} if group is not None else {})
         self._happened(DeviceEvent(seen.name))
 
     def adjust(self, device: Device, seen: Seen) -> None:
@@ -72,6 +75,8 @@ class FakeDevices:
         self.there[device.name] = replace(
             self.there[device.name], mtu=mtu, up=True, offloads=False, addresses=frozenset(device.addresses)
         )
+        if device.link_local is not None:
+            self.there[device.name] = replace(self.there[device.name], link_locals=frozenset({device.link_local}))
         self._happened(DeviceEvent(device.name))
 
     def remove(self, seen: Seen) -> None:
@@ -83,7 +88,7 @@ class FakeDevices:
     def known(self, seen: Seen) -> Known:
         """See ``routes.devices.port.DeviceKernel``."""
         found = self.entries[seen.name]
-        return Known(dict(found.neighbours), dict(found.forwarding))
+        return Known(dict(found.neighbours), dict(found.forwarding), dict(found.answers))
 
     def apply(self, index: int, changes: Sequence[Change]) -> list[tuple[Change, int]]:
         """See ``routes.devices.port.DeviceKernel``."""
@@ -91,12 +96,18 @@ class FakeDevices:
         if name is None:
             return [(change, errno.ENODEV) for change in changes if not change.remove]
         for change in changes:
-            self.changes += 1
             entry = change.entry
+            self.changes += 1
             key: Address | str = entry.address if isinstance(entry, Neighbour) else entry.mac
             says: Address | str = entry.mac if isinstance(entry, Neighbour) else entry.node
+            if isinstance(entry, Neighbour):
+                self._say(AnswerEvent(name, entry.address, None))
             self._say(EntryEvent(name, key, None if change.remove else says, not change.remove))
         return []
+
+    def ask(self, index: int, addresses: Iterable[Address]) -> None:
+        """See ``routes.devices.port.DeviceKernel``."""
+        self.asked += [(index, one) for one in addresses]
 
     def watch(self, readable: Callable[[], None]) -> None:
         """See ``routes.devices.port.DeviceKernel``."""
@@ -134,7 +145,11 @@ class FakeDevices:
         else:
             self._say(EntryEvent(entry.device, entry.mac, entry.node, there=True))
 
-    def _say(self, event: EntryEvent) -> None:
+    def answer(self, name: str, address: Address, answer: Answer | None) -> None:
+        """Asking for an address comes to this."""
+        self._say(AnswerEvent(name, address, answer))
+
+    def _say(self, event: EntryEvent | AnswerEvent) -> None:
         take(self.entries[event.name], event)
         self._happened(event)
 

@@ -1,8 +1,9 @@
 """How packets to the pods of other nodes leave: as they are, or in a tunnel, by which device and to which endpoint.
 
-Both ends of a tunnel know each other from the objects alone. A node's endpoint has a MAC made of the node's name, and as
-its address the lowest one of the node's first block of the pools that share the tunnel: nobody has to wait for anybody's
-report. What only the node itself can say is whether its device stands, and that is in the status of its RoutingNode.
+Both ends of a tunnel know each other from the objects alone, unless its pools have them ask for each other by multicast.
+A node's endpoint has a MAC made of the node's name, and as its address the lowest one of the node's first block of the
+pools that share the tunnel: nobody has to wait for anybody's report. What only the node itself can say is whether its
+device stands, and that is in the status of its RoutingNode.
 
 A pool that asks for IP-in-IP belongs to a VXLAN too: that is what is used between two nodes of which one has no IP-in-IP.
 """
@@ -32,7 +33,18 @@ class Tunnel(Struct, frozen=True, order=True):
     vni: int
     port: int
     pool: str
-    """The pool that gives it its port: the first by name."""
+    """The pool that gives it all this: the first by name."""
+    group: Address | None = None
+    """Nodes ask for each other at this address, and learn; None: they are told by the objects."""
+    interface: str = ""
+    """By which they join the group; empty: the one that has the node's address."""
+
+    def over(self, mine: Iterable[Family], others: Iterable[Family], *, inner: Family) -> Family | None:
+        """The family of the outer packets between two nodes: the group's, else see ``underlay``; None: there is no way."""
+        if self.group is None:
+            return underlay(mine, others, inner=inner)
+        family = family_of(self.group)
+        return family if family in mine and family in others else None
 
     def device(self, underlay: Family) -> str:
         """The name of its device over one family of node addresses."""
@@ -53,6 +65,8 @@ class Way(Struct, frozen=True):
     """Where the outer packet goes to."""
     endpoint: IPAMBlock | None = None
     """The block whose lowest address is the owner's in the VXLAN, where it is known by that."""
+    asked: bool = False
+    """Where it is, is asked for in the tunnel, and not known from the objects."""
 
 
 class Encapsulation(Struct, frozen=True):
@@ -93,16 +107,22 @@ def tunnels(pools: Mapping[str, IPPool]) -> Mapping[str, Tunnel]:
     for name, pool in sorted(pools.items()):
         if pool.spec.encapsulates:
             vxlan = pool.spec.vxlan
-            found[name] = first.setdefault(vxlan.vni, Tunnel(vxlan.vni, vxlan.port, name))
+            tunnel = Tunnel(vxlan.vni, vxlan.port, name, vxlan.group, vxlan.device or "")
+            found[name] = first.setdefault(vxlan.vni, tunnel)
     return found
 
 
-def port_conflicts(pools: Mapping[str, IPPool]) -> Iterator[Refusal]:
-    """Pools whose port is not the one of their tunnel."""
+def tunnel_conflicts(pools: Mapping[str, IPPool]) -> Iterator[Refusal]:
+    """Pools that say something else of their tunnel than the one that it is made after."""
     for name, tunnel in tunnels(pools).items():
-        if (port := pools[name].spec.vxlan.port) != tunnel.port:
-            message = f"the VXLAN {tunnel.vni} has port {tunnel.port}, as IPPool/{tunnel.pool} says, and not {port}"
-            yield Refusal(Reason.TUNNEL_CONFLICT, message, Why("IPPool", name, "spec.vxlan.port"))
+        asked, given = pools[name].spec.vxlan, pools[tunnel.pool].spec.vxlan
+        for field in ("port", "discovery", "group", "device"):
+            said, counts = (getattr(one, field) for one in (asked, given))
+            if said != counts:
+                has = f"has {field} {counts}" if counts is not None else f"has no {field}"
+                wish = f", and not {said}" if said is not None else ""
+                message = f"the VXLAN {tunnel.vni} {has}, as IPPool/{tunnel.pool} says{wish}"
+                yield Refusal(Reason.TUNNEL_CONFLICT, message, Why("IPPool", name, f"spec.vxlan.{field}"))
 
 
 def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[tuple[int, Family], IPAMBlock]:
@@ -197,11 +217,15 @@ def _ways(
                 found.append(Way(block, pool, owner, to, device=IPIP_DEVICE, node=to))
             continue
         tunnel = of_pool[pool.name]
+        outer = tunnel.over(mine, theirs, inner=family)
         if outer is None or not stands(owner, tunnel.device(outer)):
             continue
         first = firsts[tunnel.vni, family]
         gateway, device = at_other_end(owner.name, first), tunnel.device(outer)
-        found.append(Way(block, pool, owner, gateway, device=device, node=theirs[outer].ip, endpoint=first))
+        asked = tunnel.group is not None
+        found.append(
+            Way(block, pool, owner, gateway, device=device, node=theirs[outer].ip, endpoint=first, asked=asked)
+        )
     return tuple(found)
 
 

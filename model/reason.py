@@ -118,6 +118,7 @@ class Reason(enum.StrEnum):
     MTU_MISMATCH = "MTUMismatch"
     DEVICE_REFUSED = "DeviceRefused"
     TUNNEL_ADDRESS_TAKEN = "TunnelAddressTaken"
+    ENDS_NOT_FOUND = "EndsNotFound"
     # blocks and nodes
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"

@@ -366,6 +366,11 @@ class Programmer:
         """The number of a device; None where there is none of that name."""
         return self._resolver.named(name)
 
+    def carrying(self, address: Address) -> int | None:
+        """The number of the device that has this address; None where none has, or only loopback."""
+        found = {one.index for one in self._resolver.addresses if one.local == address} - {self.device("lo")}
+        return min(found, default=None)
+
     def link_local(self, interfaces: Collection[str]) -> frozenset[Address]:
         """This node's own link-local addresses on these interfaces, each with its interface."""
         names = {index: name for name in interfaces if (index := self._resolver.named(name)) is not None}

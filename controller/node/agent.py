@@ -358,7 +358,7 @@ class NodeAgent:
             routes=kernel.routes,
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
-            problems=(*kernel.problems, *self._object_problems(), *map(_named, self.warnings)),
+            problems=(*map(_named, kernel.problems), *self._object_problems(), *map(_named, self.warnings)),
             asked_wrong=self._wrongly_asked,
         )
         return compose(facts, before=before.conditions if before else (), now=now)

@@ -19,9 +19,9 @@ from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints
+from towpath.model.encapsulation import own_endpoints, tunnels
 from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
-from towpath.model.net import Address, Family, Prefix, zone_of
+from towpath.model.net import Address, Family, Prefix, family_of, zone_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import (
     FromSpeaker,
@@ -36,6 +36,7 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes import local
+from towpath.routes.devices.device import Vxlan
 from towpath.routes.devices.devices import Devices
 from towpath.routes.devices.plan import TunnelPlan, tunnel_plan
 from towpath.routes.discovery.finder import Finder
@@ -235,11 +236,28 @@ class Bridge:
 
     def _plan(self, cluster: Cluster, taken: frozenset[Address]) -> Mapping[Prefix, StaticRoute]:
         """The routes; made anew only where something is another than before."""
-        beside = (taken, self._mtu(cluster))
+        beside = (taken, self._mtu(cluster), self._below(cluster))
         if self._given is None or self._given[0] is not cluster or self._given[1] != beside:
-            self._tunnels = tunnel_plan(cluster, self._node, mtu=beside[1], without=taken)
+            self._tunnels = tunnel_plan(cluster, self._node, mtu=beside[1], without=taken, below=beside[2])
             self._given = (cluster, beside, given_routes(cluster, self._node, self._tunnels))
         return self._given[2]
+
+    def _below(self, cluster: Cluster) -> dict[int, int]:
+        """The interfaces on which groups are joined, as far as they are there, by the tunnel's number."""
+        me = cluster.routing_nodes.get(self._node)
+        mine = node_addresses(me) if me is not None else {}
+        found: dict[int, int] = {}
+        for tunnel in tunnels(cluster.pools).values():
+            if tunnel.group is None or tunnel.vni in found:
+                continue
+            if tunnel.interface:
+                number = self._programmer.device(tunnel.interface)
+            else:
+                own = mine.get(family_of(tunnel.group))
+                number = self._programmer.carrying(own.ip) if own is not None else None
+            if number is not None:
+                found[tunnel.vni] = number
+        return found
 
     def _addresses_to_come(self, cluster: Cluster) -> frozenset[Address]:
         """The node's own addresses in tunnels that no device has yet."""
@@ -266,8 +284,25 @@ class Bridge:
                     for interface, said in self._finder.problems.items()
                 ),
                 *(Refusal(reason, said, why) for reason, said in self._devices.problems.values()),
+                *self._tunnels.refusals,
+                *self._unfound(),
             ),
         )
+
+    def _unfound(self) -> Iterable[Refusal]:
+        """Tunnels whose group brings no answer."""
+        for name, silent in self._devices.silent.items():
+            device = self._tunnels.devices.get(name)
+            if device is None or not isinstance(device.link, Vxlan):
+                continue
+            pool = next((one for one in device.why if one.kind == "IPPool"), None)
+            if pool is not None:
+                of = len(self._tunnels.entries[name].ends)
+                message = (
+                    f"{len(silent)} of {of} nodes do not answer in {name} ({silent[0]}):"
+                    f" the network has to carry packets to the group {device.link.group} between all nodes"
+                )
+                yield Refusal(Reason.ENDS_NOT_FOUND, message, Why("IPPool", pool.name, "spec.vxlan.group"))
 
     def own_addresses(self) -> tuple[Address, ...]:
         """All addresses of this node's devices; of link-local ones those of the interfaces that peers are looked for on."""

@@ -22,7 +22,7 @@ from towpath.controller.secrets import missing_passwords
 from towpath.ipam.attachment import attached_to
 from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import port_conflicts
+from towpath.model.encapsulation import tunnel_conflicts
 from towpath.model.memo import remembered
 from towpath.model.net import Family, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
@@ -71,7 +71,7 @@ def node_document(
         *plan.warnings,
         *missing_passwords(state.sessions.values(), inputs.missing),
         *_doubtful_blocks(cluster).get(node, ()),
-        *port_conflicts(cluster.pools),
+        *tunnel_conflicts(cluster.pools),
         *attached_to(cluster, node).refusals.values(),
     }
     return {
@@ -165,7 +165,9 @@ def _device(one: Device) -> Document:
     link = one.link
     vxlan: Document = {}
     if isinstance(link, Vxlan):
-        vxlan = {"vni": link.vni, "port": link.port, "mac": link.mac, "learning": False}
+        vxlan = {"vni": link.vni, "port": link.port, "mac": link.mac, "learning": link.group is not None}
+        if link.group is not None:
+            vxlan["group"] = str(link.group)
     return {
         "name": one.name,
         "kind": link.kind,

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
 from towpath.model.kinds.values import Duration, InterfaceName
+from towpath.model.kinds.vxlan import VXLAN, VXLAN_RULES
 from towpath.model.net import Address, Family, Prefix, block_name, family_of
 from towpath.model.selector import Selector
 
@@ -52,17 +53,6 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
 
 _ON_UNDERLAY = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type == 'macvlan')"
 Mode = Literal["Never", "Always", "CrossSubnet"]
-VNI = Annotated[int, Field(ge=1, le=16777215)]
-
-
-class VXLAN(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
-    """The VXLAN (RFC 7348) that packets to a pool's pods are sent by, where they are."""
-
-    vni: Annotated[
-        VNI,
-        Field(description="Its number. Pools with the same number share its devices, and the first by name its port."),
-    ] = 4096
-    port: Annotated[int, Field(ge=1, le=65535, description="UDP port that nodes send to and listen on.")] = 4789
 
 
 class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
@@ -181,6 +171,7 @@ IP_POOL = Kind(
             field="spec.vxlanMode",
             check=lambda _meta, spec: spec.vxlan_mode == "Never" or spec.block_length < family_of(spec.cidr).bits,
         ),
+        *VXLAN_RULES,
         Rule(
             cel="!isCIDR(self.cidr) || !has(self.blockSize) || !has(self.attachment) || !has(self.attachment.type) || self.attachment.type != 'bridge' || self.blockSize <= (cidr(self.cidr).ip().family() == 4 ? 30 : 126)",
             message="on a bridge each block is a subnet of its own: with blocks of /31, /32, /127 or /128 none has room for pods",

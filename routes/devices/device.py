@@ -21,8 +21,12 @@ _IP_HEADER = 20
 """A second one is what IP-in-IP puts in front (RFC 2003 section 3)."""
 
 
+EVERYONE = "00:00:00:00:00:00"
+"""The MAC of the forwarding entry for packets to nobody in particular."""
+
+
 class Vxlan(Struct, frozen=True):
-    """A VXLAN device that is told everything and learns nothing."""
+    """A VXLAN device. Without a group it is told everything and learns nothing."""
 
     kind: ClassVar[str] = "vxlan"
     vni: int
@@ -30,6 +34,10 @@ class Vxlan(Struct, frozen=True):
     local: Address
     """The node's own address, from which it sends."""
     mac: str
+    group: Address | None = None
+    """Where it asks for what it does not know; it learns from all that it gets."""
+    below: int = 0
+    """Number of the interface on which it joins the group."""
 
     @property
     def overhead(self) -> int:
@@ -83,6 +91,8 @@ class Device(Struct, frozen=True):
     mtu: int | None = None
     """None: it is not known how large packets the network below takes."""
     why: tuple[Why, ...] = ()
+    link_local: Address | None = None
+    """The one that others ask for; None: nobody asks, and it has what the kernel gives it."""
 
 
 class Neighbour(Struct, frozen=True):
@@ -101,6 +111,17 @@ class Forwarding(Struct, frozen=True):
     mac: str
     node: Address
     why: tuple[Why, ...] = ()
+    via: int = 0
+    """Number of the interface by which it is reached; 0: as routes say."""
+
+
+class End(Struct, frozen=True):
+    """An endpoint that is found by asking for its address; its MAC and node tell when what was learned of it is over."""
+
+    device: str
+    address: Address
+    mac: str
+    node: Address
 
 
 class Entries(Struct, frozen=True):
@@ -108,6 +129,8 @@ class Entries(Struct, frozen=True):
 
     neighbours: Mapping[Address, Neighbour] = {}
     forwarding: Mapping[str, Forwarding] = {}
+    ends: Mapping[Address, End] = {}
+    """What it is to find by itself."""
 
 
 class Seen(Struct, frozen=True):
@@ -123,6 +146,7 @@ class Seen(Struct, frozen=True):
     up: bool
     offloads: bool
     """It leaves checksums of what it sends to the device below, which in a tunnel may not make them right."""
+    link_locals: frozenset[Address] = frozenset()
 
     @property
     def ours(self) -> bool:

@@ -7,16 +7,17 @@ entry cost one message.
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator, Mapping
-from ipaddress import IPv4Address
-from typing import TypeVar
+from collections.abc import Callable, Mapping
 
 import structlog
 
+from towpath.model.net import Address
 from towpath.model.reason import Reason
-from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Link, Neighbour, Seen, Vxlan
+from towpath.routes.devices.compare import NOWHERE, exchanged, fits, note, putting_right
+from towpath.routes.devices.device import EVERYONE, Device, Entries, Forwarding, Ipip, Link, Seen, Vxlan
 from towpath.routes.devices.netlink import open_device_kernel
-from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Key, Known, take
+from towpath.routes.devices.port import AnswerEvent, Change, DeviceEvent, DeviceKernel, Key, Known, take
+from towpath.routes.devices.silence import Silence
 from towpath.routes.kernel import EventsLostError
 
 _SETTLE = 0.02
@@ -27,10 +28,9 @@ _AGAIN = 2.0
 LINGER = 10.0
 """Seconds for which a device that is not wanted any more stays: others may still send by it."""
 _SLICE = 1000
-_NOWHERE = IPv4Address(0)
+_SAMPLE = 4
+"""Ends that are asked for without a packet for them: each question goes to all nodes."""
 _NOTHING = Entries()
-K = TypeVar("K")
-V = TypeVar("V")
 log = structlog.get_logger()
 
 
@@ -64,6 +64,13 @@ class Devices:
         self._unwanted_since: dict[str, float] = {}
         self.problems: dict[str, tuple[Reason, str]] = {}
         """What is refused, by device."""
+        self._silence = Silence()
+        self._over: dict[str, set[str]] = {}
+        """MACs of which it is not true any more what a device has learned."""
+        self._unasked: set[str] = set()
+        """Devices that were made and have asked for nobody since: nobody has learned where they are."""
+        self.silent: Mapping[str, tuple[Address, ...]] = {}
+        """The ends that devices ask for in vain, for a while now."""
         self.standing: tuple[str, ...] = ()
         """The devices that are as they should be, by name."""
         self._working = asyncio.Lock()
@@ -98,9 +105,14 @@ class Devices:
             before = self._entries.get(name, _NOTHING)
             if before is not now:
                 pending = self._pending.setdefault(name, {})
+                ends = set(exchanged(before.ends, now.ends))
+                self._over.setdefault(name, set()).update(
+                    before.ends[key].mac for key in ends & before.ends.keys() if before.ends[key] != now.ends.get(key)
+                )
                 for key in (
-                    *_exchanged(before.neighbours, now.neighbours),
-                    *_exchanged(before.forwarding, now.forwarding),
+                    *exchanged(before.neighbours, now.neighbours),
+                    *exchanged(before.forwarding, now.forwarding),
+                    *ends,
                 ):
                     pending[key] = None
         self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
@@ -135,12 +147,25 @@ class Devices:
                         self._look_again(_SETTLE)
                     elif (known := self._known.get(event.name)) is not None:
                         take(known, event)
-                        if event.name in self._entries and self._differs(event.name, event.key):
+                        if isinstance(event, AnswerEvent):
+                            self._answered(event)
+                        elif event.name in self._entries and self._differs(event.name, event.key):
                             self._pending.setdefault(event.name, {})[event.key] = None
                             self._look_again(_SETTLE)
         except EventsLostError:
             log.warning("devices.events_lost", remedy="everything is read again")
             self._lost = True
+            self._look_again(_SETTLE)
+
+    def _answered(self, event: AnswerEvent) -> None:
+        """One that is asked for was found or not, or somebody has written down where it is."""
+        entries = self._entries.get(event.name)
+        if entries is None or event.address not in entries.ends:
+            return
+        if event.answer == "fixed":
+            self._pending.setdefault(event.name, {})[event.address] = None
+            self._look_again(_SETTLE)
+        elif self._silence.is_news(event):
             self._look_again(_SETTLE)
 
     def _differs(self, name: str, key: Key) -> bool:
@@ -150,11 +175,16 @@ class Devices:
             forwarding = wanted.forwarding.get(key)
             return key in known.forwarding if forwarding is None else known.forwarding.get(key) != forwarding.node
         neighbour = wanted.neighbours.get(key)
-        return key in known.neighbours if neighbour is None else known.neighbours.get(key) != neighbour.mac
+        if neighbour is not None:
+            return known.neighbours.get(key) != neighbour.mac
+        return key in known.neighbours or (key in wanted.ends and known.answers.get(key) == "fixed")
 
     def _audit_now(self) -> None:
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
         self._lost = True
+        for name, silent in self.silent.items():
+            if (seen := self._seen.get(name)) is not None:
+                self._kernel.ask(seen.index, silent[:_SAMPLE])
         self._look_again(0)
 
     def _look_again(self, pause: float) -> None:
@@ -183,7 +213,7 @@ class Devices:
     async def _work(self) -> None:
         """Bring the kernel to what is wanted, the loop going on between slices. ``OSError``: the socket itself failed."""
         async with self._working:
-            before = (dict(self.problems), self.standing)
+            before = (dict(self.problems), self.standing, self.silent)
             self._read()
             self.problems = {name: said for name, said in self.problems.items() if name in self._wanted}
             for device in self._wanted.values():
@@ -195,8 +225,23 @@ class Devices:
             self.standing = tuple(sorted(name for name in self._wanted if name in self._known))
             if any(reason is not Reason.KERNEL_LACKS for reason, _ in self.problems.values()):
                 self._look_again(_AGAIN)  # what a kernel lacks, an audit will find when it is there
-            if before != (self.problems, self.standing):
+            self._listen()
+            if before != (self.problems, self.standing, self.silent):
                 self._changed()
+
+    def _listen(self) -> None:
+        """Make out who answers, where devices find by asking."""
+        now = self._loop.time()
+        self._silence.keep(self.standing)
+        for name in self.standing:
+            if ends := self._entries.get(name, _NOTHING).ends:
+                if name in self._unasked:
+                    self._unasked.discard(name)
+                    self._kernel.ask(self._seen[name].index, list(ends)[:_SAMPLE])
+                self._silence.look(name, ends, answers=self._known[name].answers, now=now)
+        self.silent = self._silence.overdue(now)
+        if (left := self._silence.due_in(now)) is not None:
+            self._look_again(left)
 
     def _read(self) -> None:
         """Take in what is in doubt."""
@@ -238,8 +283,9 @@ class Devices:
             if seen is None:
                 self._kernel.make(device)
                 log.info("device.made", device=device.name)
+                self._unasked.add(device.name)
                 seen = self._look_at(device.name)
-            if seen is not None and not _fits(device, seen):
+            if seen is not None and not fits(device, seen):
                 self._kernel.adjust(device, seen)
                 self._look_at(device.name)
         except OSError as error:
@@ -267,11 +313,15 @@ class Devices:
         pending = self._pending.pop(name, {})
         if name in self._unsure:
             self._unsure.discard(name)
-            pending = dict.fromkeys((*wanted.neighbours, *wanted.forwarding, *known.neighbours, *known.forwarding))
-        changes = []
+            entries = (wanted.neighbours, wanted.forwarding, wanted.ends, known.neighbours, known.forwarding)
+            pending = dict.fromkeys(key for some in entries for key in some)
+        changes = [Change(Forwarding(name, mac, NOWHERE), remove=True) for mac in self._over.pop(name, ())]
         for key in pending:
             if self._differs(name, key):
-                change = _change(name, wanted, key)
+                change = putting_right(name, wanted, key)
+                if key == EVERYONE and key in known.forwarding and not change.remove:
+                    # there may be several places beside each other
+                    changes.append(Change(Forwarding(name, EVERYONE, NOWHERE), remove=True))
                 if change.remove and not (self._released and self._complete):
                     self._pending.setdefault(name, {})[key] = None
                 else:
@@ -283,7 +333,7 @@ class Devices:
             failed = {id(change) for change, _ in refused}
             for change in some:
                 if id(change) not in failed:
-                    _note(known, change)
+                    note(known, change)
             if refused:
                 fine = False
                 log.warning("device.entries_refused", device=name, count=len(refused), error=refused[0][1])
@@ -320,39 +370,3 @@ def _same(link: Link) -> str:
     if isinstance(link, Vxlan):
         return f"has the VXLAN {link.vni} on port {link.port}"
     return f"is an IP-in-IP tunnel from {link.local} to anywhere"
-
-
-def _fits(device: Device, seen: Seen) -> bool:
-    """Whether nothing is to be changed in place."""
-    return (
-        seen.up
-        and not seen.offloads
-        and device.mtu in (None, seen.mtu)
-        and seen.addresses == frozenset(device.addresses)
-    )
-
-
-def _exchanged(before: Mapping[K, V], now: Mapping[K, V]) -> Iterator[K]:
-    """The keys of values that are in one of the two alone: told by identity, for that costs next to nothing."""
-    shared = {id(one) for one in before.values()}.intersection(map(id, now.values()))
-    for entries in (before, now):
-        if len(entries) > len(shared):
-            yield from (key for key, one in entries.items() if id(one) not in shared)
-
-
-def _change(name: str, wanted: Entries, key: Key) -> Change:
-    """What makes an entry what is wanted."""
-    if isinstance(key, str):
-        forwarding = wanted.forwarding.get(key)
-        return Change(forwarding) if forwarding else Change(Forwarding(name, key, _NOWHERE), remove=True)
-    neighbour = wanted.neighbours.get(key)
-    return Change(neighbour) if neighbour else Change(Neighbour(name, key, ""), remove=True)
-
-
-def _note(known: Known, change: Change) -> None:
-    """Take in a change that was carried out."""
-    entry = change.entry
-    if isinstance(entry, Neighbour):
-        take(known, EntryEvent(entry.device, entry.address, entry.mac, not change.remove))
-    else:
-        take(known, EntryEvent(entry.device, entry.mac, entry.node, not change.remove))

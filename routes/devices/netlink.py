@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from towpath.model.net import Address
 from towpath.routes.devices import message
 from towpath.routes.devices.device import Device, Seen, Vxlan, kind_of
-from towpath.routes.devices.port import Change, DeviceEvent, EntryEvent, Event, Known, take
+from towpath.routes.devices.port import AnswerEvent, Change, DeviceEvent, EntryEvent, Event, Known, take
 from towpath.routes.kernel import EventsLostError
 from towpath.routes.message import HEADER, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NUMBER, attribute
 from towpath.routes.netsocket import (
@@ -97,12 +97,16 @@ class NetlinkDevices:
         ]
         # of VXLANs alone it matters
         offloads = seen.kind == Vxlan.kind and bool(self._checksums(seen.name, _GET_CHECKSUMS))
-        return replace(seen, addresses=frozenset(found), offloads=offloads)
+        links = frozenset(one for one in found if one.is_link_local)
+        return replace(seen, addresses=frozenset(found) - links, link_locals=links, offloads=offloads)
 
     def make(self, device: Device) -> None:
         """See ``port.DeviceKernel``."""
         flags = NLM_F_CREATE | NLM_F_EXCL
         _refused(request(self._asking, RTM_NEWLINK, message.link_body(device), flags=flags), device.name)
+        if device.link_local is not None and (made := self.device(device.name)) is not None:
+            _refused(request(self._asking, message.RTM_SETLINK, message.without_link_local(made.index)), device.name)
+            _refused(request(self._asking, RTM_NEWLINK, message.change_body(made.index, mtu=None)), device.name)
 
     def adjust(self, device: Device, seen: Seen) -> None:
         """See ``port.DeviceKernel``."""
@@ -116,7 +120,8 @@ class NetlinkDevices:
         for one in seen.addresses - wanted:
             code = request(self._asking, RTM_DELADDR, message.address_body(seen.index, one))
             _refused(0 if code in _ABSENT else code, f"{one} on {device.name}")
-        for one in wanted - seen.addresses:
+        links = frozenset() if device.link_local is None else {device.link_local} - seen.link_locals
+        for one in (*(wanted - seen.addresses), *links):
             flags = NLM_F_CREATE | NLM_F_EXCL
             code = request(self._asking, RTM_NEWADDR, message.address_body(seen.index, one), flags=flags)
             _refused(0 if code == errno.EEXIST else code, f"{one} on {device.name}")
@@ -145,18 +150,22 @@ class NetlinkDevices:
                         take(found, event)
         return found
 
-    def _entries(self, data: bytes) -> Iterator[EntryEvent]:
+    def _entries(self, data: bytes) -> Iterator[EntryEvent | AnswerEvent]:
         for start, length, kind, _ in messages(data):
             if kind not in (message.RTM_NEWNEIGH, message.RTM_DELNEIGH):
                 continue
-            found: tuple[int, Address | str, str | Address | None] | None
-            found = message.read_neighbour(data, start, start + length)
-            there = kind == message.RTM_NEWNEIGH and found is not None and found[2] is not None
-            if found is None:
-                found = message.read_forwarding(data, start, start + length)
-                there = kind == message.RTM_NEWNEIGH
-            if found is not None and (name := self._names.get(found[0])) is not None:
-                yield EntryEvent(name, found[1], found[2] if there else None, there)
+            there = kind == message.RTM_NEWNEIGH
+            if (neighbour := message.read_neighbour(data, start, start + length)) is not None:
+                index, address, mac, answer = neighbour
+                if (name := self._names.get(index)) is not None:
+                    ours = there and mac is not None
+                    yield EntryEvent(name, address, mac if ours else None, ours)
+                    if not there or answer is not None:
+                        yield AnswerEvent(name, address, answer if there else None)
+            elif (forwarding := message.read_forwarding(data, start, start + length)) is not None:
+                index, forwarded, node = forwarding
+                if (name := self._names.get(index)) is not None:
+                    yield EntryEvent(name, forwarded, node if there else None, there)
 
     def apply(self, index: int, changes: Sequence[Change]) -> list[tuple[Change, int]]:
         """See ``port.DeviceKernel``."""
@@ -179,6 +188,11 @@ class NetlinkDevices:
                     if sequence == end:
                         return
                     yield sequence, -int(ERRNO.unpack_from(data, start + HEADER.size)[0])
+
+    def ask(self, index: int, addresses: Iterable[Address]) -> None:
+        """See ``port.DeviceKernel``."""
+        for one in addresses:
+            request(self._asking, message.RTM_NEWNEIGH, message.question(index, one), flags=NLM_F_CREATE)
 
     def watch(self, readable: Callable[[], None]) -> None:
         """See ``port.DeviceKernel``."""

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -13,6 +13,10 @@ from towpath.routes.devices.device import Device, Forwarding, Neighbour, Seen
 
 Key = Address | str
 """What an entry is known by on its device: an endpoint's address, or its MAC."""
+
+
+Answer = Literal["found", "lost", "fixed"]
+"""What came of asking for an address: its MAC, nothing, or nobody asks because somebody has written a MAC down."""
 
 
 class Change(Struct, frozen=True):
@@ -28,6 +32,8 @@ class Known(Struct):
     neighbours: dict[Address, str]
     forwarding: dict[str, Address | None]
     """None: it says more than the node, which we never do."""
+    answers: dict[Address, Answer] = {}
+    """Of addresses that we have not written down; which are asked for just now, and were not before, are not among them."""
 
 
 class DeviceEvent(Struct, frozen=True):
@@ -45,7 +51,15 @@ class EntryEvent(Struct, frozen=True):
     there: bool
 
 
-Event = DeviceEvent | EntryEvent
+class AnswerEvent(Struct, frozen=True):
+    """Asking for an address on such a device came to this; None: the kernel has forgotten it."""
+
+    name: str
+    address: Address
+    answer: Answer | None
+
+
+Event = DeviceEvent | EntryEvent | AnswerEvent
 
 
 class DeviceKernel(Protocol):
@@ -72,6 +86,9 @@ class DeviceKernel(Protocol):
     def apply(self, index: int, changes: Sequence[Change]) -> list[tuple[Change, int]]:
         """Carry out changes of one device's entries in order; those that were refused, each with its error number."""
 
+    def ask(self, index: int, addresses: Iterable[Address]) -> None:
+        """Have the kernel ask on a device for addresses whose MAC it does not know; what comes of it is an event."""
+
     def watch(self, readable: Callable[[], None]) -> None:
         """Call ``readable`` from the running loop whenever ``events`` has something to give."""
 
@@ -82,8 +99,14 @@ class DeviceKernel(Protocol):
         """Close the sockets."""
 
 
-def take(known: Known, event: EntryEvent) -> None:
+def take(known: Known, event: EntryEvent | AnswerEvent) -> None:
     """Take in what an event says."""
+    if isinstance(event, AnswerEvent):
+        if event.answer is not None:
+            known.answers[event.address] = event.answer
+        else:
+            known.answers.pop(event.address, None)
+        return
     entries: dict[object, object] = known.forwarding if isinstance(event.key, str) else known.neighbours  # type: ignore[assignment]  # by the key's type
     if event.there:
         entries[event.key] = event.says

@@ -17,9 +17,9 @@ from tests.patience import eventually
 from towpath.lab.fake_devices import FakeDevices
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Address
-from towpath.routes.devices.device import Device, Forwarding, Neighbour, Vxlan
+from towpath.routes.devices.device import EVERYONE, Device, Forwarding, Neighbour, Vxlan
 from towpath.routes.devices.netlink import NetlinkDevices
-from towpath.routes.devices.port import Change, DeviceEvent, DeviceKernel, EntryEvent, Known
+from towpath.routes.devices.port import AnswerEvent, Change, DeviceEvent, DeviceKernel, EntryEvent, Known
 
 MAC, OTHER = "66:00:00:00:00:02", "66:00:00:00:00:03"
 LOCAL: dict[int, Address] = {4: ip_address("192.0.2.1"), 6: ip_address("2001:db8::1")}
@@ -55,6 +55,15 @@ class FakeWorld:
     def forget(self, entry: Neighbour | Forwarding) -> None:
         self.fake.forget(entry)
 
+    def number(self, _name: str) -> int:
+        return 2
+
+    def unanswered(self, name: str, address: Address) -> None:
+        self.fake.answer(name, address, "lost")
+
+    def write_down(self, name: str, address: Address) -> None:
+        self.fake.answer(name, address, "fixed")
+
 
 class RealWorld:
     """A namespace, and ``ip`` and ``bridge`` as the hands of others."""
@@ -83,6 +92,16 @@ class RealWorld:
             self.host.ip("neigh", "del", str(entry.address), "dev", entry.device)
         else:
             self.host.run("bridge", "fdb", "del", entry.mac, "dev", entry.device, "self")
+
+    def number(self, name: str) -> int:
+        (link,) = self.host.ip_json("link", "show", "dev", name)
+        return int(link["ifindex"])
+
+    def unanswered(self, name: str, address: Address) -> None:
+        """It is: nobody is there."""
+
+    def write_down(self, name: str, address: Address) -> None:
+        self.host.ip("neigh", "replace", str(address), "lladdr", OTHER, "nud", "permanent", "dev", name)
 
 
 World = FakeWorld | RealWorld
@@ -145,6 +164,51 @@ def test_what_is_taken_is_refused(world: World) -> None:
         world.kernel.make(device(6))
     assert number.value.errno == errno.EEXIST
     assert world.kernel.devices().keys() == {"tp-vx4-4096"}
+
+
+GROUPS: dict[int, Address] = {4: ip_address("239.1.1.1"), 6: ip_address("ff05::7")}
+
+
+def asking(world: World, version: int) -> Device:
+    """A device with a group and the link-local address that others ask for."""
+    below = world.number("eth0")
+    link = replace(device(version).link, group=GROUPS[version], below=below)
+    return device(version, link=link, link_local=ip_address("fe80::64:ff:fe00:1"))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_device_with_a_group(world: World, version: int) -> None:
+    """It is read back as it was given, knows the group for everyone, and takes that again once it was forgotten."""
+    wanted = asking(world, version)
+    index = made(world, wanted)
+    seen = world.kernel.devices()[wanted.name]
+    assert (seen.link, seen.up, seen.link_locals) == (wanted.link, True, {wanted.link_local})
+    assert seen.addresses == frozenset(wanted.addresses)
+    assert world.kernel.known(seen) == Known({}, {EVERYONE: GROUPS[version]})
+    everyone = Forwarding(wanted.name, EVERYONE, GROUPS[version], via=wanted.link.below)
+    assert world.kernel.apply(index, [Change(everyone)]) == []
+    assert world.kernel.known(seen) == Known({}, {EVERYONE: GROUPS[version]})
+    assert world.kernel.apply(index, [Change(everyone, remove=True)]) == []
+    assert world.kernel.known(seen) == Known({}, {})
+    assert world.kernel.apply(index, [Change(everyone)]) == []
+    assert world.kernel.known(seen) == Known({}, {EVERYONE: GROUPS[version]})
+
+
+async def test_what_comes_of_asking_is_told(world: World) -> None:
+    """Nobody answers; somebody writes a MAC down; it is removed again."""
+    wanted = asking(world, 4)
+    index = made(world, wanted)
+    heard: list[object] = []
+    world.kernel.watch(lambda: heard.extend(world.kernel.events()))
+    for address in INNER.values():
+        world.kernel.ask(index, [address])
+        world.unanswered(wanted.name, address)
+        await eventually(lambda address=address: AnswerEvent(wanted.name, address, "lost") in heard, deadline=20)
+    world.write_down(wanted.name, INNER[4])
+    await eventually(lambda: AnswerEvent(wanted.name, INNER[4], "fixed") in heard, deadline=10)
+    assert world.kernel.known(world.kernel.devices()[wanted.name]).answers == {INNER[4]: "fixed", INNER[6]: "lost"}
+    world.kernel.apply(index, [Change(Neighbour(wanted.name, INNER[4], ""), remove=True)])
+    await eventually(lambda: AnswerEvent(wanted.name, INNER[4], None) in heard, deadline=10)
 
 
 def test_both_families_share_number_and_port(world: World) -> None:

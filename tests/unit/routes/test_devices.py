@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tests.patience import eventually
 from towpath.lab.fake_devices import FakeDevices
-from towpath.routes.devices.device import Device, Entries, Forwarding, Ipip, Neighbour, Vxlan
+from towpath.routes.devices import silence
+from towpath.routes.devices.device import EVERYONE, Device, End, Entries, Forwarding, Ipip, Neighbour, Vxlan
 from towpath.routes.devices.devices import Devices
 from towpath.routes.devices.port import Known
 
@@ -184,3 +185,80 @@ async def test_a_kernel_without_ipip() -> None:
         assert keeper.problems == (said if lacking else {})
         assert keeper.standing == ((NAME,) if lacking else ("tp-ipip", NAME))
         keeper.close()
+
+
+GROUP = ip_address("239.1.1.1")
+ASKING = replace(DEVICE, link=replace(LINK, group=GROUP, below=3), link_local=ip_address("fe80::1"))
+
+
+def ends(*numbers: int, node: int = 0) -> Entries:
+    """Of the nodes with these numbers, to be found by asking."""
+    found = [
+        End(NAME, ip_address(f"10.244.{n}.0"), f"66:00:00:00:01:{n:02x}", ip_address(f"192.0.2.{node or n}"))
+        for n in numbers
+    ]
+    return Entries({}, {EVERYONE: Forwarding(NAME, EVERYONE, GROUP, via=3)}, {one.address: one for one in found})
+
+
+async def test_a_device_that_asks(kernel: FakeDevices, keeper: Devices) -> None:
+    """It has the link-local address that others ask for; once made it asks for some ends, so that all learn where it is."""
+    await desire(keeper, ASKING, tp_vx4_4096=ends(*range(2, 99)))
+    assert kernel.there[NAME].link_locals == {ASKING.link_local}
+    asked = [(kernel.there[NAME].index, one) for one in ends(2, 3, 4, 5).ends]
+    assert kernel.asked == asked
+    await desire(keeper, ASKING, tp_vx4_4096=ends(*range(2, 100)))
+    assert (kernel.asked, kernel.changes) == (asked, 0)
+    kernel.remove(kernel.there[NAME])
+    await eventually(lambda: len(kernel.asked) == 8)
+
+
+@pytest.mark.parametrize("deed", ["forgotten", "altered", "link-local address", "written down"])
+async def test_what_is_changed_of_a_device_that_asks_is_put_right(
+    kernel: FakeDevices, keeper: Devices, deed: str
+) -> None:
+    """The entry for everyone, the link-local address, and a neighbour that somebody has written down."""
+    await desire(keeper, ASKING, tp_vx4_4096=ends(2))
+    keeper.release()
+    address = next(iter(ends(2).ends))
+    match deed:
+        case "forgotten":
+            kernel.forget(Forwarding(NAME, EVERYONE, GROUP))
+        case "altered":
+            kernel.say(Forwarding(NAME, EVERYONE, ip_address("192.0.2.99")))
+        case "link-local address":
+            kernel.spoil(NAME, link_locals=frozenset({ip_address("fe80::2")}))
+        case _:
+            kernel.answer(NAME, address, "fixed")
+    await eventually(
+        lambda: (
+            kernel.entries[NAME] == Known({}, {EVERYONE: GROUP}, {})
+            and ASKING.link_local in kernel.there[NAME].link_locals
+        )
+    )
+
+
+async def test_what_was_learned_of_a_node_that_moved_is_forgotten(kernel: FakeDevices, keeper: Devices) -> None:
+    """Its MAC is asked for anew; that of others is kept."""
+    await desire(keeper, ASKING, tp_vx4_4096=ends(2, 3))
+    moved = replace(ends(2, 3), ends={**ends(3).ends, **ends(2, node=77).ends})
+    await desire(keeper, ASKING, tp_vx4_4096=moved)
+    assert kernel.changes == 1
+    assert kernel.entries[NAME] == Known({}, {EVERYONE: GROUP}, {})
+
+
+async def test_ends_that_do_not_answer_are_told_of_after_a_while(
+    kernel: FakeDevices, keeper: Devices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often they are asked for meanwhile; one that answers, or is not wanted any more, is not spoken of."""
+    monkeypatch.setattr(silence, "PATIENCE", 0.2)
+    await desire(keeper, ASKING, tp_vx4_4096=ends(2, 3, 4))
+    two, three, four = ends(2, 3, 4).ends
+    for answer in ("lost", None, "lost"):
+        for address in (two, three):
+            kernel.answer(NAME, address, answer)
+    kernel.answer(NAME, four, "found")
+    await eventually(lambda: keeper.silent == {NAME: (two, three)})
+    kernel.answer(NAME, two, "found")
+    await eventually(lambda: keeper.silent == {NAME: (three,)})
+    await desire(keeper, ASKING, tp_vx4_4096=ends(2, 4))
+    assert keeper.silent == {}

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
-from towpath.model.encapsulation import by_vxlan, ipip_end, mac_of, port_conflicts
+from towpath.model.encapsulation import by_vxlan, ipip_end, mac_of, tunnel_conflicts
 from towpath.model.kinds.ipam import VXLAN, IPAMBlockSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeBGP, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.net import block_name
 from towpath.model.resource import Meta
-from towpath.routes.devices.device import Entries, Ipip
+from towpath.routes.devices.device import EVERYONE, Entries, Ipip, Vxlan
 from towpath.routes.devices.plan import mtu_below, tunnel_plan
 
 
-def pool(name: str, cidr: str, mode: str = "Always", **vxlan: int) -> IPPool:
+def pool(name: str, cidr: str, mode: str = "Always", **vxlan: Any) -> IPPool:
     return IPPool("IPPool", Meta(name), IPPoolSpec(ip_network(cidr), vxlan_mode=mode, vxlan=VXLAN(**vxlan)))
 
 
@@ -166,9 +166,84 @@ def test_the_first_pool_gives_the_port() -> None:
     """Of pools with one number and two ports the first by name counts, and the other one is told."""
     pools = (pool("b", V4, port=8472), pool("a", "10.245.0.0/16"))
     assert tunnel_plan(cluster(*pools), "a").devices["tp-vx4-4096"].link.port == 4789
-    (conflict,) = port_conflicts({one.name: one for one in pools})
+    (conflict,) = tunnel_conflicts({one.name: one for one in pools})
     assert str(conflict.object) == "IPPool/b spec.vxlan.port"
     assert "port 4789, as IPPool/a says, and not 8472" in conflict.message
+
+
+def asking(name: str, cidr: str, group: str = "239.1.1.1", mode: str = "Always", **vxlan: Any) -> IPPool:
+    return pool(name, cidr, mode, discovery="Multicast", group=ip_address(group), **vxlan)
+
+
+def test_multicast() -> None:
+    """The routes are those of any VXLAN; nobody's MAC and node are written down, only the group."""
+    world = cluster(asking("v4", V4))
+    assert routes(world) == routes(cluster(pool("v4", V4)))
+    plan = tunnel_plan(world, "a", mtu=1500, below={4096: 7})
+    device, entries = plan.devices["tp-vx4-4096"], plan.entries["tp-vx4-4096"]
+    assert (device.link, device.mtu, device.link_local) == (
+        *(Vxlan(4096, 4789, ip_address("192.0.2.1"), mac_of("a"), ip_address("239.1.1.1"), 7), 1450, None),
+    )
+    assert entries.neighbours == {}
+    assert [(one.mac, str(one.node), one.via) for one in entries.forwarding.values()] == [(EVERYONE, "239.1.1.1", 7)]
+    assert {str(one.address): (one.mac, str(one.node)) for one in entries.ends.values()} == {
+        "10.244.0.64": (mac_of("b"), "192.0.2.2"),
+        "10.244.1.0": (mac_of("c"), "198.51.100.3"),
+    }
+    assert plan.refusals == ()
+
+
+@pytest.mark.parametrize(("group", "device"), [("239.1.1.1", "tp-vx4-4096"), ("ff05::7", "tp-vx6-4096")])
+def test_the_group_says_the_family_below(group: str, device: str) -> None:
+    """Pods of both families go by it; whoever is asked for IPv6 has the link-local address that goes with its name."""
+    world = cluster(asking("v4", V4, group), asking("v6", V6, group))
+    assert {one.split()[1] for one in routes(world).values()} == {device}
+    (made,) = tunnel_plan(world, "b").devices.values()
+    assert (made.name, str(made.link_local)) == (device, link_local("b"))
+    assert len(made.addresses) == 2
+
+
+def test_a_node_without_the_family_of_the_group_or_the_interface() -> None:
+    """It has no device and says which field of which pool it cannot do; another tunnel is not concerned."""
+    nodes = (node("a", "192.0.2.1/24"), *NODES[1:])
+    told = {
+        "a": "node a takes no part in the VXLAN 4096: the group ff05::7 needs an ipv6 address, and it has none",
+        "b": "node b takes no part in the VXLAN 4096: it has no interface eth9 on which to join the group ff05::7",
+    }
+    world = cluster(asking("v4", V4, "ff05::7", device="eth9"), pool("w4", "10.245.0.0/16", vni=7), nodes=nodes)
+    for name, message in told.items():
+        plan = tunnel_plan(world, name, below={})
+        field = "group" if name == "a" else "device"
+        assert [(str(one.object), one.message) for one in plan.refusals] == [(f"IPPool/v4 spec.vxlan.{field}", message)]
+        assert plan.devices == {}
+    assert routes(world) == {}
+    assert routes(world, "b") == {"10.244.1.0/26": "10.244.1.0 tp-vx6-4096"}
+
+
+def test_ipip_falls_back_to_a_vxlan_that_asks() -> None:
+    """Where a node lacks IP-in-IP, over the family of the group; those that have it keep it."""
+    spec = IPPoolSpec(
+        ip_network(V4), ipip_mode="Always", vxlan=VXLAN(discovery="Multicast", group=ip_address("ff05::7"))
+    )
+    nodes = (*NODES[:2], node("c", "198.51.100.3/24", "2001:db8:c::3/64", lacks=("ipip",), tunnels=("tp-vx6-4096",)))
+    world = cluster(IPPool("IPPool", Meta("v4"), spec), nodes=nodes)
+    assert routes(world) == {"10.244.0.64/26": "192.0.2.2 tp-ipip", "10.244.1.0/26": "10.244.1.0 tp-vx6-4096"}
+    devices = tunnel_plan(world, "a").devices
+    assert {name: len(one.addresses) for name, one in devices.items()} == {"tp-ipip": 1, "tp-vx6-4096": 1}
+
+
+def test_pools_that_say_different_things_of_one_tunnel() -> None:
+    """The first by name counts in everything, and the others are told what they say that does not."""
+    pools = (asking("a", V4), asking("b", "10.245.0.0/16", "239.1.1.2", device="eth1"), pool("c", "10.246.0.0/16"))
+    assert [(str(one.object), one.message) for one in tunnel_conflicts({one.name: one for one in pools})] == [
+        ("IPPool/b spec.vxlan.group", "the VXLAN 4096 has group 239.1.1.1, as IPPool/a says, and not 239.1.1.2"),
+        ("IPPool/b spec.vxlan.device", "the VXLAN 4096 has no device, as IPPool/a says, and not eth1"),
+        (
+            "IPPool/c spec.vxlan.discovery",
+            "the VXLAN 4096 has discovery Multicast, as IPPool/a says, and not ControlPlane",
+        ),
+        ("IPPool/c spec.vxlan.group", "the VXLAN 4096 has group 239.1.1.1, as IPPool/a says"),
+    ]
 
 
 def test_nobody_sends_where_no_device_stands() -> None:

@@ -1,0 +1,219 @@
+"""Pools whose nodes find each other by multicast: from nothing but a group to packets as large as they may be, and what disturbs it."""
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from tests.netns.path.cluster import cluster, wait_large
+from towpath.lab import facts
+from towpath.lab.api import collection
+from towpath.lab.netns import Host
+from towpath.lab.probe import Flow
+from towpath.lab.process import wait_for
+from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
+from towpath.model.encapsulation import mac_of
+from towpath.model.net import Family, family_of
+
+NAME = "tp-vx4-4096"
+GROUPS = {Family.IPV4: "239.1.1.1", Family.IPV6: "ff05::4096"}
+ASKED = {"discovery": "Multicast", "group": GROUPS[Family.IPV4]}
+
+
+SECOND = "tp-vx6-7"
+THEIRS = "tp-theirs"
+_DROPPED = "table bridge t {\nchain f {\ntype filter hook forward priority -200\nip6 daddr ff05::4096 drop\n}\n}"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    """Three nodes on one segment; both families of pods by one group of IPv4. Node 1 is in another one for somebody else."""
+    with cluster(Shape(nodes=3, pool={"vxlanMode": "Always", "vxlan": ASKED})) as made:
+        host = made.host("node1")
+        host.ip(
+            *("link", "add", THEIRS, "type", "vxlan", "id", "9", "group", "239.1.1.9", "dev", "eth0"),
+            *("local", str(made.node_addresses("node1")[0]), "dstport", "8472"),
+        )
+        host.ip("link", "set", "dev", THEIRS, "up")
+        yield made
+
+
+def say(lab: Lab, family: Family, **vxlan: Any) -> None:
+    """The pool's VXLAN is this now."""
+    lab.api.patch(f"{collection('IPPool')}/pods-{family.key}", {"spec": {"vxlan": vxlan}})
+
+
+def of(lab: Lab, family: Family) -> tuple[Flow, ...]:
+    """What goes from pods to pods in one family."""
+    return tuple(flow for flow in facts.flows(lab, client=False) if ip_address(flow.address).version == family)
+
+
+def forwarding(host: Host, device: str = NAME) -> dict[str, set[str]]:
+    """Where the MACs are that a device knows, and which of that was written down (``permanent``)."""
+    found: dict[str, set[str]] = {"learned": set(), "permanent": set()}
+    for line in host.run("bridge", "fdb", "show", "dev", device).splitlines():
+        found["permanent" if "permanent" in line else "learned"].add(line.split(" self")[0].strip())
+    return found
+
+
+def neighbours(host: Host, device: str = NAME) -> dict[str, str]:
+    """The MAC of each neighbour that answers; ``PERMANENT`` for one that was written down."""
+    found = {}
+    for family in ("-4", "-6"):
+        for one in host.ip_json(family, "neigh", "show", "dev", device):
+            if "lladdr" in one:
+                found[one["dst"]] = "PERMANENT" if "PERMANENT" in one["state"] else one["lladdr"]
+    return found
+
+
+def standing(host: Host, device: str = NAME) -> Any:
+    """All of a device but its number."""
+    with contextlib.suppress(RuntimeError, ValueError):  # gone meanwhile
+        (link,) = host.ip_json("-d", "link", "show", "dev", device)
+        (shown,) = host.ip_json("addr", "show", "dev", device)
+        data = link["linkinfo"]["info_data"]
+        kind = [
+            data.get(key) for key in ("id", "group", "group6", "link", "local", "local6", "port", "learning", "ttl")
+        ]
+        addresses = sorted((one["local"], one["prefixlen"]) for one in shown["addr_info"])
+        return (
+            kind,
+            link["mtu"],
+            link["address"],
+            "UP" in link["flags"],
+            addresses,
+            forwarding(host, device)["permanent"],
+        )
+    return None
+
+
+def test_nodes_find_each_other_without_being_told(lab: Lab) -> None:
+    """Nothing is written down but the group; MACs and nodes are learned, and packets pass as large as pods may send."""
+    wait_large(lab, size=1450)
+    for node in lab.nodes:
+        host = lab.host(node)
+        (kind, mtu, mac, up, _, permanent) = standing(host)
+        own = str(lab.node_addresses(node)[0])
+        assert kind == [4096, GROUPS[Family.IPV4], None, "eth0", own, None, 4789, True, 64]
+        assert (mtu, mac, up) == (1450, mac_of(node), True)
+        assert permanent == {f"00:00:00:00:00:00 dst {GROUPS[Family.IPV4]} via eth0"}
+        others = {other: str(lab.node_addresses(other)[0]) for other in lab.nodes if other != node}
+        assert forwarding(host)["learned"] == {f"{mac_of(other)} dst {address}" for other, address in others.items()}
+        found = neighbours(host)
+        assert len(found) == 4, "two others, in both families"
+        assert set(found.values()) == {mac_of(other) for other in others}
+        owners = facts.blocks(lab)
+        for prefix, route in facts.kernel_routes(lab, node).items():
+            if owners[prefix] != node:
+                assert (route["dev"], route["gateway"] in found) == (NAME, True)
+                if family_of(prefix) is Family.IPV4:
+                    assert route["gateway"] == str(prefix.network_address)
+
+
+SPOILS = {
+    "device deleted": "ip link del dev DEVICE",
+    "device learns nothing": "ip link set dev DEVICE type vxlan nolearning",
+    "link-local address deleted": "ip -6 addr flush dev DEVICE scope link",
+    "address deleted": "ip -4 addr flush dev DEVICE",
+    "group forgotten": "bridge fdb del 00:00:00:00:00:00 dev DEVICE self",
+    "group altered": "bridge fdb append 00:00:00:00:00:00 dev DEVICE dst 192.0.2.99 self permanent",
+    "neighbour written down": "ip neigh replace GATEWAY lladdr 66:00:00:00:00:77 nud permanent dev DEVICE",
+    "forwarding written down": "bridge fdb replace MAC dev DEVICE dst 192.0.2.99 self permanent",
+}
+
+
+@pytest.mark.parametrize("deed", list(SPOILS))
+def test_what_somebody_does_to_it_is_repaired(lab: Lab, deed: str) -> None:
+    """The device is as before and packets pass; what others have stays as it is."""
+    host = lab.host("node1")
+    before, theirs = standing(host), standing(host, THEIRS)
+    gateway = next(one["gateway"] for one in facts.kernel_routes(lab, "node1").values() if one.get("dev") == NAME)
+    words = SPOILS[deed].replace("DEVICE", NAME).replace("GATEWAY", gateway).replace("MAC", mac_of("node2"))
+    host.run(*words.split())
+    wait_for(lambda: standing(host) == before, deadline=20, what=f"repaired: {deed}")
+    facts.wait_reachable(lab)
+    assert "PERMANENT" not in neighbours(host).values()
+    assert standing(host, THEIRS) == theirs
+
+
+def test_a_network_without_multicast_is_told_of(lab: Lab) -> None:
+    """A second group that the switch drops: every node names pool and field; once it passes, packets do, and nobody is told of it any more."""
+    switch = lab.host("switch-a")
+    switch.run("nft", "-f", "-", stdin=_DROPPED)
+    say(lab, Family.IPV6, vni=7, group=GROUPS[Family.IPV6])
+    for node in lab.nodes:
+        wait_for(lambda node=node: standing(lab.host(node), SECOND), deadline=20, what=f"{node} has its second device")
+
+    def told(node: str) -> str:
+        conditions = facts.reports(lab)[node]["conditions"]
+        return next((one["message"] for one in conditions if one["type"] == "EndsNotFound"), "")
+
+    for node in lab.nodes:
+        wait_for(lambda node=node: told(node), deadline=90, what=f"{node} says that nobody answers")
+        (said,) = re.findall(
+            r"(IPPool/pods-ipv6 spec.vxlan.group): [12] of 2 nodes do not answer in (\S+) ", told(node)
+        )
+        assert said == ("IPPool/pods-ipv6 spec.vxlan.group", SECOND)
+    facts.wait_reachable(lab, of(lab, Family.IPV4))
+    switch.run("nft", "delete", "table", "bridge", "t")
+    facts.wait_reachable(lab)
+    wait_large(lab, size=1430)
+    for node in lab.nodes:
+        wait_for(lambda node=node: not told(node), deadline=90, what=f"{node} says no such thing any more")
+
+
+def test_one_tunnel_by_multicast_and_one_by_the_objects(lab: Lab) -> None:
+    """Two at once; the second changes how its nodes find each other, and the first has no part in it."""
+    before = {node: standing(lab.host(node)) for node in lab.nodes}
+    say(lab, Family.IPV6, discovery="ControlPlane", group=None)
+    for node in lab.nodes:
+        host, others = lab.host(node), {mac_of(other) for other in lab.nodes if other != node}
+        wait_for(
+            lambda host=host, others=others: (
+                (now := standing(host, SECOND)) is not None and {one.split()[0] for one in now[-1]} == others
+            ),
+            deadline=20,
+            what=f"{node} is told where the others are",
+        )
+    facts.wait_reachable(lab)
+    wait_large(lab, size=1430)
+    assert {node: standing(lab.host(node)) for node in lab.nodes} == before
+
+
+def test_an_interface_that_is_not_there(lab: Lab) -> None:
+    """A pool that names one has no tunnel on nodes without it, and they say so; with the right name all is as before."""
+    say(lab, Family.IPV4, device="eth7")
+
+    def told(node: str) -> str:
+        conditions = facts.reports(lab)[node]["conditions"]
+        return next((one["message"] for one in conditions if one["type"] == "DeviceRefused"), "")
+
+    for node in lab.nodes:
+        wait_for(lambda node=node: told(node), deadline=60, what=f"{node} says what it lacks")
+        assert told(node) == (
+            f"IPPool/pods-ipv4 spec.vxlan.device: node {node} takes no part in the VXLAN 4096:"
+            " it has no interface eth7 on which to join the group 239.1.1.1"
+        )
+    facts.wait_reachable(lab, of(lab, Family.IPV6))
+    say(lab, Family.IPV4, device="eth0")
+    facts.wait_reachable(lab)
+
+
+def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
+    """Neither of ours, and all of others'; an agent that starts again makes both anew."""
+    host = lab.host("node1")
+    names = (NAME, SECOND)
+    before, theirs = [standing(host, name) for name in names], standing(host, THEIRS)
+    lab.stop("node1/agent", "node1/speaker")
+    folders = [(f"--{kind}-dir", str(lab.node_directory("node1", kind))) for kind in ("run", "state")]
+    host.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *(word for pair in folders for word in pair))
+    assert [standing(host, name) for name in names] == [None, None]
+    assert standing(host, THEIRS) == theirs
+    lab.start("node1/speaker", "node1/agent")
+    wait_for(lambda: [standing(host, name) for name in names] == before, deadline=30, what="the tunnels are back")
+    facts.wait_reachable(lab)
