@@ -4,7 +4,7 @@ A pool with such an attachment (``Attachment.on_underlay``) is a part of the sub
 subnet's prefix length and their own router; packets to them are delivered by the network itself, so that nobody announces
 or routes their blocks (``model.blocks.on_underlay``). They pass their own node by: the only things that they reach by it
 are the node itself and services, which its translation knows, and to that end the node has a device beside theirs, the shim
-(``routes.shim``). Everything here follows from the pool and the node's interfaces; another kind of device on a master is
+(``routes.shim``), or a switch that sends back what came from it (``Attachment.by_shim``). Everything here follows from the pool and the node's interfaces; another kind of device on a master is
 another entry in the two tables of kinds and modes (``model.kinds.ipam``, ``routes.shim``).
 """
 
@@ -66,16 +66,18 @@ def gateways(cluster: Cluster) -> frozenset[Address]:
 def routes(
     grounds: Iterable[Ground],
     *,
-    link_local: Address,
+    link_local: Address | None,
     node: Mapping[Family, Address],
     services: Iterable[Prefix],
 ) -> list[dict[str, str]]:
     """What pods reach by their node, as routes of their CNI configuration: the node's own addresses and services.
 
-    Of IPv4 the shim answers for the node's address in the subnet, of IPv6 it has the link-local one.
+    Of IPv4 the shim answers for the node's address in the subnet, of IPv6 it has the ``link_local`` one; None: the node
+    itself answers, by way of the switch.
     """
     ways = {
-        family_of(one.subnet): one.source if family_of(one.subnet) is Family.IPV4 else link_local for one in grounds
+        family_of(one.subnet): one.source if link_local is None or family_of(one.subnet) is Family.IPV4 else link_local
+        for one in grounds
     }
     targets = (*(host_prefix(one) for one in node.values()), *services)
     return [

@@ -22,15 +22,14 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, Prefix
 from towpath.routes.foreign import Foreign
 from towpath.routes.nftwatch import Watch
-from towpath.routes.shim import SHIM
 
 TABLE = "inet towpath"
 PRIORITY = 10
 """After the filters of kube-proxy, which answers for services without endpoints."""
 NAT_PRIORITY = 110
 """After kube-proxy, portmap and whoever else translates at 100: the kernel asks nobody more once a connection has its source."""
-PODS = ('iifname "veth*"', 'iifname "tp-br*"')
-"""What pods send comes in by a device with such a name, or by the bridge that they are plugged into: whatever source it claims."""
+PODS = ('iifname "veth*"', 'iifname "tp-br*"', 'iifname "tp-shim"')
+"""What pods send comes in by a device with such a name, by the bridge that they are plugged into, or by the node's device beside theirs: whatever source it claims."""
 LOOK_EVERY = 30.0
 """Seconds between two looks at a table that, as far as was heard, is as it was left."""
 NAT_CHAIN = "outgoing"
@@ -93,6 +92,8 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
         lines += _set(f"services{family:d}", kind, services, flags="interval")
         lines += _set(f"pools{family:d}", kind, pools, flags="interval")
         lines += _set(f"nodes{family:d}", kind, _of(family, nodes))
+        if rules.beside:
+            lines += _set(f"beside{family:d}", kind, _of(family, rules.beside), flags="interval")
         if rules.tunnels or rules.ipip:
             lines += _set(f"ends{family:d}", kind, _of(family, dict.fromkeys(one for one, _ in rules.speakers)))
         speakers = [f"{address} . {port}" for address, port in rules.speakers if address.version == family]
@@ -120,7 +121,7 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
         lines += _masquerade(rules)
     if rules.beside:
         # the node sends what it led elsewhere back by the device that it came in by: no reason to go there directly
-        lines += _chain("shim_output", "output", (f'oifname "{SHIM}" icmp type redirect drop',))
+        lines += _chain("redirects", "output", ("icmp type redirect ip daddr @beside4 drop",))
     if rules.tunnels:
         inside = [f"udp dport {port} @th,96,24 {vni}" for vni, port in rules.tunnels]  # after flags: RFC 7348 section 5
         of_pods = [f"{pods} {match} counter drop" for pods in PODS for match in inside]
@@ -168,7 +169,6 @@ def _masquerade(rules: Rules) -> Iterator[str]:
     for family, kind in ((Family.IPV4, "ipv4_addr"), (Family.IPV6, "ipv6_addr")):
         yield from _set(f"masqueraded{family:d}", kind, _of(family, rules.masqueraded), flags="interval")
         yield from _set(f"kept{family:d}", kind, _of(family, rules.kept), flags="interval")
-        yield from _set(f"beside{family:d}", kind, _of(family, rules.beside), flags="interval")
     ports = (f"{protocol} . {port}" for protocol, port in rules.kept_ports)
     yield from _set("kept_ports", "inet_proto . inet_service", ports)
     matches = (f"meta iif != 0 {ip} saddr @masqueraded{n} {ip} daddr != @kept{n}" for n, ip in _IP)

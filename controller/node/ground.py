@@ -43,7 +43,7 @@ class Grounds:
             self.mtu = links[way.attachment.master].mtu
         self.grounds, self.refusals = _judged(cluster, way, own, links)
         wanted = shim_of(cluster, self._node, self.grounds)
-        if own and wanted is None:
+        if own and wanted is None and way.attachment.by_shim:
             return  # its master has gone, or its addresses: what is there serves pods that live
         try:
             self._shim.desire(wanted)
@@ -67,7 +67,7 @@ def shim_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> Shim 
     ways: dict[Prefix, Address] = {}
     master = None
     for block, pool in own_on_underlay(cluster, node):
-        if pool.name in grounds:
+        if pool.name in grounds and pool.spec.attachment.by_shim:
             ways[block.spec.cidr] = grounds[pool.name].source
             master = master or pool.spec.attachment
     if master is None or master.master is None or master.mode is None:
@@ -80,7 +80,8 @@ def by_node_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> li
     found = cluster.routing_nodes.get(node)
     own = {family: one.ip for family, one in node_addresses(found).items()} if found is not None else {}
     services = covering(set(service_ranges(cluster)))
-    return routes(grounds.values(), link_local=link_local_of(node), node=own, services=services)
+    by_shim = attached_to(cluster, node).attachment.by_shim
+    return routes(grounds.values(), link_local=link_local_of(node) if by_shim else None, node=own, services=services)
 
 
 def own_on_underlay(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]:

@@ -34,9 +34,14 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         Field(description="The interface of the node whose network pods are on, of the same name on all nodes."),
     ] = None
     mode: Annotated[
-        Literal["bridge"] | None,
-        Field(description="Of macvlan. bridge: the pods of one node reach each other directly."),
+        Literal["bridge", "vepa"] | None,
+        Field(
+            description="Of macvlan. bridge: the pods of one node reach each other directly. vepa: by the switch, which has to send frames back by the port that they came from."
+        ),
     ] = None
+    hairpin: Annotated[
+        bool, Field(description="The switch sends frames back by the port that they came from; vepa needs it.")
+    ] = False
     gateway: Annotated[
         Address | None,
         Field(description="The router of that network, by which pods reach what is not on it."),
@@ -49,6 +54,11 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     def on_underlay(self) -> bool:
         """Whether the pods' addresses are of the network that nodes are on: nobody needs a route to them."""
         return self.type == "macvlan"
+
+    @property
+    def by_shim(self) -> bool:
+        """Whether the node reaches these pods, and they services, by a device of its own beside theirs: else the network brings them together."""
+        return self.on_underlay and self.mode == "bridge"
 
 
 _ON_UNDERLAY = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type == 'macvlan')"
@@ -197,6 +207,12 @@ IP_POOL = Kind(
             message="pods on the nodes' own network do not send by their node: no ipipMode, vxlanMode or natOutgoing is of use",
             field="spec.attachment.type",
             check=lambda _meta, spec: not spec.attachment.on_underlay or not (spec.encapsulates or spec.nat_outgoing),
+        ),
+        Rule(
+            cel="!has(self.attachment) || (has(self.attachment.hairpin) && self.attachment.hairpin) == (has(self.attachment.mode) && self.attachment.mode == 'vepa')",
+            message="vepa needs hairpin: true, since the kernel passes nothing between pods and nodes then; the other modes do not have it",
+            field="spec.attachment.hairpin",
+            check=lambda _meta, spec: spec.attachment.hairpin == (spec.attachment.mode == "vepa"),
         ),
         Rule(
             cel=f"{_ON_UNDERLAY.format('self')} == {_ON_UNDERLAY.format('oldSelf')} && (!{_ON_UNDERLAY.format('self')} || (self.attachment.master == oldSelf.attachment.master && self.attachment.mode == oldSelf.attachment.mode))",

@@ -73,16 +73,22 @@ def test_services_answer(segment: tuple[Segment, Any], target: str) -> None:
     """A pod reaches itself, its neighbour and pods of other nodes by a service, as do its node and a client at a node's port."""
     made, _ = segment
     made.serve("a", target)
-    said = {
-        (source, by, family.key): made.answer(source, SERVICE[family], by=by)
-        for source in ("a1", "a")
-        for by in ("tcp", "udp")
-        for family in Family
-    }
-    said |= {
-        ("gw", "port", family.key): made.answer("gw", made.address("a", family), port=NODE_PORT) for family in Family
-    }
-    assert set(said.values()) == {target}, said
+    assert set(said(made).values()) == {target}
+
+
+def test_pods_reach_no_speaker(segment: tuple[Segment, Any]) -> None:
+    """Neither that of their node, by any of its addresses, nor that of another; others on the network do."""
+    made, _ = segment
+    shim_address = next(
+        entry["local"]
+        for one in made.host("a").ip_json("addr", "show", SHIM)
+        for entry in one["addr_info"]
+        if entry["family"] == "inet6"
+    )
+    targets = [*(str(made.address(node, family)) for node in ("a", "b") for family in Family), f"{shim_address}%eth0"]
+    made.wait(lambda: made.connects("gw", targets[0], 179), "the speaker listens")
+    assert [target for target in targets[:-1] if not made.connects("gw", target, 179)] == []
+    assert [target for target in targets if made.connects("a1", target, 179, wait=1)] == []
 
 
 @pytest.mark.parametrize(
@@ -107,6 +113,56 @@ def test_what_others_do_to_the_shim_is_undone(segment: tuple[Segment, Any], harm
     made.host("a").ip(*harm)
     made.wait(lambda: shim(made) == before, "the shim as it was")
     made.wait(lambda: all(made.reaches("a", "a1", size=None).values()), "the way to the pod")
+
+
+@pytest.fixture(scope="module")
+def behind_a_switch() -> Iterator[Segment]:
+    """A node whose pods are on its network by way of the switch, and the other end of that network."""
+    prefix = own("tpmvv")
+    with in_memory(prefix) as root, Network(prefix) as network:
+        attachment = {"type": "macvlan", "master": "eth0", "mode": "vepa", "hairpin": True}
+        made = Segment(network, root, objects(**attachment), nodes=("a",))
+        made.start()
+        for name in ("a1", "a2"):
+            made.pod(name, "a")
+        yield made
+
+
+@pytest.mark.parametrize("hairpin", ["off", "on"])
+def test_a_switch_brings_pods_and_their_node_together(behind_a_switch: Segment, hairpin: str) -> None:
+    """vepa: what the switch does not send back reaches neither pods of the same node nor the node; all else is as ever."""
+    made = behind_a_switch
+    made.switch.run("bridge", "link", "set", "dev", "to-a", "hairpin", hairpin)
+    for name in ("a", "a1", "a2", "gw"):
+        made.host(name).ip("neigh", "flush", "all")
+    near, far = [("a1", "a2"), ("a1", "a"), ("a", "a1")], [("a1", "gw"), ("gw", "a1"), ("a", "gw"), ("gw", "a")]
+    assert all(all(made.reaches(*pair).values()) for pair in far)
+    wait = 3 if hairpin == "on" else 1
+    seen = {pair: set(made.reaches(*pair, wait=wait).values()) for pair in near}
+    assert seen == {pair: {hairpin == "on"} for pair in near}
+    assert SHIM not in made.host("a").ip("link")
+
+
+@pytest.mark.parametrize("target", ["a1", "a2"])
+def test_services_answer_by_way_of_the_switch(behind_a_switch: Segment, target: str) -> None:
+    """A pod reaches itself and its neighbour by a service, as do its node and a client at the node's port; nothing goes round."""
+    made = behind_a_switch
+    made.switch.run("bridge", "link", "set", "dev", "to-a", "hairpin", "on")
+    made.serve("a", target)
+    assert set(said(made).values()) == {target}
+
+
+def said(made: Segment) -> dict[tuple[str, str, str], str]:
+    """Who answers a pod and its node by a service, and a client by the node's port."""
+    found = {
+        (source, by, family.key): made.answer(source, SERVICE[family], by=by)
+        for source in ("a1", "a")
+        for by in ("tcp", "udp")
+        for family in Family
+    }
+    return found | {
+        ("gw", "port", family.key): made.answer("gw", made.address("a", family), port=NODE_PORT) for family in Family
+    }
 
 
 def shim(made: Segment) -> list[Any]:

@@ -152,10 +152,16 @@ class Segment:
         command = (sys.executable, "-c", CLIENT, by, str(target), str(port))
         return self.host(source).run(*command, check=False).strip().rpartition("\n")[2]
 
-    def reaches(self, source: str, target: str, *, size: int | None = 1500) -> dict[str, bool]:
+    def connects(self, source: str, target: str, port: int, *, wait: int = 5) -> bool:
+        """Whether a TCP connection is accepted."""
+        script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])); print('yes')"
+        command = (sys.executable, "-c", script, target, str(port), str(wait))
+        return "yes" in self.host(source).run(*command, check=False)
+
+    def reaches(self, source: str, target: str, *, size: int | None = 1500, wait: int = 3) -> dict[str, bool]:
         """Whether each family's whole packet is answered."""
         return {
-            family.key: pods.ping(self.host(source), self.address(target, family), wait=3, size=size)
+            family.key: pods.ping(self.host(source), self.address(target, family), wait=wait, size=size)
             for family in Family
         }
 

@@ -64,6 +64,10 @@ def test_pods_reach_their_node_and_services_by_it() -> None:
         {"dst": "10.96.0.0/16", "gw": "10.0.0.1"},
         {"dst": "fd96::/112", "gw": "fe80::9"},
     ]
+    assert routes(both, link_local=None, node=node, services=services) == [
+        {"dst": "10.96.0.0/16", "gw": "10.0.0.1"},
+        {"dst": "fd96::/112", "gw": "fd00::1"},
+    ]
     elsewhere = {Family.IPV4: ip_address("192.0.2.7")}
     assert routes(both[:1], link_local=SHIM, node=elsewhere, services=services) == [
         {"dst": "192.0.2.7/32", "gw": "10.0.0.1"},
