@@ -1,6 +1,7 @@
 """Pools that change under a running deployment: their encapsulation, how pods are attached, and as whom they leave."""
 
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from ipaddress import ip_address
@@ -11,8 +12,11 @@ from typing import Any
 import pytest
 
 from tests.cluster import burst, web
+from tests.cluster.intrusion import reached, send_into_tunnel
 from tests.cluster.streams import connected, streaming
 from tests.cluster.traffic import watched
+from tests.netns.path.cluster import drops_pods
+from towpath.bgp.nodes import BGP_PORT
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.netns import Host
@@ -27,6 +31,12 @@ LARGEST = 1430
 HOST_PORT = 8090
 NODE_PORT = web.NODE_PORT + 1
 """Another one than that of the service ``web``."""
+KUBELET, INTRUDER_PORT = 10250, 4998
+TO = {"speaker": BGP_PORT, "kubelet": KUBELET, "tunnel": 4789}
+PORTS = {"speaker": 80, "kubelet": 81, "tunnel": 82}
+"""Of a service that leads to these."""
+NODE_PORTS = {"speaker": 30179, "kubelet": 30250, "tunnel": 30789}
+"""Of every node, for the same."""
 
 
 def switch(cluster: Cluster, mode: str, **more: object) -> None:
@@ -130,7 +140,8 @@ def test_pods_on_a_bridge_and_in_a_tunnel_reach_everybody(
 ) -> None:
     """Each other on all nodes, those that were there before by ptp, their service, and from outside their nodes' port.
 
-    Their kubelets reach them too, or they would not be ready. Packets are as large as fit into the tunnel.
+    Their kubelets reach them too, or they would not be ready. Packets are as large as fit into the
+    tunnel, and pass a router that lets none of pods pass.
     """
     cluster = installed.cluster
     everybody = [*pods, *bridged]
@@ -156,9 +167,14 @@ def test_pods_on_a_bridge_and_in_a_tunnel_reach_everybody(
         for node in cluster.nodes:
             ports = {port["ifname"] for port in cluster.host(node).ip_json("link", "show", "master", BRIDGE)}
             assert len(ports) == 1, f"{node}: {ports}"
-        for one, (_, pod) in permutations(zip(hosts, bridged, strict=True), 2):
-            for address in cluster.addresses(pod).values():
-                assert ping(one[0], address, wait=5, size=LARGEST), f"{one[0].name} to {address}"
+        ends = [
+            (host, address)
+            for host, pod in zip(hosts, bridged, strict=True)
+            for address in cluster.addresses(pod).values()
+        ]
+        with drops_pods(cluster.host("tor")):
+            for host, (other, address) in product(hosts, ends):
+                assert host is other or ping(host, address, wait=5, size=LARGEST), f"{host.name} to {address}"
 
 
 def test_pods_in_a_tunnel_leave_as_their_nodes(installed: Release, bridged: list[dict[str, Any]]) -> None:
@@ -185,3 +201,84 @@ def seen_as(source: Host, target: Host, address: Address) -> Address:
     ours, theirs = connected(source, target, address)
     with ours, theirs:
         return ip_address(theirs.getpeername()[0])
+
+
+@pytest.fixture
+def led(installed: Release) -> Iterator[list[str]]:
+    """The cluster addresses of a service whose endpoints are ports of node2: of its speaker, of its kubelet, of its tunnel."""
+    cluster = installed.cluster
+    metadata = {"name": "led", "namespace": "default"}
+    entries = [{"name": name, "protocol": "UDP" if name == "tunnel" else "TCP"} for name in TO]
+    ports = [{**one, "port": PORTS[one["name"]], "nodePort": NODE_PORTS[one["name"]]} for one in entries]
+    spec = {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "ports": ports}
+    slices = [
+        {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {**metadata, "name": f"led-{family.key}", "labels": {"kubernetes.io/service-name": "led"}},
+            "addressType": f"IPv{family:d}",
+            "endpoints": [{"addresses": [str(cluster.state.nodes["node2"].address(family))]}],
+            "ports": [{**one, "port": TO[one["name"]]} for one in entries],
+        }
+        for family in Family
+    ]
+    try:
+        cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec}, *slices)
+        yield list(cluster.get("service", "led")["spec"]["clusterIPs"])
+    finally:
+        cluster.kubectl("delete", "service", "led", "--ignore-not-found")
+
+
+def test_pods_speak_to_no_speaker_and_send_into_no_tunnel(
+    installed: Release, pods: list[dict[str, Any]], bridged: list[dict[str, Any]], led: list[str]
+) -> None:
+    """By no address of any node, nor by a service that leads there, nor with another node's address as their own."""
+    cluster = installed.cluster
+    places = cluster.state.nodes
+    nodes = [str(place.address(family)) for place in places.values() for family in Family]
+    target = next(pod for pod in bridged if pod["spec"]["nodeName"] == "node2")
+    victim = cluster.addresses(target)[Family.IPV4]
+    to = {"node": "node2", "pod": victim, "port": INTRUDER_PORT}
+    with ExitStack() as stack:
+        hosts = [
+            (stack.enter_context(cluster.attached(pod, pod["metadata"]["name"])), pod["spec"]["nodeName"])
+            for pod in (*pods, *bridged)
+        ]
+        with next(host for host, _ in hosts if host.name == target["metadata"]["name"]).entered():
+            taking = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        taking.bind((str(victim), INTRUDER_PORT))
+        taking.settimeout(20)
+        allowed = {*product(nodes, (KUBELET, NODE_PORTS["kubelet"])), *product(led, (PORTS["kubelet"],))}
+        everything = set(product((host for host, _ in hosts), allowed))
+        wait_for(lambda: reached(everything) == everything, deadline=60, what="kubelets are reached, by a service too")
+        refused = {*product(nodes, (BGP_PORT, NODE_PORTS["speaker"])), *product(led, (PORTS["speaker"],))}
+        forbidden = set(product((host for host, _ in hosts), refused))
+        forbidden |= {(host, (one, BGP_PORT)) for host, node in hosts for one in own_addresses(cluster, host, node)}
+        assert not reached(forbidden)
+        for (host, _), place, family in product(hosts, (places["node2"], places["node1"]), Family):
+            outside, text = place.address(family), f"{host.name} to {place.name}"
+            send_into_tunnel(host, outside, text=text, **to)
+            another = str(places["node3"].address(family))
+            send_into_tunnel(host, outside, text=f"{text} as another", as_if=another, **to)
+            send_into_tunnel(host, outside, text=f"{text} by a port of it", by=NODE_PORTS["tunnel"], **to)
+        for (host, _), address in product(hosts, led):
+            send_into_tunnel(host, ip_address(address), text=f"{host.name} by a service", by=PORTS["tunnel"], **to)
+        for family in Family:  # nodes may: what was sent before them would have come before
+            send_into_tunnel(cluster.host("node3"), places["node2"].address(family), text=family.key, **to)
+        assert {taking.recv(100).decode() for _ in Family} == {family.key for family in Family}
+
+
+def own_addresses(cluster: Cluster, pod: Host, node: str) -> set[str]:
+    """All addresses of a pod's node, and on the cable that the pod hangs on those of the link, as the pod says them."""
+    (cable,) = pod.ip_json("link", "show", "dev", "eth0")
+    links = cluster.host(node).ip_json("addr", "show")
+    (end,) = (link for link in links if link["ifindex"] == cable["link_index"])
+    near = {end["ifname"], end.get("master")}
+    found = {one["local"] for link in links for one in link["addr_info"] if one["scope"] == "global"}
+    return found | {
+        f"{one['local']}%{cable['ifindex']}"
+        for link in links
+        if link["ifname"] in near
+        for one in link["addr_info"]
+        if one["scope"] == "link"
+    }

@@ -126,19 +126,24 @@ def restarted(lab: Lab, *programs: str) -> None:
     facts.wait_healthy(lab)
 
 
-@contextlib.contextmanager
-def router_drops_pods(lab: Lab) -> Iterator[None]:
+def router_drops_pods(lab: Lab) -> contextlib.AbstractContextManager[None]:
     """The network between the subnets knows no pod address, and lets none pass."""
+    return drops_pods(lab.host("tor"))
+
+
+@contextlib.contextmanager
+def drops_pods(router: Host) -> Iterator[None]:
+    """The same of a router of any lab."""
     rules = "\n".join(
         f"ip{'' if family is Family.IPV4 else '6'} {end} {PODS[family]} drop"
         for family in Family
         for end in ("saddr", "daddr")
     )
-    lab.host("tor").run(
+    router.run(
         *("nft", "-f", "-"),
         stdin=f"table inet strict {{\n chain f {{\n type filter hook forward priority 0;\n {rules}\n }}\n}}\n",
     )
     try:
         yield
     finally:
-        lab.host("tor").run("nft", "delete", "table", "inet", "strict")
+        router.run("nft", "delete", "table", "inet", "strict")
