@@ -15,59 +15,22 @@ from pathlib import Path
 from types import FrameType
 
 from towpath.lab import cli, facts, pods, views
-from towpath.lab.demo_paths import WAYS, Way, crossings
+from towpath.lab.demo_paths import WAYS, Way, by_shim, crossings, unheard
 from towpath.lab.events import RouteEvents
 from towpath.lab.golang import ToolError
 from towpath.lab.probe import Probe, Result, unreached
 from towpath.lab.process import run, wait_for
+from towpath.lab.story import Story
 from towpath.lab.table import paint, table
 from towpath.lab.tools import user_mode_linux
 from towpath.lab.topology import Lab
 from towpath.lab.uml.machine import MachineError, boot
 from towpath.model.net import family_of
 from towpath.routes.machine import knows_kind
+from towpath.routes.shim import SHIM
 
 PREFIX = "tpdemo"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Story:
-    """What the demo prints, and which of its checks did not hold."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.failed: list[str] = []
-        self.held = 0
-        self._chapter = 0
-
-    def chapter(self, text: str) -> None:
-        """A heading."""
-        self._chapter += 1
-        clock = paint(f"[{time.monotonic() - self.started:5.1f} s]", "dim")
-        print(f"\n{clock} {paint(f'{self._chapter}. {text}', 'bold')}", flush=True)
-
-    def say(self, text: str) -> None:
-        """A line of text, or a table."""
-        print(text if text.startswith(" ") else f"    {text}", flush=True)
-
-    def check(self, held: bool, text: str) -> None:
-        """One thing that must be so."""
-        if held:
-            self.held += 1
-            print(f"    {paint('ok', 'green')}  {text}", flush=True)
-        else:
-            self.failed.append(text)
-            print(f"    {paint('NOT OK', 'red', 'bold')}  {text}", flush=True)
-
-    def wait(self, condition: Callable[[], bool], text: str, *, deadline: float = 30) -> bool:
-        """Check something that may take a while, and say how long it took."""
-        begun = time.monotonic()
-        with contextlib.suppress(AssertionError):
-            wait_for(condition, deadline=deadline, what=text, interval=0.03)
-            self.check(True, f"{text} ({time.monotonic() - begun:.2f} s)")
-            return True
-        self.check(False, f"{text}, not within {deadline:.0f} s")
-        return False
 
 
 class Interrupted(KeyboardInterrupt):  # what it is
@@ -80,22 +43,26 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 def tell(lab: Lab, story: Story, way: Way) -> None:
     """The whole story."""
-    bring_up(lab, story)
+    bring_up(lab, story, way)
     attach_pods(lab, story)
     ping_everything(lab, story)
-    cross(lab, story, way)
-    grow(lab, story)
-    hurt(lab, story)
+    if way.beside:
+        lie_beside(lab, story)
+    else:
+        cross(lab, story, way)
+        grow(lab, story)
+        hurt(lab, story)
     shrink(lab, story)
 
 
-def bring_up(lab: Lab, story: Story) -> None:
+def bring_up(lab: Lab, story: Story, way: Way) -> None:
     """Three nodes and a router."""
     story.chapter("Three nodes join a cluster (AS 64512); above them a top-of-rack router, BIRD (AS 65000)")
     lab.up()
     story.wait(lambda: not facts.blockless(lab), "the controller has given every node a block per family")
     story.wait(lambda: not facts.sessions_down(lab), "the router's sessions with all nodes are established")
-    story.wait(lambda: not facts.missing_routes(lab), "every kernel, the router's too, has a route to every block")
+    if not way.beside:
+        story.wait(lambda: not facts.missing_routes(lab), "every kernel, the router's too, has a route to every block")
     story.wait(lambda: all(facts.ready(lab, node) for node in lab.nodes), "every node has its CNI configuration")
     with contextlib.suppress(AssertionError):
         facts.wait_sessions(lab, deadline=60, reported=True)
@@ -104,8 +71,9 @@ def bring_up(lab: Lab, story: Story) -> None:
     story.say(views.sessions(lab))
     story.say("Blocks")
     story.say(views.blocks(lab))
-    story.say("Routes of node1 and of the router")
-    story.say(views.routes(lab, lab.nodes[0], "tor"))
+    if not way.beside:
+        story.say("Routes of node1 and of the router")
+        story.say(views.routes(lab, lab.nodes[0], "tor"))
 
 
 def _reported_sessions(lab: Lab) -> int:
@@ -168,6 +136,22 @@ def cross(lab: Lab, story: Story, way: Way) -> None:
     story.say(table(("from", "to", "route of its node", "largest packet"), rows))
     story.check(all(one.as_wanted for one in found), "every route leads out as it should")
     story.check(all(one.whole for one in found), "packets as large as pods may send arrive in one piece")
+
+
+def lie_beside(lab: Lab, story: Story) -> None:
+    """Pods on the network of their nodes, and what their nodes have beside them."""
+    story.chapter(
+        "Pods are on the network of their nodes: nobody announces or routes them, and their node is beside them"
+    )
+    story.check(not set(facts.blocks(lab)) & lab.tor.routes().keys(), "the router has heard of no block")
+    story.say(table(("node", "block", "device", "its own address there"), by_shim(lab)))
+    story.check(unheard(lab) == [], "every node reaches its pods, and they it, in packets of full size")
+    node = lab.nodes[0]
+    story.chapter(f"Somebody deletes that device of {node}, while packets run every 2 ms on every path between pods")
+    with Probe(lab.network, facts.flows(lab), directory=lab.root) as probe:
+        lab.host(node).ip("link", "del", SHIM)
+        story.wait(lambda: unheard(lab) == [], f"{node} and its pods reach each other again")
+    story.check(probe.result.lost == 0, f"of {probe.result.sent} packets between pods none was lost")
 
 
 def grow(lab: Lab, story: Story) -> None:
@@ -248,7 +232,7 @@ def shrink(lab: Lab, story: Story) -> None:
     """A node leaves."""
     name = lab.nodes[-1]
     story.chapter(
-        f"{name} is deleted: its blocks are withdrawn, the routes go, and nobody gets its addresses for a while"
+        f"{name} is deleted: nobody has a way to its blocks any more, and nobody gets its addresses for a while"
     )
     mine = [prefix for prefix, owner in facts.blocks(lab).items() if owner == name]
     for pod in [pod.name for pod in lab.pods.values() if pod.node == name]:

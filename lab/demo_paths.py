@@ -6,9 +6,11 @@ from typing import Literal
 from msgspec import Struct
 
 from towpath.lab import facts, pods
+from towpath.lab.addressing import RACK_A, TOR
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
+from towpath.routes.shim import SHIM
 
 
 class Way(Struct, frozen=True):
@@ -19,6 +21,8 @@ class Way(Struct, frozen=True):
     kind: str = ""
     """Of the device that they leave by; empty: they go as they are."""
     mode: Literal["Always", "CrossSubnet", "Never"] = "Never"
+    beside: bool = False
+    """Pods are on the network of their nodes."""
 
     def by_tunnel(self, lab: Lab, node: str, other: str) -> bool:
         """Whether packets from one node to another should leave by a tunnel."""
@@ -27,6 +31,7 @@ class Way(Struct, frozen=True):
 
 
 _NO_MESH = {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}
+_MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge"}
 WAYS: Mapping[str, Way] = {
     "bgp": Way("as they are, by routes that BGP brought", Shape(nodes=3)),
     "host-gw": Way(
@@ -41,6 +46,24 @@ WAYS: Mapping[str, Way] = {
     ),
     "ipip": Way(
         "by IP-in-IP", Shape(3, families=(Family.IPV4,), pool={"ipipMode": "Always"}), kind="ipip", mode="Always"
+    ),
+    "macvlan": Way(
+        "as those of any machine on the network",
+        Shape(
+            nodes=3,
+            pools={
+                family.key: {
+                    "cidr": cidr,
+                    "blockSize": size,
+                    "attachment": {**_MACVLAN, "gateway": str(RACK_A.address(family, TOR))},
+                }
+                for family, cidr, size in (
+                    (Family.IPV4, "192.0.2.128/25", 28),
+                    (Family.IPV6, "2001:db8:a::1:0/112", 124),
+                )
+            },
+        ),
+        beside=True,
     ),
 }
 
@@ -88,3 +111,28 @@ def crossings(lab: Lab, way: Way) -> Iterator[Crossing]:
                     as_wanted=(route["dev"] in tunnels) == way.by_tunnel(lab, pod.node, other.node),
                     whole=pods.ping(lab.host(pod.name), address, wait=3, size=link["mtu"]),
                 )
+
+
+def by_shim(lab: Lab) -> list[tuple[str, str, str, str]]:
+    """Each node with its blocks, the device by which it reaches their pods, and the address from which it does."""
+    return [
+        (node, str(prefix), str(route["dev"]), str(route.get("prefsrc", "")))
+        for node in lab.nodes
+        for prefix, route in facts.kernel_routes(lab, node, protocol="static").items()
+        if route["dev"] == SHIM
+    ]
+
+
+def unheard(lab: Lab) -> list[str]:
+    """Nodes and pods of theirs of which one does not answer the other's largest packet."""
+    found: list[str] = []
+    for pod in lab.pods.values():
+        (link,) = lab.host(pod.name).ip_json("link", "show", "dev", "eth0")
+        own = {family_of(address): address for address in lab.node_addresses(pod.node)}
+        for family in lab.families:
+            theirs = pod.address(family)
+            assert theirs is not None, f"{pod.name} has no {family.key} address"
+            for source, target in ((pod.node, theirs), (pod.name, own[family])):
+                if not pods.ping(lab.host(source), target, wait=3, size=link["mtu"]):
+                    found.append(f"{source} to {target}")
+    return found

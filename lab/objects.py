@@ -24,7 +24,13 @@ def cluster(shape: "Shape") -> list[dict[str, Any]]:
         custom("IPAMConfiguration", "default", shape.ipam),
     ]
     for family in shape.families:
-        bodies.append(custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family]), **shape.pool}))
+        bodies.append(
+            custom(
+                "IPPool",
+                f"pods-{family.key}",
+                {"cidr": str(PODS[family]), **shape.pool, **shape.pools.get(family.key, {})},
+            )
+        )
         bodies.extend(
             custom(
                 "BGPPeer",

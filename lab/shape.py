@@ -32,6 +32,8 @@ class Shape(Struct, frozen=True):
     """Fields of BGPConfiguration, beside those of the lab."""
     pool: dict[str, Any] = field(default_factory=dict)
     """Fields of every IPPool."""
+    pools: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """And those of the pool of one family, by its key."""
     ipam: dict[str, Any] = field(default_factory=dict)
     """Fields of IPAMConfiguration."""
 
