@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
-from towpath.model.cluster import IPAMBlock, IPPool, RoutingNode
+from towpath.model.cluster import IPAMBlock, IPPool, NodeStatus, RoutingNode
 from towpath.model.kinds.ipam import IPAMBlockSpec
+from towpath.model.kinds.node import BlockReport
 from towpath.model.memo import remembered
 from towpath.model.net import Family, Interface, Prefix, contains
 
@@ -36,6 +37,16 @@ def by_node(blocks: Mapping[Prefix, IPAMBlock]) -> Mapping[str, tuple[IPAMBlock,
     for block in blocks.values():
         found.setdefault(block.spec.node, []).append(block)
     return {node: tuple(own) for node, own in found.items()}
+
+
+def reported(statuses: Mapping[str, NodeStatus]) -> Mapping[tuple[str, Prefix], BlockReport]:
+    """What each node reports of a block: how full it is, by node and CIDR."""
+    return {
+        (name, one.cidr): one
+        for name, status in statuses.items()
+        if status.status is not None
+        for one in status.status.blocks
+    }
 
 
 def node_addresses(node: RoutingNode) -> Mapping[Family, Interface]:

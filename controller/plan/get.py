@@ -16,7 +16,7 @@ from towpath.controller.plan.inputs import Inputs
 from towpath.controller.plan.request import Request, show
 from towpath.controller.plan.table import table
 from towpath.controller.settings import UsageError
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, reported
 from towpath.model.cluster import Cluster
 from towpath.model.codec import to_builtins
 from towpath.model.kinds.node import NodeStatusStatus
@@ -79,12 +79,12 @@ def _routes(inputs: Inputs) -> Iterator[Item]:
 def _blocks(inputs: Inputs) -> Iterator[Item]:
     """The objects, with what their nodes report of them."""
     cluster = inputs.cluster
-    used = {(name, one.cidr): one for name, status in _statuses(cluster) for one in status.blocks}
+    reports = reported(cluster.statuses)
     force = in_force(cluster.blocks)
     ordered = sorted(cluster.blocks.values(), key=lambda one: (one.spec.cidr.version, one.spec.cidr))
     for block in ordered:
         spec = block.spec
-        report = used.get((spec.node, spec.cidr))
+        report = reports.get((spec.node, spec.cidr))
         yield {
             "node": spec.node,
             "cidr": str(spec.cidr),

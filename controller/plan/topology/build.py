@@ -10,7 +10,7 @@ from towpath.bgp.nodes import NodeView, node_views
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
 from towpath.controller.plan.topology.graph import Block, Group, Node, Pool, Router, Sessions, Topology
-from towpath.model.blocks import in_force, pool_around
+from towpath.model.blocks import in_force, pool_around, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import encapsulation
 from towpath.model.net import Family
@@ -108,12 +108,7 @@ def _groups(cluster: Cluster, views: Mapping[str, NodeView], peers: Mapping[str,
 
 def _blocks(cluster: Cluster) -> Mapping[str, list[Block]]:
     """Blocks in force, by the node that has them."""
-    reports = {
-        (name, one.cidr): one
-        for name, status in cluster.statuses.items()
-        if status.status is not None
-        for one in status.status.blocks
-    }
+    reports = reported(cluster.statuses)
     found: dict[str, list[Block]] = defaultdict(list)
     for cidr, block in in_force(cluster.blocks).items():
         spec, report = block.spec, reports.get((block.spec.node, cidr))
