@@ -1,4 +1,4 @@
-"""The commands that read objects and print: plan, policy test, import, get, explain, topology. None of them changes anything.
+"""The commands that read objects and print: plan, policy test, import, get, explain, topology, ipam. None of them changes anything.
 
 Exit codes: 0 good, 1 the input cannot be read, 2 usage, 3 objects were rejected (the rest is printed all the same),
 4 two plans differ, 5 a policy test is not as expected.
@@ -14,7 +14,7 @@ from typing import Any
 
 from towpath.controller.settings import RUN_DIR, SECRET_NAMESPACE, Source, UsageError
 
-COMMANDS = frozenset({"plan", "policy", "import", "get", "explain", "topology"})
+COMMANDS = frozenset({"plan", "policy", "import", "get", "explain", "topology", "ipam"})
 _FORMATS = ("table", "json", "yaml")
 MAKES = ("bird", "frr", "gobgp", "openbgpd", "junos", "eos", "nxos")
 Sourced = Callable[[argparse.Namespace], Source]
@@ -93,6 +93,14 @@ def add(commands: Any) -> None:
     _objects(topology)
     topology.add_argument("-o", "--output", choices=("text", "svg"), default="text", help="default text")
 
+    ipam = commands.add_parser("ipam", help="look at pools and the blocks that are dealt out of them")
+    parts = ipam.add_subparsers(dest="part", required=True, parser_class=type(ipam), metavar="PART")
+    shown = parts.add_parser("show", help="list or draw who has what of the pools, in which state, and how full it is")
+    _objects(shown)
+    shown.add_argument(
+        "-o", "--output", choices=(*_FORMATS, "text", "svg"), default="table", help="text and svg draw; default table"
+    )
+
 
 def _files(command: Any, *, required: bool, otherwise: str) -> None:
     command.add_argument(
@@ -163,6 +171,10 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
         from towpath.controller.plan.topology import command as drawing
 
         return drawing.run(drawing.Request(files=files, source=source, style=arguments.output))
+    if arguments.command == "ipam":
+        from towpath.controller.plan.ipam import command as ipam
+
+        return ipam.run(ipam.Request(files=files, source=source, style=arguments.output))
     from towpath.controller.plan import command
 
     return command.run(

@@ -157,6 +157,12 @@ def warn(inputs: Inputs) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
+def name_rejected(inputs: Inputs) -> None:
+    """The objects that do not count, on standard error."""
+    for one in inputs.rejected:
+        print(f"rejected: {one.kind}/{one.name} {one.field}: {one.message}", file=sys.stderr)
+
+
 def _write(pieces: Iterable[str]) -> None:
     sys.stdout.writelines(pieces)
     sys.stdout.flush()

@@ -1,5 +1,7 @@
 """The main job on the real API server: from Node objects to packets, and nothing lost when the server is killed."""
 
+import json
+import sys
 import time
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -84,6 +86,10 @@ def test_a_node_joins_and_is_deleted(lab: Lab) -> None:
     )
     wait_for(lambda: not mine & lab.tor.routes().keys(), deadline=20, what="the router has none either")
     wait_for(lambda: mine <= facts.blocks(lab, state="Quarantined").keys(), deadline=20, what="they are quarantined")
+    command = (sys.executable, "-m", "towpath.controller.cli", "ipam", "show", *lab.programs.source, "-o", "json")
+    listed = {ip_network(one["cidr"]): one for one in json.loads(lab.api.host.run(*command))["blocks"]}
+    assert {(listed[one]["node"], listed[one]["state"]) for one in mine} == {("node3", "Quarantined")}
+    assert all(listed[one]["since"] for one in mine)  # the API server has noted when
     wait_for(lambda: lab.api.get("RoutingNode", "node3") is None, deadline=20, what="its RoutingNode is gone")
     lab.remove_node("node3")
     facts.wait_converged(lab)

@@ -5,7 +5,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from towpath.controller.plan.command import GOOD, REJECTED, load, warn
+from towpath.controller.plan.command import GOOD, REJECTED, load, name_rejected, warn
 from towpath.controller.plan.topology.build import topology
 from towpath.controller.plan.topology.svg import svg
 from towpath.controller.plan.topology.text import lines
@@ -24,8 +24,7 @@ def run(request: Request) -> int:
     """Draw; the exit code. Objects that do not count are named on standard error."""
     inputs = load(request.files, request.source)
     warn(inputs)
-    for one in inputs.rejected:
-        print(f"rejected: {one.kind}/{one.name} {one.field}: {one.message}", file=sys.stderr)
+    name_rejected(inputs)
     picture = topology(inputs)
     sys.stdout.write(svg(picture) if request.style == "svg" else "".join(f"{line}\n" for line in lines(picture)))
     return REJECTED if inputs.rejected else GOOD

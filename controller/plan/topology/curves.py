@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from towpath.controller.plan.drawing import Box
 from towpath.controller.plan.topology.graph import Topology
-from towpath.controller.plan.topology.layout import BETWEEN, Box, Layout
+from towpath.controller.plan.topology.layout import BETWEEN, Layout
 from towpath.controller.plan.topology.words import health, sessions_text, tunnels_text
 
 Point = tuple[float, float]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
+from towpath.controller.plan.drawing import Box
 from towpath.controller.plan.topology.graph import Block, Group, Node, Topology
 
 GAP, LINE = 24, 15
@@ -19,25 +20,6 @@ _NODE_WIDTH = 180
 _SHOWN, _BLOCKS = 12, 4
 """Nodes that are shown of a group, and blocks of a node."""
 _WIDEST, _NARROWEST = 1400.0, 640.0
-
-
-class Box(Struct, frozen=True):
-    """A rectangle."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-    @property
-    def top(self) -> tuple[float, float]:
-        """The middle of its upper side."""
-        return self.x + self.width / 2, self.y
-
-    @property
-    def bottom(self) -> tuple[float, float]:
-        """The middle of its lower side."""
-        return self.x + self.width / 2, self.y + self.height
 
 
 class Layout(Struct, frozen=True):

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 from xml.etree import ElementTree as ET
 
+from towpath.controller.plan.drawing import Box, number, part, picture, rectangle, text_of, write
 from towpath.controller.plan.topology.curves import lines
 from towpath.controller.plan.topology.graph import Group, Node, Pool, Topology
 from towpath.controller.plan.topology.layout import (
@@ -14,7 +15,6 @@ from towpath.controller.plan.topology.layout import (
     GAP,
     LINE,
     POOL,
-    Box,
     cell,
     layout,
     node_blocks,
@@ -53,31 +53,25 @@ path { fill: none; stroke-width: 2; }
 def svg(topology: Topology) -> str:
     """A whole SVG document."""
     places, colours = layout(topology), _colours(topology)
-    size = {"width": _number(places.width), "height": _number(places.height)}
-    view = {"viewBox": f"0 0 {size['width']} {size['height']}", "role": "img"}
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, **view})
-    ET.SubElement(root, "title").text = "Topology"
-    ET.SubElement(root, "style").text = _STYLE
-    _rectangle(root, Box(0, 0, places.width, places.height), "back")
+    root = picture("Topology", style=_STYLE, width=places.width, height=places.height)
     drawn = list(lines(topology, places))
     for line in drawn:
-        part = _part(root, line.text)
-        first, *others = (f"{_number(x)} {_number(y)}" for x, y in line.curve)
-        ET.SubElement(part, "path", {"class": line.kind, "d": f"M{first} C{' '.join(others)}"})
+        piece = part(root, line.text)
+        first, *others = (f"{number(x)} {number(y)}" for x, y in line.curve)
+        ET.SubElement(piece, "path", {"class": line.kind, "d": f"M{first} C{' '.join(others)}"})
     for line in drawn:  # no line crosses any words
         for kind in ("halo", "said"):
-            _write(root, line.words[0], line.words[1] + 3, line.text, kind)
+            write(root, line.words[0], line.words[1] + 3, line.text, kind)
     for router, box in zip(topology.routers, places.routers, strict=True):
-        part = _part(root, router_text(router))
-        _rectangle(part, box, "router")
-        _write(part, box.x + 10, box.y + 18, f"AS {router.as_number}", "name")
-        _write(part, box.x + 10, box.y + 35, ", ".join(router.addresses), "small")
+        piece = part(root, router_text(router))
+        rectangle(piece, box, "router")
+        write(piece, box.x + 10, box.y + 18, f"AS {router.as_number}", "name")
+        write(piece, box.x + 10, box.y + 35, ", ".join(router.addresses), "small")
     for place, (group, box) in enumerate(zip(topology.groups, places.groups, strict=True)):
         _group(root, group, box, inner_text(topology, place), colours)
     for place, pool in enumerate(topology.pools):
         _pool(root, topology, pool, Box(GAP, places.pools + place * POOL, places.width - 2 * GAP, POOL), colours)
-    ET.indent(root)
-    return ET.tostring(root, encoding="unicode") + "\n"
+    return text_of(root)
 
 
 def _colours(topology: Topology) -> Mapping[str, str]:
@@ -86,64 +80,40 @@ def _colours(topology: Topology) -> Mapping[str, str]:
 
 
 def _group(root: ET.Element, group: Group, box: Box, inner: str, colours: Mapping[str, str]) -> None:
-    part = _part(root, group_text(group))
-    _rectangle(part, box, "reflectors" if group.reflector else "group")
-    _write(part, box.x + 10, box.y + 18, f"AS {group.as_number}  {' '.join(group.subnets)}", "name")
+    piece = part(root, group_text(group))
+    rectangle(piece, box, "reflectors" if group.reflector else "group")
+    write(piece, box.x + 10, box.y + 18, f"AS {group.as_number}  {' '.join(group.subnets)}", "name")
     if group.reflector:
         inner = f"route reflector{'s' * (len(group.nodes) > 1)}{', ' * bool(inner)}{inner}"
-    _write(part, box.x + 10, box.y + 34, inner, "small")
+    write(piece, box.x + 10, box.y + 34, inner, "small")
     drawn = shown(group)
     for place, node in enumerate(drawn):
-        _node(part, node, cell(group, box, place), colours[node.name])
+        _node(piece, node, cell(group, box, place), colours[node.name])
     if left := len(group.nodes) - len(drawn):
         free = cell(group, box, len(drawn))
-        _write(part, free.x + 10, free.y + free.height / 2, f"and {left} more nodes")
+        write(piece, free.x + 10, free.y + free.height / 2, f"and {left} more nodes")
 
 
 def _node(root: ET.Element, node: Node, box: Box, colour: str) -> None:
-    part = _part(root, "\n".join((node.name, *node.addresses, *map(block_text, node.blocks))))
-    _rectangle(part, box, "node")
-    _rectangle(part, Box(box.x, box.y, 6, box.height), "", fill=colour)
-    _write(part, box.x + 14, box.y + 16, node.name, "name")
+    piece = part(root, "\n".join((node.name, *node.addresses, *map(block_text, node.blocks))))
+    rectangle(piece, box, "node")
+    rectangle(piece, Box(box.x, box.y, 6, box.height), "", fill=colour)
+    write(piece, box.x + 14, box.y + 16, node.name, "name")
     for place, text in enumerate((*node.addresses, *node_blocks(node)), start=1):
-        _write(part, box.x + 14, box.y + 16 + place * LINE, text, "small")
+        write(piece, box.x + 14, box.y + 16 + place * LINE, text, "small")
 
 
 def _pool(root: ET.Element, topology: Topology, pool: Pool, box: Box, colours: Mapping[str, str]) -> None:
     """A bar, and on it each block where it lies in the pool, never too narrow to be seen."""
-    part = _part(root, pool_text(pool))
-    _write(part, box.x, box.y + LINE, pool_text(pool), "small")
+    piece = part(root, pool_text(pool))
+    write(piece, box.x, box.y + LINE, pool_text(pool), "small")
     bar = Box(box.x, box.y + LINE + 6, box.width, BAR)
-    _rectangle(part, bar, "bar")
+    rectangle(piece, bar, "bar")
     whole, first = pool.cidr.num_addresses, int(pool.cidr.network_address)
     for node in (node for group in topology.groups for node in group.nodes):
         for block in (block for block in node.blocks if block.pool == pool.name):
             width = max(2, bar.width * block.cidr.num_addresses / whole)
             x = bar.x + min(bar.width * (int(block.cidr.network_address) - first) / whole, bar.width - width)
             opacity = "1" if block.state == "Active" else "0.5"
-            piece = _part(part, f"{block_text(block)}  {node.name}")
-            _rectangle(piece, Box(x, bar.y, width, bar.height), "", fill=colours[node.name], opacity=opacity)
-
-
-# -- elements ---------------------------------------------------------------------------------------------------------------
-
-
-def _part(root: ET.Element, title: str) -> ET.Element:
-    part = ET.SubElement(root, "g")
-    ET.SubElement(part, "title").text = title
-    return part
-
-
-def _rectangle(root: ET.Element, box: Box, kind: str, **more: str) -> None:
-    numbers = {"x": box.x, "y": box.y, "width": box.width, "height": box.height}
-    shown = {name: _number(value) for name, value in numbers.items()}
-    ET.SubElement(root, "rect", {**({"class": kind, "rx": "4"} if kind else {}), **shown, **more})
-
-
-def _write(root: ET.Element, x: float, y: float, text: str, kind: str = "") -> None:
-    where = {"x": _number(x), "y": _number(y)}
-    ET.SubElement(root, "text", {**({"class": kind} if kind else {}), **where}).text = text
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+            inner = part(piece, f"{block_text(block)}  {node.name}")
+            rectangle(inner, Box(x, bar.y, width, bar.height), "", fill=colours[node.name], opacity=opacity)

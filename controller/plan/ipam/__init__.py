@@ -1,0 +1,1 @@
+"""``towpath ipam``: pools, and the blocks that are dealt out of them."""
