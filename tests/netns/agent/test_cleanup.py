@@ -13,7 +13,9 @@ from msgspec import Struct
 
 from tests import effort
 from tests.names import in_memory, own
+from tests.netns.agent import underlay
 from tests.netns.agent.node import BIRD_CONFIGURATION, BLOCKS, LEARNED, PASSWORD, OneNode, manifests, ours
+from towpath.ipam.plugins import NEEDED
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -58,6 +60,8 @@ class Way(Struct, frozen=True):
     pools: dict[str, Any] = {}
     configuration: dict[str, Any] = {}
     blocks: tuple[str, ...] = BLOCKS
+    instead: tuple[dict[str, Any], ...] = ()
+    """These objects in place of all that."""
 
 
 def routed(one: OneNode, *devices: str) -> bool:
@@ -93,7 +97,15 @@ WAYS = {
         configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False},
     ),
     "vxlan": Way(stands=lambda one: routed(one, *TUNNELS), pools={"vxlanMode": "Always"}),
+    "vxlan by multicast": Way(
+        stands=lambda one: routed(one, TUNNELS[0], TUNNELS[0]),
+        pools={"vxlanMode": "Always", "vxlan": {"discovery": "Multicast", "group": "239.1.1.1"}},
+    ),
     "bridge": Way(stands=on_bridge, pools={"attachment": {"type": "bridge"}}, blocks=SMALL),
+    "macvlan": Way(
+        stands=lambda one: plugin(one).get("type") == "macvlan" and underlay.SHIM in one.node.ip("link"),
+        instead=tuple(underlay.objects(type="macvlan", mode="bridge", master="eth0")),
+    ),
     "natOutgoing": Way(stands=translates, pools={"natOutgoing": True}),
     "all at once": Way(
         stands=lambda one: routed(one, *TUNNELS) and on_bridge(one) and translates(one),
@@ -105,6 +117,8 @@ WAYS = {
 
 def objects(way: Way) -> list[dict[str, Any]]:
     """The node's objects, another node with blocks of its own, and the pools of this way."""
+    if way.instead:
+        return list(way.instead)
 
     def made(kind: str, name: str, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
         body = {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
@@ -138,7 +152,7 @@ class Cleaned(OneNode):
         source, bin_dir = root / "plugins", root / "bin"
         for folder in (source, bin_dir):
             folder.mkdir()
-        for name in ("ptp", "bridge", "host-local", "portmap"):
+        for name in NEEDED:
             (source / name).symlink_to(pods.PLUGINS / name)
         (bin_dir / "theirs").write_text("#!/bin/sh\n")
         self.options |= {"--cni-bin-dir": bin_dir, "--cni-plugin-source": source}
