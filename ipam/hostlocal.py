@@ -7,6 +7,7 @@ container id and interface. It works under a lock on the file ``lock`` there (fl
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -25,6 +26,8 @@ ENDPOINT = "towpath-endpoint"
 GATEWAY = "towpath-gateway"
 """The same for the one that it has on the bridge of a block's pods; the block's length follows."""
 _NO_POD = frozenset({OURS, ENDPOINT, GATEWAY})
+_SETTLED = 1_000_000_000
+"""Nanoseconds after its last change in which a folder may change again and not show it by its time."""
 
 
 class Record(Struct, frozen=True):
@@ -42,9 +45,28 @@ class HostLocal:
         self.folder = data_dir / network
         self._held: frozenset[Address] | None = None
         """What ``hold`` was asked for last."""
+        self._known: tuple[int, list[Record]] = (0, [])
+        """All records, and the folder's ``version`` that they are of; 0: read them."""
 
     def records(self) -> list[Record]:
-        """All addresses that are not free, in order; none if host-local never ran here."""
+        """All addresses that are not free, in order; none if host-local never ran here.
+
+        They are read again only if the folder has changed, or did so a moment ago: its time is not finer than some milliseconds.
+        """
+        version, known = self._known
+        if not version or version != self.version():
+            known = self._read()
+        return list(known)
+
+    def _read(self) -> list[Record]:
+        version, now = self.version(), time.time_ns()
+        found = self._listed()
+        # one that says nothing yet is being written
+        whole = all(record.container for record in found)
+        self._known = (version if whole and now - version > _SETTLED else 0, found)
+        return found
+
+    def _listed(self) -> list[Record]:
         try:
             names = sorted(entry.name for entry in self.folder.iterdir())
         except FileNotFoundError:

@@ -82,16 +82,16 @@ class PodBridge:
             for port in found:
                 self._plug(asking, port, there.index)
 
-    def dismiss(self) -> bool:
-        """Remove the device unless pods hang on it, or would if it were whole; whether it is gone. ``OSError``: try again."""
+    def dismiss(self) -> None:
+        """Remove the device unless pods hang on it, or would if it were whole. ``OSError``: try again."""
+        if not self._exists():
+            return
         with closing(open_socket()[0]) as asking:
             found = list(devices(asking))
             there = next((one for one in found if one.name == self._name and one.kind == "bridge"), None)
-            if any(one.alias == self._alias or (there and one.master == there.index) for one in found):
-                return False
-            if there is not None:
-                self._remove(asking, there)
-        return True
+            if there is None or any(one.alias == self._alias or one.master == there.index for one in found):
+                return
+            self._remove(asking, there)
 
     def remove(self) -> None:
         """Remove the device, whoever hangs on it. ``OSError`` where the kernel refuses."""
@@ -102,9 +102,7 @@ class PodBridge:
 
     def seen(self) -> object:
         """How it stands: the device, its addresses, and cables on it that do not say yet that they belong here."""
-        try:
-            socket.if_nametoindex(self._name)
-        except OSError:  # asked every second, and most nodes have none
+        if not self._exists():
             return None
         with closing(open_socket()[0]) as asking:
             found = list(devices(asking))
@@ -113,6 +111,12 @@ class PodBridge:
                 return None
             unmarked = [one.index for one in found if one.master == there.index and one.alias != self._alias]
             return there, frozenset(_addresses(asking, there.index)), tuple(unmarked)
+
+    def _exists(self) -> bool:
+        """Whether any device has the name: asked all the time, and most nodes have none."""
+        with contextlib.suppress(OSError):
+            return bool(socket.if_nametoindex(self._name))
+        return False
 
     def _find(self, found: Collection[Device]) -> Device | None:
         there = next((one for one in found if one.name == self._name), None)

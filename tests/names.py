@@ -20,6 +20,9 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 _NAMESPACE = re.compile(r"(tp[a-z]+)([0-9]+)-")
 _NETNS = Path("/run/netns")
 _MEMORY = Path("/dev/shm")
+SCRATCH = Path("/var/tmp")
+"""Where results of runs lie while they run; not where a kernel of its own has its own files."""
+_RESULTS = re.compile(r"towpath-tests-([0-9]+)-")
 
 
 def own(stem: str) -> str:
@@ -49,6 +52,11 @@ def loopback(last: int) -> str:
     return f"127.{100 + run // 100 % 100}.{100 + run % 100}.{last}"
 
 
+def scratch() -> str:
+    """How the names of this run's folders in ``SCRATCH`` begin."""
+    return f"towpath-tests-{os.environ['TOWPATH_RUN']}-"
+
+
 def namespaces() -> set[str]:
     """The network namespaces of this run."""
     return {name for name, run in _namespaces() if run == os.environ["TOWPATH_RUN"]}
@@ -70,7 +78,7 @@ def processes() -> dict[int, str]:
 
 
 def sweep() -> None:
-    """Remove what runs that were killed have left: namespaces, the processes in them, files in memory."""
+    """Remove what runs that were killed have left: namespaces, the processes in them, files in memory, results."""
     for name, run in _namespaces():
         if not Path(f"/proc/{run}").exists():
             prefix = name.partition("-")[0]
@@ -79,6 +87,9 @@ def sweep() -> None:
             remove(prefix)
             for folder in (ROOT, _MEMORY):
                 shutil.rmtree(folder / prefix, ignore_errors=True)
+    for path in SCRATCH.iterdir():
+        if (match := _RESULTS.match(path.name)) and not Path(f"/proc/{match[1]}").exists():
+            shutil.rmtree(path, ignore_errors=True)
     machine.sweep()
 
 

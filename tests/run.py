@@ -8,6 +8,7 @@ after each layer and counts as a failure.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,8 +80,7 @@ def folder(
         "TOWPATH_KUBERNETES": kubernetes,
         "PYTHONPATH": str(ROOT),
     }
-    # not where a kernel of its own has its own files
-    with tempfile.TemporaryDirectory(prefix="towpath-tests-", dir="/var/tmp") as scratch:
+    with tempfile.TemporaryDirectory(prefix=names.scratch(), dir=names.SCRATCH) as scratch:
         results = Path(scratch) / "results.xml"
         command = [str(BIN / "python"), "-m", "pytest", "-q", f"tests/{name}", f"--junitxml={results}"]
         if name in SHARED:
@@ -145,6 +145,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=effort.SEED, help="begin at the random cases of an earlier run")
     parser.add_argument("-k", dest="keyword", help="only tests that match, as pytest's -k")
     arguments = parser.parse_args()
+    # what runs is ended then, and what it has made is found by the next run
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     names.sweep()
     known = ("check", *FOLDERS)
     for layer in arguments.layers:

@@ -172,8 +172,8 @@ class PodBridge(Protocol):
     def desire(self, gateways: Collection[Interface], *, mtu: int | None) -> None:
         """The device is there, with these addresses; its ports stay."""
 
-    def dismiss(self) -> bool:
-        """Remove the device unless pods hang on it; whether it is gone."""
+    def dismiss(self) -> None:
+        """Remove the device unless pods hang on it."""
 
     def seen(self) -> object:
         """How it stands: another value where it is to be looked at again."""

@@ -50,10 +50,9 @@ class Bridge:
     def desire(self, gateways: Collection[Interface], *, mtu: int | None) -> None:
         self.gateways, self.mtu = sorted(map(str, gateways)), mtu
 
-    def dismiss(self) -> bool:
+    def dismiss(self) -> None:
         if not self.pods:
             self.gateways = None
-        return not self.pods
 
     def seen(self) -> object:
         return self.gateways, self.pods
