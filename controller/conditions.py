@@ -39,6 +39,7 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
                     Reason.ATTACHMENT_MASTER,
                     Reason.ATTACHMENT_MTU,
                     Reason.ATTACHMENT_PENDING,
+                    Reason.KERNEL_LACKS,
                 }
             ),
             "Attached",

@@ -1,4 +1,4 @@
-"""The CNI configuration of a node: ptp, bridge or macvlan, host-local and portmap with the node's blocks as ranges, and its two files.
+"""The CNI configuration of a node: ptp, bridge, macvlan or ipvlan, host-local and portmap with the node's blocks as ranges, and its two files.
 
 On a bridge each block is a subnet with the node as its gateway. The plugin could give its device these addresses itself,
 but of IPv4 only one, and a node has more blocks than one: the device and its addresses are the agent's
@@ -41,6 +41,7 @@ _DEVICES: Mapping[str, Mapping[str, Any]] = {
     "ptp": {"type": "ptp", **_LEAVES_SOURCES},
     "bridge": {"type": "bridge", "bridge": BRIDGE, "isGateway": False, "hairpinMode": True, **_LEAVES_SOURCES},
     "macvlan": {"type": "macvlan"},
+    "ipvlan": {"type": "ipvlan"},
 }
 
 
@@ -100,7 +101,7 @@ def conflist(
             ranges.setdefault(family_of(block.cidr), []).append(entry)
     device: dict[str, Any] = {
         **_DEVICES[way.type],
-        **({"master": way.master, "mode": way.mode} if way.on_underlay else {}),
+        **({"master": way.master, "mode": way.mode} if way.by_master else {}),
         "ipam": {
             "type": "host-local",
             "dataDir": str(data_dir),

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from towpath.ipam.files import copy_atomically, temporary, write_atomically
 
-NEEDED = ("ptp", "bridge", "macvlan", "host-local", "portmap")
+NEEDED = ("ptp", "bridge", "macvlan", "ipvlan", "host-local", "portmap")
 """What our configuration may call."""
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """CNI versions that our configuration is valid in, the older first."""

@@ -1,11 +1,14 @@
 """Pods on the network that nodes are on: their pools, the interface (master) whose network it is, and what of it fits.
 
-A pool with such an attachment (``Attachment.on_underlay``) is a part of the subnet of its master. Its pods have that
+A pool of macvlan, or of ipvlan l2 (``Attachment.on_underlay``), is a part of the subnet of its master. Its pods have that
 subnet's prefix length and their own router; packets to them are delivered by the network itself, so that nobody announces
 or routes their blocks (``model.blocks.on_underlay``). They pass their own node by: the only things that they reach by it
 are the node itself and services, which its translation knows, and to that end the node has a device beside theirs, the shim
 (``routes.shim``), or a switch that sends back what came from it (``Attachment.by_shim``). Everything here follows from the pool and the node's interfaces; another kind of device on a master is
 another entry in the two tables of kinds and modes (``model.kinds.ipam``, ``routes.shim``).
+
+With ipvlan l3 and l3s pods have addresses of their own, which are routed to their node as those of ptp are, and what they send
+the node routes, but by the master alone. Nothing is translated on the way in, so services need the same care.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,9 +25,9 @@ class Ground(Struct, frozen=True):
     """What pods of a pool stand on, on one node."""
 
     subnet: Prefix
-    """Of the master, around the pool."""
+    """That pods live in: the master's, around the pool, or the pool itself."""
     source: Address
-    """The node's own address in it."""
+    """The node's own address on the master."""
 
 
 def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
@@ -36,6 +39,15 @@ def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
         return _refusal(pool, "master", f"there is no interface {wanted.master}")
     if master.enslaved:
         return _refusal(pool, "master", f"{wanted.master} is a port of a bridge, and nothing else can be on it")
+    if (other := _in_the_way(pool, master)) is not None:
+        return other
+    if not wanted.on_underlay:
+        own_ones = [
+            one.ip for one in master.addresses if family_of(one.ip) is family_of(cidr) and not one.ip.is_link_local
+        ]
+        if not own_ones:
+            return _refusal(pool, "master", f"{wanted.master} has no {family_of(cidr).key} address")
+        return Ground(cidr, own_ones[0])
     around = [one for one in master.addresses if contains(one.network, cidr) and one.ip not in cidr]
     if not around:
         return _refusal(pool, "master", f"{wanted.master} has no address in a subnet around {cidr}, and outside of it")
@@ -43,6 +55,21 @@ def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
     if wanted.gateway is None or wanted.gateway not in own.network or wanted.gateway == own.ip:
         return _refusal(pool, "gateway", f"{wanted.gateway} is no other's address in {own.network}, the pods' subnet")
     return Ground(own.network, own.ip)
+
+
+def _in_the_way(pool: IPPool, master: NodeLink) -> Refusal | None:
+    """A device of somebody else's that pods cannot share the master with: of another kind, or an ipvlan whose mode would change."""
+    wanted = pool.spec.attachment
+    for kind, mode, name in master.above:
+        if kind != wanted.type:
+            return _refusal(
+                pool, "type", f"{name} is a {kind} device on {wanted.master}, where {wanted.type} has no place then"
+            )
+        if wanted.type == "ipvlan" and mode != wanted.mode:
+            return _refusal(
+                pool, "mode", f"{name} is an ipvlan device on {wanted.master}, and all there have one mode: {mode}"
+            )
+    return None
 
 
 def mtu_refusal(pool: IPPool, links: Mapping[str, NodeLink]) -> Refusal | None:

@@ -332,8 +332,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--prefix", default=PREFIX, help="first part of the namespaces' names (default %(default)s)")
     arguments = parser.parse_args(argv)
     prefix, way = str(arguments.prefix), WAYS[arguments.path]
-    if way.kind and not knows_kind(way.kind):
-        return elsewhere(way.kind, arguments.path)
+    for kind in filter(None, (way.kind, way.pods)):
+        if not knows_kind(kind):
+            return elsewhere(kind, arguments.path)
     Lab(prefix).down()  # what an earlier one may have left
     before = machine(prefix)
     for number in SIGNALS:

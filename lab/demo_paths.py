@@ -20,6 +20,8 @@ class Way(Struct, frozen=True):
     shape: Shape
     kind: str = ""
     """Of the device that they leave by; empty: they go as they are."""
+    pods: str = ""
+    """Kind of the pods' own devices, where not every kernel has it."""
     mode: Literal["Always", "CrossSubnet", "Never"] = "Never"
     beside: bool = False
     """Pods are on the network of their nodes."""
@@ -43,6 +45,11 @@ WAYS: Mapping[str, Way] = {
         Shape(3, rack_b=1, pool={"vxlanMode": "CrossSubnet"}),
         "vxlan",
         "CrossSubnet",
+    ),
+    "ipvlan": Way(
+        "as they are, by routes that BGP brought, to pods that are behind eth0 of their node (ipvlan, mode l3)",
+        Shape(3, pool={"attachment": {"type": "ipvlan", "master": "eth0", "mode": "l3"}}),
+        pods="ipvlan",
     ),
     "ipip": Way(
         "by IP-in-IP", Shape(3, families=(Family.IPV4,), pool={"ipipMode": "Always"}), kind="ipip", mode="Always"

@@ -6,12 +6,14 @@ address of the node: the others on that network would learn its MAC for the node
 It answers its pods alone when they ask for the node (``arp_filter``), asks them in the name of an address that nobody has
 (``arp_announce``; RFC 3927), and has for IPv6 the link-local address of its MAC. The routes to the node's blocks by it name
 the node's own address as their source. The device is ours by its name, and with it its addresses and those routes that are
-not marked as somebody else's (their protocol is ``static``).
+not marked as somebody else's (their protocol is ``static``). An ipvlan has its master's MAC, and nobody else hears of it at
+all; one that the kernel is told to make changes the mode of all that are on the master, those of pods included.
 """
 
 import contextlib
 import errno
 import socket
+import struct
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
@@ -61,8 +63,12 @@ from towpath.routes.route import MAIN_TABLE, address
 
 SHIM = "tp-shim"
 """The name of the device; a node's pods have one primary network, and so it has one."""
-MODES: Mapping[str, Mapping[str, int]] = {"macvlan": {"bridge": 4}}
+MODES: Mapping[str, Mapping[str, int]] = {"macvlan": {"bridge": 4}, "ipvlan": {"l2": 0, "l3": 1, "l3s": 2}}
 """Kinds of such devices, and the numbers of their modes (``linux/if_link.h``)."""
+_NAMES = {kind: {number: mode for mode, number in modes.items()} for kind, modes in MODES.items()}
+_SIZES = {"macvlan": NUMBER, "ipvlan": struct.Struct("=H")}
+"""Of the number of a mode."""
+_SHARING = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
 _SCOPE_LINK, _UNICAST, _STATIC = 253, 1, 4
 _RTA_PREFSRC = 7
 _SETTINGS: Mapping[str, str] = {
@@ -100,9 +106,21 @@ class PodShim:
             on: dict[int, list[Interface]] = {}
             for index, one in addresses(asking):
                 on.setdefault(index, []).append(one)
+            found = list(devices(asking))
+            above: dict[int, list[tuple[str, str, str]]] = {}
+            for there in found:
+                if there.kind in _SHARING and there.name != self._name:
+                    kind = there.kind.replace("vtap", "vlan")
+                    mode = _NAMES[kind].get(there.mode, str(there.mode))
+                    above.setdefault(there.below, []).append((kind, mode, there.name))
             return {
-                one.name: NodeLink(one.mtu, enslaved=bool(one.master), addresses=tuple(on.get(one.index, ())))
-                for one in devices(asking)
+                there.name: NodeLink(
+                    there.mtu,
+                    enslaved=bool(there.master),
+                    addresses=tuple(on.get(there.index, ())),
+                    above=tuple(sorted(above.get(there.index, ()))),
+                )
+                for there in found
             }
 
     def desire(self, wanted: Shim | None) -> None:
@@ -162,7 +180,7 @@ class PodShim:
             raise OSError(errno.ENODEV, f"there is no interface {wanted.master}")
         there = self._find(found)
         if there is not None:
-            mac, mode = bytes.fromhex(wanted.mac.replace(":", "")), MODES[wanted.kind][wanted.mode]
+            mac, mode = _mac(wanted) or master.mac, MODES[wanted.kind][wanted.mode]
             if (there.kind, there.below, there.mac, there.mode) == (wanted.kind, master.index, mac, mode):
                 return there
             ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
@@ -179,11 +197,12 @@ class PodShim:
         return there
 
     def _make(self, asking: socket.socket, master: int, wanted: Shim) -> None:
-        mode = attribute(MODE, NUMBER.pack(MODES[wanted.kind][wanted.mode]))
+        mode = attribute(MODE, _SIZES[wanted.kind].pack(MODES[wanted.kind][wanted.mode]))
         info = attribute(IFLA_INFO_KIND, wanted.kind.encode() + b"\0") + attribute(IFLA_INFO_DATA | NESTED, mode)
         body = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, self._name.encode() + b"\0")
         body += attribute(IFLA_LINK, NUMBER.pack(master))
-        body += attribute(IFLA_ADDRESS, bytes.fromhex(wanted.mac.replace(":", "")))
+        if mac := _mac(wanted):
+            body += attribute(IFLA_ADDRESS, mac)
         body += attribute(IFLA_LINKINFO | NESTED, info)
         ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=self._name, fine=errno.EEXIST)
 
@@ -200,6 +219,11 @@ class PodShim:
         with contextlib.suppress(FileNotFoundError):  # a kernel without this family
             if path.read_text().strip() != value:
                 path.write_text(value)
+
+
+def _mac(wanted: Shim) -> bytes:
+    """The MAC of its own; empty: it has none."""
+    return bytes.fromhex(wanted.mac.replace(":", "")) if wanted.kind == "macvlan" else b""
 
 
 def _own(wanted: Shim) -> tuple[Interface, Interface]:

@@ -1,5 +1,6 @@
-"""The pods of a node on the network of one of its interfaces: what their pools stand on there, and the node's way to them."""
+"""The pods of a node behind one of its interfaces, mostly on the network of that: what their pools stand on there, and the node's way to them."""
 
+import errno
 from collections.abc import Iterator, Mapping
 
 from towpath.bgp.services import covering
@@ -7,7 +8,7 @@ from towpath.controller.node import parts
 from towpath.controller.service_ranges import service_ranges
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.underlay import Ground, ground, mtu_refusal, routes
-from towpath.model.blocks import by_node, in_force, node_addresses, on_underlay, pool_around
+from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool
 from towpath.model.encapsulation import link_local_of, mac_of
 from towpath.model.links import NodeLink
@@ -32,8 +33,8 @@ class Grounds:
     def look(self, cluster: Cluster) -> None:
         """Look at the interfaces as they are now, if any pool asks for one, and keep the shim as that asks. ``OSError``: try again."""
         way = attached_to(cluster, self._node)
-        own = own_on_underlay(cluster, self._node)
-        self._wanted = way.attachment.on_underlay or bool(own)
+        own = own_by_master(cluster, self._node)
+        self._wanted = way.attachment.by_master or bool(own)
         self.grounds, self.refusals, self.mtu = {}, (), None
         if not self._wanted:
             self._shim.desire(None)
@@ -48,6 +49,12 @@ class Grounds:
         try:
             self._shim.desire(wanted)
         except OSError as error:
+            if error.errno == errno.EOPNOTSUPP:
+                self.grounds = {}
+                message = f"the kernel knows no devices of kind {way.attachment.type}: new pods get no address of this pool there"
+                why = Why("IPPool", way.pool, "spec.attachment.type")
+                self.refusals = (*self.refusals, Refusal(Reason.KERNEL_LACKS, message, why))
+                return
             message = f"the node cannot reach pods on it: {error.strerror or error}"
             why = Why("IPPool", way.pool, "spec.attachment.master")
             self.refusals = (*self.refusals, Refusal(Reason.ATTACHMENT_MASTER, message, why))
@@ -66,7 +73,7 @@ def shim_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> Shim 
     """The shim that a node needs; None: no block of its own has pods beside it."""
     ways: dict[Prefix, Address] = {}
     master = None
-    for block, pool in own_on_underlay(cluster, node):
+    for block, pool in own_by_master(cluster, node):
         if pool.name in grounds and pool.spec.attachment.by_shim:
             ways[block.spec.cidr] = grounds[pool.name].source
             master = master or pool.spec.attachment
@@ -84,16 +91,16 @@ def by_node_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> li
     return routes(grounds.values(), link_local=link_local_of(node) if by_shim else None, node=own, services=services)
 
 
-def own_on_underlay(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]:
-    """The node's blocks whose pods are on the network that it is on, with their pools; those first that decide how."""
+def own_by_master(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]:
+    """The node's blocks whose pods are behind an interface of it, with their pools; those first that decide how."""
     way = attached_to(cluster, node)
     own = (
         (block, pool_around(block.spec, cluster.pools))
         for block in by_node(in_force(cluster.blocks)).get(node, ())
-        if block.spec.state != "Quarantined" and on_underlay(block.spec, cluster.pools)
+        if block.spec.state != "Quarantined"
     )
     return sorted(
-        ((block, pool) for block, pool in own if pool is not None),
+        ((block, pool) for block, pool in own if pool is not None and pool.spec.attachment.by_master),
         key=lambda one: (not way.takes(one[1]), one[1].name, one[0].name),
     )
 
@@ -118,6 +125,6 @@ def _judged(
 def _pools(cluster: Cluster, way: Attached, own: list[tuple[IPAMBlock, IPPool]]) -> Iterator[IPPool]:
     """Those with blocks here, and the one that says how pods are attached."""
     names = {pool.name for _, pool in own}
-    if way.attachment.on_underlay:
+    if way.attachment.by_master:
         names.add(way.pool)
     return (cluster.pools[name] for name in sorted(names & cluster.pools.keys()))

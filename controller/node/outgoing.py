@@ -30,8 +30,8 @@ def translated(cluster: Cluster) -> tuple[IPPool, ...]:
 
 @remembered
 def beside(cluster: Cluster) -> tuple[IPPool, ...]:
-    """The pools whose pods are on the nodes' own network, in name order: they answer past the node that asked them."""
-    return tuple(pool for _, pool in sorted(cluster.pools.items()) if pool.spec.attachment.on_underlay)
+    """The pools whose pods are behind an interface of their node, in name order: they answer past the node that asked them."""
+    return tuple(pool for _, pool in sorted(cluster.pools.items()) if pool.spec.attachment.by_master)
 
 
 @remembered

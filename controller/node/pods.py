@@ -211,7 +211,7 @@ class CNIPods:
             return
         if missing and before != self._calls:
             return  # what stands works
-        if way.attachment.on_underlay and not self._has_ground(cluster, addressing):
+        if way.attachment.by_master and not self._has_ground(cluster, addressing):
             return  # likewise, as far as anything does
         wanted = conflist(
             [_spec(cluster, cidr) for cidr in addressing.usable],
@@ -278,7 +278,7 @@ class CNIPods:
 
     def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
         """The MTU of new pods: what their pool says, unless the node's devices take less."""
-        if way.attachment.on_underlay:
+        if way.attachment.by_master:
             asked, taken = way.attachment.mtu, self._grounds.mtu
             return (min(asked, taken) if asked and taken else asked or taken), self._grounds.refusals
         machine, asked = self._mtu(), way.attachment.mtu

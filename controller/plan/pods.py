@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from towpath.controller.node.ground import by_node_of, own_on_underlay, shim_of
+from towpath.controller.node.ground import by_node_of, own_by_master, shim_of
 from towpath.controller.plan.sessions import Document, whys
 from towpath.controller.settings import RUN_DIR
 from towpath.ipam.attachment import Attached, attached_to
@@ -46,7 +46,7 @@ def _grounds(cluster: Cluster, node: str) -> Mapping[str, Ground]:
     """Of pools on the node's own network, by name, taking their master for the interface with the node's addresses."""
     found = cluster.routing_nodes.get(node)
     link = NodeLink(addresses=tuple(node_addresses(found).values()) if found is not None else ())
-    pools = {pool.name: pool for _, pool in own_on_underlay(cluster, node)}
+    pools = {pool.name: pool for _, pool in own_by_master(cluster, node)}
     judged = {name: ground(pool, {str(pool.spec.attachment.master): link}) for name, pool in pools.items()}
     return {name: one for name, one in judged.items() if isinstance(one, Ground)}
 

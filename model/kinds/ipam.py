@@ -24,9 +24,9 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     """How pods are attached to their node."""
 
     type: Annotated[
-        Literal["ptp", "bridge", "macvlan"],
+        Literal["ptp", "bridge", "macvlan", "ipvlan"],
         Field(
-            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment. macvlan: pods are on the network that the node's interface is on."
+            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment. macvlan: pods are on the network that the node's interface is on. ipvlan: likewise, or behind that interface, with its MAC."
         ),
     ] = "ptp"
     master: Annotated[
@@ -34,9 +34,9 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         Field(description="The interface of the node whose network pods are on, of the same name on all nodes."),
     ] = None
     mode: Annotated[
-        Literal["bridge", "vepa"] | None,
+        Literal["bridge", "vepa", "l2", "l3", "l3s"] | None,
         Field(
-            description="Of macvlan. bridge: the pods of one node reach each other directly. vepa: by the switch, which has to send frames back by the port that they came from."
+            description="Of macvlan: bridge, the pods of one node reach each other directly; vepa, by the switch, which has to send frames back by the port that they came from. Of ipvlan: l2, pods are on the node's network; l3, the node's routes lead to them and from them; l3s, they also pass its packet filters on their way in."
         ),
     ] = None
     hairpin: Annotated[
@@ -53,15 +53,24 @@ class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     @property
     def on_underlay(self) -> bool:
         """Whether the pods' addresses are of the network that nodes are on: nobody needs a route to them."""
-        return self.type == "macvlan"
+        return self.by_master and self.mode not in _ROUTED
+
+    @property
+    def by_master(self) -> bool:
+        """Whether pods are behind an interface of their node, past its other devices."""
+        return self.type in _MODES
 
     @property
     def by_shim(self) -> bool:
         """Whether the node reaches these pods, and they services, by a device of its own beside theirs: else the network brings them together."""
-        return self.on_underlay and self.mode == "bridge"
+        return self.by_master and self.mode != "vepa"
 
 
-_ON_UNDERLAY = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type == 'macvlan')"
+_MODES = {"macvlan": ("bridge", "vepa"), "ipvlan": ("l2", "l3", "l3s")}
+"""Of each kind of attachment that has a master."""
+_ROUTED = frozenset({"l3", "l3s"})
+"""Modes in which pods have addresses that the network learns by BGP."""
+_BY_MASTER = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type in ['macvlan', 'ipvlan'])"
 Mode = Literal["Never", "Always", "CrossSubnet"]
 
 
@@ -138,7 +147,11 @@ def _room_on_a_bridge(spec: IPPoolSpec) -> bool:
 
 
 def _has_what_it_needs(one: Attachment) -> bool:
-    return {one.on_underlay} == {value is not None for value in (one.master, one.mode, one.gateway)}
+    has_master, has_gateway = one.master is not None, one.gateway is not None
+    return (one.mode or "") in _MODES.get(one.type, ("",)) and (has_master, has_gateway) == (
+        one.by_master,
+        one.on_underlay,
+    )
 
 
 IP_POOL = Kind(
@@ -189,8 +202,8 @@ IP_POOL = Kind(
             check=lambda _meta, spec: _room_on_a_bridge(spec),
         ),
         Rule(
-            cel=f"!has(self.attachment) || ({_ON_UNDERLAY.format('self')} == has(self.attachment.master) && has(self.attachment.master) == has(self.attachment.mode) && has(self.attachment.master) == has(self.attachment.gateway))",
-            message="macvlan needs master, mode and gateway, which ptp and bridge do not have",
+            cel=f"!has(self.attachment) || ({_BY_MASTER.format('self')} ? has(self.attachment.master) && has(self.attachment.mode) && (self.attachment.type == 'macvlan') == (self.attachment.mode in ['bridge', 'vepa']) && has(self.attachment.gateway) == !(self.attachment.mode in ['l3', 'l3s']) : !has(self.attachment.master) && !has(self.attachment.mode) && !has(self.attachment.gateway))",
+            message="macvlan needs master, gateway and mode bridge or vepa; ipvlan master and mode l2, l3 or l3s, and with l2 gateway; ptp and bridge have none of them",
             field="spec.attachment",
             check=lambda _meta, spec: _has_what_it_needs(spec.attachment),
         ),
@@ -203,10 +216,10 @@ IP_POOL = Kind(
             ),
         ),
         Rule(
-            cel=f"!{_ON_UNDERLAY.format('self')} || ((!has(self.ipipMode) || self.ipipMode == 'Never') && (!has(self.vxlanMode) || self.vxlanMode == 'Never') && (!has(self.natOutgoing) || !self.natOutgoing))",
-            message="pods on the nodes' own network do not send by their node: no ipipMode, vxlanMode or natOutgoing is of use",
+            cel=f"!{_BY_MASTER.format('self')} || ((!has(self.ipipMode) || self.ipipMode == 'Never') && (!has(self.vxlanMode) || self.vxlanMode == 'Never') && (!has(self.natOutgoing) || !self.natOutgoing))",
+            message="pods behind a master send past their node's other devices: no ipipMode, vxlanMode or natOutgoing is of use",
             field="spec.attachment.type",
-            check=lambda _meta, spec: not spec.attachment.on_underlay or not (spec.encapsulates or spec.nat_outgoing),
+            check=lambda _meta, spec: not spec.attachment.by_master or not (spec.encapsulates or spec.nat_outgoing),
         ),
         Rule(
             cel="!has(self.attachment) || (has(self.attachment.hairpin) && self.attachment.hairpin) == (has(self.attachment.mode) && self.attachment.mode == 'vepa')",
@@ -215,8 +228,8 @@ IP_POOL = Kind(
             check=lambda _meta, spec: spec.attachment.hairpin == (spec.attachment.mode == "vepa"),
         ),
         Rule(
-            cel=f"{_ON_UNDERLAY.format('self')} == {_ON_UNDERLAY.format('oldSelf')} && (!{_ON_UNDERLAY.format('self')} || (self.attachment.master == oldSelf.attachment.master && self.attachment.mode == oldSelf.attachment.mode))",
-            message="a pool does not come to a network or leave it, nor do its master and mode change: make another pool",
+            cel=f"{_BY_MASTER.format('self')} == {_BY_MASTER.format('oldSelf')} && (!{_BY_MASTER.format('self')} || (self.attachment.type == oldSelf.attachment.type && self.attachment.master == oldSelf.attachment.master && self.attachment.mode == oldSelf.attachment.mode))",
+            message="a pool does not come to a master or leave it, nor do its type, master and mode change: make another pool",
             field="spec.attachment",
         ),
     ),

@@ -14,7 +14,7 @@ from towpath.model.net import Address, Family
 
 SHIM = "tp-shim"
 SUBNETS = ("10.0.0.{}/24", "fd00::{}/64")
-NODES = {"a": 1, "b": 2}
+NODES = {"a": 1, "b": 2, "c": 3}
 ROUTER = 254
 POOLS = {"v4": ("10.0.0.64/26", 28, "10.0.0.254"), "v6": ("fd00::1:0/112", 124, "fd00::254")}
 BLOCKS = {"a": ("10.0.0.64/28", "fd00::1:0/124"), "b": ("10.0.0.80/28", "fd00::1:10/124")}
@@ -45,8 +45,8 @@ print(s.recv(100).decode())
 """
 
 
-def objects(*, nodes: tuple[str, ...] = tuple(NODES), **attachment: Any) -> list[dict[str, Any]]:
-    """What both nodes are told; ``attachment`` besides the gateway."""
+def objects(*, nodes: tuple[str, ...] = ("a", "b"), **attachment: Any) -> list[dict[str, Any]]:
+    """What nodes are told; ``attachment`` besides the gateway."""
 
     def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
         return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}

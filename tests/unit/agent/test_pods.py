@@ -396,6 +396,37 @@ async def test_a_kernel_that_refuses_the_shim(where: Places) -> None:
     )
 
 
+async def test_a_kernel_that_has_no_such_devices(where: Places) -> None:
+    """It is said of the pool, and there is no configuration with which every pod would fail; once it has them all is well."""
+
+    class Lacking(Shims):
+        lacks = True
+
+        def desire(self, wanted: Shim | None) -> None:
+            if wanted is not None and self.lacks:
+                raise OSError(95, "tp-shim: Operation not supported")
+            super().desire(wanted)
+
+    shim = Lacking(eth0=LINK)
+    made = await pods(where, shim=shim)
+    routed = Attachment(type="ipvlan", master="eth0", mode="l3")
+    world = cluster(
+        pools={"v4": pool("v4", "10.244.0.0/16", attachment=routed)},
+        blocks={one.name: one for one in (block(str(V4), "a"),)},
+    )
+    made.desire(world, Addressing(usable=(V4,), complete=True))
+    assert not where.link.exists()
+    (said,) = made.refusals
+    assert (said.reason, str(said.object)) == (Reason.KERNEL_LACKS, "IPPool/v4 spec.attachment.type")
+    shim.lacks = False
+    assert made.desire(world, Addressing(usable=(V4,), complete=True))
+    device = json.loads(where.link.read_text())["plugins"][0]
+    assert (device["type"], device["master"], device["mode"], device["mtu"]) == ("ipvlan", "eth0", "l3", 1400)
+    assert [one["subnet"] for each in device["ipam"]["ranges"] for one in each] == ["10.244.0.0/16"]
+    assert device["ipam"]["routes"] == [{"dst": "0.0.0.0/0"}]
+    assert made.refusals == ()
+
+
 async def test_the_whole_of_a_draining_block_is_held_back(where: Places) -> None:
     """Also while its network is not there: each of its addresses may have been a pod's."""
     made = await pods(where)

@@ -111,7 +111,7 @@ def test_a_block_on_a_bridge_has_room_for_pods(cidr: str, size: int | None, good
 @pytest.mark.parametrize(
     ("attachment", "field"),
     [
-        ({"type": "ipvlan"}, "spec.attachment.type"),
+        ({"type": "host-device"}, "spec.attachment.type"),
         ({"mtu": 1279}, "spec.attachment.mtu"),
         ({"mtu": 65536}, "spec.attachment.mtu"),
         ({"colour": "red"}, "spec.attachment.colour"),

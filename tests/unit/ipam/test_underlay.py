@@ -45,6 +45,41 @@ def test_what_cannot_be_names_its_field(links: dict[str, NodeLink], changed: dic
     assert (found.reason, str(found.object)) == (Reason.ATTACHMENT_MASTER, f"IPPool/a spec.attachment.{field}")
 
 
+ROUTED = {"type": "ipvlan", "master": "eth0", "mode": "l3", "gateway": None}
+
+
+@pytest.mark.parametrize(
+    ("links", "changed", "field"),
+    [
+        (link("10.0.0.1/24", above=(("ipvlan", "l2", "x"),)), {}, "mode"),
+        (link("10.0.0.1/24", above=(("macvlan", "bridge", "x"),)), {}, "type"),
+        (link("10.0.0.1/24", above=(("ipvlan", "l2", "x"),)), {"type": "macvlan", "mode": "bridge"}, "type"),
+        (link("fd00::1/64", "169.254.0.1/16"), {}, "master"),
+        (link("10.0.0.1/24", enslaved=True), {}, "master"),
+        ({}, {}, "master"),
+    ],
+)
+def test_what_shares_a_master_with_ipvlan(links: dict[str, NodeLink], changed: dict, field: str) -> None:
+    """Devices of one kind and one mode alone, and the node has an address of the pool's family there."""
+    gateway = {"gateway": "10.0.0.254"} if changed else {}
+    found = ground(pool("a", "10.244.0.0/16", attachment=_given({**ROUTED, **changed, **gateway})), links)
+    assert isinstance(found, Refusal)
+    assert (found.reason, str(found.object)) == (Reason.ATTACHMENT_MASTER, f"IPPool/a spec.attachment.{field}")
+
+
+def test_routed_pods_live_in_their_pool() -> None:
+    """The node speaks to them from the first address of the family that its interface has; others like them are in nobody's way."""
+    same = (("ipvlan", "l3", "x"),)
+    found = ground(
+        pool("a", "10.244.0.0/16", attachment=_given(ROUTED)), link("fd00::1/64", "192.0.2.1/24", above=same)
+    )
+    assert found == Ground(ip_network("10.244.0.0/16"), ip_address("192.0.2.1"))
+
+
+def _given(attachment: dict) -> dict:
+    return {name: value for name, value in attachment.items() if value is not None}
+
+
 def test_the_closest_subnet_around_the_pool_counts() -> None:
     """Of several addresses of the master; one of another family says nothing."""
     found = ground(made(), link("10.0.0.1/8", "10.0.0.2/24", "fd00::1/64", "192.0.2.1/24"))

@@ -35,6 +35,7 @@ def _pool(field: str | None = None, cidr: Any = "10.244.0.0/16", **spec: Any) ->
 
 
 _MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge", "gateway": "10.0.0.1"}
+_IPVLAN = {"type": "ipvlan", "master": "eth0", "mode": "l3"}
 
 
 def _without(field: str) -> dict[str, str]:
@@ -146,6 +147,9 @@ GOOD = (
     _pool(natOutgoing=True),
     _pool(),
     _pool(attachment=_MACVLAN),
+    _pool(attachment=_IPVLAN),
+    _pool(attachment={**_IPVLAN, "mode": "l3s", "mtu": 1400}),
+    _pool(attachment={**_MACVLAN, "type": "ipvlan", "mode": "l2"}),
     _pool(attachment={**_MACVLAN, "mode": "vepa", "hairpin": True}),
     _pool(cidr="fd00::/64", attachment={**_MACVLAN, "gateway": "fd00:1::1", "mtu": 1400}),
     _pool(cidr="fd00:244::/48", blockSize=122, nodeSelector="rack=a", disabled=True),
@@ -424,6 +428,13 @@ BAD = (
     _pool("spec.attachment.colour", attachment={"colour": "red"}),
     _pool("spec.attachment", attachment="bridge"),
     _pool("spec.attachment", attachment={"type": "macvlan"}),
+    _pool("spec.attachment", attachment={"type": "ipvlan", "master": "eth0"}),
+    _pool("spec.attachment", attachment={**_IPVLAN, "mode": "l2"}),
+    _pool("spec.attachment", attachment={**_IPVLAN, "mode": "bridge"}),
+    _pool("spec.attachment", attachment={**_IPVLAN, "gateway": "10.0.0.1"}),
+    _pool("spec.attachment", attachment={**_MACVLAN, "mode": "l2"}),
+    _pool("spec.attachment.type", attachment=_IPVLAN, vxlanMode="CrossSubnet"),
+    _pool("spec.attachment.type", attachment=_IPVLAN, natOutgoing=True),
     _pool("spec.attachment", attachment=_without("master")),
     _pool("spec.attachment", attachment=_without("mode")),
     _pool("spec.attachment", attachment=_without("gateway")),
@@ -451,7 +462,7 @@ BAD = (
     Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),
     *(
         Case("IPPool", "pool", _of(after), "spec.attachment", "api", before=_of(before))
-        for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}))
+        for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}), (_IPVLAN, {**_IPVLAN, "mode": "l3s"}), ({**_MACVLAN, "type": "ipvlan", "mode": "l2"}, _MACVLAN))
     ),
     Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.4.0/26", "node": "n"}, "spec.cidr", before={"cidr": "10.244.3.0/26", "node": "n"}),
 )  # fmt: skip
