@@ -180,9 +180,12 @@ class Bridge:
                 self._reach = self._programmer.metrics(frame.addresses)
                 self._link.metrics(dict(self._reach), interfaces=self._programmer.interfaces())
             case Report():
-                self.report = frame
-                self._look_for_routers()
-                self._changed()
+                before, self.report = self.report, frame
+                if before is None or _acted_on(before) != _acted_on(frame):
+                    self._look_for_routers()
+                    self._changed()
+                else:
+                    self._reported()
             case Notice():
                 self._noticed(frame)
             case Hello():
@@ -370,3 +373,9 @@ class Bridge:
             if not self._awaited:
                 self._changed()
         self._reported()
+
+
+def _acted_on(report: Report) -> tuple[object, ...]:
+    """What of a report a node does something about; the rest are numbers that it passes on."""
+    standing = [(one.name, one.state) for one in report.sessions]
+    return standing, report.foreign_paths, report.own_blocks, report.deaf, report.keyless
