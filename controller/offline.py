@@ -1,7 +1,7 @@
 """The commands that read objects and print: plan, policy test, import, get, explain, topology, ipam. None of them changes anything.
 
 Exit codes: 0 good, 1 the input cannot be read, 2 usage, 3 objects were rejected (the rest is printed all the same),
-4 two plans differ, 5 a policy test is not as expected.
+4 two plans differ, 5 a policy test is not as expected, 6 ``ipam check`` found something.
 """
 
 import argparse
@@ -100,6 +100,9 @@ def add(commands: Any) -> None:
     shown.add_argument(
         "-o", "--output", choices=(*_FORMATS, "text", "svg"), default="table", help="text and svg draw; default table"
     )
+    checked = parts.add_parser("check", help="say what does not fit together: pools, blocks, nodes, reports and pods")
+    _objects(checked)
+    checked.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
 
 def _files(command: Any, *, required: bool, otherwise: str) -> None:
@@ -172,8 +175,11 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
 
         return drawing.run(drawing.Request(files=files, source=source, style=arguments.output))
     if arguments.command == "ipam":
+        from towpath.controller.plan.ipam import check
         from towpath.controller.plan.ipam import command as ipam
 
+        if arguments.part == "check":
+            return check.run(check.Request(files=files, source=source, style=arguments.output))
         return ipam.run(ipam.Request(files=files, source=source, style=arguments.output))
     from towpath.controller.plan import command
 

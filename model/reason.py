@@ -125,6 +125,12 @@ class Reason(enum.StrEnum):
     BLOCK_MISSING = "BlockMissing"
     NO_POD_CIDRS = "NoPodCIDRs"
     PODS_WAITING = "PodsWaiting"
+    BLOCK_SIZE = "BlockSize"
+    NODE_MISSING = "NodeMissing"
+    OTHERS_BLOCK = "OthersBlock"
+    DUPLICATE_ADDRESS = "DuplicateAddress"
+    ADDRESS_OUTSIDE = "AddressOutside"
+    RESERVED_ADDRESS = "ReservedAddress"
     # pools in which others have addresses
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"

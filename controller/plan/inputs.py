@@ -23,7 +23,7 @@ from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.kind import API_VERSION
 from towpath.model.kinds.registry import KINDS
-from towpath.model.reason import InvalidSpecError, Why
+from towpath.model.reason import InvalidSpecError, Reason, Why
 from towpath.model.secret import Secret
 from towpath.model.service import decode_endpoint_slice, decode_service, key_of
 from towpath.model.workload import decode_workload
@@ -54,6 +54,7 @@ class Rejected(Struct, frozen=True, order=True):
     name: str
     field: str
     message: str
+    reason: Reason = Reason.INVALID_SPEC
 
 
 class Inputs(Struct, frozen=True):
@@ -120,8 +121,10 @@ def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
     wanted = {name: one for name, one in made.desired.items() if name not in cluster.routing_nodes}
     if wanted:
         cluster = replace(cluster, routing_nodes={**cluster.routing_nodes, **wanted})
-    rejected |= {Rejected(one.kind, one.name, one.field, one.message) for one in store.problems()}
-    rejected |= {Rejected(one.object.kind, one.object.name, one.object.field, one.message) for one in made.refusals}
+    rejected |= {Rejected(one.kind, one.name, one.field, one.message, one.reason) for one in store.problems()}
+    rejected |= {
+        Rejected(one.object.kind, one.object.name, one.object.field, one.message, one.reason) for one in made.refusals
+    }
     cluster = replace(
         cluster,
         services=dict(_read(found["Service"], decode_service, rejected)),

@@ -96,6 +96,17 @@ def test_a_node_joins_and_is_deleted(lab: Lab) -> None:
     facts.wait_reachable(lab)
 
 
+def test_a_block_of_nobody_is_found(lab: Lab) -> None:
+    """``ipam check`` of the live cluster names a block that somebody made for a node that there is none of."""
+    spec = {"cidr": "192.0.2.64/26", "node": "nobody"}
+    lab.api.apply(custom("IPAMBlock", "192-0-2-64-26", spec))
+    command = (sys.executable, "-m", "towpath.controller.cli", "ipam", "check", *lab.programs.source, "-o", "json")
+    found = json.loads(lab.api.host.run(*command, check=False))["findings"]
+    mine = {(one["field"], one["reason"]) for one in found if one["object"]["name"] == "192-0-2-64-26"}
+    assert mine == {("spec.node", "NodeMissing"), ("spec.cidr", "NoPool")}
+    lab.api.delete("IPAMBlock", "192-0-2-64-26")
+
+
 def test_nodes_are_told_their_blocks_as_pod_cidrs(lab: Lab) -> None:
     """``assignPodCIDRs``: each Node has its blocks, the first of each family, in ``podCIDRs``, which it takes but once."""
 

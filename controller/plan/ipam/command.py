@@ -1,7 +1,7 @@
 """``towpath ipam show``: who has what of the pools, of files or of a live cluster."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -30,10 +30,10 @@ class Request(Struct, frozen=True):
 
 def run(request: Request) -> int:
     """Print; the exit code. Objects that do not count are part of a list; beside a picture, standard error names them."""
-    bodies = _bodies(request)
-    inputs = gathered(bodies, secret_namespace=request.source.secret_namespace)
+    objects = bodies(request.files, request.source, KINDS)
+    inputs = gathered(objects, secret_namespace=request.source.secret_namespace)
     warn(inputs)
-    found = shares(inputs.cluster, written=dict(written(bodies)))
+    found = shares(inputs.cluster, written=dict(written(objects)))
     if request.style == "text" or request.style == "svg":  # noqa: PLR1714  # mypy narrows by this alone
         name_rejected(inputs)
         drawn = svg(found) if request.style == "svg" else "".join(f"{line}\n" for line in text_lines(found))
@@ -44,20 +44,21 @@ def run(request: Request) -> int:
     return REJECTED if inputs.rejected else GOOD
 
 
-def _bodies(request: Request) -> list[Body]:
-    if request.files:
-        return read(request.files)
+def bodies(files: Sequence[str], source: Source, kinds: Iterable[str]) -> list[Body]:
+    """The objects of the files, or of the live cluster those of some kinds, which are listed in this order."""
+    if files:
+        return read(files)
     from towpath.controller.plan.live import listed
 
-    return listed(request.source, KINDS)
+    return listed(source, kinds)
 
 
-def written(bodies: Iterable[Body]) -> Iterator[tuple[str, str]]:
+def written(objects: Iterable[Body]) -> Iterator[tuple[str, str]]:
     """When the state of a block was written, by the block's name, as far as the API server has noted it.
 
     It notes when a manager of fields has last changed any of its own (Kubernetes, ObjectMeta ``managedFields``).
     """
-    for body in bodies:
+    for body in objects:
         if body["kind"] != "IPAMBlock":
             continue
         times = [str(one["time"]) for one in _managers(body) if one.get("time") and _has_state(one)]

@@ -1,0 +1,176 @@
+"""What does not fit together: pools, blocks, nodes, what nodes report, and the pods that have addresses.
+
+A pure function of a snapshot, for people who ask. What the controller judges is asked of the functions that it asks; what
+only shows where all is seen together, such as two pods with one address, is found here.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from msgspec import Struct
+
+from towpath.ipam.blocks import usable
+from towpath.ipam.memory import Memory
+from towpath.ipam.plan import plan
+from towpath.ipam.spans import Spans, span
+from towpath.ipam.underlay import gateways
+from towpath.model.blocks import in_force, pool_around, reported
+from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.encapsulation import own_endpoints
+from towpath.model.net import Address, Prefix, host_prefix
+from towpath.model.reason import Reason, Why
+from towpath.model.workload import Workload
+
+REMEDIES: Mapping[Reason, str] = {
+    Reason.INVALID_SPEC: "correct the field: until then the last good version counts, or none",
+    Reason.OVERLAPPING_POOL: "delete one of the two, or make it anew with another range",
+    Reason.OVERLAPPING_BLOCK: "restart the pods in it, so that they get other addresses, and delete the younger block",
+    Reason.NO_POOL: "make a pool around it, or delete the block once no pod has an address of it",
+    Reason.BLOCK_SIZE: "nothing has to be done; drain its node to have blocks of the new size",
+    Reason.NODE_MISSING: "see that the controller runs: it quarantines what it made; delete yourself what you made by hand",
+    Reason.BLOCK_MISSING: "see that the controller runs: it makes the block anew, unless another node has it",
+    Reason.OTHERS_BLOCK: "see whether that node's agent reaches the API server; restart its pods with addresses of the block",
+    Reason.QUARANTINED: "find who uses it: it is given to nobody while its node reports it in use",
+    Reason.DUPLICATE_ADDRESS: "restart the pod whose address lies in no block of its node, else the younger one",
+    Reason.ADDRESS_OUTSIDE: "restart the pod, so that it gets an address of its node's own",
+    Reason.RESERVED_ADDRESS: "restart the pod, so that it gets another address",
+    Reason.TUNNEL_ADDRESS_TAKEN: "restart the pod: until then the node sends with its own address in the tunnel",
+    Reason.NODE_ADDRESS: "no block is cut there: give the pool another range if it lacks room",
+    Reason.SERVICE_RANGE_CONFLICT: "no block is cut there: give the pool another range if it lacks room",
+    Reason.POD_CIDR_CONFLICT: "no block is cut there: have one of the two assign, by blockSource",
+    Reason.POOL_EXHAUSTED: "add a pool",
+    Reason.NO_POD_CIDRS: "run the controller manager with --allocate-node-cidrs, or set blockSource to Towpath",
+}
+"""What to do, by reason."""
+_IPS = "status.podIPs"
+ELSE = "see the reason in docs/operations.md"
+
+
+class Finding(Struct, frozen=True, order=True):
+    """One thing that does not fit: the object and field that say so, and what to do."""
+
+    object: Why
+    reason: Reason
+    message: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do."""
+        return REMEDIES.get(self.reason, ELSE)
+
+
+def findings(cluster: Cluster, *, services: Collection[Prefix] = ()) -> tuple[Finding, ...]:
+    """Everything that does not fit, in order. ``services``: the ranges that services have."""
+    found = (*_planned(cluster, services), *_of_blocks(cluster), *_of_reports(cluster), *_of_pods(cluster))
+    return tuple(sorted(set(found)))
+
+
+def _planned(cluster: Cluster, services: Collection[Prefix]) -> Iterator[Finding]:
+    """What the controller refuses, and reports of nodes that are gone with all their blocks."""
+    wished = plan(cluster, memory=Memory(), now=0.0, services=services)
+    for one in wished.refusals:
+        yield Finding(one.object, one.reason, one.message)
+    for name in wished.statuses if cluster.nodes else ():
+        yield Finding(Why("NodeStatus", name, "metadata.name"), Reason.NODE_MISSING, f"there is no node {name}")
+
+
+def _of_blocks(cluster: Cluster) -> Iterator[Finding]:
+    force = in_force(cluster.blocks)
+    spans = _spans(cluster.blocks.values())
+    # files may have RoutingNodes alone; with Nodes at hand, one that is left of a Node is no owner
+    nodes = cluster.nodes.keys() or cluster.routing_nodes.keys()
+    for name, block in cluster.blocks.items():
+        spec = block.spec
+        if force.get(spec.cidr) is not block:
+            others = (cluster.blocks[one] for one in spans.owners(span(spec.cidr)) - {name})
+            older = min(others, key=lambda one: (one.meta.creation_timestamp, one.name))
+            message = f"{spec.cidr} overlaps the older {older.spec.cidr} of {older.spec.node} and counts for nobody"
+            yield Finding(Why("IPAMBlock", name, "spec.cidr"), Reason.OVERLAPPING_BLOCK, message)
+        yield from _of_pool(block, cluster)
+        if spec.node not in nodes and spec.state != "Quarantined":
+            yield Finding(Why("IPAMBlock", name, "spec.node"), Reason.NODE_MISSING, f"there is no node {spec.node}")
+
+
+def _of_pool(block: IPAMBlock, cluster: Cluster) -> Iterator[Finding]:
+    spec, pool = block.spec, pool_around(block.spec, cluster.pools)
+    if pool is None:
+        field = "spec.pool" if spec.pool else "spec.cidr"
+        named = (
+            f"the pool {spec.pool} that it names is not around it, nor is another"
+            if spec.pool
+            else "no pool is around it"
+        )
+        yield Finding(Why("IPAMBlock", block.name, field), Reason.NO_POOL, f"{spec.cidr}: {named}")
+    elif spec.pool and spec.pool != pool.name:
+        message = f"{spec.cidr} names the pool {spec.pool} and lies in {pool.name}"
+        yield Finding(Why("IPAMBlock", block.name, "spec.pool"), Reason.NO_POOL, message)
+    elif spec.pool and not spec.mirrored and spec.cidr.prefixlen != pool.spec.block_length:
+        message = f"{spec.cidr}: blocks of {pool.name} are of /{pool.spec.block_length}"
+        yield Finding(Why("IPAMBlock", block.name, "spec.cidr"), Reason.BLOCK_SIZE, message)
+
+
+def _of_reports(cluster: Cluster) -> Iterator[Finding]:
+    """Blocks that nodes report: they exist, are theirs, and in quarantine nobody uses them."""
+    blocks = {block.spec.cidr: block for block in cluster.blocks.values()}
+    for (node, cidr), report in reported(cluster.statuses).items():
+        why, block = Why("NodeStatus", node, "status.blocks"), blocks.get(cidr)
+        if block is None:
+            yield Finding(why, Reason.BLOCK_MISSING, f"{cidr}: there is no such block")
+        elif block.spec.node != node:
+            yield Finding(why, Reason.OTHERS_BLOCK, f"{cidr} is a block of {block.spec.node}")
+        elif block.spec.state == "Quarantined" and report.in_use:
+            message = f"{cidr} is in quarantine, and {node} reports {report.in_use} addresses in use"
+            yield Finding(Why("IPAMBlock", block.name, "spec.state"), Reason.QUARANTINED, message)
+
+
+def _of_pods(cluster: Cluster) -> Iterator[Finding]:
+    blocks = {block.name: block for block in in_force(cluster.blocks).values()}
+    spans, routers = _spans(blocks.values()), gateways(cluster)
+    holders: dict[Address, list[str]] = {}
+    endpoints: dict[str, frozenset[Address]] = {}
+    for pod in cluster.workloads.values():
+        if pod.node not in endpoints:
+            endpoints[pod.node] = frozenset(own_endpoints(cluster, pod.node).values())
+        for address in pod.addresses:
+            holders.setdefault(address, []).append(pod.key)
+            around = [blocks[name] for name in spans.owners(span(host_prefix(address)))]
+            block = around[0] if around else None
+            yield from _of_place(pod, address, block)
+            if block is not None and (address in routers or not _is_for_pods(address, block, cluster)):
+                message = f"{address} of {block.spec.cidr} is the network's own or a gateway's, and no pod's"
+                yield Finding(Why("Pod", pod.key, _IPS), Reason.RESERVED_ADDRESS, message)
+            if address in endpoints[pod.node]:
+                message = f"{address} would be the address of {pod.node} itself in a tunnel"
+                yield Finding(Why("Pod", pod.key, _IPS), Reason.TUNNEL_ADDRESS_TAKEN, message)
+    for address, pods in holders.items():
+        if len(pods) > 1:
+            first, *others = sorted(pods)
+            for one in others:
+                message = f"{address} is the address of {first} too"
+                yield Finding(Why("Pod", one, _IPS), Reason.DUPLICATE_ADDRESS, message)
+
+
+def _of_place(pod: Workload, address: Address, block: IPAMBlock | None) -> Iterator[Finding]:
+    """Where an address of a pod lies; ``block`` is the one in force around it."""
+    why = Why("Pod", pod.key, _IPS)
+    if block is None or block.spec.node != pod.node:
+        where = "no block" if block is None else f"{block.spec.cidr}, a block of {block.spec.node}"
+        yield Finding(why, Reason.ADDRESS_OUTSIDE, f"{address} lies in {where}; the pod is on {pod.node}")
+    elif block.spec.state == "Quarantined":
+        yield Finding(why, Reason.QUARANTINED, f"{address} lies in {block.spec.cidr}, which is in quarantine")
+
+
+def _is_for_pods(address: Address, block: IPAMBlock, cluster: Cluster) -> bool:
+    pool = pool_around(block.spec, cluster.pools)
+    if pool is not None and pool.spec.attachment.on_underlay:
+        return True  # its subnet is the nodes' own, which only they know
+    outer = pool.spec.cidr if pool is not None and pool.spec.attachment.type != "bridge" else None
+    ends = usable(block.spec.cidr, pool=outer)
+    return ends is not None and int(ends[0]) <= int(address) <= int(ends[1])
+
+
+def _spans(blocks: Collection[IPAMBlock]) -> Spans:
+    """Blocks by their names."""
+    found = Spans()
+    for block in blocks:
+        found.add(span(block.spec.cidr), block.name)
+    return found
