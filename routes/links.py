@@ -35,7 +35,7 @@ from towpath.routes.route import address
 
 IFLA_LINK, IFLA_MASTER, IFLA_IFALIAS, IFLA_INFO_DATA = 5, 10, 20, 2
 MODE = 1
-"""What a macvlan device's mode is called within its data (IFLA_MACVLAN_MODE)."""
+"""What the mode of a macvlan or ipvlan device is called within its data (IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE)."""
 
 
 class Device(Struct, frozen=True):

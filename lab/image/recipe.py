@@ -34,7 +34,6 @@ PLUGINS = (
         "loopback",
         "macvlan",
         "portmap",
-        "macvlan",
         "ptp",
     ),
     "tuning",

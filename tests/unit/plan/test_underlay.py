@@ -34,6 +34,18 @@ def test_whoever_asks_on_the_network_finds_its_pods(cluster_routes: str, expecte
     assert set(map(str, static_routes(world, "a"))) == expected
 
 
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_pods_behind_an_interface_are_routed_to(mode: str) -> None:
+    """With addresses of their own they are announced, and what none of them has is dropped; the node's services need the same care."""
+    behind = obj("IPPool", "off", cidr="10.244.0.0/16", attachment={"type": "ipvlan", "master": "eth0", "mode": mode})
+    world = cluster(*NODES, behind, *OBJECTS[4:])
+    assert set(map(str, announcements(world, "a"))) == {"10.244.1.0/26"}
+    assert {str(prefix): one.type for prefix, one in static_routes(world, "a").items()} == {
+        "10.244.1.0/26": "blackhole"
+    }
+    assert set(map(str, rules_of(world, "a", announcements=(), sessions=()).beside)) == {"10.244.0.0/16"}
+
+
 def test_what_a_node_leads_elsewhere_comes_back_by_it() -> None:
     """From and to such pods, in the node's name; the rule is of pools, and there is none without."""
     rules = rules_of(cluster(*NODES, *OBJECTS), "a", announcements=(), sessions=())
