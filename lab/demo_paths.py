@@ -40,6 +40,12 @@ WAYS: Mapping[str, Way] = {
         "as they are, by routes that follow from the objects, without a mesh", Shape(3, configuration=_NO_MESH)
     ),
     "vxlan": Way("by VXLAN", Shape(3, pool={"vxlanMode": "Always"}), "vxlan", "Always"),
+    "vxlan-multicast": Way(
+        "by VXLAN whose nodes find each other in a group",
+        Shape(3, pool={"vxlanMode": "Always", "vxlan": {"discovery": "Multicast", "group": "239.1.1.1"}}),
+        "vxlan",
+        "Always",
+    ),
     "cross-subnet": Way(
         "as they are within a subnet, and by VXLAN to node3 behind the router",
         Shape(3, rack_b=1, pool={"vxlanMode": "CrossSubnet"}),
