@@ -222,6 +222,7 @@ class NodeAgent:
             picture.cluster,
             announcements=[one for state in states for one in state.announcements.values()],
             sessions=[one for state in states for one in state.sessions.values()],
+            links=self._kernel.tunnels(),
         )
 
     def _plan(self, cluster: Cluster) -> SpeakerPlan:

@@ -36,7 +36,7 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes import local
-from towpath.routes.devices.device import Vxlan
+from towpath.routes.devices.device import Link, Vxlan
 from towpath.routes.devices.devices import Devices
 from towpath.routes.devices.plan import TunnelPlan, tunnel_plan
 from towpath.routes.discovery.finder import Finder
@@ -81,8 +81,10 @@ class Bridge:
             on_change=self._programmed,
             share=share,
         )
-        self._devices = Devices(changed=reported)
+        self._devices = Devices(changed=self._devices_changed)
         self._mtu = mtu
+        self._guarded: tuple[Link, ...] = ()
+        """The tunnels that stood when a step was last asked to look at them."""
         self._tunnels = TunnelPlan()
         self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.device)
         self._routers = RoutersFile(routers)
@@ -265,6 +267,16 @@ class Bridge:
     def _addresses_to_come(self, cluster: Cluster) -> frozenset[Address]:
         """The node's own addresses in tunnels that no device has yet."""
         return frozenset(own_endpoints(cluster, self._node).values()).difference(self.own_addresses())
+
+    def _devices_changed(self) -> None:
+        self._reported()
+        if self.tunnels() != self._guarded:
+            self._guarded = self.tunnels()
+            self._changed()
+
+    def tunnels(self) -> tuple[Link, ...]:
+        """What the tunnel devices that stand take packets by, those that are not wanted any more included."""
+        return self._devices.links
 
     def overhead(self) -> int:
         """Bytes that packets of pods grow by in the tunnels of this node."""

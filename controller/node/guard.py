@@ -14,6 +14,7 @@ from towpath.model.memo import remembered
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session
+from towpath.routes.devices.device import Ipip, Link, Vxlan
 from towpath.routes.nft import Rules
 
 log = structlog.get_logger()
@@ -56,10 +57,18 @@ class Guard:
         return tuple(found)
 
     async def desire(
-        self, cluster: Cluster, *, announcements: Iterable[Announcement], sessions: Iterable[Session]
+        self,
+        cluster: Cluster,
+        *,
+        announcements: Iterable[Announcement],
+        sessions: Iterable[Session],
+        links: Collection[Link] = (),
     ) -> None:
-        """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node."""
-        rules = rules_of(cluster, self._node, announcements=announcements, sessions=tuple(sessions))
+        """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node.
+
+        ``links``: tunnels that stand, be they wanted or not: strangers send into none of them.
+        """
+        rules = rules_of(cluster, self._node, announcements=announcements, sessions=tuple(sessions), links=links)
         self._translating, self._beside = translated(cluster), beside(cluster)
         try:
             said = await self._firewall.desire(rules)
@@ -75,9 +84,17 @@ class Guard:
 
 
 def rules_of(
-    cluster: Cluster, node: str, *, announcements: Iterable[Announcement], sessions: Collection[Session]
+    cluster: Cluster,
+    node: str,
+    *,
+    announcements: Iterable[Announcement],
+    sessions: Collection[Session],
+    links: Collection[Link] = (),
 ) -> Rules:
     """What a node drops, and what it translates."""
+    vxlans = {(one.vni, one.port) for one in by_vxlan(cluster)}
+    vxlans |= {(one.vni, one.port) for one in links if isinstance(one, Vxlan)}
+    ipip = ipip_end(cluster, node) or next((one.local for one in links if isinstance(one, Ipip)), None)
     outgoing = covering({pool.spec.cidr for pool in translated(cluster)})
     me = node_views(cluster).by_name.get(node)
     return Rules(
@@ -89,8 +106,8 @@ def rules_of(
         masqueraded=outgoing,
         kept=exclusions(cluster) if outgoing else (),
         kept_ports=excluded_ports(cluster, sessions) if outgoing else (),
-        tunnels=tuple(sorted({(one.vni, one.port) for one in by_vxlan(cluster)})),
-        ipip=ipip_end(cluster, node),
+        tunnels=tuple(sorted(vxlans)),
+        ipip=ipip,
         beside=covering({pool.spec.cidr for pool in beside(cluster)}),
         own=tuple(me.addresses.values()) if me is not None and beside(cluster) else (),
     )

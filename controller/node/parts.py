@@ -15,6 +15,7 @@ from towpath.model.net import Address, Interface, Prefix
 from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
+from towpath.routes.devices.device import Link
 from towpath.routes.nft import Rules
 from towpath.routes.shim import Shim
 
@@ -74,6 +75,9 @@ class Kernel(Protocol):
 
     def routers(self) -> Mapping[str, Address]:
         """Routers that were found at the ends of interfaces, by interface."""
+
+    def tunnels(self) -> tuple[Link, ...]:
+        """What the tunnel devices that stand take packets by, those that are not wanted any more included."""
 
     def severed(self) -> tuple[str, ...]:
         """Names of sessions whose interface has no carrier."""

@@ -35,7 +35,7 @@ log = structlog.get_logger()
 
 
 class Devices:
-    """Made anywhere; ``start`` and all that follows inside the event loop. ``changed``: there is news in ``problems`` or ``standing``."""
+    """Made anywhere; ``start`` and all that follows inside the event loop. ``changed``: there is news of them."""
 
     def __init__(
         self,
@@ -83,6 +83,7 @@ class Devices:
         self._kernel = self._open()
         self._loop = asyncio.get_running_loop()
         self._kernel.watch(self._hear)
+        self._read()
         self._audit = self._loop.call_later(_AUDIT, self._audit_now)
 
     def close(self) -> None:
@@ -117,6 +118,12 @@ class Devices:
                     pending[key] = None
         self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
         await self._work()
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """What devices of ours take packets by, wanted or not."""
+        found = (seen.link for _, seen in sorted(self._seen.items()) if seen.ours)
+        return tuple(link for link in found if link is not None)
 
     @property
     def lacking(self) -> tuple[str, ...]:
@@ -213,8 +220,8 @@ class Devices:
     async def _work(self) -> None:
         """Bring the kernel to what is wanted, the loop going on between slices. ``OSError``: the socket itself failed."""
         async with self._working:
-            before = (dict(self.problems), self.standing, self.silent)
             self._read()
+            before = (dict(self.problems), self.standing, self.silent, self.links)
             self.problems = {name: said for name, said in self.problems.items() if name in self._wanted}
             for device in self._wanted.values():
                 self._bring(device)
@@ -226,7 +233,7 @@ class Devices:
             if any(reason is not Reason.KERNEL_LACKS for reason, _ in self.problems.values()):
                 self._look_again(_AGAIN)  # what a kernel lacks, an audit will find when it is there
             self._listen()
-            if before != (self.problems, self.standing, self.silent):
+            if before != (self.problems, self.standing, self.silent, self.links):
                 self._changed()
 
     def _listen(self) -> None:

@@ -223,7 +223,21 @@ def test_the_mode_is_changed_under_traffic(lab: Lab, mode: str) -> None:
             wait_large(lab, size=LARGEST)
     if mode == "Never":
         for node in lab.nodes:
-            wait_for(lambda node=node: standing(lab.host(node)) == {}, deadline=40, what=f"{node} has no tunnel left")
+            wait_for(lambda node=node: guarded_and_gone(lab.host(node)), deadline=40, what=f"{node} has no tunnel left")
+            wait_for(lambda node=node: not guarded(lab.host(node)), deadline=20, what=f"{node} guards none either")
+
+
+def guarded(host: Host) -> bool:
+    """Whether packets of strangers into tunnels are dropped."""
+    return "tunnel_input" in host.run("nft", "list", "table", "inet", "towpath")
+
+
+def guarded_and_gone(host: Host) -> bool:
+    """Whether no tunnel is left; as long as one is, it is guarded."""
+    shielded = guarded(host)
+    there = standing(host) != {}
+    assert shielded or not there, "a device stands that anybody may send into"
+    return not there
 
 
 @pytest.mark.parametrize("below", list(Family))

@@ -27,6 +27,7 @@ from towpath.model.resource import Meta, Resource
 from towpath.model.selector import parse_selector
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
+from towpath.routes.devices.device import Ipip, Link, Vxlan
 from towpath.routes.nft import Rules
 from towpath.routes.plan import static_routes
 
@@ -52,6 +53,8 @@ class Parts:
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
         self.firewall = Firewall(self.said)
+        self.links: tuple[Link, ...] = ()
+        """Tunnels that stand."""
 
     def unreachable_for(self) -> float:
         return self.away
@@ -87,6 +90,9 @@ class Parts:
 
     def gateways(self) -> tuple[Address, ...]:
         return ()
+
+    def tunnels(self) -> tuple[Link, ...]:
+        return self.links
 
     def severed(self) -> tuple[str, ...]:
         return ()
@@ -553,3 +559,16 @@ async def test_pods_matter_only_where_they_may_be_peers() -> None:
     assert not node.peers_with_pods
     await node.step()
     assert parts.told[-1] is told
+
+
+async def test_a_tunnel_is_guarded_as_long_as_it_stands() -> None:
+    """Also when no pool wants it any more; after that there is nothing to guard."""
+    parts = Parts()
+    node, _ = await agent(parts)
+    ends = ip_address("192.0.2.1")
+    parts.links = (Ipip(ends), Vxlan(7, 8472, ends, "66:00:00:00:00:01"))
+    await node.step()
+    assert (parts.firewall.rules.tunnels, parts.firewall.rules.ipip) == (((7, 8472),), ends)
+    parts.links = ()
+    await node.step()
+    assert (parts.firewall.rules.tunnels, parts.firewall.rules.ipip) == ((), None)
