@@ -51,9 +51,13 @@ def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
     around = [one for one in master.addresses if contains(one.network, cidr) and one.ip not in cidr]
     if not around:
         return _refusal(pool, "master", f"{wanted.master} has no address in a subnet around {cidr}, and outside of it")
-    own = max(around, key=lambda one: one.network.prefixlen)
-    if wanted.gateway is None or wanted.gateway not in own.network or wanted.gateway == own.ip:
-        return _refusal(pool, "gateway", f"{wanted.gateway} is no other's address in {own.network}, the pods' subnet")
+    routed = [one for one in around if wanted.gateway and wanted.gateway in one.network and wanted.gateway != one.ip]
+    if not routed:
+        subnets = " or ".join(str(one.network) for one in around)
+        return _refusal(
+            pool, "gateway", f"{wanted.gateway} is no other's address in {subnets}, the subnet around {cidr}"
+        )
+    own = max(routed, key=lambda one: one.network.prefixlen)
     return Ground(own.network, own.ip)
 
 

@@ -129,11 +129,11 @@ class PodShim:
             self.remove()
             return
         with closing(open_socket()[0]) as asking:
-            there = self._there(asking, wanted)
+            there, mtu = self._there(asking, wanted)
             for name, value in _SETTINGS.items():
                 self._set(self._proc / name.format(self._name), value)
-            if not there.up:
-                ask(asking, RTM_NEWLINK, change_body(there.index, mtu=None), what=self._name)
+            if not there.up or there.mtu != mtu:
+                ask(asking, RTM_NEWLINK, change_body(there.index, mtu=mtu), what=self._name)
             self._address(asking, there.index, wanted)
             present = dict(_routes(asking, there.index))
             for prefix in present.keys() - {one for one, at in wanted.routes.items() if present.get(one) == at}:
@@ -172,8 +172,8 @@ class PodShim:
             return False
         return True
 
-    def _there(self, asking: socket.socket, wanted: Shim) -> Device:
-        """The device, made anew where there is none or it is another; switched off yet where it is new."""
+    def _there(self, asking: socket.socket, wanted: Shim) -> tuple[Device, int]:
+        """The device, made anew where there is none or it is another, and the MTU of its master; switched off yet where it is new."""
         found = list(devices(asking))
         master = next((one for one in found if one.name == wanted.master), None)
         if master is None:
@@ -182,13 +182,13 @@ class PodShim:
         if there is not None:
             mac, mode = _mac(wanted) or master.mac, MODES[wanted.kind][wanted.mode]
             if (there.kind, there.below, there.mac, there.mode) == (wanted.kind, master.index, mac, mode):
-                return there
+                return there, master.mtu
             ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
         self._make(asking, master.index, wanted)
         there = self._find(list(devices(asking)))
         if there is None:
             raise OSError(errno.ENODEV, f"{self._name} was removed at once")
-        return there
+        return there, master.mtu
 
     def _find(self, found: Collection[Device]) -> Device | None:
         there = next((one for one in found if one.name == self._name), None)

@@ -124,6 +124,7 @@ def _owned(cluster: Cluster, prefix: Prefix) -> Item:
     block = next((one for cidr, one in in_force(cluster.blocks).items() if contains(cidr, prefix)), None)
     return {
         "pool": None if pool is None else pool.name,
+        "network": pool.spec.attachment.master if pool is not None and pool.spec.attachment.on_underlay else None,
         "block": None
         if block is None
         else {"name": block.name, "cidr": str(block.spec.cidr), "node": block.spec.node, "state": block.spec.state},
@@ -197,7 +198,8 @@ def _lines(document: Item) -> Iterator[str]:
         causes = ", ".join(f"{why['kind']}/{why['name']} {why['field'] or ''}".strip() for why in one["why"])
         yield f"announced by {one['node']} ({one['source']}), because of {causes}"
     if not document["announcedBy"]:
-        yield "announced by nobody"
+        network = document.get("network")
+        yield "announced by nobody" + (f": its pods are found on the network of {network}" if network else "")
     for title, key, columns in (
         ("told", "told", ("node", "session", "action", "reason", "rule")),
         ("used", "used", ("node", "session", "action", "reason", "rule", "installed")),

@@ -96,6 +96,7 @@ def test_pods_reach_no_speaker(segment: tuple[Segment, Any]) -> None:
     [
         ("link", "del", SHIM),
         ("link", "set", SHIM, "down"),
+        ("link", "set", SHIM, "mtu", "1300"),
         ("link", "set", SHIM, "address", "02:00:00:00:00:99"),
         ("link", "set", SHIM, "type", "macvlan", "mode", "private"),
         ("addr", "flush", "dev", SHIM),
@@ -170,7 +171,7 @@ def shim(made: Segment) -> list[Any]:
     host = made.host("a")
     links = host.ip_json("-d", "link", "show", "type", "macvlan")
     found = [
-        (one["address"], "UP" in one["flags"], one["linkinfo"]["info_data"]["mode"])
+        (one["address"], "UP" in one["flags"], one["mtu"], one["linkinfo"]["info_data"]["mode"])
         for one in links
         if one["ifname"] == SHIM
     ]

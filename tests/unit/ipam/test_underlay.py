@@ -81,8 +81,8 @@ def _given(attachment: dict) -> dict:
 
 
 def test_the_closest_subnet_around_the_pool_counts() -> None:
-    """Of several addresses of the master; one of another family says nothing."""
-    found = ground(made(), link("10.0.0.1/8", "10.0.0.2/24", "fd00::1/64", "192.0.2.1/24"))
+    """Of several addresses of the master, with the router in it; one of another family says nothing."""
+    found = ground(made(), link("10.0.0.1/8", "10.0.0.2/24", "10.0.0.3/25", "fd00::1/64", "192.0.2.1/24"))
     assert found == Ground(ip_network("10.0.0.0/24"), ip_address("10.0.0.2"))
 
 

@@ -1,12 +1,16 @@
 """Pools on the nodes' own network: nobody announces or routes them, and what their nodes lead elsewhere comes back by them."""
 
+from ipaddress import ip_network
+
 import pytest
 
 from tests.unit.plan.worlds import cluster, config, node, obj
 from towpath.bgp.advertise import announcements
 from towpath.controller.node.guard import rules_of
 from towpath.controller.plan.document import documents_by_node
+from towpath.controller.plan.explain import explained
 from towpath.controller.plan.inputs import gathered
+from towpath.controller.plan.topology.build import topology
 from towpath.model.encapsulation import mac_of
 from towpath.routes.nft import script
 from towpath.routes.plan import static_routes
@@ -75,3 +79,13 @@ def test_a_plan_shows_the_shim_and_the_network() -> None:
     }
     device = document["cni"]["plugins"][0]
     assert [one["subnet"] for each in device["ipam"]["ranges"] for one in each] == ["10.0.0.0/24"]
+
+
+def test_explain_and_the_picture_say_which_network() -> None:
+    """Nobody announces such a block, and that is no fault."""
+    objects = [{"apiVersion": "towpath.io/v1alpha1", **one} for one in (*NODES, OBJECTS[0], OBJECTS[2])]
+    inputs = gathered(objects, secret_namespace="x")
+    found = explained(inputs, ip_network("10.0.0.70/32"))
+    assert (found["pool"], found["network"], found["announcedBy"]) == ("on", "eth0", [])
+    (drawn,) = topology(inputs).pools
+    assert drawn.how == ("macvlan on eth0",)
