@@ -117,8 +117,9 @@ def test_who_reaches_whom(segment: tuple[Segment, Any]) -> None:
     """Whole packets pass between all pods, nodes and the router, each way; to an address without a pod none goes round."""
     found, _ = segment
     names = (*PODS, *MODES, "gw")
-    seen = {one: unreached(found, one, set(names) - {one}) for one in names}
-    assert {one: missing for one, missing in seen.items() if missing} == {}
+    for one in names:
+        others = set(names) - {one}
+        found.wait(lambda one=one, others=others: not unreached(found, one, others), f"all are reached from {one}")  # type: ignore[misc]  # bound now
     for node in ("b", "c"):
         for family in Family:
             nobody = str(found.address(f"{node}1", family) + 5)
@@ -138,8 +139,13 @@ def test_services_answer(segment: tuple[Segment, Any], node: str, other: str) ->
     services = [f"{by} {SERVICE[family]} {PORT}" for by in ("tcp", "udp") for family in Family]
     ports = [f"tcp {found.address(node, family)} {NODE_PORT}" for family in Family]
     for source, asked in ((f"{node}1", services), (node, services), ("gw", ports)):
-        said = found.host(source).run(sys.executable, "-c", ASKING, *asked).split("\n")
-        assert said == [*[target] * len(asked), ""], source
+        found.wait(
+            lambda source=source, asked=asked: (
+                found.host(source).run(sys.executable, "-c", ASKING, *asked).split()  # type: ignore[misc]  # bound now
+                == [target] * len(asked)
+            ),
+            f"{target} answers {source}",
+        )
 
 
 def shim(found: Segment, node: str) -> list[Any]:
