@@ -92,6 +92,7 @@ class AgentProcess:
         self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
         self._plugin_loop = LevelLoop(self._look_at_plugins, pace=Pace(debounce=1.0, backoff=5.0))
         self._snapshot_loop = LevelLoop(self._save, pace=Pace(debounce=1.0, backoff=5.0))
+        self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._bridge = Bridge(
             settings.node,
             socket=settings.socket,
@@ -99,6 +100,7 @@ class AgentProcess:
             share=not loses_next_hops(settings.host_root),
             mtu=self._mtu_below,
             changed=self._node_loop.dirty,
+            moved=self._preflight_loop.dirty,
             reported=self._status_loop.dirty,
             noticed=self._noticed,
         )
@@ -110,7 +112,6 @@ class AgentProcess:
             interfaces=self._bridge.interfaces,
             overhead=self._bridge.overhead,
         )
-        self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
         self._table = nft.Table()
         self._node: NodeAgent
         self._pods: CNIPods | None = None

@@ -45,6 +45,7 @@ class Link(Struct, frozen=True):
     index: int
     name: str
     usable: bool
+    mtu: int = 0
 
 
 class LinkAddress(Struct, frozen=True):

@@ -104,7 +104,8 @@ def read_link(data: bytes, start: int, end: int) -> Link | None:
         return None
     values = dict(attributes(data, start + 32, end))
     name = values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-    return Link(index, name, usable=bool(flags & IFF_UP and flags & IFF_LOWER_UP))
+    mtu = int.from_bytes(values.get(IFLA_MTU, b""), "little")
+    return Link(index, name, usable=bool(flags & IFF_UP and flags & IFF_LOWER_UP), mtu=mtu)
 
 
 def read_address(data: bytes, start: int, end: int) -> LinkAddress | None:

@@ -24,8 +24,11 @@ class NextHops:
         on_metrics: OnMetrics | None,
         on_severed: OnSevered | None,
         on_gateways: Callable[[], None] | None,
+        on_links: Callable[[], None] | None,
     ) -> None:
         self.resolver = resolver
+        self._on_links = on_links
+        self._seen = 0
         self._on_gateways = on_gateways
         self._gateways: dict[Family, tuple[Address, ...]] = dict.fromkeys(Family, ())
         self._on_metrics = on_metrics
@@ -97,6 +100,9 @@ class NextHops:
 
     def settle(self) -> set[Address]:
         """Resolve again what may have changed, and tell those who asked; the addresses that lead elsewhere now."""
+        if self._on_links is not None and self.resolver.seen != self._seen:
+            self._seen = self.resolver.seen
+            self._on_links()
         moved: set[Address] = set()
         told: dict[Address, int | None] = {}
         for address in self.resolver.changed(self._resolutions):

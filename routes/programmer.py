@@ -14,7 +14,7 @@ from msgspec import Struct
 from towpath.model.net import Address, Family, Prefix, family_of, from_wire, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
-from towpath.routes.kernel import Batch, Kernel, LinkAddress
+from towpath.routes.kernel import Batch, Kernel, Link, LinkAddress
 from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
 from towpath.routes.observer import Observer
@@ -77,13 +77,16 @@ class Programmer:
         on_severed: OnSevered | None = None,
         on_gateways: Callable[[], None] | None = None,
         on_change: Callable[[], None] | None = None,
+        on_links: Callable[[], None] | None = None,
         share: bool = True,
     ) -> None:
-        """``share``: many routes with one next hop may share an object of it, which nobody else removes."""
+        """``on_links``: devices or addresses are others than before. ``share``: many routes with one next hop may share an object of it, which nobody else removes."""
         self._open = kernel
         self._on_change = on_change
         self._resolver = Resolver()
-        self._hops = NextHops(self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways)
+        self._hops = NextHops(
+            self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways, on_links=on_links
+        )
         self._targets = Targets(self._hops, share=share)
         self._tables = {family: Table(family, resolve=self._targets.resolve) for family in Family}
         self._settings = Settings()
@@ -243,15 +246,11 @@ class Programmer:
         if not (moved or tunnels):
             return
         for table in self._tables.values():
-            targets = table.targets.values()
-            self._targets.again(
-                table,
-                [
-                    one
-                    for one in targets
-                    if (one.device in tunnels if one.device else not moved.isdisjoint(one.next_hops))
-                ],
+            hit = (
+                (one.device in tunnels if one.device else not moved.isdisjoint(one.next_hops), one)
+                for one in table.targets.values()
             )
+            self._targets.again(table, [one for concerned, one in hit if concerned])
 
     # to the kernel
 
@@ -366,10 +365,9 @@ class Programmer:
         """The number of a device; None where there is none of that name."""
         return self._resolver.named(name)
 
-    def carrying(self, address: Address) -> int | None:
-        """The number of the device that has this address; None where none has, or only loopback."""
-        found = {one.index for one in self._resolver.addresses if one.local == address} - {self.device("lo")}
-        return min(found, default=None)
+    def carrying(self, address: Address) -> Link | None:
+        """The device that has this address; None where none has, or only loopback."""
+        return self._resolver.carrying(address)
 
     def link_local(self, interfaces: Collection[str]) -> frozenset[Address]:
         """This node's own link-local addresses on these interfaces, each with its interface."""

@@ -38,6 +38,8 @@ class Resolver:
         self._subnets: dict[Family, list[tuple[int, int, int]]] = {family: [] for family in Family}
         self._usable: frozenset[int] = frozenset()
         self._own: frozenset[Address] = frozenset()
+        self.seen = 0
+        """How often devices or addresses were others than before."""
         self.devices: set[int] = set()
         """Devices that some foreign route with a gateway leads over."""
         self._all_changed = True
@@ -88,6 +90,7 @@ class Resolver:
         return True
 
     def _settle(self) -> None:
+        self.seen += 1
         self._usable = frozenset(
             link.index
             for link in self.links.values()
@@ -235,6 +238,11 @@ class Resolver:
     def named(self, name: str) -> int | None:
         """The number of a device."""
         return self._by_name.get(name)
+
+    def carrying(self, address: Address) -> Link | None:
+        """The device that has this address; None where none has, or only loopback."""
+        found = {one.index for one in self.addresses if one.local == address} - {self.named("lo")}
+        return self.links.get(min(found, default=0))
 
     def carrier(self, index: int) -> bool:
         """Whether a device is up and has carrier."""

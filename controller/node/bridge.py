@@ -17,11 +17,12 @@ from towpath.bgp.link import LinkClient
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
+from towpath.controller.node.underlay import Seen, Underlay, silent_ends
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints, tunnels
+from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
-from towpath.model.net import Address, Family, Prefix, family_of, zone_of
+from towpath.model.net import Address, Family, Prefix, zone_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import (
     FromSpeaker,
@@ -36,7 +37,7 @@ from towpath.model.speaker import (
     Withdrawn,
 )
 from towpath.routes import local
-from towpath.routes.devices.device import Link, Vxlan
+from towpath.routes.devices.device import Link
 from towpath.routes.devices.devices import Devices
 from towpath.routes.devices.plan import TunnelPlan, tunnel_plan
 from towpath.routes.discovery.finder import Finder
@@ -51,7 +52,7 @@ _SETTLES_WITHIN = 0.5
 
 
 class Bridge:
-    """Both sides of one node. ``changed``: a step should look again; ``reported``: a status should."""
+    """Both sides of one node. ``changed``: a step should look again; ``reported``: a status should; ``moved``: the network below is another."""
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Bridge:
         share: bool,
         mtu: Callable[[Cluster], int | None],
         changed: Callable[[], None],
+        moved: Callable[[], None],
         reported: Callable[[], None],
         noticed: Callable[[Notice], None],
     ) -> None:
@@ -79,10 +81,15 @@ class Bridge:
             on_severed=self._severed_now,
             on_gateways=changed,
             on_change=self._programmed,
+            on_links=self._links_changed,
             share=share,
         )
         self._devices = Devices(changed=self._devices_changed)
         self._mtu = mtu
+        self._moved = moved
+        self._underlay = Underlay(node, self._programmer)
+        self._below: Seen = frozenset()
+        """What the last step was made from of the network below."""
         self._guarded: tuple[Link, ...] = ()
         """The tunnels that stood when a step was last asked to look at them."""
         self._tunnels = TunnelPlan()
@@ -241,28 +248,18 @@ class Bridge:
 
     def _plan(self, cluster: Cluster, taken: frozenset[Address]) -> Mapping[Prefix, StaticRoute]:
         """The routes; made anew only where something is another than before."""
-        beside = (taken, self._mtu(cluster), self._below(cluster))
+        beside = (taken, self._mtu(cluster), self._underlay.groups(cluster))
+        self._below = self._underlay.seen(cluster)
         if self._given is None or self._given[0] is not cluster or self._given[1] != beside:
             self._tunnels = tunnel_plan(cluster, self._node, mtu=beside[1], without=taken, below=beside[2])
             self._given = (cluster, beside, given_routes(cluster, self._node, self._tunnels))
         return self._given[2]
 
-    def _below(self, cluster: Cluster) -> dict[int, int]:
-        """The interfaces on which groups are joined, as far as they are there, by the tunnel's number."""
-        me = cluster.routing_nodes.get(self._node)
-        mine = node_addresses(me) if me is not None else {}
-        found: dict[int, int] = {}
-        for tunnel in tunnels(cluster.pools).values():
-            if tunnel.group is None or tunnel.vni in found:
-                continue
-            if tunnel.interface:
-                number = self._programmer.device(tunnel.interface)
-            else:
-                own = mine.get(family_of(tunnel.group))
-                number = self._programmer.carrying(own.ip) if own is not None else None
-            if number is not None:
-                found[tunnel.vni] = number
-        return found
+    def _links_changed(self) -> None:
+        """Most devices that come and go are those of pods: they are none of a step's business."""
+        if self._given is not None and self._underlay.seen(self._given[0]) != self._below:
+            self._moved()
+            self._changed()
 
     def _addresses_to_come(self, cluster: Cluster) -> frozenset[Address]:
         """The node's own addresses in tunnels that no device has yet."""
@@ -300,24 +297,9 @@ class Bridge:
                 ),
                 *(Refusal(reason, said, why) for reason, said in self._devices.problems.values()),
                 *self._tunnels.refusals,
-                *self._unfound(),
+                *silent_ends(self._devices.silent, self._tunnels),
             ),
         )
-
-    def _unfound(self) -> Iterable[Refusal]:
-        """Tunnels whose group brings no answer."""
-        for name, silent in self._devices.silent.items():
-            device = self._tunnels.devices.get(name)
-            if device is None or not isinstance(device.link, Vxlan):
-                continue
-            pool = next((one for one in device.why if one.kind == "IPPool"), None)
-            if pool is not None:
-                of = len(self._tunnels.entries[name].ends)
-                message = (
-                    f"{len(silent)} of {of} nodes do not answer in {name} ({silent[0]}):"
-                    f" the network has to carry packets to the group {device.link.group} between all nodes"
-                )
-                yield Refusal(Reason.ENDS_NOT_FOUND, message, Why("IPPool", pool.name, "spec.vxlan.group"))
 
     def own_addresses(self) -> tuple[Address, ...]:
         """All addresses of this node's devices; of link-local ones those of the interfaces that peers are looked for on."""

@@ -1,5 +1,6 @@
 """Pools whose nodes find each other by multicast: from nothing but a group to packets as large as they may be, and what disturbs it."""
 
+import ast
 import contextlib
 import re
 import sys
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.netns.path.cluster import cluster, wait_large
-from towpath.lab import facts
+from tests.netns.path.cluster import cluster, under_probe, wait_large
+from towpath.lab import facts, objects
+from towpath.lab.addressing import RACKS, TOR, node_number
 from towpath.lab.api import collection
 from towpath.lab.netns import Host
 from towpath.lab.probe import Flow
@@ -186,7 +188,7 @@ def test_one_tunnel_by_multicast_and_one_by_the_objects(lab: Lab) -> None:
 
 
 def test_an_interface_that_is_not_there(lab: Lab) -> None:
-    """A pool that names one has no tunnel on nodes without it, and they say so; with the right name all is as before."""
+    """A pool that names one has no tunnel on nodes without it, and they say so; with none all is as before."""
     say(lab, Family.IPV4, device="eth7")
 
     def told(node: str) -> str:
@@ -200,8 +202,112 @@ def test_an_interface_that_is_not_there(lab: Lab) -> None:
             " it has no interface eth7 on which to join the group 239.1.1.1"
         )
     facts.wait_reachable(lab, of(lab, Family.IPV6))
-    say(lab, Family.IPV4, device="eth0")
+    say(lab, Family.IPV4, device=None)
     facts.wait_reachable(lab)
+
+
+def stand(lab: Lab, wanted: dict[str, Any], what: str) -> None:
+    """Both tunnels of node 1 are like this."""
+    host = lab.host("node1")
+    for name, one in wanted.items():
+        wait_for(lambda name=name, one=one: standing(host, name) == one, deadline=30, what=f"{name} {what}")
+
+
+def follows(lab: Lab, wanted: dict[str, Any], what: str) -> None:
+    """They are, and packets pass."""
+    stand(lab, wanted, what)
+    facts.wait_reachable(lab, (*of(lab, Family.IPV4), *of(lab, Family.IPV6)), deadline=40)
+
+
+def configure(lab: Lab, device: str, numbers: dict[Family, int]) -> None:
+    """Give node 1 these addresses and its default route, as its distribution would."""
+    host, rack = lab.host("node1"), RACKS["a"]
+    for family, number in numbers.items():
+        wanted = rack.interface(family, number)
+        nodad = ("nodad",) if family is Family.IPV6 else ()
+        host.ip("addr", "replace", str(wanted), "dev", device, *nodad)
+        gateway = str(rack.address(family, TOR))
+        host.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", device)
+
+
+def test_the_network_below_gets_smaller_and_larger(lab: Lab) -> None:
+    """Both tunnels are as large as it lets them be."""
+    before = {name: standing(lab.host("node1"), name) for name in (NAME, SECOND)}
+    lab.host("node1").ip("link", "set", "dev", "eth0", "mtu", "1400")
+    follows(lab, {name: (one[0], one[1] - 100, *one[2:]) for name, one in before.items()}, "are smaller")
+    lab.host("node1").ip("link", "set", "dev", "eth0", "mtu", "1500")
+    follows(lab, before, "are as they were")
+
+
+@pytest.mark.parametrize("name", ["eth0", "lan0"])
+def test_the_link_below_goes_down_and_comes_back(lab: Lab, name: str) -> None:
+    """By its name, or by another one: the tunnels are the same and on it."""
+    host, numbers = lab.host("node1"), {family: node_number(1) for family in Family}
+    before = {device: standing(host, device) for device in (NAME, SECOND)}
+
+    def again(old: str, new: str) -> None:
+        host.ip("link", "set", "dev", old, "down")
+        host.ip("link", "set", "dev", old, "name", new)
+        host.ip("link", "set", "dev", new, "up")
+        configure(lab, new, numbers)
+
+    def deed() -> None:
+        again("eth0", name)
+        stand(lab, renamed(before, name), f"goes by {name}")
+
+    result, _ = under_probe(lab, deed, watch=())
+    print(f"link down, up as {name}: {result.lost} of {result.sent} lost, longest gap {result.longest_gap:.3f} s")
+    follows(lab, renamed(before, name), f"goes by {name}")
+    if name != "eth0":
+        again(name, "eth0")
+    follows(lab, before, "is as it was")
+
+
+def renamed(before: dict[str, Any], name: str) -> Any:
+    """The same tunnels on an interface of this name."""
+    return ast.literal_eval(repr(before).replace("eth0", name))
+
+
+def test_the_address_below_changes(lab: Lab) -> None:
+    """The tunnels have the new ones, and others send there: one learns it, the other is told."""
+    host, index = lab.host("node1"), 1
+    before = {device: standing(host, device) for device in (NAME, SECOND)}
+
+    def move(old: int, new: int) -> None:
+        for family in Family:  # first: the kernel takes those that were added after the first one away with it
+            host.ip("addr", "del", str(RACKS["a"].interface(family, old)), "dev", "eth0")
+        configure(lab, "eth0", dict.fromkeys(Family, new))
+        addresses = tuple(RACKS["a"].address(family, new) for family in Family)
+        lab.api.apply(objects.node("node1", addresses, rack="a"))
+
+    def sent_to() -> dict[str, str]:
+        found = {}
+        for line in (*forwarding(lab.host("node2"))["learned"], *forwarding(lab.host("node2"), SECOND)["permanent"]):
+            mac, _, address = line.split()[:3]
+            if mac == mac_of("node1"):
+                found[address] = mac
+        return found
+
+    def arrive(new: int, *, old: int) -> None:
+        move(old, new)
+        addresses = {str(RACKS["a"].address(family, new)) for family in Family}
+        wait_for(lambda: locals_of(host) == addresses, deadline=30, what="both tunnels are at the new addresses")
+        wait_for(lambda: sent_to().keys() == addresses, deadline=60, what="node2 sends there")
+
+    result, _ = under_probe(lab, lambda: arrive(77, old=node_number(index)), watch=())
+    print(f"another address: {result.lost} of {result.sent} lost, longest gap {result.longest_gap:.3f} s")
+    facts.wait_reachable(lab, (*of(lab, Family.IPV4), *of(lab, Family.IPV6)), deadline=60)
+    under_probe(lab, lambda: arrive(node_number(index), old=77), watch=())
+    follows(lab, before, "is as it was")
+
+
+def locals_of(host: Host) -> set[str]:
+    """The addresses from which both tunnels send."""
+    found = set()
+    for name in (NAME, SECOND):
+        if (one := standing(host, name)) is not None:
+            found.add(one[0][4] or one[0][5])
+    return found
 
 
 def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:

@@ -35,6 +35,7 @@ class Heard:
             share=False,
             mtu=lambda _: None,
             changed=self._noting("step"),
+            moved=self._noting("machine"),
             reported=self._noting("status"),
             noticed=lambda _: None,
         )
