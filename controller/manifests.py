@@ -193,13 +193,17 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, (int, float)) else value
 
 
-class _Dumper(yaml.SafeDumper):
+_SafeDumper: type[Any] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_SafeDumper):  # type: ignore[misc]  # as with the loader
     """PyYAML's dumper that quotes by the loader's rules as well as by its own."""
 
 
-def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent(dumper: Any, text: str) -> yaml.ScalarNode:
     misread = bool(_INT.fullmatch(text) or _FLOAT.fullmatch(text))
-    return dumper.represent_scalar(_STRING, text, style="'" if misread else None)
+    node: yaml.ScalarNode = dumper.represent_scalar(_STRING, text, style="'" if misread else None)
+    return node
 
 
 _Dumper.add_representer(str, _represent)
