@@ -300,12 +300,16 @@ async def remove() -> None:
 
 
 async def _listed() -> Any:
-    """The table without counters and handles; None: there is none."""
+    """The table without counters and handles, or what equals nothing where that cannot be read; None: there is none."""
     try:
-        text = await run("--json", "--stateless", "list", "table", *TABLE.split())
+        items = await listing(TABLE, "--stateless")
     except FileNotFoundError:
         return None
-    return [_without_handles(one) for one in json.loads(text)["nftables"] if "metainfo" not in one]
+    except OSError as error:
+        if error.errno != errno.EBADMSG:
+            raise
+        return [{"unreadable": object()}]
+    return [_without_handles(one) for one in items if "metainfo" not in one]
 
 
 def _without_handles(value: Any) -> Any:
@@ -323,6 +327,19 @@ def _tells_bridged_packets() -> None:
     release = os.uname().release
     if tuple(map(int, re.findall(r"\d+", release)[:2])) < _TELLS_BRIDGED:
         raise OSError(errno.ENOSYS, f"Linux {release} does not tell routed packets from bridged ones, 5.7 does")
+
+
+async def listing(table: str, *options: str) -> list[dict[str, Any]]:
+    """What a table is made of (libnftables-json(5)); ``OSError`` as ``run``, EBADMSG where nft breaks off.
+
+    Version 1.0.6 does, now and then, at a table that has flags: it prints what it has freed.
+    """
+    text = await run("--json", *options, "list", "table", *table.split())
+    try:
+        found: list[dict[str, Any]] = json.loads(text)["nftables"]
+    except ValueError:
+        raise OSError(errno.EBADMSG, f"nft breaks off in the list of table {table}") from None
+    return found
 
 
 async def run(*arguments: str, stdin: str = "") -> str:

@@ -4,11 +4,10 @@ It makes the same chains for every network that calls it, by nft itself or by ip
 them. Those that were there before our network was are somebody else's; so is what other rules beside them do.
 """
 
-import json
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from towpath.routes.nft import run
+from towpath.routes.nft import listing, run
 
 _TABLES = ("ip nat", "ip6 nat", "ip cni_hostport", "ip6 cni_hostport")
 _MAPPING = frozenset({"CNI-HOSTPORT-DNAT", "hostports", "hostip_hostports"})
@@ -27,7 +26,7 @@ async def remove(before: Collection[str]) -> tuple[str, ...]:
     busy = []
     for table in _TABLES:
         try:
-            listed = json.loads(await run("--json", "--handle", "list", "table", *table.split()))["nftables"]
+            listed = await listing(table, "--handle")
         except FileNotFoundError:
             continue
         rules = [one["rule"] for one in listed if "rule" in one]
