@@ -13,7 +13,7 @@ from towpath.model.net import Family, family_of
 from towpath.routes.shim import SHIM
 
 
-class Way(Struct, frozen=True):
+class Way(Struct, frozen=True, kw_only=True):
     """How packets go from node to node."""
 
     words: str
@@ -35,34 +35,38 @@ class Way(Struct, frozen=True):
 _NO_MESH = {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}
 _MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge"}
 WAYS: Mapping[str, Way] = {
-    "bgp": Way("as they are, by routes that BGP brought", Shape(nodes=3)),
+    "bgp": Way(words="as they are, by routes that BGP brought", shape=Shape(nodes=3)),
     "host-gw": Way(
-        "as they are, by routes that follow from the objects, without a mesh", Shape(3, configuration=_NO_MESH)
+        words="as they are, by routes that follow from the objects, without a mesh",
+        shape=Shape(3, configuration=_NO_MESH),
     ),
-    "vxlan": Way("by VXLAN", Shape(3, pool={"vxlanMode": "Always"}), "vxlan", "Always"),
+    "vxlan": Way(words="by VXLAN", shape=Shape(3, pool={"vxlanMode": "Always"}), kind="vxlan", mode="Always"),
     "vxlan-multicast": Way(
-        "by VXLAN whose nodes find each other in a group",
-        Shape(3, pool={"vxlanMode": "Always", "vxlan": {"discovery": "Multicast", "group": "239.1.1.1"}}),
-        "vxlan",
-        "Always",
+        words="by VXLAN whose nodes find each other in a group",
+        shape=Shape(3, pool={"vxlanMode": "Always", "vxlan": {"discovery": "Multicast", "group": "239.1.1.1"}}),
+        kind="vxlan",
+        mode="Always",
     ),
     "cross-subnet": Way(
-        "as they are within a subnet, and by VXLAN to node3 behind the router",
-        Shape(3, rack_b=1, pool={"vxlanMode": "CrossSubnet"}),
-        "vxlan",
-        "CrossSubnet",
+        words="as they are within a subnet, and by VXLAN to node3 behind the router",
+        shape=Shape(3, rack_b=1, pool={"vxlanMode": "CrossSubnet"}),
+        kind="vxlan",
+        mode="CrossSubnet",
     ),
     "ipvlan": Way(
-        "as they are, by routes that BGP brought, to pods that are behind eth0 of their node (ipvlan, mode l3)",
-        Shape(3, pool={"attachment": {"type": "ipvlan", "master": "eth0", "mode": "l3"}}),
+        words="as they are, by routes that BGP brought, to pods that are behind eth0 of their node (ipvlan, mode l3)",
+        shape=Shape(3, pool={"attachment": {"type": "ipvlan", "master": "eth0", "mode": "l3"}}),
         pods="ipvlan",
     ),
     "ipip": Way(
-        "by IP-in-IP", Shape(3, families=(Family.IPV4,), pool={"ipipMode": "Always"}), kind="ipip", mode="Always"
+        words="by IP-in-IP",
+        shape=Shape(3, families=(Family.IPV4,), pool={"ipipMode": "Always"}),
+        kind="ipip",
+        mode="Always",
     ),
     "macvlan": Way(
-        "as those of any machine on the network",
-        Shape(
+        words="as those of any machine on the network",
+        shape=Shape(
             nodes=3,
             pools={
                 family.key: {
