@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from towpath.model.net import Family
-from towpath.routes.message import attributes
+from towpath.routes.message import attributes, text
 from towpath.routes.netsocket import dump, messages
 from towpath.routes.preflight import DroppingChain
 
@@ -73,7 +73,7 @@ def _chains() -> Iterator[tuple[bytes, int, int]]:
 def _name(data: bytes, start: int, end: int) -> tuple[str, str, str]:
     """Family, table and name of a chain."""
     values = {key & 0x3FFF: value for key, value in attributes(data, start + 20, end)}
-    table, name = (values[key].rstrip(b"\0").decode(errors="replace") for key in (_TABLE, _NAME))
+    table, name = (text(values[key]) for key in (_TABLE, _NAME))
     return _TABLES[data[start + 16]][0], table, name
 
 

@@ -9,9 +9,10 @@ from ipaddress import IPv4Address
 
 from towpath.model.net import Address
 from towpath.routes.devices.device import kind_of
-from towpath.routes.message import attribute, attributes
+from towpath.routes.message import attribute, attributes, nested, text
 from towpath.routes.netsocket import (
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     LINK_HEADER,
@@ -24,7 +25,6 @@ from towpath.routes.netsocket import (
 )
 
 _KIND = b"ipip\0"
-_INFO_DATA = 2
 _LOCAL, _REMOTE = 2, 3
 """IFLA_IPTUN_LOCAL and IFLA_IPTUN_REMOTE (linux/if_tunnel.h)."""
 _ANY = IPv4Address(0)
@@ -54,15 +54,11 @@ class Foreign:
 
 def _end(data: bytes, start: int, end: int, *, local: Address) -> set[Address]:
     values = dict(attributes(data, start + 32, end))
-    info = _inside(values.get(IFLA_LINKINFO, b""))
-    name = values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+    info = nested(values.get(IFLA_LINKINFO, b""))
+    name = text(values.get(IFLA_IFNAME, b""))
     if info.get(IFLA_INFO_KIND) != _KIND or kind_of(name) is not None:
         return set()  # ours; and a kernel that does not know the kind tells of all devices
-    ends = _inside(info.get(_INFO_DATA, b""))
+    ends = nested(info.get(IFLA_INFO_DATA, b""))
     here, there = (IPv4Address(ends.get(key) or bytes(4)) for key in (_LOCAL, _REMOTE))
     # one that knows neither end, such as the kernel's own tunl0, comes after ours
     return {there} if here == local or (here == _ANY and there != _ANY) else set()
-
-
-def _inside(value: bytes) -> dict[int, bytes]:
-    return dict(attributes(value, 0, len(value)))

@@ -3,15 +3,16 @@
 For the devices that pods hang on: they are a handful, and looked at as a whole each time.
 """
 
+import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import ip_interface
 
 from msgspec import Struct
 
 from towpath.model.net import Interface
-from towpath.routes.message import attributes
+from towpath.routes.message import NLM_F_CREATE, NLM_F_EXCL, attributes, nested, text
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
     IFA_ADDRESS,
@@ -19,10 +20,12 @@ from towpath.routes.netsocket import (
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     IFLA_MTU,
     LINK_HEADER,
+    RTM_DELADDR,
     RTM_GETADDR,
     RTM_GETLINK,
     RTM_NEWADDR,
@@ -33,7 +36,7 @@ from towpath.routes.netsocket import (
 )
 from towpath.routes.route import address
 
-IFLA_LINK, IFLA_MASTER, IFLA_IFALIAS, IFLA_INFO_DATA = 5, 10, 20, 2
+IFLA_LINK, IFLA_MASTER, IFLA_IFALIAS = 5, 10, 20
 MODE = 1
 """What the mode of a macvlan or ipvlan device is called within its data (IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE)."""
 
@@ -62,6 +65,37 @@ def ask(asking: socket.socket, kind: int, body: bytes, *, what: str, flags: int 
         raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
+def exists(name: str) -> bool:
+    """Whether any device has the name: for what is asked all the time, where most nodes have none."""
+    try:
+        socket.if_nametoindex(name)
+    except OSError:
+        return False
+    return True
+
+
+def of_ours(name: str, kinds: Collection[str], found: Collection[Device]) -> Device | None:
+    """The device of that name; ``OSError`` (EEXIST) where it is of none of these kinds."""
+    there = next((one for one in found if one.name == name), None)
+    if there is not None and there.kind not in kinds:
+        raise OSError(errno.EEXIST, f"{name} is there, and is no {' or '.join(kinds)} device")
+    return there
+
+
+def exchange(
+    asking: socket.socket,
+    index: int,
+    present: Collection[Interface],
+    wanted: Collection[Interface],
+    body: Callable[[Interface, int], bytes],
+) -> None:
+    """Give a device these addresses in place of those; ``body``: what a message says of one. ``OSError`` where one is refused."""
+    for one in set(present).difference(wanted):
+        ask(asking, RTM_DELADDR, body(one, index), what=str(one), fine=errno.EADDRNOTAVAIL)
+    for one in set(wanted).difference(present):
+        ask(asking, RTM_NEWADDR, body(one, index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
+
+
 def devices(asking: socket.socket) -> Iterator[Device]:
     """All of them."""
     for data in dump(asking, RTM_GETLINK, LINK_HEADER.pack(0, 0, 0, 0, 0)):
@@ -86,27 +120,19 @@ def addresses(asking: socket.socket) -> Iterator[tuple[int, Interface]]:
 def _device(data: bytes, start: int, end: int) -> Device:
     _, _, index, flags, _ = LINK_HEADER.unpack_from(data, start + 16)
     values = dict(attributes(data, start + 32, end))
-    info = _nested(values.get(IFLA_LINKINFO, b""))
+    info = nested(values.get(IFLA_LINKINFO, b""))
     return Device(
         index=index,
-        name=_text(values.get(IFLA_IFNAME, b"")),
-        kind=_text(info.get(IFLA_INFO_KIND, b"")),
+        name=text(values.get(IFLA_IFNAME, b"")),
+        kind=text(info.get(IFLA_INFO_KIND, b"")),
         up=bool(flags & IFF_UP),
         mtu=_number(values.get(IFLA_MTU, b"")),
         mac=values.get(IFLA_ADDRESS, b""),
         below=_number(values.get(IFLA_LINK, b"")),
         master=_number(values.get(IFLA_MASTER, b"")),
-        mode=_number(_nested(info.get(IFLA_INFO_DATA, b"")).get(MODE, b"")),
-        alias=_text(values.get(IFLA_IFALIAS, b"")),
+        mode=_number(nested(info.get(IFLA_INFO_DATA, b"")).get(MODE, b"")),
+        alias=text(values.get(IFLA_IFALIAS, b"")),
     )
-
-
-def _nested(value: bytes) -> dict[int, bytes]:
-    return dict(attributes(value, 0, len(value)))
-
-
-def _text(value: bytes) -> str:
-    return value.rstrip(b"\0").decode(errors="replace")
 
 
 def _number(value: bytes) -> int:

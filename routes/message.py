@@ -222,6 +222,16 @@ def attributes(data: bytes, start: int, end: int) -> Iterator[tuple[int, bytes]]
         start += (length + 3) & ~3
 
 
+def nested(value: bytes) -> dict[int, bytes]:
+    """The attributes that the value of one holds."""
+    return dict(attributes(value, 0, len(value)))
+
+
+def text(value: bytes) -> str:
+    """A string as the kernel ends it; empty where the attribute was not there."""
+    return value.rstrip(b"\0").decode(errors="replace")
+
+
 def _places(data: bytes, start: int) -> Iterator[tuple[int, int, int]]:
     """Length, type and offset of each attribute from an offset on."""
     while start + 4 <= len(data):

@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from ipaddress import ip_interface
 
 from towpath.routes.kernel import Link, LinkAddress
-from towpath.routes.message import AF, HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, attributes
+from towpath.routes.message import AF, HEADER, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, attributes, text
 from towpath.routes.route import address
 
 ERRNO = struct.Struct("=i")
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 1, 2, 3
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 17, 18, 20, 21, 22
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK, RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 16, 17, 18, 19, 20, 21, 22
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 NETLINK_ADD_MEMBERSHIP = 1
 SO_SNDBUFFORCE, SO_RCVBUFFORCE = 32, 33
 IFF_UP, IFF_LOWER_UP = 1, 0x10000
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND = 1, 3, 4, 18, 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_INFO_DATA = 1, 3, 4, 18, 1, 2
 IFA_ADDRESS, IFA_LOCAL, IFA_F_NODAD = 1, 2, 0x02
 NESTED = 0x8000
 """Set in the type of an attribute that holds others (NLA_F_NESTED)."""
@@ -103,7 +103,7 @@ def read_link(data: bytes, start: int, end: int) -> Link | None:
     if family:
         return None
     values = dict(attributes(data, start + 32, end))
-    name = values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace")
+    name = text(values.get(IFLA_IFNAME, b""))
     mtu = int.from_bytes(values.get(IFLA_MTU, b""), "little")
     return Link(index, name, usable=bool(flags & IFF_UP and flags & IFF_LOWER_UP), mtu=mtu)
 

@@ -229,12 +229,17 @@ class Table:
 
     def disturbed(self) -> bool:
         """Whether somebody has touched the table since it was looked at, or what it depends on: that is what ``desire`` is to be called for."""
-        if self._watch is not None and self._watch.touched():
-            self._touched = True
+        if self._was_touched():
+            return True
         try:
-            return self._touched or (self._rules is not None and self._ends(self._rules) != self._foreign)
+            return self._rules is not None and self._ends(self._rules) != self._foreign
         except OSError:  # whoever then asks hears of it
             return True
+
+    def _was_touched(self) -> bool:
+        if self._watch is not None and self._watch.touched():
+            self._touched = True
+        return self._touched
 
     async def desire(self, rules: Rules) -> str:
         """Do what these rules say; where they say nothing there is no table.
@@ -243,7 +248,7 @@ class Table:
         """
         now = asyncio.get_running_loop().time()
         self._listen()
-        touched, foreign = self.disturbed(), self._ends(rules)
+        touched, foreign = self._was_touched(), self._ends(rules)
         if foreign != self._foreign:
             self._rules, self._foreign = None, foreign
         if rules == self._rules and not touched and now - self._looked < LOOK_EVERY:

@@ -5,7 +5,6 @@ device no second of IPv4. The device is ours by its name. A pod's cable says its
 it gets on the bridge: when somebody deletes the device it hangs on nothing, and is plugged in again where it was.
 """
 
-import contextlib
 import errno
 import socket
 from collections.abc import Collection, Iterator
@@ -13,8 +12,9 @@ from contextlib import closing
 from pathlib import Path
 
 from towpath.model.net import Interface, family_of
+from towpath.routes import sysctl
 from towpath.routes.devices.message import change_body, numbered
-from towpath.routes.links import IFLA_IFALIAS, IFLA_MASTER, Device, addresses, ask, devices
+from towpath.routes.links import IFLA_IFALIAS, IFLA_MASTER, Device, addresses, ask, devices, exchange, exists, of_ours
 from towpath.routes.message import AF, NLM_F_CREATE, NLM_F_EXCL, NUMBER, attribute
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
@@ -30,18 +30,17 @@ from towpath.routes.netsocket import (
     IFLA_MTU,
     LINK_HEADER,
     NESTED,
-    RTM_DELADDR,
     RTM_DELLINK,
-    RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_SETLINK,
     open_socket,
 )
 
-_RTM_SETLINK = 19
 _IFLA_PROTINFO, _IFLA_BRPORT_MODE = 12, 4
 _IFA_FLAGS, _IFA_RT_PRIORITY = 8, 9
 _MAC = bytes.fromhex("667470627230")
 """Always the same, so that pods still know it when the device is made anew; no two nodes' bridges share a link."""
+_KINDS = ("bridge",)
 _METRIC = 1
 """Of the route to a block by this device: before our own route, which drops what no pod takes."""
 _ACCEPT_RA = "ipv6/conf/{}/accept_ra"
@@ -63,28 +62,24 @@ class PodBridge:
         """
         with closing(open_socket()[0]) as asking:
             found = list(devices(asking))
-            there = self._find(found)
+            there = of_ours(self._name, _KINDS, found)
             if there is None:
                 self._make(asking, mtu)
-                there = self._find(list(devices(asking)))
+                there = of_ours(self._name, _KINDS, list(devices(asking)))
                 if there is None:
                     raise OSError(errno.ENODEV, f"{self._name} was removed at once")
-            self._set(self._proc / _ACCEPT_RA.format(self._name), "0")
+            sysctl.keep(_ACCEPT_RA.format(self._name), "0", proc=self._proc)
             ports = [one.mtu for one in found if one.master == there.index]
             wanted_mtu = min(mtu or there.mtu, *ports) if ports else mtu or there.mtu
             if not there.up or there.mtu != wanted_mtu:
                 ask(asking, RTM_NEWLINK, change_body(there.index, mtu=wanted_mtu), what=self._name)
-            present = set(_addresses(asking, there.index))
-            for one in present.difference(gateways):
-                ask(asking, RTM_DELADDR, _address(one, there.index), what=str(one), fine=errno.EADDRNOTAVAIL)
-            for one in set(gateways) - present:
-                ask(asking, RTM_NEWADDR, _address(one, there.index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
+            exchange(asking, there.index, set(_addresses(asking, there.index)), gateways, _address)
             for port in found:
                 self._plug(asking, port, there.index)
 
     def dismiss(self) -> None:
         """Remove the device unless pods hang on it, or would if it were whole. ``OSError``: try again."""
-        if not self._exists():
+        if not exists(self._name):
             return
         with closing(open_socket()[0]) as asking:
             found = list(devices(asking))
@@ -102,7 +97,7 @@ class PodBridge:
 
     def seen(self) -> object:
         """How it stands: the device, its addresses, and cables on it that do not say yet that they belong here."""
-        if not self._exists():
+        if not exists(self._name):
             return None
         with closing(open_socket()[0]) as asking:
             found = list(devices(asking))
@@ -111,18 +106,6 @@ class PodBridge:
                 return None
             unmarked = [one.index for one in found if one.master == there.index and one.alias != self._alias]
             return there, frozenset(_addresses(asking, there.index)), tuple(unmarked)
-
-    def _exists(self) -> bool:
-        """Whether any device has the name: asked all the time, and most nodes have none."""
-        with contextlib.suppress(OSError):
-            return bool(socket.if_nametoindex(self._name))
-        return False
-
-    def _find(self, found: Collection[Device]) -> Device | None:
-        there = next((one for one in found if one.name == self._name), None)
-        if there is not None and there.kind != "bridge":
-            raise OSError(errno.EEXIST, f"{self._name} is there, and is no bridge")
-        return there
 
     def _make(self, asking: socket.socket, mtu: int | None) -> None:
         body = LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)
@@ -136,20 +119,15 @@ class PodBridge:
         """Plug in what belongs here and hangs on nothing; let what is plugged in say that it does."""
         head = numbered(port.index)
         if port.alias == self._alias and not port.master:
-            ask(asking, _RTM_SETLINK, head + attribute(IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
+            ask(asking, RTM_SETLINK, head + attribute(IFLA_MASTER, NUMBER.pack(bridge)), what=port.name)
             hairpin = attribute(_IFLA_PROTINFO | NESTED, attribute(_IFLA_BRPORT_MODE, b"\1"))
-            ask(asking, _RTM_SETLINK, LINK_HEADER.pack(AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
+            ask(asking, RTM_SETLINK, LINK_HEADER.pack(AF_BRIDGE, 0, port.index, 0, 0) + hairpin, what=port.name)
         elif port.master == bridge and port.alias != self._alias:
             alias = attribute(IFLA_IFALIAS, self._alias.encode())
-            ask(asking, _RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
+            ask(asking, RTM_SETLINK, head + alias, what=port.name, fine=errno.ENODEV)
 
     def _remove(self, asking: socket.socket, there: Device) -> None:
         ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
-
-    def _set(self, path: Path, value: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # a kernel without this family
-            if path.read_text().strip() != value:
-                path.write_text(value)
 
 
 def _addresses(asking: socket.socket, device: int) -> Iterator[Interface]:

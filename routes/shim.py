@@ -10,11 +10,10 @@ not marked as somebody else's (their protocol is ``static``). An ipvlan has its 
 all; one that the kernel is told to make changes the mode of all that are on the master, those of pods included.
 """
 
-import contextlib
 import errno
 import socket
 import struct
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -23,8 +22,9 @@ from msgspec import Struct
 
 from towpath.model.links import NodeLink
 from towpath.model.net import Address, Family, Interface, Prefix, family_of
+from towpath.routes import sysctl
 from towpath.routes.devices.message import change_body, numbered
-from towpath.routes.links import IFLA_INFO_DATA, IFLA_LINK, MODE, Device, addresses, ask, devices
+from towpath.routes.links import IFLA_LINK, MODE, Device, addresses, ask, devices, exchange, exists, of_ours
 from towpath.routes.message import (
     AF,
     NLM_F_CREATE,
@@ -47,13 +47,12 @@ from towpath.routes.netsocket import (
     IFA_LOCAL,
     IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     LINK_HEADER,
     NESTED,
-    RTM_DELADDR,
     RTM_DELLINK,
-    RTM_NEWADDR,
     RTM_NEWLINK,
     dump,
     messages,
@@ -131,7 +130,7 @@ class PodShim:
         with closing(open_socket()[0]) as asking:
             there, mtu = self._there(asking, wanted)
             for name, value in _SETTINGS.items():
-                self._set(self._proc / name.format(self._name), value)
+                sysctl.keep(name.format(self._name), value, proc=self._proc)
             if not there.up or there.mtu != mtu:
                 ask(asking, RTM_NEWLINK, change_body(there.index, mtu=mtu), what=self._name)
             self._address(asking, there.index, wanted)
@@ -147,7 +146,7 @@ class PodShim:
 
     def remove(self) -> None:
         """Remove the device, if it is there. ``OSError`` where the kernel refuses."""
-        if not self._exists():
+        if not exists(self._name):
             return
         with closing(open_socket()[0]) as asking:
             for one in list(devices(asking)):
@@ -156,7 +155,7 @@ class PodShim:
 
     def seen(self) -> object:
         """How it stands: the device, its addresses and its routes; None: there is none."""
-        if not self._exists():
+        if not exists(self._name):
             return None
         with closing(open_socket()[0]) as asking:
             there = next((one for one in devices(asking) if one.name == self._name), None)
@@ -165,36 +164,23 @@ class PodShim:
             on = frozenset(one for index, one in addresses(asking) if index == there.index)
             return there, on, frozenset(_routes(asking, there.index))
 
-    def _exists(self) -> bool:
-        try:  # asked every second, and most nodes have none
-            socket.if_nametoindex(self._name)
-        except OSError:
-            return False
-        return True
-
     def _there(self, asking: socket.socket, wanted: Shim) -> tuple[Device, int]:
         """The device, made anew where there is none or it is another, and the MTU of its master; switched off yet where it is new."""
         found = list(devices(asking))
         master = next((one for one in found if one.name == wanted.master), None)
         if master is None:
             raise OSError(errno.ENODEV, f"there is no interface {wanted.master}")
-        there = self._find(found)
+        there = of_ours(self._name, MODES, found)
         if there is not None:
             mac, mode = _mac(wanted) or master.mac, MODES[wanted.kind][wanted.mode]
             if (there.kind, there.below, there.mac, there.mode) == (wanted.kind, master.index, mac, mode):
                 return there, master.mtu
             ask(asking, RTM_DELLINK, numbered(there.index), what=self._name, fine=errno.ENODEV)
         self._make(asking, master.index, wanted)
-        there = self._find(list(devices(asking)))
+        there = of_ours(self._name, MODES, list(devices(asking)))
         if there is None:
             raise OSError(errno.ENODEV, f"{self._name} was removed at once")
         return there, master.mtu
-
-    def _find(self, found: Collection[Device]) -> Device | None:
-        there = next((one for one in found if one.name == self._name), None)
-        if there is not None and there.kind not in MODES:
-            raise OSError(errno.EEXIST, f"{self._name} is there, and is no {' or '.join(MODES)} device")
-        return there
 
     def _make(self, asking: socket.socket, master: int, wanted: Shim) -> None:
         mode = attribute(MODE, _SIZES[wanted.kind].pack(MODES[wanted.kind][wanted.mode]))
@@ -210,15 +196,7 @@ class PodShim:
         families = {family_of(prefix) for prefix in wanted.routes}
         present = {one for at, one in addresses(asking) if at == index}
         needed = {one for one in _own(wanted) if family_of(one) in families}
-        for one in present - needed:
-            ask(asking, RTM_DELADDR, _address(one, index), what=str(one), fine=errno.EADDRNOTAVAIL)
-        for one in needed - present:
-            ask(asking, RTM_NEWADDR, _address(one, index), flags=NLM_F_CREATE | NLM_F_EXCL, what=str(one))
-
-    def _set(self, path: Path, value: str) -> None:
-        with contextlib.suppress(FileNotFoundError):  # a kernel without this family
-            if path.read_text().strip() != value:
-                path.write_text(value)
+        exchange(asking, index, present, needed, _address)
 
 
 def _mac(wanted: Shim) -> bytes:

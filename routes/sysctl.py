@@ -7,6 +7,7 @@ what was said of these before is remembered with it. ``ignore_routes_with_linkdo
 does with everybody's routes, and ours leave a link without carrier within milliseconds anyway.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -61,6 +62,13 @@ def restore(before: Mapping[str, str], *, proc: Path = PROC) -> None:
     """Undo changes, last one first: ``before`` has the former value of each; devices that are gone are passed over."""
     for name, value in reversed(list(before.items())):
         if (proc / name).exists():
+            (proc / name).write_text(value)
+
+
+def keep(name: str, value: str, *, proc: Path) -> None:
+    """Write a sysctl that has another value; one that this kernel lacks is passed over. ``OSError`` if refused."""
+    with contextlib.suppress(FileNotFoundError):  # its device may go meanwhile
+        if _read(proc / name) not in (None, value):
             (proc / name).write_text(value)
 
 

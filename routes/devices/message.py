@@ -19,6 +19,8 @@ from towpath.routes.message import (
     NUMBER,
     attribute,
     attributes,
+    nested,
+    text,
 )
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
@@ -29,6 +31,7 @@ from towpath.routes.netsocket import (
     IFF_UP,
     IFLA_ADDRESS,
     IFLA_IFNAME,
+    IFLA_INFO_DATA,
     IFLA_INFO_KIND,
     IFLA_LINKINFO,
     IFLA_MTU,
@@ -37,7 +40,6 @@ from towpath.routes.netsocket import (
 )
 from towpath.routes.route import PROTOCOL, address
 
-RTM_SETLINK = 19
 _NLM_F_APPEND = 0x800
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NDM = struct.Struct("=BxxxiHBB")
@@ -53,7 +55,6 @@ _ANSWERS: Mapping[int, Answer] = {
     0x80: "fixed",
 }
 """By what the kernel says of a neighbour: reachable, stale, delay, probe; failed; permanent."""
-_INFO_DATA = 2
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_TTL, _VXLAN_LEARNING, _VXLAN_PORT, _VXLAN_COLLECT = 1, 3, 5, 7, 15, 25
 _VXLAN_GROUP = {Family.IPV4: 2, Family.IPV6: 16}
 _VXLAN_LOCAL = {Family.IPV4: 4, Family.IPV6: 17}
@@ -84,7 +85,7 @@ def link_body(device: Device) -> bytes:
         if link.group is not None:
             data += attribute(_VXLAN_GROUP[family_of(link.group)], link.group.packed)
             data += attribute(_VXLAN_LINK, NUMBER.pack(link.below)) + attribute(_VXLAN_TTL, _TTL)
-    info = attribute(IFLA_INFO_KIND, link.kind.encode() + b"\0") + attribute(_INFO_DATA | NESTED, data)
+    info = attribute(IFLA_INFO_KIND, link.kind.encode() + b"\0") + attribute(IFLA_INFO_DATA | NESTED, data)
     return (
         LINK_HEADER.pack(0, 0, 0, up, up)
         + attribute(IFLA_IFNAME, device.name.encode() + b"\0")
@@ -122,22 +123,18 @@ def read_device(data: bytes, start: int, end: int) -> Seen | None:
     if family:
         return None
     values = dict(attributes(data, start + 32, end))
-    info = _nested(values.get(IFLA_LINKINFO, b""))
-    kind = info.get(IFLA_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")
+    info = nested(values.get(IFLA_LINKINFO, b""))
+    kind = text(info.get(IFLA_INFO_KIND, b""))
     return Seen(
         index,
-        values.get(IFLA_IFNAME, b"").rstrip(b"\0").decode(errors="replace"),
+        text(values.get(IFLA_IFNAME, b"")),
         kind,
-        _link(kind, _nested(info.get(_INFO_DATA, b"")), mac=values.get(IFLA_ADDRESS, b"")),
+        _link(kind, nested(info.get(IFLA_INFO_DATA, b"")), mac=values.get(IFLA_ADDRESS, b"")),
         frozenset(),
         mtu=int.from_bytes(values.get(IFLA_MTU, b""), "little"),
         up=bool(flags & IFF_UP),
         offloads=False,
     )
-
-
-def _nested(value: bytes) -> dict[int, bytes]:
-    return dict(attributes(value, 0, len(value)))
 
 
 def _link(kind: str, data: dict[int, bytes], *, mac: bytes) -> Link | None:

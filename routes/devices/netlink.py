@@ -33,6 +33,7 @@ from towpath.routes.netsocket import (
     RTM_GETLINK,
     RTM_NEWADDR,
     RTM_NEWLINK,
+    RTM_SETLINK,
     SOL_NETLINK,
     dump,
     messages,
@@ -105,7 +106,7 @@ class NetlinkDevices:
         flags = NLM_F_CREATE | NLM_F_EXCL
         _refused(request(self._asking, RTM_NEWLINK, message.link_body(device), flags=flags), device.name)
         if device.link_local is not None and (made := self.device(device.name)) is not None:
-            _refused(request(self._asking, message.RTM_SETLINK, message.without_link_local(made.index)), device.name)
+            _refused(request(self._asking, RTM_SETLINK, message.without_link_local(made.index)), device.name)
             _refused(request(self._asking, RTM_NEWLINK, message.change_body(made.index, mtu=None)), device.name)
 
     def adjust(self, device: Device, seen: Seen) -> None:
