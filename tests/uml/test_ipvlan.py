@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import kernel, ours
+from tests.netns.agent.node import kernel, made, made_block, ours
 from tests.netns.agent.underlay import NODE_PORT, NODES, PORT, SERVICE, SHIM, SUBNETS, Segment, objects
 from towpath.lab.netns import Network
 from towpath.model.net import Family
@@ -53,7 +53,7 @@ def told() -> list[dict[str, Any]]:
     found = [configuration]
     for node, mode in MODES.items():
         v4, v6 = (subnet.format(NODES[node]) for subnet in SUBNETS)
-        found.append(made("RoutingNode", node, {"bgp": {"ipv4Address": v4, "ipv6Address": v6}}))
+        found.append(made("RoutingNode", node, bgp={"ipv4Address": v4, "ipv6Address": v6}))
         addresses = [{"type": "InternalIP", "address": one.partition("/")[0]} for one in (v4, v6)]
         meta = {"name": node, "labels": {"at": node}}
         found.append({"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": {"addresses": addresses}})
@@ -63,15 +63,10 @@ def told() -> list[dict[str, Any]]:
             if mode == "l2":
                 attachment["gateway"] = router
             length = int(block.partition("/")[2])
-            spec = {"cidr": cidr, "blockSize": length, "nodeSelector": f"at == '{node}'", "attachment": attachment}
-            found.append(made("IPPool", pool, spec))
-            name = block.translate(str.maketrans(".:/", "---"))
-            found.append(made("IPAMBlock", name, {"cidr": block, "node": node, "pool": pool}))
+            at = f"at == '{node}'"
+            found.append(made("IPPool", pool, cidr=cidr, blockSize=length, nodeSelector=at, attachment=attachment))
+            found.append(made_block(block, node, pool))
     return found
-
-
-def made(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,11 @@ from typing import Any
 
 import yaml
 
+from towpath.lab.api import custom
 from towpath.lab.bird import Bird
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
+from towpath.model.net import block_name
 
 PASSWORD = "canary-4711"
 HOLD_TIME = 60
@@ -37,11 +39,18 @@ protocol bgp a6 from node {{
 """
 
 
+def made(kind: str, named: str, **spec: Any) -> dict[str, Any]:
+    """An object of ours."""
+    return custom(kind, named, spec)
+
+
+def made_block(cidr: str, node: str, pool: str) -> dict[str, Any]:
+    """A block of a node."""
+    return made("IPAMBlock", block_name(ip_network(cidr)), cidr=cidr, node=node, pool=pool)
+
+
 def manifests() -> list[dict[str, Any]]:
     """Objects of node a."""
-
-    def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-        return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
     timers = {"holdTime": f"{HOLD_TIME}s", "keepaliveTime": "20s", "connectRetryTime": "1s"}
     tor = {"asNumber": 65000, "importPolicy": "All"}
@@ -67,10 +76,7 @@ def manifests() -> list[dict[str, Any]]:
         made("BGPPeer", "tor6", peerIP="fd00::254", **tor),
         made("IPPool", "v4", cidr="10.244.0.0/16"),
         made("IPPool", "v6", cidr="fd00:244::/112"),
-        *(
-            made("IPAMBlock", cidr.translate(str.maketrans(".:/", "---")), cidr=cidr, node="a", pool=f"v{family}")
-            for cidr, family in zip(BLOCKS, (4, 6), strict=True)
-        ),
+        *(made_block(cidr, "a", f"v{family}") for cidr, family in zip(BLOCKS, (4, 6), strict=True)),
         made("RoutingNode", "a", bgp={"ipv4Address": "10.0.0.1/24", "ipv6Address": "fd00::1/64"}),
         node,
         secret,

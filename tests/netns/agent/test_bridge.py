@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import OneNode, announced, kernel, manifests
+from tests.netns.agent.node import OneNode, announced, kernel, made_block, manifests
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -45,11 +45,7 @@ class Bridged(OneNode):
                     "blockSize": 30 if one["spec"]["cidr"].startswith("10.") else 126,
                 }
         for cidr, pool in {**BLOCKS, **{cidr: MORE[cidr] for cidr in more}}.items():
-            name = cidr.translate(str.maketrans(".:/", "---"))
-            spec = {"cidr": cidr, "node": "a", "pool": pool}
-            objects.append(
-                {"apiVersion": "towpath.io/v1alpha1", "kind": "IPAMBlock", "metadata": {"name": name}, "spec": spec}
-            )
+            objects.append(made_block(cidr, "a", pool))
         self.write(objects)
 
     def device(self) -> dict:

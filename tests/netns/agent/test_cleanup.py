@@ -14,7 +14,17 @@ from msgspec import Struct
 from tests import effort
 from tests.names import in_memory, own
 from tests.netns.agent import underlay
-from tests.netns.agent.node import BIRD_CONFIGURATION, BLOCKS, LEARNED, PASSWORD, OneNode, manifests, ours
+from tests.netns.agent.node import (
+    BIRD_CONFIGURATION,
+    BLOCKS,
+    LEARNED,
+    PASSWORD,
+    OneNode,
+    made,
+    made_block,
+    manifests,
+    ours,
+)
 from towpath.ipam.plugins import NEEDED
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
@@ -120,10 +130,6 @@ def objects(way: Way) -> list[dict[str, Any]]:
     if way.instead:
         return list(way.instead)
 
-    def made(kind: str, name: str, status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
-        body = {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-        return body if status is None else {**body, "status": status}
-
     found = [one for one in manifests() if one["kind"] != "IPAMBlock"]
     for one in found:
         if one["kind"] == "IPPool":
@@ -131,12 +137,9 @@ def objects(way: Way) -> list[dict[str, Any]]:
         if one["kind"] == "BGPConfiguration":
             one["spec"] |= way.configuration
     owners = {**dict.fromkeys(way.blocks, "a"), **dict.fromkeys(OTHER, "b")}
-    found += [
-        made("IPAMBlock", cidr.translate(str.maketrans(".:/", "---")), cidr=cidr, node=node, pool=pool_of(cidr))
-        for cidr, node in owners.items()
-    ]
+    found += [made_block(cidr, node, pool_of(cidr)) for cidr, node in owners.items()]
     bgp = {"ipv4Address": "10.0.0.2/24", "ipv6Address": "fd00::2/64"}
-    return [*found, made("RoutingNode", "b", status={"tunnels": list(TUNNELS)}, bgp=bgp)]
+    return [*found, {**made("RoutingNode", "b", bgp=bgp), "status": {"tunnels": list(TUNNELS)}}]
 
 
 def pool_of(cidr: str) -> str:

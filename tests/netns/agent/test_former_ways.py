@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import Node
+from tests.netns.agent.node import Node, made
 from towpath.controller.plan.here import ask
 from towpath.controller.settings import CannotRunError
 from towpath.lab.bird import Bird
@@ -40,9 +40,6 @@ protocol bgp a6 from node {{ local {six} as 65000; neighbor {node6} as 64512; ip
 
 def manifests() -> list[dict[str, Any]]:
     """Node a with three routers, of which one is preferred. Nobody's restart time ends during a test."""
-
-    def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-        return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
 
     first = {"action": "Accept", "operations": [{"setPriority": {"value": 100}}]}
     peers = [

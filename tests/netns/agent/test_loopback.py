@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import ours
+from tests.netns.agent.node import made, ours
 from tests.netns.engine.rig import AS_PEER, Bird, bird_neighbour
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
@@ -34,9 +34,6 @@ def links(name: str) -> dict[int, tuple[str, str]]:
 
 def manifests(name: str) -> list[dict[str, Any]]:
     """All objects, and the Node of one."""
-
-    def made(kind: str, named: str, **spec: Any) -> dict[str, Any]:
-        return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": named}, "spec": spec}
 
     addresses = [{"type": "InternalIP", "address": one} for one in loopback(name)]
     peer = {"peerFrom": {"defaultGateway": True}, "asNumber": AS_PEER, "sourceAddress": "None"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import Node
+from tests.netns.agent.node import Node, made, made_block
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -23,12 +23,8 @@ STRICT = "table inet strict {\n chain f {\n type filter hook forward priority 0;
 def manifests(*, nat: bool) -> list[dict[str, Any]]:
     """Two nodes with a block of each family, routed by what the objects say."""
 
-    def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-        return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
     def block(cidr: str, node: str) -> dict[str, Any]:
-        name = cidr.translate(str.maketrans(".:/", "---"))
-        return made("IPAMBlock", name, cidr=cidr, node=node, pool="v6" if ":" in cidr else "v4")
+        return made_block(cidr, node, "v6" if ":" in cidr else "v4")
 
     addresses = [
         {"type": "InternalIP", "address": "10.0.0.1"},

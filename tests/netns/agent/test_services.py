@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tests.netns.agent.node import OneNode, announced, manifests, ours
+from tests.netns.agent.node import OneNode, announced, made_block, manifests, ours
 from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
 
@@ -167,6 +167,4 @@ def test_a_restarted_agent_says_what_it_said(one: OneNode) -> None:
 
 def manifest(cidr: str) -> dict[str, Any]:
     """Another block of the node."""
-    name = cidr.translate(str.maketrans(".:/", "---"))
-    spec = {"cidr": cidr, "node": "a", "pool": "v4"}
-    return {"apiVersion": "towpath.io/v1alpha1", "kind": "IPAMBlock", "metadata": {"name": name}, "spec": spec}
+    return made_block(cidr, "a", "v4")

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from tests.netns.agent.node import Node
+from tests.netns.agent.node import Node, made, made_block
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -48,9 +48,6 @@ print(s.recv(100).decode())
 def objects(*, nodes: tuple[str, ...] = ("a", "b"), **attachment: Any) -> list[dict[str, Any]]:
     """What nodes are told; ``attachment`` besides the gateway."""
 
-    def made(kind: str, name: str, **spec: Any) -> dict[str, Any]:
-        return {"apiVersion": "towpath.io/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-
     found = [
         made(
             "BGPConfiguration",
@@ -68,8 +65,7 @@ def objects(*, nodes: tuple[str, ...] = ("a", "b"), **attachment: Any) -> list[d
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
         found.append(node)
         for cidr, pool in zip(BLOCKS[name], POOLS, strict=True):
-            block = cidr.translate(str.maketrans(".:/", "---"))
-            found.append(made("IPAMBlock", block, cidr=cidr, node=name, pool=pool))
+            found.append(made_block(cidr, name, pool))
     return found
 
 
