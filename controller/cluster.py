@@ -34,6 +34,7 @@ KINDS = (
     "BGPPeer",
     "BGPFilter",
     "IPPool",
+    "IPReservation",
     "IPAMConfiguration",
     "IPAMBlock",
     "RoutingNode",

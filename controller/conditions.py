@@ -17,14 +17,16 @@ from towpath.model.resource import Condition, Resource
 ACCEPTED = "Accepted"
 AVAILABLE = "Available"
 RESOLVED = "ResolvedRefs"
-USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration")
+USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPReservation", "IPAMConfiguration")
 DISJOINT = "Disjoint"
 ATTACHED = "Attached"
 CONSISTENT = "Consistent"
 WITHIN_LIMITS = "WithinLimits"
+LEAVES_ROOM = "LeavesRoom"
+UNUSED = "Unused"
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     "IPPool": (
-        (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED}), "BlocksFree"),
+        (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED, Reason.POOL_RESERVED}), "BlocksFree"),
         (
             DISJOINT,
             frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT}),
@@ -44,6 +46,10 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
             ),
             "Attached",
         ),
+    ),
+    "IPReservation": (
+        (LEAVES_ROOM, frozenset({Reason.POOL_RESERVED}), "LeavesRoom"),
+        (UNUSED, frozenset({Reason.RESERVED_ADDRESS}), "Unused"),
     ),
     "IPAMConfiguration": ((AVAILABLE, frozenset({Reason.NO_POD_CIDRS}), "BlocksAssigned"),),
     "BGPPeer": (
@@ -88,6 +94,7 @@ def conditions(
         cluster.peers,
         cluster.filters,
         cluster.pools,
+        cluster.reservations,
         cluster.ipam_configurations,
     )
     metas: dict[Key, tuple[str, int]] = {}

@@ -23,6 +23,7 @@ FROM_NODES = frozenset(
         Reason.ATTACHMENT_MASTER,
         Reason.ATTACHMENT_MTU,
         Reason.ATTACHMENT_PENDING,
+        Reason.RESERVED_ADDRESS,
     }
 )
 """Reasons that a node gives for what objects ask for and that the objects themselves do not show."""
@@ -81,6 +82,8 @@ class Reports:
         if about.kind == "IPPool":
             pool = cluster.pools.get(about.name)
             return pool is not None and matches(pool, node)
+        if about.kind == "IPReservation":
+            return about.name in cluster.reservations
         return about.name in ("default", f"node.{name}")
 
 
@@ -134,7 +137,7 @@ def lost(node: str, before: NodeStatusStatus, after: NodeStatusStatus) -> Iterat
             yield Loss(one.bgp_peer, node, one.peer, one.reason[:LONGEST])
 
 
-_SUBJECTS = frozenset({"BGPPeer", "BGPConfiguration", "IPPool"})
+_SUBJECTS = frozenset({"BGPPeer", "BGPConfiguration", "IPPool", "IPReservation"})
 
 
 def _status(found: NodeStatus | None) -> NodeStatusStatus:

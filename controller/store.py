@@ -26,6 +26,7 @@ FIELDS: Mapping[str, str] = {
     "BGPPeer": "peers",
     "BGPFilter": "filters",
     "IPPool": "pools",
+    "IPReservation": "reservations",
     "IPAMConfiguration": "ipam_configurations",
     "IPAMBlock": "blocks",
     "RoutingNode": "routing_nodes",
@@ -35,6 +36,8 @@ FIELDS: Mapping[str, str] = {
 """The kinds that a snapshot can hold, and where it holds them."""
 
 
+ADDED = frozenset({"IPReservation"})
+"""Kinds of which a cluster that an earlier release was installed in has no definition yet: there is nothing to wait for."""
 SELECTING = frozenset({"BGPPeer", "IPPool", "IPAMConfiguration", "RoutingNode", "Node"})
 """Kinds that say which nodes are selected."""
 
@@ -118,8 +121,8 @@ class Store:
 
     @property
     def complete(self) -> bool:
-        """Every wanted kind was listed at least once."""
-        return all(one.listed_once for one in self._kinds.values())
+        """Every wanted kind was listed at least once, or is new and not served yet."""
+        return all(one.listed_once or (one.missing and name in ADDED) for name, one in self._kinds.items())
 
     def subscribe(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` after every change that matters, completeness and problems included."""

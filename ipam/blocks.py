@@ -9,7 +9,9 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Container, Iterable
 
-from towpath.ipam.spans import Span, span
+from towpath.ipam.reserved import NOTHING, Reserved
+from towpath.ipam.spans import Span, merged, span
+from towpath.model.kinds.ipam import IPPoolSpec
 from towpath.model.net import Address, Family, Prefix, family_of
 
 
@@ -41,10 +43,21 @@ def usable(block: Prefix, *, pool: Prefix | None, endpoint: bool = False) -> tup
     return base + (first - inner.first), base + (last - inner.first)
 
 
-def capacity(block: Prefix, *, pool: Prefix | None) -> int:
+def free(
+    block: Prefix, *, pool: Prefix | None, endpoint: bool = False, kept: Reserved = NOTHING
+) -> tuple[tuple[Address, Address], ...]:
+    """First and last address of each range of a block that pods can get: ``usable`` without what is ``kept``."""
+    ends = usable(block, pool=pool, endpoint=endpoint)
+    if ends is None:
+        return ()
+    whole, base = Span(family_of(block), int(ends[0]), int(ends[1])), block.network_address
+    first = int(base)
+    return tuple((base + (one.first - first), base + (one.last - first)) for one in kept.gaps(whole))
+
+
+def capacity(block: Prefix, *, pool: Prefix | None, endpoint: bool = False, kept: Reserved = NOTHING) -> int:
     """How many addresses of a block pods can get."""
-    ends = usable(block, pool=pool)
-    return 0 if ends is None else int(ends[1]) - int(ends[0]) + 1
+    return sum(int(last) - int(first) + 1 for first, last in free(block, pool=pool, endpoint=endpoint, kept=kept))
 
 
 def start_of(node: str, *, places: int) -> int:
@@ -55,7 +68,16 @@ def start_of(node: str, *, places: int) -> int:
 class Space:
     """The places of one pool, and which are taken: by how many, so that each can go again."""
 
-    def __init__(self, cidr: Prefix, *, length: int, taken: Iterable[Span] = ()) -> None:
+    def __init__(
+        self,
+        cidr: Prefix,
+        *,
+        length: int,
+        taken: Iterable[Span] = (),
+        kept: Reserved = NOTHING,
+        lowest: bool = False,
+    ) -> None:
+        """``kept``: what no pod gets; ``lowest``: nor is it to be the lowest address of a block, for that may be a node's own."""
         family = family_of(cidr)
         self.cidr = cidr
         self.length = length
@@ -67,12 +89,16 @@ class Space:
         """Single places, in order."""
         self._wide: Counter[tuple[int, int]] = Counter()
         """What takes several places at once: first and last."""
-        self._stale = False
         self._ranges: list[tuple[int, int]] = []
         self._firsts: list[int] = []
-        for place in {0, min(1, self.places - 1), self.places - 1}:
-            if not capacity(self.carve(place), pool=cidr):
-                self._hold_place(place)
+        ranges = [*_never(self._span), *((one.first, one.last) for one in kept.spans if one.family is family)]
+        closed = [self._inside(*one, whole=True) for one in merged(ranges)]
+        if lowest:
+            closed += (self._inside(one.first, one.last, whole=False) for one in kept.spans if one.family is family)
+        self._wide.update(both := merged(one for one in closed if one[0] <= one[1]))
+        self._stale = bool(both)
+        self.closed = sum(high - low + 1 for low, high in both)
+        """Places that are for no block, because pods would get no address of it, or a node one that is kept."""
         for other in taken:
             self.hold(other)
 
@@ -106,7 +132,7 @@ class Space:
     def find(self, start: int, *, last_of_all: Container[Prefix] = ()) -> Prefix | None:
         """Take the first free block at or after place ``start``, going round; those in ``last_of_all`` only if no other is free."""
         if self._stale:
-            self._ranges, self._stale = _merged(list(self._wide)), False
+            self._ranges, self._stale = merged(self._wide), False
             self._firsts = [first for first, _ in self._ranges]
         spare: int | None = None
         for low, high in ((start, self.places), (0, start)):
@@ -144,6 +170,12 @@ class Space:
         if self._holders[place] == 1:
             insort(self._taken, place)
 
+    def _inside(self, first: int, last: int, *, whole: bool) -> tuple[int, int]:
+        """First and last place that lie in a range of addresses ``whole``, or by their lowest one; empty: the other way round."""
+        mine, size = self._span, 1 << self._shift
+        first, last = max(first, mine.first) - mine.first, min(last, mine.last) - mine.first
+        return -(-first // size), (last + 1) // size - 1 if whole else last // size
+
     def _range(self, other: Span) -> tuple[int, int]:
         """First and last place that something overlaps; an empty range (1, 0) if none."""
         mine = self._span
@@ -153,11 +185,12 @@ class Space:
         return low, (min(other.last, mine.last) - mine.first) >> self._shift
 
 
-def _merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    merged: list[tuple[int, int]] = []
-    for first, last in sorted(ranges):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
-        else:
-            merged.append((first, last))
-    return merged
+def space_of(pool: IPPoolSpec, *, kept: Reserved = NOTHING, taken: Iterable[Span] = ()) -> Space:
+    """The places of a pool. The lowest address of a block may be a node's own in a tunnel."""
+    return Space(pool.cidr, length=pool.block_length, taken=taken, kept=kept, lowest=pool.encapsulates)
+
+
+def _never(pool: Span) -> tuple[tuple[int, int], ...]:
+    """First and last of what no pod of a pool gets, as ``usable`` says."""
+    own = pool.first, min(pool.first + 1, pool.last)
+    return (own, (pool.last, pool.last)) if pool.family is Family.IPV4 else (own,)

@@ -11,6 +11,7 @@ from msgspec import Struct
 from towpath.ipam.blocks import usable
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import plan
+from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
 from towpath.ipam.underlay import gateways
 from towpath.model.blocks import in_force, pool_around, reported
@@ -33,6 +34,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.DUPLICATE_ADDRESS: "restart the pod whose address lies in no block of its node, else the younger one",
     Reason.ADDRESS_OUTSIDE: "restart the pod, so that it gets an address of its node's own",
     Reason.RESERVED_ADDRESS: "restart the pod, so that it gets another address",
+    Reason.POOL_RESERVED: "reserve less, or add a pool",
     Reason.TUNNEL_ADDRESS_TAKEN: "restart the pod: until then the node sends with its own address in the tunnel",
     Reason.NODE_ADDRESS: "no block is cut there: give the pool another range if it lacks room",
     Reason.SERVICE_RANGE_CONFLICT: "no block is cut there: give the pool another range if it lacks room",
@@ -124,7 +126,7 @@ def _of_reports(cluster: Cluster) -> Iterator[Finding]:
 
 def _of_pods(cluster: Cluster) -> Iterator[Finding]:
     blocks = {block.name: block for block in in_force(cluster.blocks).values()}
-    spans, routers = _spans(blocks.values()), gateways(cluster)
+    spans, routers, kept = _spans(blocks.values()), gateways(cluster), reserved(cluster.reservations)
     holders: dict[Address, list[str]] = {}
     endpoints: dict[str, frozenset[Address]] = {}
     for pod in cluster.workloads.values():
@@ -137,6 +139,9 @@ def _of_pods(cluster: Cluster) -> Iterator[Finding]:
             yield from _of_place(pod, address, block)
             if block is not None and (address in routers or not _is_for_pods(address, block, cluster)):
                 message = f"{address} of {block.spec.cidr} is the network's own or a gateway's, and no pod's"
+                yield Finding(Why("Pod", pod.key, _IPS), Reason.RESERVED_ADDRESS, message)
+            for cidr, why in kept.inside(host_prefix(address)) if kept else ():
+                message = f"{address} of {cidr} is reserved by {why}"
                 yield Finding(Why("Pod", pod.key, _IPS), Reason.RESERVED_ADDRESS, message)
             if address in endpoints[pod.node]:
                 message = f"{address} would be the address of {pod.node} itself in a tunnel"

@@ -19,8 +19,9 @@ from typing import Any
 from msgspec import Struct
 
 from towpath.ipam.attachment import PTP
-from towpath.ipam.blocks import gateway, usable
+from towpath.ipam.blocks import free, gateway
 from towpath.ipam.files import link_atomically, temporary, write_atomically
+from towpath.ipam.reserved import NOTHING, Reserved
 from towpath.ipam.underlay import Ground
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import IPPool
@@ -79,10 +80,11 @@ def conflist(
     endpoints: Collection[Prefix] = (),
     grounds: Mapping[str, Ground] = {},
     by_node: Collection[Mapping[str, str]] = (),
+    kept: Reserved = NOTHING,
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
-    One range set a family and one range a block: a pod gets one address per family. ``mtu`` None leaves it to the
+    One range set a family and one range a block, more where addresses in it are ``kept``: a pod gets one address per family. ``mtu`` None leaves it to the
     kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
     nodes' own network, by name; without its ground none is served. ``by_node``: routes of pods beside the default one. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
     plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
@@ -94,11 +96,12 @@ def conflist(
             continue
         pool = pool_around(block, pools) if way.type != "bridge" else None
         if pool is not None and pool.spec.attachment.on_underlay:
-            entry = _range_on(grounds.get(pool.name), block.cidr, pool)
+            found = _ranges_on(grounds.get(pool.name), block.cidr, pool, kept=kept)
         else:
-            entry = _range(block.cidr, pool.spec.cidr if pool is not None else None, endpoint=block.cidr in endpoints)
-        if entry is not None:
-            ranges.setdefault(family_of(block.cidr), []).append(entry)
+            outer = pool.spec.cidr if pool is not None else None
+            found = _ranges(block.cidr, outer, endpoint=block.cidr in endpoints, kept=kept)
+        if found:
+            ranges.setdefault(family_of(block.cidr), []).extend(found)
     device: dict[str, Any] = {
         **_DEVICES[way.type],
         **({"master": way.master, "mode": way.mode} if way.by_master else {}),
@@ -189,23 +192,20 @@ def remove(places: Places) -> None:
         path.unlink(missing_ok=True)
 
 
-def _range(block: Prefix, pool: Prefix | None, *, endpoint: bool) -> dict[str, str] | None:
+def _ranges(block: Prefix, pool: Prefix | None, *, endpoint: bool, kept: Reserved) -> list[dict[str, str]]:
     subnet = subnet_of(block, pool=pool)
-    ends = usable(block, pool=subnet, endpoint=endpoint)
-    if subnet is None or ends is None:
-        return None
-    return {
-        "subnet": str(subnet),
-        "rangeStart": str(ends[0]),
-        "rangeEnd": str(ends[1]),
-        "gateway": str(gateway(subnet)),
-    }
+    if subnet is None:
+        return []
+    return [
+        {"subnet": str(subnet), "rangeStart": str(first), "rangeEnd": str(last), "gateway": str(gateway(subnet))}
+        for first, last in free(block, pool=subnet, endpoint=endpoint, kept=kept)
+    ]
 
 
-def _range_on(ground: Ground | None, block: Prefix, pool: IPPool) -> dict[str, str] | None:
+def _ranges_on(ground: Ground | None, block: Prefix, pool: IPPool, *, kept: Reserved) -> list[dict[str, str]]:
     """Of a block on the nodes' own network: the subnet is that network's, and so is the gateway."""
-    made = _range(block, ground.subnet, endpoint=False) if ground is not None else None
-    return {**made, "gateway": str(pool.spec.attachment.gateway)} if made is not None else None
+    made = _ranges(block, ground.subnet, endpoint=False, kept=kept) if ground is not None else ()
+    return [{**one, "gateway": str(pool.spec.attachment.gateway)} for one in made]
 
 
 def _text(configuration: Mapping[str, Any]) -> str:

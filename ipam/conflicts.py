@@ -1,4 +1,4 @@
-"""Pools in which others have addresses: nodes, services, or the cluster's own assignment of podCIDRs.
+"""Pools in which others have addresses: nodes, services, the cluster's own assignment of podCIDRs, or whoever people reserve them for.
 
 Such a pool stays in force, and nothing is taken from anybody: the part that others have is never cut into blocks, and the
 pool says whose it is.
@@ -7,11 +7,9 @@ pool says whose it is.
 from collections.abc import Collection, Iterator
 
 from towpath.ipam.ledger import Ledger
+from towpath.ipam.reserved import reserved
 from towpath.model.net import Prefix, overlaps
-from towpath.model.reason import Reason, Refusal, Why
-
-NAMED = 3
-"""Of one reason, so many are named on a pool."""
+from towpath.model.reason import Reason, Refusal, Why, listed
 
 
 def conflicts(ledger: Ledger, services: Collection[Prefix]) -> Iterator[Refusal]:
@@ -27,7 +25,26 @@ def conflicts(ledger: Ledger, services: Collection[Prefix]) -> Iterator[Refusal]
             found[pool.name, Reason.SERVICE_RANGE_CONFLICT] = [f"the service range {one}" for one in ranges]
     cidrs = {pool.name: pool.spec.cidr for pool in pools}
     for (name, reason), what in sorted(found.items()):
-        named = ", ".join(what[:NAMED]) + (f" and {len(what) - NAMED} more" if len(what) > NAMED else "")
+        named = listed(what)
         verb = "overlaps" if reason is not Reason.NODE_ADDRESS else "contains"
         message = f"{cidrs[name]} {verb} {named}: no block is cut there"
         yield Refusal(reason, message, Why("IPPool", name, "spec.cidr"))
+    yield from _kept(ledger)
+
+
+def _kept(ledger: Ledger) -> Iterator[Refusal]:
+    """Pools of which reservations leave nothing: said of the pool, and of each reservation."""
+    kept = reserved(ledger.cluster.reservations)
+    for name, space in sorted(ledger.spaces.items()):
+        if space.closed < space.places or not (found := kept.inside(space.cidr)):
+            continue
+        pool = f"{space.cidr} of IPPool/{name}"
+        named = [str(why) for _, why in found]
+        yield Refusal(
+            Reason.POOL_RESERVED,
+            f"{space.cidr} is reserved as a whole by {listed(named)}: no block is cut there",
+            Why("IPPool", name, "spec.cidr"),
+        )
+        for cidr, why in found:
+            alone = " with others" if len(found) > 1 else ""
+            yield Refusal(Reason.POOL_RESERVED, f"{cidr} leaves{alone} no block of {pool}", why)

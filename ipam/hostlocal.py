@@ -14,8 +14,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from towpath.ipam.blocks import gateway, usable
+from towpath.ipam.blocks import capacity, gateway, usable
 from towpath.ipam.cni import NETWORK
+from towpath.ipam.reserved import NOTHING, Reserved
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Interface, Prefix
 
@@ -91,14 +92,18 @@ class HostLocal:
             return 0
 
     def usage(
-        self, blocks: Iterable[tuple[Prefix, Prefix | None]], *, endpoints: Collection[Prefix] = ()
+        self,
+        blocks: Iterable[tuple[Prefix, Prefix | None]],
+        *,
+        endpoints: Collection[Prefix] = (),
+        kept: Reserved = NOTHING,
     ) -> tuple[BlockReport, ...]:
         """How full each block is; each comes with its pool's cidr, or None where it is a subnet by itself.
 
-        ``endpoints``: their lowest address is the node's own.
+        ``endpoints``: their lowest address is the node's own. What is ``kept`` counts only while a pod has it.
         """
         in_use = self.in_use()
-        return tuple(_report(block, pool, in_use, endpoint=block in endpoints) for block, pool in blocks)
+        return tuple(_report(block, pool, in_use, endpoint=block in endpoints, kept=kept) for block, pool in blocks)
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Have these addresses given to no pod, and others that were held again; those of them that pods have already.
@@ -200,7 +205,9 @@ class DrainWatch:
         return frozenset(block for block, times in self._empty.items() if times >= 2)
 
 
-def _report(block: Prefix, pool: Prefix | None, in_use: Iterable[Address], *, endpoint: bool) -> BlockReport:
-    ends = usable(block, pool=pool, endpoint=endpoint)
-    capacity = 0 if ends is None else int(ends[1]) - int(ends[0]) + 1
-    return BlockReport(cidr=block, in_use=sum(address in block for address in in_use), capacity=capacity)
+def _report(
+    block: Prefix, pool: Prefix | None, in_use: Iterable[Address], *, endpoint: bool, kept: Reserved
+) -> BlockReport:
+    here = [address for address in in_use if address in block]
+    room = capacity(block, pool=pool, endpoint=endpoint, kept=kept)
+    return BlockReport(cidr=block, in_use=len(here), capacity=room + (sum(one in kept for one in here) if kept else 0))

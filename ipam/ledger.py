@@ -9,8 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
-from towpath.ipam.blocks import Space
+from towpath.ipam.blocks import Space, space_of
 from towpath.ipam.pools import Pools, pools_by_family
+from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock, Node, NodeStatus
@@ -70,7 +71,7 @@ class Ledger:
         self._rules: object = None
         self._out_of_force: frozenset[str] = frozenset()
         self._lost: dict[str, tuple[IPAMBlockSpec, ...]] = {}
-        self._reserved: frozenset[Prefix] = frozenset()
+        self._barred: frozenset[Prefix] = frozenset()
         self._reporters: dict[Prefix, set[str]] = {}
         self._occupied: dict[str, tuple[tuple[Prefix, ...], tuple[Prefix, ...]]] = {}
         """What each node takes beside its blocks: what it reports, and its podCIDRs and addresses."""
@@ -81,11 +82,11 @@ class Ledger:
         cluster: Cluster,
         *,
         uncertain: Mapping[str, IPAMBlockSpec] | None = None,
-        reserved: Iterable[Prefix] = (),
+        barred: Iterable[Prefix] = (),
     ) -> set[str]:
         """Names of the nodes of which anything that counts is other than before.
 
-        ``uncertain``: claims without an answer; ``reserved``: whatever else no block may be cut from.
+        ``uncertain``: claims without an answer; ``barred``: whatever else no block may be cut from.
         """
         before, self.cluster = self.cluster, cluster
         self.added, self.went_back = set(), False
@@ -99,13 +100,13 @@ class Ledger:
             touched |= self._enter(name, old, new)
         touched |= self._judge_force()
         touched |= self._note_uncertain(uncertain or {})
-        self._reserve(frozenset(reserved))
+        self._bar(frozenset(barred))
         rules = self._read_rules()
         if rules != self._rules:
             self._rules = rules
-            self.pools = pools_by_family(cluster)
+            self.pools, kept = pools_by_family(cluster), reserved(cluster.reservations)
             self.spaces = {
-                pool.name: Space(pool.spec.cidr, length=pool.spec.block_length, taken=map(span, self._held))
+                pool.name: space_of(pool.spec, kept=kept, taken=map(span, self._held))
                 for family in self.pools.families.values()
                 for pool in family
             }
@@ -192,17 +193,18 @@ class Ledger:
                 self._hold(spec.cidr)
         return touched
 
-    def _reserve(self, reserved: frozenset[Prefix]) -> None:
-        before, self._reserved = self._reserved, reserved
-        for prefix in before - reserved:
+    def _bar(self, barred: frozenset[Prefix]) -> None:
+        before, self._barred = self._barred, barred
+        for prefix in before - barred:
             self._release(prefix)
-        for prefix in reserved - before:
+        for prefix in barred - before:
             self._hold(prefix)
 
     def _read_rules(self) -> object:
-        """What every node is judged by: pools, which of them have blocks, and the configuration."""
+        """What every node is judged by: pools, which of them have blocks, what is kept of them, and the configuration."""
         pools = {name: (pool.spec, pool.meta.creation_timestamp) for name, pool in self.cluster.pools.items()}
-        return pools, {name for name in pools if self._of_pool[name] > 0}, self.cluster.ipam
+        kept = {name: one.spec for name, one in self.cluster.reservations.items()}
+        return pools, {name for name in pools if self._of_pool[name] > 0}, self.cluster.ipam, kept
 
     def _occupy(self, name: str) -> None:
         node, status = self.cluster.nodes.get(name), current_report(self.cluster, name)

@@ -21,7 +21,7 @@ from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Prefix
-from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.reason import Reason, Refusal, Why, listed
 
 GIVE_BACK_AFTER = 600.0
 """Seconds for which a block must have been spare before it is given back."""
@@ -88,7 +88,7 @@ class Planner:
         ``unsure``: nodes that may exist although nothing is known of them: what is theirs stays theirs.
         """
         ledger = self.ledger
-        self._learn(ledger.look(cluster, uncertain=uncertain, reserved=(*barred, *services)))
+        self._learn(ledger.look(cluster, uncertain=uncertain, barred=(*barred, *services)))
         unknown = [(name, prefix) for name, one in self._ordered() for prefix in one.unknown]
         seen = observe(ledger, memory=self.memory, now=now, unknown=unknown, restored=restored)
         lost = {name for name in unsure if name not in cluster.nodes}
@@ -158,7 +158,7 @@ class Planner:
         waiting = [name for name, one in self._ordered() if one.unassigned]
         if waiting:
             message = (
-                f"no podCIDRs yet for {_listed(waiting)}: does the controller manager run with --allocate-node-cidrs?"
+                f"no podCIDRs yet for {listed(waiting)}: does the controller manager run with --allocate-node-cidrs?"
             )
             yield Refusal(Reason.NO_POD_CIDRS, message, Why("IPAMConfiguration", "default", "spec.blockSource"))
 
@@ -214,7 +214,7 @@ class _Claims:
                 space.drop(span(claim.spec.cidr))
         for pool, nodes in sorted(self._waiting.items()):
             length = cluster.pools[pool].spec.block_length
-            message = f"no free block of /{length} is left for {_listed(nodes)}"
+            message = f"no free block of /{length} is left for {listed(nodes)}"
             self.refusals.append(Refusal(Reason.POOL_EXHAUSTED, message, Why("IPPool", pool, "spec.cidr")))
 
     def _take(self, node: Node, pools: Sequence[IPPool]) -> bool:
@@ -234,7 +234,7 @@ class _Claims:
         why = Why("Node", node.meta.name, "spec.podCIDRs")
         holders = self._holders(prefix)
         if holders:
-            message = f"{prefix} waits: addresses of it are in a block of {_listed(sorted(holders))}"
+            message = f"{prefix} waits: addresses of it are in a block of {listed(sorted(holders))}"
             self.refusals.append(Refusal(Reason.OVERLAPPING_BLOCK, message, why))
             return
         self._add(node, prefix, self._pool_around(prefix), why, mirrored=True)
@@ -274,7 +274,7 @@ class _Claims:
                 continue
             holders = self._holders(prefix)
             if holders:
-                message = f"{prefix} is in use on this node and claimed by {_listed(sorted(holders))}"
+                message = f"{prefix} is in use on this node and claimed by {listed(sorted(holders))}"
                 self.refusals.append(Refusal(Reason.OVERLAPPING_BLOCK, message, Why("Node", name)))
                 continue
             mirrored = cluster.ipam.block_source == "PodCIDRs" and prefix in node.pod_cidrs
@@ -289,9 +289,3 @@ def _orphaned_statuses(cluster: Cluster, ledger: Ledger, unsure: Collection[str]
         return ()
     gone = cluster.statuses.keys() - cluster.nodes.keys() - set(unsure)
     return tuple(sorted(name for name in gone if not ledger.has_blocks(name)))
-
-
-def _listed(names: Sequence[str]) -> str:
-    """``a, b, c and 12 more``."""
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"

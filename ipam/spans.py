@@ -6,7 +6,7 @@ overlaps at all shows itself between neighbours, and what a prefix lies in has o
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from towpath.model.net import Family, Prefix
@@ -105,6 +105,17 @@ class Spans:
     def _neighbours(self, at: int) -> int:
         """Whether the ones at a place and after it overlap."""
         return int(0 <= at < len(self._sorted) - 1 and _overlap(self._sorted[at], self._sorted[at + 1]))
+
+
+def merged(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same numbers as ranges of which none touches another, in order; each is its first and last."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
 
 
 def _overlap(one: _Key, other: _Key) -> bool:

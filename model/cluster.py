@@ -13,6 +13,7 @@ from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
 from towpath.model.kinds.peer import BGPPeerSpec
+from towpath.model.kinds.reservation import IPReservationSpec
 from towpath.model.net import Address, Prefix
 from towpath.model.resource import Meta, Resource
 from towpath.model.service import EndpointSlice, Service
@@ -22,6 +23,7 @@ BGPConfiguration = Resource[BGPConfigurationSpec, None]
 BGPPeer = Resource[BGPPeerSpec, None]
 BGPFilter = Resource[BGPFilterSpec, None]
 IPPool = Resource[IPPoolSpec, None]
+IPReservation = Resource[IPReservationSpec, None]
 IPAMConfiguration = Resource[IPAMConfigurationSpec, None]
 IPAMBlock = Resource[IPAMBlockSpec, None]
 RoutingNode = Resource[RoutingNodeSpec, RoutingNodeStatus]
@@ -56,6 +58,7 @@ class Cluster(Struct, frozen=True):
     peers: Mapping[str, BGPPeer] = field(default_factory=dict)
     filters: Mapping[str, BGPFilter] = field(default_factory=dict)
     pools: Mapping[str, IPPool] = field(default_factory=dict)
+    reservations: Mapping[str, IPReservation] = field(default_factory=dict)
     ipam_configurations: Mapping[str, IPAMConfiguration] = field(default_factory=dict)
     blocks: Mapping[str, IPAMBlock] = field(default_factory=dict)
     routing_nodes: Mapping[str, RoutingNode] = field(default_factory=dict)

@@ -1,8 +1,12 @@
 """Why something is there, and why something is not: every item of a plan carries the one or the other."""
 
 import enum
+from collections.abc import Sequence
 
 from msgspec import Struct
+
+NAMED = 3
+"""Of a list in a sentence so many are named, before the others are counted."""
 
 
 class Why(Struct, frozen=True, order=True):
@@ -131,6 +135,7 @@ class Reason(enum.StrEnum):
     DUPLICATE_ADDRESS = "DuplicateAddress"
     ADDRESS_OUTSIDE = "AddressOutside"
     RESERVED_ADDRESS = "ReservedAddress"
+    POOL_RESERVED = "PoolReserved"
     # pools in which others have addresses
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"
@@ -162,3 +167,9 @@ class InvalidSpecError(ValueError):
         super().__init__(f"{where}: {message}")
         self.where = where
         self.message = message
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: ``a, b, c and 12 more``."""
+    shown = ", ".join(names[:NAMED])
+    return shown if len(names) <= NAMED else f"{shown} and {len(names) - NAMED} more"

@@ -10,6 +10,7 @@ from towpath.controller.calico.carry import Body, Finding, Report, carried, obje
 from towpath.controller.calico.nodes import Numbers, blocks, nodes
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
+from towpath.model.net import host_prefix, parse_address
 
 GROUPS = ("projectcalico.org/", "crd.projectcalico.org/")
 PASSED = frozenset({"Service", "EndpointSlice", "Namespace", "Pod"})
@@ -63,6 +64,7 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     pools = list(_plain("IPPool", theirs.pop("IPPool", {}), report))
     ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
     found, affinities = (theirs.pop(kind, {}).values() for kind in ("IPAMBlock", "BlockAffinity"))
+    reservations = list(_reservations(theirs.pop("IPReservation", {}), report))
     made_blocks = blocks(found, affinities, pools, report)
     others = [one for kind, some in sorted(theirs.items()) for one in _others(kind, some, report)]
     secrets = list(_secrets(kubernetes.get("Secret", ()), [*configurations, *peers], secret_namespace, report))
@@ -75,6 +77,7 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
         *filters,
         *peers,
         *pools,
+        *reservations,
         *ipam,
         *others,
         *made_blocks,
@@ -202,6 +205,24 @@ def _filters(found: Mapping[str, Body], report: Report) -> Iterator[Body]:
                     message = f"{glob} names devices that only Calico has: carried over as it is"
                     report.add("BGPFilter", one["metadata"]["name"], f"spec.{direction}[{place}].interface", message)
         yield one
+
+
+def _reservations(found: Mapping[str, Body], report: Report) -> Iterator[Body]:
+    """Where Calico takes a bare address, it is written as the range that it is."""
+    for _, body in sorted(found.items()):
+        spec = _spec(body)
+        if isinstance(cidrs := spec.get("reservedCIDRs"), list):
+            spec["reservedCIDRs"] = [_as_range(one) for one in cidrs]
+        one = carried("IPReservation", _metadata(body), spec, report)
+        if one is not None:
+            yield one
+
+
+def _as_range(text: Any) -> Any:
+    try:
+        return str(host_prefix(parse_address(text)))
+    except (ValueError, TypeError):
+        return text
 
 
 def _secrets(found: Iterable[Body], users: Iterable[Body], namespace: str, report: Report) -> Iterator[Body]:

@@ -18,12 +18,14 @@ from msgspec import Struct
 from towpath.controller.node import hostports, parts
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.ground import Grounds, by_node_of
+from towpath.controller.node.kept import Kept
 from towpath.controller.settings import AgentSettings
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.cni import BRIDGE, Places, called, conflist, served, standing, stands, write
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
+from towpath.ipam.reserved import reserved
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
@@ -76,9 +78,10 @@ class CNIPods:
         self._others: tuple[OtherNetwork, ...] = ()
         self._calls: frozenset[str] = called(conflist((), {}, data_dir=places.data_dir))
         """The plugins of the configuration that is wanted."""
-        self.refusals: tuple[Refusal, ...] = ()
+        self._refusals: tuple[Refusal, ...] = ()
         """What pools ask of pods and do not get, as of the last step."""
         self._local = HostLocal(places.data_dir)
+        self._kept = Kept(node, self._local)
         self._watch = DrainWatch()
         self._observed = -OBSERVE_EVERY
         self._drained: frozenset[Prefix] = frozenset()
@@ -130,6 +133,7 @@ class CNIPods:
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Bring the files to what the confirmed blocks say; whether all that is wanted was written."""
+        self._kept.look(cluster)
         try:
             self._reserve(cluster, addressing)
             self._refused.pop("records", None)
@@ -145,6 +149,11 @@ class CNIPods:
         except OSError as error:
             self._refused["configuration"] = f"the CNI configuration cannot be written: {_said(error)}"
         return not (self._refused or self._unattached)
+
+    @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What pools and reservations ask of pods on this node and do not get."""
+        return (*self._refusals, *self._kept.refusals)
 
     @property
     def problems(self) -> tuple[Refusal, ...]:
@@ -192,7 +201,7 @@ class CNIPods:
         way = attached_to(cluster, self._node)
         with _on_underlay():
             self._grounds.look(cluster)
-        mtu, self.refusals = self._mtu_of(way)
+        mtu, self._refusals = self._mtu_of(way)
         self._calls = called(conflist((), {}, data_dir=self._places.data_dir, way=way.attachment))
         if self._plugins is None:
             return  # which version they understand is not known yet
@@ -223,6 +232,7 @@ class CNIPods:
             endpoints=own_endpoints(cluster, self._node),
             grounds=self._grounds.grounds,
             by_node=by_node_of(cluster, self._node, self._grounds.grounds) if way.attachment.on_underlay else (),
+            kept=self._kept.reserved,
         )
         if not before:
             self._before_first()
@@ -274,7 +284,7 @@ class CNIPods:
                 f" a block goes over to {way.attachment.type} as a whole"
             )
             why = Why("IPPool", way.pool, "spec.attachment.type")
-            self.refusals = (*self.refusals, Refusal(Reason.ATTACHMENT_PENDING, message, why))
+            self._refusals = (*self._refusals, Refusal(Reason.ATTACHMENT_PENDING, message, why))
 
     def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
         """The MTU of new pods: what their pool says, unless the node's devices take less."""
@@ -312,6 +322,7 @@ class CNIPods:
         reports = self._local.usage(
             ((cidr, None if bridged else self._subnet(cluster, cidr)) for cidr in every),
             endpoints=own_endpoints(cluster, self._node),
+            kept=reserved(cluster.reservations),
         )
         now = asyncio.get_running_loop().time()
         if now - self._observed >= OBSERVE_EVERY or not draining:

@@ -18,7 +18,17 @@ from towpath.controller.service_ranges import SELDOM, ServiceRanges
 from towpath.controller.settings import Source
 from towpath.controller.store import Store, decode_served
 
-KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node")
+KINDS = (
+    "BGPConfiguration",
+    "BGPPeer",
+    "BGPFilter",
+    "IPPool",
+    "IPReservation",
+    "IPAMConfiguration",
+    "IPAMBlock",
+    "RoutingNode",
+    "Node",
+)
 """What an agent follows; of Nodes only its own."""
 
 

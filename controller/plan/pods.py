@@ -8,6 +8,7 @@ from towpath.controller.settings import RUN_DIR
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.blocks import gateway
 from towpath.ipam.cni import BRIDGE, Places, conflist
+from towpath.ipam.reserved import reserved
 from towpath.ipam.underlay import Ground, ground
 from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster
@@ -39,6 +40,7 @@ def cni(cluster: Cluster, node: str) -> Document:
         endpoints=own_endpoints(cluster, node),
         grounds=grounds,
         by_node=by_node_of(cluster, node, grounds) if way.attachment.on_underlay else (),
+        kept=reserved(cluster.reservations),
     )
 
 

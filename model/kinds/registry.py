@@ -8,6 +8,7 @@ from towpath.model.kinds.ipam import IP_POOL, IPAM_BLOCK, IPAM_CONFIGURATION
 from towpath.model.kinds.kind import Kind
 from towpath.model.kinds.node import NODE_STATUS, ROUTING_NODE
 from towpath.model.kinds.peer import BGP_PEER
+from towpath.model.kinds.reservation import IP_RESERVATION
 
 KINDS: dict[str, Kind[Any]] = {
     kind.name: kind
@@ -16,6 +17,7 @@ KINDS: dict[str, Kind[Any]] = {
         BGP_PEER,
         BGP_FILTER,
         IP_POOL,
+        IP_RESERVATION,
         IPAM_CONFIGURATION,
         IPAM_BLOCK,
         ROUTING_NODE,

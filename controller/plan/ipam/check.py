@@ -22,6 +22,7 @@ KINDS = (
     "NodeStatus",
     "IPAMBlock",
     "IPPool",
+    "IPReservation",
     "IPAMConfiguration",
     "BGPConfiguration",
     "RoutingNode",

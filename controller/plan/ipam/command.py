@@ -17,7 +17,7 @@ from towpath.controller.plan.request import show
 from towpath.controller.settings import Source
 from towpath.model.workload import mapping
 
-KINDS = ("IPPool", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node", "NodeStatus")
+KINDS = ("IPPool", "IPReservation", "IPAMConfiguration", "IPAMBlock", "RoutingNode", "Node", "NodeStatus")
 
 
 class Request(Struct, frozen=True):

@@ -8,6 +8,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from towpath.ipam.blocks import space_of
+from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import span
 from towpath.model.blocks import in_force, pool_around, reported
 from towpath.model.cluster import Cluster
@@ -43,6 +45,8 @@ class Pool(Struct, frozen=True):
     block_length: int
     disabled: bool
     shares: tuple[Share, ...]
+    reserved: int
+    """How many of its possible blocks reservations keep from all nodes."""
 
     @property
     def possible(self) -> int:
@@ -88,8 +92,19 @@ def shares(cluster: Cluster, *, written: Mapping[str, str]) -> Shares:
         found[pool.name if pool is not None else ""].append(share)
     outside = tuple(found.pop(""))
     pools = ((name, cluster.pools[name].spec, listed) for name, listed in found.items())
+    kept = reserved(cluster.reservations)
     return Shares(
-        tuple(Pool(name, one.cidr, one.block_length, one.disabled, tuple(listed)) for name, one, listed in pools),
+        tuple(
+            Pool(
+                name=name,
+                cidr=one.cidr,
+                block_length=one.block_length,
+                disabled=one.disabled,
+                shares=tuple(listed),
+                reserved=space_of(one, kept=kept).closed - space_of(one).closed,
+            )
+            for name, one, listed in pools
+        ),
         outside,
     )
 

@@ -14,6 +14,7 @@ STATES: dict[State, str] = {
 def pool_text(pool: Pool) -> str:
     """A pool in one line: how many of its blocks are taken, and how full those are."""
     said = [f"{pool.name}  {pool.cidr}  {pool.taken} of {pool.possible} blocks of /{pool.block_length} taken"]
+    said += [f"{pool.reserved} reserved"] if pool.reserved else []
     use = addresses(pool.shares)
     said += [f"{use[0]} of {use[1]} addresses in use"] if use is not None else []
     said += ["disabled"] if pool.disabled else []

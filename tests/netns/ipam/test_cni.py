@@ -3,9 +3,10 @@
 import pytest
 
 from tests.names import own
-from tests.unit.ipam.world import block, pool
+from tests.unit.ipam.world import block, pool, reservation
 from towpath.ipam.cni import Places, conflist, write
 from towpath.ipam.hostlocal import HostLocal
+from towpath.ipam.reserved import Reserved
 from towpath.lab import pods
 from towpath.lab.netns import Network
 from towpath.model.net import Family, parse_prefix
@@ -113,3 +114,22 @@ def test_the_nodes_own_address_in_a_tunnel_is_given_to_no_pod(network, tmp_path)
     assert made["plugins"][0]["ipam"]["ranges"][0][0]["rangeStart"] == str(own + 1)
     assert records.hold([]) == frozenset()
     assert pods.add(node, network.host("pod9"), folder=places.conf_dir).address(Family.IPV4) == own
+
+
+def test_what_is_reserved_is_given_to_no_pod(network, tmp_path):
+    """host-local goes round it, in a block where a pod has been all along; that one leaves as any does, and nobody gets its address."""
+    node = network.host("node")
+    places = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d")
+    own, reserved = block("10.99.0.8/29", "n"), Reserved({"kept": reservation("10.99.0.8/31", "10.99.0.12/32")})
+    configured(places, own)
+    host, pod = attached(network, node, places, 0)
+    assert pod.address(Family.IPV4) in reserved
+    write(conflist([own.spec], POOLS, data_dir=places.data_dir, kept=reserved), places)
+    given = {attached(network, node, places, number)[1].address(Family.IPV4) for number in range(1, 5)}
+    pods.remove(node, host, folder=places.conf_dir, container=pod.container)
+    given.add(attached(network, node, places, 5)[1].address(Family.IPV4))
+    assert given == {one for one in own.spec.cidr if one not in reserved}
+    with pytest.raises(pods.PluginError, match="no IP addresses available"):
+        pods.add(node, network.host("pod6"), folder=places.conf_dir)
+    (report,) = HostLocal(places.data_dir).usage([(own.spec.cidr, POOLS["a"].spec.cidr)], kept=reserved)
+    assert (report.in_use, report.capacity) == (5, 5)

@@ -5,10 +5,12 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.unit.agent.worlds import block, cluster, pool
 from tests.unit.ipam.plugins import plugin
+from tests.unit.ipam.world import reservation
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
@@ -433,3 +435,33 @@ async def test_the_whole_of_a_draining_block_is_held_back(where: Places) -> None
     made.desire(ON_NETWORK, Addressing(draining=(OWN,)))
     held = {path.name for path in (where.data_dir / "towpath").iterdir()} - {"lock"}
     assert held == {str(address) for address in OWN}
+
+
+async def test_what_is_reserved_is_in_no_range_and_a_pod_that_has_it_is_told_of(where: Places) -> None:
+    """The reservation comes and goes under a node that runs: ranges, room and what is said follow."""
+    made, kept = await pods(where), reservation("10.244.0.0/30", "10.244.0.62/31")
+    made.desire(WORLD, ALL)
+    record = live_in(where, "10.244.0.3")
+    reserved = cluster(blocks=BLOCKS, reservations={kept.name: kept})
+    assert made.desire(reserved, ALL)
+    assert starts(where) == ["10.244.0.4", "fd00:244::2"]
+    (one,) = made.usage(reserved, [V4], draining=[], idle=[])
+    assert (one.in_use, one.capacity) == (1, 59)
+    (said,) = made.refusals
+    assert (said.reason, str(said.object)) == (Reason.RESERVED_ADDRESS, "IPReservation/kept spec.reservedCIDRs[0]")
+    assert said.message == "10.244.0.3 of 10.244.0.0/30 are addresses of pods, until these end"
+    record.unlink()
+    assert made.refusals == ()
+    assert made.desire(WORLD, ALL)
+    assert starts(where) == ["10.244.0.2", "fd00:244::2"]
+
+
+async def test_a_reserved_address_that_the_node_has_itself_is_told_of(where: Places) -> None:
+    """In a tunnel or on the bridge of its pods it is the node's while it has the block."""
+    kept = reservation("10.244.0.0/31")
+    tunnelled = pool("v4", "10.244.0.0/16", vxlan_mode="Always")
+    made = await pods(where, Bridge())
+    made.desire(cluster(blocks=BLOCKS, pools={"v4": tunnelled}, reservations={kept.name: kept}), Addressing())
+    assert ["10.244.0.0 of 10.244.0.0/31" in one.message for one in made.refusals] == [True]
+    made.desire(msgspec.structs.replace(BRIDGED, reservations={kept.name: kept}), ALL)
+    assert ["10.244.0.1 of 10.244.0.0/31" in one.message for one in made.refusals] == [True]

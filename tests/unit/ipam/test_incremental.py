@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.effort import examples
-from tests.unit.ipam.world import block, claimed, cluster, node, pool, report, resource, status
+from tests.unit.ipam.world import block, claimed, cluster, node, pool, report, reservation, resource, status
 from towpath.ipam import plan as planning
 from towpath.ipam.plan import Planner
 from towpath.model.net import parse_address, parse_prefix
@@ -53,6 +53,8 @@ def world(order: random.Random):
         objects.append(pool("a", "10.0.0.0/24", blockSize=28, **selector))
     if order.random() < 0.3:
         objects.append(pool("b", "10.0.0.0/25", created="2024-01-01T00:00:00Z", blockSize=28))
+    if order.random() < 0.3:
+        objects.append(reservation(*order.sample(["10.0.0.0/29", "10.0.0.32/28", "10.0.0.0/24", "10.0.0.81/32"], 2)))
     if order.random() < 0.5:
         source = order.choice([{"blockSource": "PodCIDRs"}, {"assignPodCIDRs": True}, {"maxBlocksPerHost": 2}])
         objects.append(resource("IPAMConfiguration", "default", **source))

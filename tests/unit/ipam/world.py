@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node, NodeStatus
+from towpath.model.cluster import Cluster, IPAMBlock, IPPool, IPReservation, Node, NodeStatus
 from towpath.model.decode import decode
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport, NodeStatusSpec, NodeStatusStatus
@@ -44,6 +44,11 @@ def pool(name: str, cidr: str, **spec) -> IPPool:
     return resource("IPPool", name, cidr=cidr, **spec)
 
 
+def reservation(*cidrs: str, name: str = "kept") -> IPReservation:
+    """Addresses that no pod gets."""
+    return resource("IPReservation", name, reservedCIDRs=list(cidrs))
+
+
 def block(cidr: str, owner: str, *, state: str = "Active", version: str = "1", **fields) -> IPAMBlock:
     """A block of the pool ``a``, bound to the node that ``node`` makes."""
     values = {
@@ -82,6 +87,7 @@ def cluster(*objects) -> Cluster:
     """A snapshot of all of them."""
     fields = {
         "IPPool": "pools",
+        "IPReservation": "reservations",
         "IPAMBlock": "blocks",
         "NodeStatus": "statuses",
         "IPAMConfiguration": "ipam_configurations",

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.controller.store import FIELDS, Store
+from towpath.lab.api import custom
 from towpath.model.reason import Reason
 
 
@@ -36,6 +37,18 @@ def _peer(name="tor", **rest):
 
 def _block(cidr, *, pool="", node="a", **rest):
     return _body("IPAMBlock", cidr.replace(".", "-").replace("/", "-"), cidr=cidr, node=node, pool=pool, **rest)
+
+
+def test_a_kind_of_this_release_that_is_not_served_yet_is_not_waited_for():
+    """Agents may be new where the definitions are those of an earlier release; once it is served, what there is counts."""
+    store = Store(("IPPool", "IPReservation"))
+    store.listed("IPPool", [])
+    assert not store.complete
+    store.kind_missing("IPReservation")
+    assert store.complete
+    assert [one.reason for one in store.problems()] == [Reason.KIND_MISSING]
+    store.listed("IPReservation", [custom("IPReservation", "kept", {"reservedCIDRs": ["10.0.0.0/28"]})])
+    assert (store.complete, list(store.cluster().reservations), store.problems()) == (True, ["kept"], ())
 
 
 def test_complete_when_all_kinds_were_listed():

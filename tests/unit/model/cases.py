@@ -54,6 +54,10 @@ def _ipam(field: str | None = None, name: str = "default", **spec: Any) -> Case:
     return Case("IPAMConfiguration", name, spec, field)
 
 
+def _reservation(*cidrs: Any, field: str | None = None) -> Case:
+    return Case("IPReservation", "kept", {"reservedCIDRs": list(cidrs)}, field)
+
+
 def _node(field: str | None = None, **bgp: Any) -> Case:
     return Case("RoutingNode", "node-1", {"bgp": bgp}, field)
 
@@ -75,6 +79,8 @@ def _filter(
 _PASSWORD = {"secretKeyRef": {"name": "tor", "key": "password"}}
 
 GOOD = (
+    _reservation("10.244.0.0/28", "fd00:10:244::5/128", "10.0.0.0/8"),
+    Case("IPReservation", "kept", None),
     _config(),
     Case("BGPConfiguration", "default", None),
     _config(asNumber=4200000000, listenPort=1179, bindMode="NodeIP", routerID="hash", nodeMeshPassword=_PASSWORD),
@@ -419,6 +425,11 @@ BAD = (
     _pool("spec.blockSize", cidr="fd00::/48", blockSize=64),
     _pool("spec.blockSize", cidr="fd00::/48", blockSize=129),
     _pool("spec.blockSize", cidr="fd00::/123"),
+    # reservations
+    _reservation("10.244.0.1", field="spec.reservedCIDRs[0]"),
+    _reservation("10.244.0.0/28", "10.244.0.1/28", field="spec.reservedCIDRs[1]"),
+    _reservation("10.244.0.0/33", field="spec.reservedCIDRs[0]"),
+    _reservation("::ffff:10.244.0.0/124", field="spec.reservedCIDRs[0]"),
     # attachments of pods
     _pool("spec.attachment.type", attachment={"type": "cable"}),
     _pool("spec.attachment.type", attachment={"type": "bridge"}, blockSize=31),

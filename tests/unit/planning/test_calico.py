@@ -84,6 +84,16 @@ def test_fields_that_our_kinds_lack_are_reported() -> None:
     assert said(result) == {("IPPool/p", "spec.fromTheFuture"): "not carried over: is not a field that this kind has"}
 
 
+def test_reservations_come_over() -> None:
+    """A bare address becomes the range that it is; what is none is reported with its place."""
+    result = made(one("IPReservation", "kept", {"reservedCIDRs": ["10.1.0.0/28", "10.1.0.77", "fd00::5"]}))
+    assert specs(result, "IPReservation")["kept"] == {"reservedCIDRs": ["10.1.0.0/28", "10.1.0.77/32", "fd00::5/128"]}
+    assert not said(result)
+    wrong = made(one("IPReservation", "kept", {"reservedCIDRs": ["10.1.0.0/28", "printers"]}))
+    assert not specs(wrong, "IPReservation")
+    assert set(said(wrong)) == {("IPReservation/kept", "spec.reservedCIDRs[1]")}
+
+
 def test_nothing_means_more_than_it_did() -> None:
     """An object whose narrowing field cannot be kept does not come over: a rule, a selector, a range."""
     rule = {"action": "Accept", "cidr": "10.0.0.0/8", "matchOperator": "In", "weather": "fine"}

@@ -133,6 +133,22 @@ CASES: dict[str, tuple[Callable[[World], object], set[str]]] = {
         _with(block("10.244.9.0/26", "nobody")),
         {"IPAMBlock/10-244-9-0-26 spec.node NodeMissing"},
     ),
+    "a pod with a reserved address": (
+        _with(custom("IPReservation", "kept", {"reservedCIDRs": ["10.244.1.4/31"]})),
+        {"Pod/default/p1 status.podIPs ReservedAddress"},
+    ),
+    "a reservation that covers everything": (
+        _with(custom("IPReservation", "kept", {"reservedCIDRs": ["fd00::/16"]})),
+        {
+            "IPReservation/kept spec.reservedCIDRs[0] PoolReserved",
+            "IPPool/b spec.cidr PoolReserved",
+            "Pod/default/p1 status.podIPs ReservedAddress",
+        },
+    ),
+    "a bad reservation": (
+        _with(custom("IPReservation", "kept", {"reservedCIDRs": ["10.244.1.5/31"]})),
+        {"IPReservation/kept spec.reservedCIDRs[0] InvalidSpec"},
+    ),
     "two pods with one address": (
         _with(pod("p3", "n1", "10.244.1.5")),
         {"Pod/default/p3 status.podIPs DuplicateAddress"},
