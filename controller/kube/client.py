@@ -17,6 +17,7 @@ import socket
 import struct
 import time
 import types
+import warnings
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Self
 
@@ -33,6 +34,9 @@ _MERGE_PATCH = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
 LONGEST_WATCH = 600
 """Seconds after which we ask the server to end a watch at the latest."""
+GOODBYE = 0.01
+"""Seconds for the end of TLS. Until it is over the kernel sends what was given up again and again, and it could arrive
+when somebody else leads."""
 
 
 class Timeouts(Struct, frozen=True):
@@ -287,9 +291,16 @@ class KubeApi:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(
-                ssl=self._credentials.tls() or True, limit=0, keepalive_timeout=15, socket_factory=self._socket
-            )
+            with warnings.catch_warnings():
+                # aiohttp's default says none and means asyncio's half a minute for a connection that is given up alone
+                warnings.simplefilter("ignore", DeprecationWarning)
+                connector = aiohttp.TCPConnector(
+                    ssl=self._credentials.tls() or True,
+                    limit=0,
+                    keepalive_timeout=15,
+                    socket_factory=self._socket,
+                    ssl_shutdown_timeout=GOODBYE,
+                )
             self._session = aiohttp.ClientSession(connector=connector, trust_env=True)
         return self._session
 
