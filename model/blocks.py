@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 
 from towpath.model.cluster import IPAMBlock, IPPool, NodeStatus, RoutingNode
+from towpath.model.force import InForce, Owned
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.memo import remembered
 from towpath.model.net import Family, Interface, Prefix, contains
+
+_IN_FORCE, _OWNED = InForce(), Owned()
 
 
 @remembered
@@ -16,27 +19,13 @@ def in_force(blocks: Mapping[str, IPAMBlock]) -> Mapping[Prefix, IPAMBlock]:
     Blocks of every state are judged, and one that is out of force itself still bars those younger than it: what two
     nodes could both have used does not come into force by the going of a third.
     """
-    barred: set[str] = set()
-    # prefixes overlap only by containing each other: walked in order, those around the present one form a stack
-    around: list[tuple[int, int, tuple[str, str]]] = []
-    ordered = sorted(blocks.values(), key=lambda one: (one.spec.cidr.version, one.spec.cidr))
-    for block in ordered:
-        cidr, age = block.spec.cidr, (block.meta.creation_timestamp, block.name)
-        while around and (around[-1][0] != cidr.version or around[-1][1] < int(cidr.network_address)):
-            around.pop()
-        for _, _, other in around:
-            barred.add(max(age, other)[1])
-        around.append((cidr.version, int(cidr.broadcast_address), age))
-    return {block.spec.cidr: block for block in ordered if block.name not in barred}
+    return _IN_FORCE.of(blocks)
 
 
 @remembered
 def by_node(blocks: Mapping[Prefix, IPAMBlock]) -> Mapping[str, tuple[IPAMBlock, ...]]:
-    """The blocks in force of each node that has any, in the order of ``blocks``."""
-    found: dict[str, list[IPAMBlock]] = {}
-    for block in blocks.values():
-        found.setdefault(block.spec.node, []).append(block)
-    return {node: tuple(own) for node, own in found.items()}
+    """The blocks in force of each node that has any, in the order of their addresses: the same object while it is the same."""
+    return _OWNED.of(blocks)
 
 
 def reported(statuses: Mapping[str, NodeStatus]) -> Mapping[tuple[str, Prefix], BlockReport]:

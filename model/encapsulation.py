@@ -11,6 +11,7 @@ A pool that asks for IP-in-IP belongs to a VXLAN too: that is what is used betwe
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
+from typing import Literal
 
 from msgspec import Struct
 
@@ -158,9 +159,15 @@ def has_ipip(owner: RoutingNode) -> bool:
 @remembered
 def falls_back(nodes: Mapping[str, RoutingNode]) -> bool:
     """Whether VXLAN takes the place of IP-in-IP anywhere, for a kernel or for want of IPv4: then every node is ready for it."""
-    return any(
-        not has_ipip(one) or (bool(found := node_addresses(one)) and Family.IPV4 not in found) for one in nodes.values()
-    )
+    return bool(_SHORT.of(nodes))
+
+
+def _short(node: RoutingNode) -> Literal[True] | None:
+    found = node_addresses(node)
+    return True if not has_ipip(node) or (found and Family.IPV4 not in found) else None
+
+
+_SHORT: Pieces[Literal[True]] = Pieces(_short)
 
 
 def by_vxlan(cluster: Cluster) -> frozenset[Tunnel]:
@@ -187,18 +194,16 @@ def encapsulation(cluster: Cluster, node: str) -> Encapsulation:
         return Encapsulation({}, {})
     owned = by_node(in_force(cluster.blocks))
     me, pools = cluster.routing_nodes.get(node), cluster.pools
-    ways = _WAYS.of(
-        (name, (me, pools, owner, *blocks))
-        for name, owner in cluster.routing_nodes.items()
-        if name != node and (blocks := owned.get(name))
-    )
-    return Encapsulation({name: found for name, found in ways.items() if found}, _own(cluster, node))
+    ways = _WAYS.of(cluster.routing_nodes, owned, common=(me, pools))
+    return Encapsulation(ways, _own(cluster, node))
 
 
 def _ways(
-    me: RoutingNode | None, pools: Mapping[str, IPPool], owner: RoutingNode, *blocks: IPAMBlock
-) -> tuple[Way, ...]:
-    """From one node to the blocks of another."""
+    me: RoutingNode | None, pools: Mapping[str, IPPool], owner: RoutingNode, blocks: tuple[IPAMBlock, ...]
+) -> tuple[Way, ...] | None:
+    """From one node to the blocks of another; None: there are none."""
+    if owner is me:
+        return None
     mine, theirs = node_addresses(me) if me is not None else {}, node_addresses(owner)
     of_pool, firsts = tunnels(pools), endpoints(blocks, pools)
     found: list[Way] = []
@@ -226,7 +231,7 @@ def _ways(
         found.append(
             Way(block, pool, owner, gateway, device=device, node=theirs[outer].ip, endpoint=first, asked=asked)
         )
-    return tuple(found)
+    return tuple(found) or None
 
 
 _WAYS: Pieces[tuple[Way, ...]] = Pieces(_ways)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 import structlog
 from msgspec import Struct
 
+from towpath.model.delta import exchanged, kept
 from towpath.model.net import Address, Family, Prefix, family_of, from_wire, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
@@ -90,8 +91,9 @@ class Programmer:
         self._targets = Targets(self._hops, share=share)
         self._tables = {family: Table(family, resolve=self._targets.resolve) for family in Family}
         self._settings = Settings()
-        self._static: dict[int, tuple[StaticRoute, Family, bytes, Target]] = {}
-        """The routes that the objects give, by identity: thousands of them are the same objects from one time to the next."""
+        self._given: Mapping[Prefix, StaticRoute] = {}
+        """The routes that the objects give: of the thousands that there may be only those that changed are looked at."""
+        self._to_peers: dict[Prefix, Address] = {}
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
         self._flushing = False
@@ -137,26 +139,26 @@ class Programmer:
         """
         if settings != self._settings:
             self._adopt(settings)
-        to_peers = {one.prefix.network_address: one.next_hops[0] for one in static.values() if one.origin == "Peer"}
-        self._resolver.behind(to_peers, metric=settings.metric)
+        changes = list(exchanged(self._given, static))
+        self._given = kept(static)
+        for prefix, _, route in changes:
+            self._to_peers.pop(prefix, None)
+            if route is not None and route.origin == "Peer":
+                self._to_peers[prefix] = route.next_hops[0]
+        to_peers = ((prefix.network_address, gateway) for prefix, gateway in self._to_peers.items())
+        self._resolver.behind(dict(to_peers), metric=settings.metric)
         self._resolve()
-        before, self._static = self._static, {}
-        wanted: dict[Family, dict[bytes, Target]] = {family: {} for family in Family}
-        for route in static.values():
-            known = before.get(id(route)) or self._looked_up(route)
-            self._static[id(route)] = known
-            wanted[known[1]][known[2]] = known[3]
         for family, table in self._tables.items():
-            table.desire(wanted[family], complete=complete)
+            wanted: dict[bytes, Target | None] = {
+                to_wire(prefix): table.target(route.next_hops, route.device) if route is not None else None
+                for prefix, _, route in changes
+                if family_of(prefix) is family
+            }
+            table.desire(wanted, complete=complete)
         if complete and not self._desired:
             self._doom()
         self._desired = complete
         self._kick()
-
-    def _looked_up(self, route: StaticRoute) -> tuple[StaticRoute, Family, bytes, Target]:
-        family = family_of(route.prefix)
-        target = self._tables[family].target(() if route.type == "blackhole" else route.next_hops, route.device)
-        return route, family, to_wire(route.prefix), target
 
     def _adopt(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
@@ -384,6 +386,7 @@ class Programmer:
 
     async def drop_all(self) -> None:
         """Remove every route of ours, for good: what is desired and learned is forgotten."""
+        self._given, self._to_peers = {}, {}
         for table in self._tables.values():
             table.static, table.learned = {}, {}
             table.former.clear()

@@ -174,16 +174,19 @@ class Table:
         self.touch(self.former.ways)
         self.former.clear()
 
-    def desire(self, static: Mapping[bytes, Target], *, complete: bool) -> None:
-        """Everything that the objects give; not ``complete``: what they lack stays."""
-        before = self.static
-        self.static = dict(static)
-        gone = before.keys() - self.static.keys()
-        if complete:
-            self.released |= gone
-        self.released -= self.static.keys()
-        self.touch(wire for wire, target in self.static.items() if before.get(wire) is not target)
-        self.touch(gone)
+    def desire(self, changes: Mapping[bytes, Target | None], *, complete: bool) -> None:
+        """What the objects give now that they gave otherwise before, or not (None: no more); not ``complete``: what they lack stays."""
+        for wire, target in changes.items():
+            if target is self.static.get(wire):
+                continue
+            self.dirty[wire] = None
+            if target is not None:
+                self.static[wire] = target
+                self.released.discard(wire)
+                continue
+            del self.static[wire]
+            if complete:
+                self.released.add(wire)
 
     def moved(self, targets: set[Target]) -> None:
         """These targets lead elsewhere now: all their prefixes are dirty."""
@@ -356,8 +359,7 @@ class Table:
 
     def status(self) -> tuple[int, list[Conflict]]:
         """How many routes are wanted, and those that are not in place, with the reason."""
-        desired = len(self.learned)
-        desired += sum(wire not in self.learned for wire in self.static)
+        desired = len(self.learned) + len(self.static.keys() - self.learned.keys())
         desired += sum(wire not in self.learned and wire not in self.static for wire in self.former.ways)
         conflicts = [Conflict(self.family, wire, Reason.MIXED_ROUTE) for wire in self.mixed]
         conflicts += [Conflict(self.family, wire, failed.reason, failed.error) for wire, failed in self.failed.items()]

@@ -1,16 +1,12 @@
 """How a device, and what it knows, differ from what is wanted, and what change makes an entry right."""
 
-from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
-from typing import TypeVar
 
 from towpath.routes.devices.device import Device, Entries, Forwarding, Neighbour, Seen
 from towpath.routes.devices.port import Change, EntryEvent, Key, Known, take
 
 NOWHERE = IPv4Address(0)
 """In place of the node in a forwarding entry that is to be removed."""
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 def fits(device: Device, seen: Seen) -> bool:
@@ -22,14 +18,6 @@ def fits(device: Device, seen: Seen) -> bool:
         and seen.addresses == frozenset(device.addresses)
         and (device.link_local is None or device.link_local in seen.link_locals)
     )
-
-
-def exchanged(before: Mapping[K, V], now: Mapping[K, V]) -> Iterator[K]:
-    """The keys of values that are in one of the two alone: told by identity, for that costs next to nothing."""
-    shared = {id(one) for one in before.values()}.intersection(map(id, now.values()))
-    for entries in (before, now):
-        if len(entries) > len(shared):
-            yield from (key for key, one in entries.items() if id(one) not in shared)
 
 
 def putting_right(name: str, wanted: Entries, key: Key) -> Change:

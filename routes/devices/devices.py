@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from towpath.model.delta import exchanged
 from towpath.model.net import Address
 from towpath.model.reason import Reason
-from towpath.routes.devices.compare import NOWHERE, exchanged, fits, note, putting_right
+from towpath.routes.devices.compare import NOWHERE, fits, note, putting_right
 from towpath.routes.devices.device import EVERYONE, Device, Entries, Forwarding, Ipip, Link, Seen, Vxlan
 from towpath.routes.devices.netlink import open_device_kernel
 from towpath.routes.devices.port import AnswerEvent, Change, DeviceEvent, DeviceKernel, Key, Known, take
@@ -106,16 +107,13 @@ class Devices:
             before = self._entries.get(name, _NOTHING)
             if before is not now:
                 pending = self._pending.setdefault(name, {})
-                ends = set(exchanged(before.ends, now.ends))
-                self._over.setdefault(name, set()).update(
-                    before.ends[key].mac for key in ends & before.ends.keys() if before.ends[key] != now.ends.get(key)
-                )
-                for key in (
-                    *exchanged(before.neighbours, now.neighbours),
-                    *exchanged(before.forwarding, now.forwarding),
-                    *ends,
-                ):
+                over = self._over.setdefault(name, set())
+                for key, old, new in exchanged(before.ends, now.ends):
                     pending[key] = None
+                    if old is not None and old != new:
+                        over.add(old.mac)
+                pending.update((key, None) for key, _, _ in exchanged(before.neighbours, now.neighbours))
+                pending.update((key, None) for key, _, _ in exchanged(before.forwarding, now.forwarding))
         self._wanted, self._entries, self._complete, self._released = devices, entries, complete, False
         await self._work()
 

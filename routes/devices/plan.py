@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster, RoutingNode
+from towpath.model.delta import Edition
 from towpath.model.encapsulation import (
     IPIP_DEVICE,
     Encapsulation,
@@ -18,7 +19,7 @@ from towpath.model.encapsulation import (
     tunnels,
     underlay,
 )
-from towpath.model.memo import Pieces
+from towpath.model.memo import Pieces, Together
 from towpath.model.net import Address, Family, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.routes.devices.device import (
@@ -63,23 +64,18 @@ def tunnel_plan(
     part = encapsulation(cluster, node)
     if me is None or not (part.ways or part.endpoints):
         return TunnelPlan()
-    entries: dict[str, tuple[dict[Address, Neighbour], dict[str, Forwarding], dict[Address, End]]] = {}
-    routes: dict[Prefix, StaticRoute] = {}
-    for piece in _PIECES.of((name, (ways,)) for name, ways in part.ways.items()).values():
-        routes.update((route.prefix, route) for route in piece.routes)
-        for neighbour, forwarding in piece.ends:
-            known = entries.setdefault(neighbour.device, ({}, {}, {}))
-            known[0][neighbour.address] = neighbour
-            known[1][forwarding.mac] = forwarding
-        for end in piece.asked:
-            entries.setdefault(end.device, ({}, {}, {}))[2][end.address] = end
+    pieces = _PIECES.of(part.ways)
+    neighbours, forwarding, ends = _NEIGHBOURS.of(pieces), _FORWARDING.of(pieces), _ENDS.of(pieces)
     gathered = _Gathering(cluster, me, below)
-    devices = {one.name: one for one in _devices(gathered, part, mtu=mtu, without=without)}
+    sent = frozenset[tuple[str, Family]]().union(*(piece.sent for piece in pieces.values()))
+    devices = {one.name: one for one in _devices(gathered, part, sent=sent, mtu=mtu, without=without)}
+    entries: dict[str, Entries] = {}
     for name, device in devices.items():
+        known = forwarding.get(name, _NOBODY)
         if isinstance(device.link, Vxlan) and (group := device.link.group) is not None:
-            everyone = Forwarding(name, EVERYONE, group, device.why, via=device.link.below)
-            entries.setdefault(name, ({}, {}, {}))[1][EVERYONE] = everyone
-    return TunnelPlan(devices, {name: Entries(*entries.get(name, ())) for name in devices}, routes, gathered.refused)
+            known = known.edited({EVERYONE: Forwarding(name, EVERYONE, group, device.why, via=device.link.below)})
+        entries[name] = Entries(neighbours.get(name, {}), known, ends.get(name, {}))
+    return TunnelPlan(devices, entries, _ROUTES.of(pieces).get(None, {}), gathered.refused)
 
 
 def mtu_below(node: RoutingNode) -> int | None:
@@ -92,29 +88,55 @@ class _Piece(Struct, frozen=True):
     """What leads to one other node."""
 
     routes: tuple[StaticRoute, ...]
-    ends: tuple[tuple[Neighbour, Forwarding], ...]
-    asked: tuple[End, ...]
+    neighbours: tuple[Neighbour, ...]
+    forwarding: tuple[Forwarding, ...]
+    ends: tuple[End, ...]
     """Those that the device is to find by itself."""
+    sent: frozenset[tuple[str, Family]]
+    """Pools whose packets go through a tunnel, and over which family."""
 
 
 def _piece(ways: tuple[Way, ...]) -> _Piece:
-    ends: dict[tuple[str, Address], tuple[Neighbour, Forwarding]] = {}
+    told: dict[tuple[str, Address], Way] = {}
     asked: dict[tuple[str, Address], End] = {}
     for way in ways:
         if way.node is None or way.endpoint is None:
             continue
-        mac = mac_of(way.owner.name)
         if way.asked:
-            asked.setdefault((way.device, way.gateway), End(way.device, way.gateway, mac, way.node))
-        elif (way.device, way.gateway) not in ends:
-            ends[way.device, way.gateway] = (
-                Neighbour(way.device, way.gateway, mac, _endpoint_causes(way)),
-                Forwarding(way.device, mac, way.node, _node_causes(way)),
-            )
-    return _Piece(tuple(_route(way.block.spec.cidr, way) for way in ways), tuple(ends.values()), tuple(asked.values()))
+            end = End(way.device, way.gateway, mac_of(way.owner.name), way.node)
+            asked.setdefault((way.device, way.gateway), end)
+        else:
+            told.setdefault((way.device, way.gateway), way)
+    return _Piece(
+        tuple(_route(way.block.spec.cidr, way) for way in ways),
+        tuple(
+            Neighbour(device, at, mac_of(way.owner.name), _endpoint_causes(way)) for (device, at), way in told.items()
+        ),
+        tuple(
+            Forwarding(device, mac_of(way.owner.name), way.node, _node_causes(way))
+            for (device, _), way in told.items()
+            if way.node is not None
+        ),
+        tuple(asked.values()),
+        frozenset((way.pool.name, family_of(way.node)) for way in ways if way.node is not None),
+    )
 
 
+_NOBODY: Edition[str, Forwarding] = Edition()
 _PIECES: Pieces[_Piece] = Pieces(_piece)
+_ROUTES: Together[_Piece, None, Prefix, StaticRoute] = Together(
+    lambda piece: ((None, one.prefix, one) for one in piece.routes)
+)
+_NEIGHBOURS: Together[_Piece, str, Address, Neighbour] = Together(
+    lambda piece: ((one.device, one.address, one) for one in piece.neighbours)
+)
+_FORWARDING: Together[_Piece, str, str, Forwarding] = Together(
+    lambda piece: ((one.device, one.mac, one) for one in piece.forwarding)
+)
+_ENDS: Together[_Piece, str, Address, End] = Together(
+    lambda piece: ((one.device, one.address, one) for one in piece.ends)
+)
+"""Each by the name of its device; routes are not sorted by it."""
 
 
 def _route(prefix: Prefix, way: Way) -> StaticRoute:
@@ -199,12 +221,16 @@ class _Gathering:
 
 
 def _devices(
-    gathered: _Gathering, part: Encapsulation, *, mtu: int | None, without: Collection[Address]
+    gathered: _Gathering,
+    part: Encapsulation,
+    *,
+    sent: Collection[tuple[str, Family]],
+    mtu: int | None,
+    without: Collection[Address],
 ) -> Iterable[Device]:
     """One for each tunnel that the node has an address in or sends to, over each family that it is needed for."""
     own: dict[str, list[Address]] = {}
     pools, mine = gathered.pools, gathered.mine
-    sent = {(way.pool.name, family_of(way.node)) for ways in part.ways.values() for way in ways if way.node is not None}
     for pool, outer in sorted(sent):
         gathered.need(pool, outer)
     for (vni, family), block in part.endpoints.items():
