@@ -6,6 +6,7 @@ Nothing in here is needed to be safe: a new leader starts empty, and every time 
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from towpath.ipam.ledger import Ledger
 from towpath.model.cluster import Cluster, IPAMBlock
@@ -66,6 +67,10 @@ def observe(
     ``unknown``: every block that a node which is there reports as its own and that does not exist.
     """
     cluster = ledger.cluster
+    back = restored or ledger.went_back
+    if back:
+        # a restored store gives the same numbers to other versions: what was quarantined then says nothing of now
+        memory = replace(memory, quarantined={})
     released = {
         prefix: at for prefix, at in memory.released.items() if prefix not in ledger.added and now - at < RELEASED_FOR
     }
@@ -73,7 +78,7 @@ def observe(
     lasting = tuple(key for key, since in missing.items() if now - since >= SUSPICION)
     answered = frozenset(memory.answered & missing.keys())
     awaited = _still_awaited(cluster, memory.awaited)
-    if restored or ledger.went_back or not answered.issuperset(lasting):
+    if back or not answered.issuperset(lasting):
         awaited = {name: _report_version(cluster, name) for name in cluster.nodes if cluster.nodes[name].ready}
         answered |= frozenset(lasting)
     return Observation(

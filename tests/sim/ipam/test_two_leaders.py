@@ -1,10 +1,8 @@
 """Two controllers that both believe they lead, on a network that loses and delays, with caches that are old."""
 
-import logging
 from ipaddress import ip_network
 
 import pytest
-import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
@@ -204,15 +202,7 @@ class Assigned(TwoLeaders):
                 assert {one.cidr.version for one in own} == {4, 6}, own
 
 
-@pytest.fixture
-def _quiet():
-    """The controllers' logs are not what fails here."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
-
-
-@pytest.mark.usefixtures("_quiet")
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("machine", [TwoLeaders, Assigned])
 def test_no_block_ever_has_two_owners(machine):
     """Whatever is lost, late, stale or restarted: no address has two owners, none is handed on before its quarantine ended."""
@@ -228,7 +218,7 @@ def test_no_block_ever_has_two_owners(machine):
     run_state_machine_as_test(with_seed(SEED)(machine), settings=chosen)
 
 
-@pytest.mark.usefixtures("_quiet")
+@pytest.mark.usefixtures("quiet")
 def test_a_node_that_the_cache_has_not_seen_yet_is_not_gone():
     """Blocks and RoutingNode of a node that came a moment ago stay, although the list of Nodes is behind the others."""
     world, network = World(), Network()

@@ -194,6 +194,16 @@ def test_a_vanished_node_s_block_is_quarantined_then_deleted():
     assert not plan(world, memory=Memory(), now=50 + PERIOD).deletions
 
 
+def test_the_time_of_quarantine_begins_again_with_a_restored_store():
+    """Which may call another quarantine of the same block by the same number: that one began only now."""
+    world = cluster(A, block("10.0.0.0/26", "gone", state="Quarantined"))
+    seen = plan(world, memory=Memory(), now=0)
+    after = plan(world, memory=seen.memory, now=400, restored=True)
+    assert not after.deletions
+    assert not plan(world, memory=after.memory, now=699).deletions
+    assert plan(world, memory=after.memory, now=701).deletions
+
+
 def test_a_report_during_quarantine_that_shows_pods_begins_it_again():
     """The Node object is gone, the machine is not."""
     gone = block("10.0.0.0/26", "gone", state="Quarantined")
