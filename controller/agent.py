@@ -24,8 +24,10 @@ from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node import forwarding
 from towpath.controller.node import metrics as node_metrics
 from towpath.controller.node.agent import NodeAgent
+from towpath.controller.node.allowed import Allowances
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
+from towpath.controller.node.desk import Desk
 from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods, pods_of
 from towpath.controller.node.preflight import EVERY, Preflight
@@ -115,7 +117,7 @@ class AgentProcess:
         self._table = nft.Table()
         self._node: NodeAgent
         self._pods: CNIPods | None = None
-        self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved)
+        self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved, asked=self._node_loop.dirty)
         self._services = WatchedServices(
             settings.node,
             changed=self._beside_changed,
@@ -149,7 +151,7 @@ class AgentProcess:
             forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
-        self._pods = pods_of(settings, mtu=self._mtu)
+        self._pods = pods_of(settings, mtu=self._mtu, asking=lambda: self._bound.asking)
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,
@@ -175,6 +177,9 @@ class AgentProcess:
                 tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
             for loop in self._loops.values():
                 tasks.create_task(loop.run())
+            if self._pods is not None:
+                decide = Allowances(self._pods, bound=self._bound, api=self._source.api).decide
+                tasks.create_task(Desk(self._pods.socket, decide).serve())
             if settings.metrics_port is not None:
                 tasks.create_task(metrics.serve(settings.metrics_port, self._measures))
             tasks.create_task(self._follow_services())

@@ -33,6 +33,9 @@ NETWORK = "towpath"
 FILE = "10-towpath.conflist"
 NEWEST = "1.0.0"
 """The CNI version that every runtime in use reads; newer ones are offered beside it."""
+HOST_LOCAL = "host-local"
+PROGRAM = "towpath-ipam"
+"""Our own program between the plugins and host-local (``cni/``): it asks the agent which addresses a pod may have."""
 BRIDGE = "tp-br0"
 """The device that the pods of a bridge attachment are plugged into."""
 _DEFAULT_ROUTE = {Family.IPV4: "0.0.0.0/0", Family.IPV6: "::/0"}
@@ -59,6 +62,11 @@ class Places(Struct, frozen=True):
         return self.run_dir / "cni"
 
     @property
+    def socket(self) -> Path:
+        """Where the agent answers our program; the same path on the host."""
+        return self.run_dir / "ipam.sock"
+
+    @property
     def file(self) -> Path:
         """The real file."""
         return self.run_dir / "cni-conf" / FILE
@@ -81,12 +89,16 @@ def conflist(
     grounds: Mapping[str, Ground] = {},
     by_node: Collection[Mapping[str, str]] = (),
     kept: Reserved = NOTHING,
+    agent: Path | None = None,
+    waiting: Collection[str] = (),
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
     One range set a family and one range a block, more where addresses in it are ``kept``: a pod gets one address per family. ``mtu`` None leaves it to the
     kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
-    nodes' own network, by name; without its ground none is served. ``by_node``: routes of pods beside the default one. Without a usable block the list has no ranges, and ``is_usable`` is false. ``versions`` are those that all
+    nodes' own network, by name; without its ground none is served. ``by_node``: routes of pods beside the default one. Without a usable block the list has no ranges, and ``is_usable`` is false. ``agent``: the socket that our program
+    asks at; None where there is no such program, and host-local is called at once. What is written is good for both, so
+    that our program can hand it on as it is where nobody answers, but to pods of the namespaces ``waiting``. ``versions`` are those that all
     plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
     look that know it; to the others it would be a version whose answers they cannot read.
     """
@@ -106,10 +118,11 @@ def conflist(
         **_DEVICES[way.type],
         **({"master": way.master, "mode": way.mode} if way.by_master else {}),
         "ipam": {
-            "type": "host-local",
+            "type": HOST_LOCAL,
             "dataDir": str(data_dir),
             "ranges": list(ranges.values()),
             "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node],
+            **({"type": PROGRAM, "agent": str(agent), "waiting": sorted(waiting)} if agent is not None else {}),
         },
     }
     if mtu is not None:
@@ -121,9 +134,9 @@ def conflist(
 
 
 def called(configuration: Mapping[str, Any]) -> frozenset[str]:
-    """The plugins that a configuration calls."""
+    """The plugins of others that a configuration calls, also by our program."""
     plugins = configuration.get("plugins", ())
-    return frozenset({one["type"] for one in plugins} | {one["ipam"]["type"] for one in plugins if "ipam" in one})
+    return frozenset({one["type"] for one in plugins} | {HOST_LOCAL for one in plugins if "ipam" in one})
 
 
 def is_usable(configuration: Mapping[str, Any]) -> bool:

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from towpath.ipam.cni import HOST_LOCAL, PROGRAM
 from towpath.ipam.files import copy_atomically, temporary, write_atomically
 
-NEEDED = ("ptp", "bridge", "macvlan", "ipvlan", "host-local", "portmap")
-"""What our configuration may call."""
+NEEDED = ("ptp", "bridge", "macvlan", "ipvlan", HOST_LOCAL, "portmap")
+"""What our configuration may call, and cannot do without."""
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """CNI versions that our configuration is valid in, the older first."""
 ANSWER_WITHIN = 10.0
@@ -77,7 +78,7 @@ def uninstall(folders: Folders) -> None:
         path.unlink(missing_ok=True)
 
 
-def ask(folder: Path, names: Iterable[str] = NEEDED) -> tuple[Plugin, ...]:
+def ask(folder: Path, names: Iterable[str] = (*NEEDED, PROGRAM)) -> tuple[Plugin, ...]:
     """Ask plugins for the CNI versions that they understand (CNI specification, VERSION)."""
     return tuple(_ask(folder / name) for name in names)
 

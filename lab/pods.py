@@ -59,34 +59,73 @@ def conflist(folder: Path) -> dict[str, Any]:
     raise NotReadyError(f"no network configuration in {folder}")
 
 
-def add(node: Host, pod: Host, *, folder: Path, ports: tuple[Mapping[str, Any], ...] = ()) -> Pod:
-    """Attach a pod's namespace to the node; what a failing plugin left is removed again, as a runtime does."""
+def add(
+    node: Host,
+    pod: Host,
+    *,
+    folder: Path,
+    ports: tuple[Mapping[str, Any], ...] = (),
+    plugins: Path = PLUGINS,
+) -> Pod:
+    """Attach a pod's namespace to the node with the plugins in a folder; what a failing one left is removed again, as a runtime does."""
     network = conflist(folder)
     container = uuid.uuid4().hex
     result: dict[str, Any] | None = None
     try:
         for plugin in network["plugins"]:
             result = _call(
-                "ADD", node, pod, container=container, network=network, plugin=plugin, ports=ports, before=result
+                "ADD",
+                node,
+                pod,
+                container=container,
+                network=network,
+                plugin=plugin,
+                ports=ports,
+                before=result,
+                plugins=plugins,
             )
     except PluginError:
-        _delete(node, pod, container=container, network=network, ports=ports)
+        _delete(node, pod, container=container, network=network, ports=ports, plugins=plugins)
         raise
     assert result is not None, "a conflist has at least one plugin"
     addresses = tuple(str(entry["address"]) for entry in result["ips"])
     return Pod(name=pod.name, node=node.name, container=container, addresses=addresses)
 
 
-def remove(node: Host, pod: Host, *, folder: Path, container: str, ports: tuple[Mapping[str, Any], ...] = ()) -> None:
+def remove(
+    node: Host,
+    pod: Host,
+    *,
+    folder: Path,
+    container: str,
+    ports: tuple[Mapping[str, Any], ...] = (),
+    plugins: Path = PLUGINS,
+) -> None:
     """Detach a pod's namespace from the node; ``ports`` as they were when it was attached."""
-    _delete(node, pod, container=container, network=conflist(folder), ports=ports)
+    _delete(node, pod, container=container, network=conflist(folder), ports=ports, plugins=plugins)
 
 
 def _delete(
-    node: Host, pod: Host, *, container: str, network: dict[str, Any], ports: tuple[Mapping[str, Any], ...]
+    node: Host,
+    pod: Host,
+    *,
+    container: str,
+    network: dict[str, Any],
+    ports: tuple[Mapping[str, Any], ...],
+    plugins: Path,
 ) -> None:
     for plugin in reversed(network["plugins"]):
-        _call("DEL", node, pod, container=container, network=network, plugin=plugin, ports=ports, before=None)
+        _call(
+            "DEL",
+            node,
+            pod,
+            container=container,
+            network=network,
+            plugin=plugin,
+            ports=ports,
+            before=None,
+            plugins=plugins,
+        )
 
 
 def _call(
@@ -99,6 +138,7 @@ def _call(
     plugin: dict[str, Any],
     ports: tuple[Mapping[str, Any], ...],
     before: dict[str, Any] | None,
+    plugins: Path,
 ) -> dict[str, Any] | None:
     configuration = {"name": network["name"], "cniVersion": network["cniVersion"], **plugin}
     if before is not None:
@@ -106,7 +146,7 @@ def _call(
     if plugin.get("capabilities", {}).get("portMappings"):
         configuration["runtimeConfig"] = {"portMappings": [dict(port) for port in ports]}
     done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{node.netns}", str(PLUGINS / plugin["type"])],
+        ["nsenter", f"--net=/run/netns/{node.netns}", str(plugins / plugin["type"])],
         input=json.dumps(configuration),
         env={
             **os.environ,
@@ -114,7 +154,7 @@ def _call(
             "CNI_CONTAINERID": container,
             "CNI_NETNS": f"/run/netns/{pod.netns}",
             "CNI_IFNAME": "eth0",
-            "CNI_PATH": str(PLUGINS),
+            "CNI_PATH": str(plugins),
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod.name}",
         },
         capture_output=True,

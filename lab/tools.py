@@ -1,6 +1,7 @@
 """Programs that no distribution has, or has too old: Kubernetes, Helm, CNI plugins, containerd 2, a kernel as a process."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -8,11 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from towpath.lab.clang import compile_static
 from towpath.lab.golang import ToolError, ask_go, build, cache, locked
 from towpath.lab.process import run
 from towpath.lab.uml import build as uml
 from towpath.lab.uml.machine import Kernel
 
+ROOT = Path(__file__).resolve().parent.parent
 KUBERNETES = os.environ.get("TOWPATH_KUBERNETES") or "v1.36.3"
 OLDER_KUBERNETES = "v1.34.4"
 """What the contract is also held to in a soak."""
@@ -91,6 +94,16 @@ def cni_plugins(version: str = CNI_PLUGINS, *, architecture: str = "") -> Path:
         ),
     )
     return folder
+
+
+def towpath_ipam(*, architecture: str = "") -> Path:
+    """The path of our own CNI program, static; for this machine, or another architecture of Go's."""
+    sources = sorted((ROOT / "cni").glob("*.[ch]"))
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:24]
+    target = cache() / "towpath-ipam" / "-".join(filter(None, (version, architecture))) / "towpath-ipam"
+    programs = [path for path in sources if path.suffix == ".c"]
+    _made((target,), lambda _: compile_static(programs, target, architecture=architecture))
+    return target
 
 
 def containerd(version: str = CONTAINERD) -> Path:
@@ -185,6 +198,11 @@ def main(also: Sequence[str] = ()) -> int:
             (cache() / "cni-plugins" / CNI_PLUGINS / "ptp").exists(),
             f"{by_go} (seconds)",
             cni_plugins,
+        ),
+        "towpath-ipam": (
+            any((cache() / "towpath-ipam").glob("*/towpath-ipam")),
+            "with a C compiler from PyPI (a minute)",
+            towpath_ipam,
         ),
         "user-mode Linux": (
             _uml_known(),

@@ -136,6 +136,7 @@ class Reason(enum.StrEnum):
     ADDRESS_OUTSIDE = "AddressOutside"
     RESERVED_ADDRESS = "ReservedAddress"
     POOL_RESERVED = "PoolReserved"
+    ADDRESS_TAKEN = "AddressTaken"
     # pools in which others have addresses
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"

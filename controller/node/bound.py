@@ -1,6 +1,6 @@
-"""The pods of this node: how many addresses they need, those included that wait for one, and who of them may be peered with.
+"""The pods of this node: how many addresses they need, those included that wait for one, which ones they ask for, and who of them may be peered with.
 
-A sink for a reflector of the pods that are bound to this node, or for a folder; of each only these two things are kept.
+A sink for a reflector of the pods that are bound to this node, or for a folder; of each only these things are kept.
 Growth begins before anyone waits long. What was known last stays while nobody answers, at a start from the snapshot.
 """
 
@@ -11,7 +11,8 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.controller.ports import Page, Reader, WatchEvent
+from towpath.controller.ports import Api, ApiError, NotFoundError, Page, Reader, WatchEvent
+from towpath.ipam.allowance import ADDRESSES
 from towpath.model.cluster import Cluster
 from towpath.model.service import key_of
 from towpath.model.workload import Workload, decode_workload, mapping
@@ -35,20 +36,38 @@ def needs_address(pod: Body) -> bool:
 class _Pod(Struct, frozen=True):
     """What is kept of a pod."""
 
+    uid: str
     needs: bool
     workload: Workload | None
+    addresses: str
+    """What it asks for, as its annotation says."""
 
 
 def _read(body: Body) -> _Pod:
-    return _Pod(needs_address(body), decode_workload(body))
+    metadata = mapping(body["metadata"])
+    return _Pod(
+        uid=str(metadata.get("uid") or ""),
+        needs=needs_address(body),
+        workload=decode_workload(body),
+        addresses=str(mapping(metadata.get("annotations")).get(ADDRESSES) or ""),
+    )
 
 
 class BoundPods:
-    """The pods of one node. ``changed``: they need another number of addresses; ``moved``: another one may be peered with."""
+    """The pods of one node.
 
-    def __init__(self, *, changed: Callable[[], None], moved: Callable[[], None]) -> None:
+    ``changed``: they need another number of addresses; ``moved``: another one may be peered with; ``asked``: pods of other
+    namespaces than before ask for addresses of their own.
+    """
+
+    def __init__(
+        self, *, changed: Callable[[], None], moved: Callable[[], None], asked: Callable[[], None] = lambda: None
+    ) -> None:
         self._changed = changed
         self._moved = moved
+        self._asked = asked
+        self.asking: frozenset[str] = frozenset()
+        """The namespaces of pods that ask for addresses of their own."""
         self._pods: dict[str, _Pod] = {}
         self._workloads: dict[str, Workload] = {}
         self.settled = False
@@ -63,6 +82,24 @@ class BoundPods:
     def workloads(self) -> Mapping[str, Workload]:
         """Pods with addresses of their own, by namespace and name: the same object as before while nothing changed."""
         return self._workloads
+
+    async def asks_for(self, pod: str, *, uid: str, api: Api) -> str | None:
+        """The addresses that a pod (``NAMESPACE/NAME``) asks for; None: nobody can say.
+
+        One that is not known yet, or is another by its uid (empty: any), is asked for. What does not exist asks for
+        nothing: a pod of the kubelet's own, before the API server has its likeness.
+        """
+        known = self._pods.get(pod)
+        if known is not None and uid in ("", known.uid):
+            return known.addresses
+        namespace, _, name = pod.partition("/")
+        try:
+            return _read(await api.get("Pod", name, namespace=namespace)).addresses
+        except NotFoundError:
+            return ""
+        except ApiError as error:
+            log.warning("pods.not_known", pod=pod, error=str(error), remedy="none needed once the API server answers")
+            return None
 
     def seed(self, cluster: Cluster) -> None:
         """What was known in an earlier life counts until somebody says what there is."""
@@ -116,6 +153,10 @@ class BoundPods:
         before, self._pods = self.wanted, pods
         if self.wanted != before:
             self._changed()
+        asking = frozenset(key.partition("/")[0] for key, one in pods.items() if one.addresses)
+        if asking != self.asking:
+            self.asking = asking
+            self._asked()
         workloads = {key: one.workload for key, one in pods.items() if one.workload is not None}
         if workloads != self._workloads:
             self._workloads = workloads

@@ -8,23 +8,23 @@ configured already it does not appear: who serves pods is for people to decide.
 import asyncio
 import contextlib
 import functools
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import structlog
-from msgspec import Struct
 
 from towpath.controller.node import hostports, parts
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.ground import Grounds, by_node_of
 from towpath.controller.node.kept import Kept
+from towpath.controller.node.looks import look, mark, said
 from towpath.controller.settings import AgentSettings
+from towpath.ipam.allowance import Offer
 from towpath.ipam.attachment import Attached, attached_to
-from towpath.ipam.cni import BRIDGE, Places, called, conflist, served, standing, stands, write
-from towpath.ipam.hostlocal import DrainWatch, HostLocal
+from towpath.ipam.cni import BRIDGE, PROGRAM, Places, called, conflist, served, standing, stands, write
+from towpath.ipam.hostlocal import DrainWatch, HostLocal, Record
 from towpath.ipam.neighbours import OtherNetwork, others
-from towpath.ipam.plugins import Folders, Plugin, agreed, ask, install
+from towpath.ipam.plugins import Folders, Plugin, agreed
 from towpath.ipam.reserved import reserved
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import Cluster
@@ -41,11 +41,6 @@ OBSERVE_EVERY = 5.0
 """Seconds between two observations of a draining block: longer than a runtime takes from address to pod."""
 
 
-class _Looked(Struct, frozen=True):
-    plugins: tuple[Plugin, ...]
-    refused: str = ""
-
-
 class CNIPods:
     """The files of one node. ``mtu``: what its devices take, as the machine is now; None leaves it to the kernel."""
 
@@ -59,8 +54,12 @@ class CNIPods:
         shim: parts.PodShim,
         before_first: Callable[[], None],
         mtu: Callable[[], int | None] = lambda: None,
+        asking: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one."""
+        """``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one.
+
+        ``asking``: the namespaces whose pods are not to have any address that the configuration has.
+        """
         self._node = node
         self._why = Why("Node", node)
         self._bridge = bridge
@@ -69,6 +68,9 @@ class CNIPods:
         self._places = places
         self._folders = plugins
         self._mtu = mtu
+        self._asking = asking
+        self.offer: Offer | None = None
+        """What the node has to give, as of the last step that could tell."""
         self._plugins: tuple[Plugin, ...] | None = None
         """What the plugins said; None before they were asked."""
         self._refused: dict[str, str] = {}
@@ -97,7 +99,7 @@ class CNIPods:
 
         Programs are run, and that takes its time: in a thread.
         """
-        looked = await asyncio.to_thread(_look, self._folders)
+        looked = await asyncio.to_thread(look, self._folders)
         self._plugins = looked.plugins
         self._refused.pop("plugins", None)
         if looked.refused:
@@ -112,7 +114,7 @@ class CNIPods:
     def disturbed(self) -> bool:
         """Whether somebody has changed the folders of configurations or plugins, or what pods hang on, since this was asked last."""
         before = self._marks, self._seen
-        self._marks = tuple(map(_mark, (self._places.conf_dir, self._folders.target)))
+        self._marks = tuple(map(mark, (self._places.conf_dir, self._folders.target)))
         self._seen = self._bridge.seen(), self._grounds.seen()
         return (self._marks, self._seen) != before
 
@@ -127,6 +129,15 @@ class CNIPods:
         addresses = self._local.in_use() if wanted else ()
         return frozenset(block for block in wanted if any(address in block for address in addresses))
 
+    @property
+    def socket(self) -> Path:
+        """Where our program asks."""
+        return self._places.socket
+
+    def records(self) -> list[Record]:
+        """Who has which address."""
+        return self._local.records()
+
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have."""
         return self._local.hold(addresses)
@@ -138,7 +149,7 @@ class CNIPods:
             self._reserve(cluster, addressing)
             self._refused.pop("records", None)
         except OSError as error:
-            self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {_said(error)}"
+            self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {said(error)}"
         self._others = others(self._places)
         self._unattached = ""
         try:
@@ -147,7 +158,7 @@ class CNIPods:
         except _DeviceError as error:
             self._unattached = str(error)
         except OSError as error:
-            self._refused["configuration"] = f"the CNI configuration cannot be written: {_said(error)}"
+            self._refused["configuration"] = f"the CNI configuration cannot be written: {said(error)}"
         return not (self._refused or self._unattached)
 
     @property
@@ -222,22 +233,27 @@ class CNIPods:
             return  # what stands works
         if way.attachment.by_master and not self._has_ground(cluster, addressing):
             return  # likewise, as far as anything does
+        asks = {one.name for one in self._plugins if not one.trouble and one.name == PROGRAM}
         wanted = conflist(
             [_spec(cluster, cidr) for cidr in addressing.usable],
             cluster.pools,
             data_dir=self._places.data_dir,
             way=way.attachment,
-            versions=agreed([one for one in self._plugins if one.name in self._calls]),
+            versions=agreed([one for one in self._plugins if one.name in self._calls | asks]),
             mtu=mtu,
             endpoints=own_endpoints(cluster, self._node),
             grounds=self._grounds.grounds,
             by_node=by_node_of(cluster, self._node, self._grounds.grounds) if way.attachment.on_underlay else (),
             kept=self._kept.reserved,
+            agent=self._places.socket if asks else None,
+            waiting=self._asking(),
         )
         if not before:
             self._before_first()
         if write(wanted, self._places):
             log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
+        given = wanted["plugins"][0]["ipam"]["ranges"]
+        self.offer = Offer(self._node, cluster, tuple(one for ranges in given for one in ranges))
 
     def attached_otherwise(self, cluster: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks in which pods live that were attached in another way than new ones would be.
@@ -340,7 +356,9 @@ class CNIPods:
         )
 
 
-def pods_of(settings: AgentSettings, *, mtu: Callable[[], int | None]) -> CNIPods | None:
+def pods_of(
+    settings: AgentSettings, *, mtu: Callable[[], int | None], asking: Callable[[], Collection[str]]
+) -> CNIPods | None:
     """Those of a node with these settings; None where it serves no pods."""
     if settings.cni_conf_dir is None:
         return None
@@ -352,6 +370,7 @@ def pods_of(settings: AgentSettings, *, mtu: Callable[[], int | None]) -> CNIPod
         shim=PodShim(proc=settings.proc_sys / "net"),
         before_first=lambda: hostports.note(settings.hostports),
         mtu=mtu,
+        asking=asking,
     )
 
 
@@ -373,25 +392,3 @@ _on_underlay = functools.partial(_on, "the node's network")
 
 def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:
     return cluster.blocks[block_name(cidr)].spec
-
-
-def _look(folders: Folders) -> _Looked:
-    refused = ""
-    try:
-        for name in install(folders):
-            log.info("plugin.installed", plugin=name, folder=str(folders.target))
-    except OSError as error:
-        refused = f"CNI plugins cannot be put into {folders.target}: {_said(error)}"
-    return _Looked(ask(folders.target), refused)
-
-
-def _said(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-
-
-def _mark(folder: Path) -> tuple[int, tuple[str, ...]]:
-    """When the folder changed last, and what is in it: the kernel's clock for files stands still for milliseconds."""
-    try:
-        return folder.stat().st_mtime_ns, tuple(sorted(os.listdir(folder)))  # noqa: PTH208  # names alone
-    except OSError:
-        return 0, ()

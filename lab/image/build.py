@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from towpath.lab.golang import cache, locked
-from towpath.lab.image import archive, bytecode, debian, plugins, recipe, sbom, wheels
+from towpath.lab.image import archive, bytecode, debian, plugins, program, recipe, sbom, wheels
 from towpath.lab.image.archive import Layer
 from towpath.lab.image.recipe import ROOT, Platform
 from towpath.lab.image.sbom import Component
@@ -27,7 +27,7 @@ from towpath.lab.tools import CNI_PLUGINS
 
 KEPT = 14 * 24 * 3600
 """Seconds that something in the cache stays after its last use."""
-_ROOMS = ("model", "ipam", "bgp", "routes", "controller", "lab", "src")
+_ROOMS = ("model", "ipam", "bgp", "routes", "controller", "lab", "src", "cni")
 _FILES = ("pyproject.toml", "README.md", "LICENSE", "requirements/runtime.lock")
 
 
@@ -118,6 +118,7 @@ class Workshop:
                     self.platform, root, Path(built), leave_out=recipe.TOWPATH_LEAVES_OUT, locked=False
                 )
             wheels.command(root)
+            found += program.install(self.platform, root)
             bytecode.compile_all(root, recipe.SITE, system=self._native(), platform=recipe.native())
             path = root / recipe.SBOM
             path.parent.mkdir(parents=True)

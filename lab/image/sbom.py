@@ -14,7 +14,7 @@ from towpath.lab.image.recipe import NAME, SUITE, Platform, version
 class Component(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One package in the image."""
 
-    kind: Literal["deb", "pypi", "golang"]
+    kind: Literal["deb", "pypi", "golang", "generic"]
     name: str
     version: str
     architecture: str = ""

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from tests.unit.agent.worlds import FakeApi as ApiOfObjects
 from towpath.controller.kube.watch import Reflector
 from towpath.controller.node.bound import BoundPods, QualifiedNames, needs_address
 from towpath.controller.node.report import Facts, compose
+from towpath.controller.ports import UnreachableError
 from towpath.controller.status import urgent
 from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster
@@ -115,3 +117,24 @@ def test_who_may_be_a_peer_is_kept_beside():
     assert again.workloads == {}
     bound.deleted("Pod", "a/r")
     assert [sorted(one) for one in woken] == [["a/r"], ["a/r"], [], []]
+
+
+async def test_what_a_pod_asks_for_is_asked_for_where_it_is_not_known():
+    """One that was made anew under its name is another; one that does not exist asks for nothing; without an answer nobody knows."""
+    api, asked = ApiOfObjects(), []
+    bound = BoundPods(changed=lambda: None, moved=lambda: None, asked=lambda: asked.append(bound.asking))
+    annotations = {"annotations": {"towpath.io/ip-addresses": "10.0.0.5"}}
+    bound.upserted("Pod", pod("a/p", metadata={"uid": "old", **annotations}))
+    assert asked == [{"a"}]
+    assert await bound.asks_for("a/p", uid="old", api=api) == "10.0.0.5"
+    assert await bound.asks_for("a/p", uid="", api=api) == "10.0.0.5"
+    assert await bound.asks_for("a/p", uid="new", api=api) == ""
+    api.put("Pod", "p", namespace="a")
+    assert await bound.asks_for("a/p", uid="new", api=api) == ""
+    api.objects["Pod", "a", "q"] = pod("q", metadata=annotations)
+    assert await bound.asks_for("a/q", uid="q", api=api) == "10.0.0.5"
+    api.failure = UnreachableError("away")
+    assert await bound.asks_for("a/q", uid="q", api=api) is None
+    assert await bound.asks_for("a/p", uid="old", api=api) == "10.0.0.5"
+    bound.deleted("Pod", "a/p")
+    assert asked[-1] == frozenset()

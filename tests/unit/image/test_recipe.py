@@ -44,7 +44,7 @@ def test_the_last_stage_has_the_layers_and_nothing_else() -> None:
 def test_the_first_stage_sees_all_that_the_image_is_made_of() -> None:
     """Every room and file goes into the stage, past .dockerignore, and nothing is fetched by name that the recipe has."""
     copied = {word for line in STAGES[0] if line.startswith("COPY") for word in line.split()[1:-1]}
-    assert copied == {*ROOMS, "src", "requirements", "dev", "pyproject.toml", "README.md", "LICENSE"}
+    assert copied == {*ROOMS, "cni", "src", "requirements", "dev", "pyproject.toml", "README.md", "LICENSE"}
     passed = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"}
     assert passed == copied
     assert not any(package in TEXT for package in (*recipe.DEBIAN, "apt-get", "pip install"))

@@ -1,0 +1,47 @@
+"""Who gets which addresses of this node: what is asked at the desk, answered from the blocks, the pods and the records."""
+
+from collections.abc import Mapping
+
+from towpath.controller.node.bound import BoundPods
+from towpath.controller.node.desk import Question
+from towpath.controller.node.pods import CNIPods
+from towpath.controller.ports import Api
+from towpath.ipam.allowance import Allowance, Asker, allowance
+from towpath.ipam.hostlocal import ENDPOINT, GATEWAY, OURS
+from towpath.model.net import Address
+from towpath.model.reason import Refusal
+
+_HOLDERS = {
+    OURS: "this node, whose block is being given back",
+    ENDPOINT: "the node itself, or a router",
+    GATEWAY: "the node, as the gateway of its pods",
+}
+
+
+class Allowances:
+    """Decides for one node."""
+
+    def __init__(self, pods: CNIPods, *, bound: BoundPods, api: Api) -> None:
+        self._pods = pods
+        self._bound = bound
+        self._api = api
+
+    async def decide(self, question: Question) -> Allowance | Refusal | None:
+        """What a pod may have; None while nobody can say."""
+        asks: str | None = ""
+        if question.pod:
+            asks = await self._bound.asks_for(question.pod, uid=question.uid, api=self._api)
+        offer = self._pods.offer
+        if offer is None or asks is None:
+            return None
+        asker = Asker(question.pod, container=question.container, addresses=asks)
+        return allowance(offer, asker, taken=self._taken(question.container))
+
+    def _taken(self, container: str) -> Mapping[Address, str]:
+        """Who has each address, but for those that the container has itself: host-local says what is wrong with that."""
+        pods = {address: f"pod {one.key}" for one in self._bound.workloads.values() for address in one.addresses}
+        return {
+            one.address: _HOLDERS.get(one.container) or pods.get(one.address) or f"container {one.container}"
+            for one in self._pods.records()
+            if one.container != container
+        }
