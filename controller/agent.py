@@ -28,6 +28,7 @@ from towpath.controller.node.allowed import Allowances
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.desk import Desk
+from towpath.controller.node.leaks import Leaks, leaks_of
 from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods, pods_of
 from towpath.controller.node.preflight import EVERY, Preflight
@@ -118,6 +119,7 @@ class AgentProcess:
         self._node: NodeAgent
         self._pods: CNIPods | None = None
         self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved, asked=self._node_loop.dirty)
+        self._leaks: Leaks | None = None
         self._services = WatchedServices(
             settings.node,
             changed=self._beside_changed,
@@ -152,6 +154,7 @@ class AgentProcess:
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
         self._pods = pods_of(settings, mtu=self._mtu, asking=lambda: self._bound.asking)
+        self._leaks = leaks_of(settings, source=self._source.store, bound=self._bound, noticed=self._noticed)
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,
@@ -189,6 +192,7 @@ class AgentProcess:
     @property
     def _loops(self) -> Mapping[str, LevelLoop]:
         return {
+            **({"leaks": self._leaks.loop} if self._leaks is not None else {}),
             "node": self._node_loop,
             "secrets": self._secret_loop,
             "status": self._status_loop,
@@ -242,7 +246,8 @@ class AgentProcess:
         self._step_began = 0.0
         picture = self._node.picture
         if picture is not None:
-            self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster))
+            leaked = self._leaks.problems if self._leaks is not None else ()
+            self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster), *leaked)
         self._tell_of(self._node.warnings)
         store = self._source.store
         # not of the picture alone: the node takes no new one before its passwords were read

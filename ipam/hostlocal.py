@@ -26,6 +26,8 @@ ENDPOINT = "towpath-endpoint"
 """The same for an address that the node has itself."""
 GATEWAY = "towpath-gateway"
 """The same for the one that it has on the bridge of a block's pods; the block's length follows."""
+FOUND = "towpath-found"
+"""The same for an address that is in use although nobody was given it."""
 _NO_POD = frozenset({OURS, ENDPOINT, GATEWAY})
 _SETTLED = 1_000_000_000
 """Nanoseconds after its last change in which a folder may change again and not show it by its time."""
@@ -37,6 +39,11 @@ class Record(Struct, frozen=True):
     address: Address
     container: str
     interface: str
+
+
+def is_pods(record: Record) -> bool:
+    """Whether a record says that a pod has the address."""
+    return record.container not in _NO_POD
 
 
 class HostLocal:
@@ -82,7 +89,7 @@ class HostLocal:
 
     def in_use(self) -> tuple[Address, ...]:
         """The addresses that pods have."""
-        return tuple(record.address for record in self.records() if record.container not in _NO_POD)
+        return tuple(record.address for record in self.records() if is_pods(record))
 
     def version(self) -> int:
         """A number that changes whenever an address is taken or given back."""
@@ -129,6 +136,23 @@ class HostLocal:
             return (self.folder / str(address)).read_text(errors="replace").partition("\n")[0].strip()
         except FileNotFoundError:
             return ""
+
+    def free(self, gone: Collection[Record]) -> tuple[Record, ...]:
+        """Take these records away, under host-local's lock; those that still were as they are here."""
+        if not gone:
+            return ()
+        freed: list[Record] = []
+        with self._locked():
+            for one in sorted(gone, key=lambda record: str(record.address)):
+                if self._container(one.address) == one.container:
+                    (self.folder / str(one.address)).unlink(missing_ok=True)
+                    freed.append(one)
+        return tuple(freed)
+
+    def keep(self, address: Address) -> None:
+        """Have an address given to nobody that is in use without a record, under host-local's lock."""
+        with self._locked():
+            self._reserve(address, FOUND)
 
     def gateways(self) -> tuple[Interface, ...]:
         """The addresses that the node has on the bridge of its pods, each with its block."""

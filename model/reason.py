@@ -134,6 +134,8 @@ class Reason(enum.StrEnum):
     OTHERS_BLOCK = "OthersBlock"
     DUPLICATE_ADDRESS = "DuplicateAddress"
     ADDRESS_OUTSIDE = "AddressOutside"
+    ADDRESS_FREED = "AddressFreed"
+    ADDRESS_UNRECORDED = "AddressUnrecorded"
     RESERVED_ADDRESS = "ReservedAddress"
     POOL_RESERVED = "PoolReserved"
     ADDRESS_TAKEN = "AddressTaken"

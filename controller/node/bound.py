@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from towpath.controller.ports import Api, ApiError, NotFoundError, Page, Reader, WatchEvent
 from towpath.ipam.allowance import ADDRESSES
 from towpath.model.cluster import Cluster
+from towpath.model.net import Address
 from towpath.model.service import key_of
 from towpath.model.workload import Workload, decode_workload, mapping
 
@@ -70,6 +71,8 @@ class BoundPods:
         """The namespaces of pods that ask for addresses of their own."""
         self._pods: dict[str, _Pod] = {}
         self._workloads: dict[str, Workload] = {}
+        self._listed_once = False
+        self._not_allowed = False
         self.settled = False
         """Whether it is known what pods there are, or that it cannot be known."""
 
@@ -101,6 +104,13 @@ class BoundPods:
             log.warning("pods.not_known", pod=pod, error=str(error), remedy="none needed once the API server answers")
             return None
 
+    @property
+    def addresses(self) -> frozenset[Address] | None:
+        """What pods have addresses; None where it is not known which pods there are."""
+        if self._not_allowed or not self._listed_once:
+            return None
+        return frozenset(address for one in self._workloads.values() for address in one.addresses)
+
     def seed(self, cluster: Cluster) -> None:
         """What was known in an earlier life counts until somebody says what there is."""
         self._workloads = dict(cluster.workloads)
@@ -131,6 +141,7 @@ class BoundPods:
 
     def refused(self, kind: str, message: str) -> None:
         """Not allowed: growth goes by the addresses in use alone, and who was known as a peer stays one."""
+        self._not_allowed = True
         log.warning("pods.refused", kind=kind, error=message, remedy="allow list and watch of pods")
         self._know()
 
@@ -138,7 +149,9 @@ class BoundPods:
         """Of no interest."""
 
     def contact(self, kind: str, *, connected: bool) -> None:
-        """Of no interest: what was known last stays."""
+        """What was known last stays; whoever watches is allowed to."""
+        del kind
+        self._not_allowed = self._not_allowed and not connected
 
     def look_again_in(self, kind: str) -> float | None:
         """Never: no breaker holds anything back."""
@@ -147,6 +160,7 @@ class BoundPods:
 
     def _listed(self, pods: dict[str, _Pod]) -> None:
         self._become(pods)
+        self._listed_once, self._not_allowed = True, False
         self._know()
 
     def _become(self, pods: dict[str, _Pod]) -> None:

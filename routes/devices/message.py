@@ -44,7 +44,7 @@ _NLM_F_APPEND = 0x800
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NDM = struct.Struct("=BxxxiHBB")
 NDA_IFINDEX = 8
-_NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_PROTOCOL = 1, 2, 6, 7, 12
+NDA_DST, _NDA_LLADDR, _NDA_PORT, _NDA_VNI, _NDA_PROTOCOL = 1, 2, 6, 7, 12
 _NUD_PERMANENT, _NTF_USE, _NTF_SELF = 0x80, 0x01, 0x02
 _ANSWERS: Mapping[int, Answer] = {
     0x02: "found",
@@ -197,14 +197,14 @@ def _encoded(index: int, change: Change, *, number: int) -> bytes:
     entry = change.entry
     if isinstance(entry, Neighbour):
         head = NDM.pack(AF[family_of(entry.address)], index, _NUD_PERMANENT, 0, 0)
-        values = attribute(_NDA_DST, entry.address.packed)
+        values = attribute(NDA_DST, entry.address.packed)
         if not change.remove:
             values += attribute(_NDA_LLADDR, _packed(entry.mac)) + attribute(_NDA_PROTOCOL, bytes((PROTOCOL,)))
     else:
         head = NDM.pack(AF_BRIDGE, index, _NUD_PERMANENT, _NTF_SELF, 0)
         values = attribute(_NDA_LLADDR, _packed(entry.mac))
         if not change.remove:
-            values += attribute(_NDA_DST, entry.node.packed)
+            values += attribute(NDA_DST, entry.node.packed)
             if entry.via:
                 values += attribute(NDA_IFINDEX, NUMBER.pack(entry.via))
     # what is for everyone the kernel does not replace: it may be several places
@@ -217,18 +217,18 @@ def _encoded(index: int, change: Change, *, number: int) -> bytes:
 def question(index: int, one: Address) -> bytes:
     """What has the kernel ask for an address unless it knows its MAC."""
     head = NDM.pack(AF[family_of(one)], index, 0, _NTF_USE, 0)
-    return head + attribute(_NDA_DST, one.packed)
+    return head + attribute(NDA_DST, one.packed)
 
 
 def read_neighbour(data: bytes, start: int, end: int) -> tuple[int, Address, str | None, Answer | None] | None:
     """Device, address and MAC of a neighbour that we wrote down; of another what is known in place of its MAC; None: no such thing."""
     family, index, state, _, _ = NDM.unpack_from(data, start + 16)
     values = dict(attributes(data, start + 16 + NDM.size, end))
-    if family not in AF.values() or _NDA_DST not in values:
+    if family not in AF.values() or NDA_DST not in values:
         return None
     if state & _NUD_PERMANENT and values.get(_NDA_PROTOCOL) == bytes((PROTOCOL,)):
-        return index, address(values[_NDA_DST]), values.get(_NDA_LLADDR, b"").hex(":"), None
-    return index, address(values[_NDA_DST]), None, _ANSWERS.get(state)
+        return index, address(values[NDA_DST]), values.get(_NDA_LLADDR, b"").hex(":"), None
+    return index, address(values[NDA_DST]), None, _ANSWERS.get(state)
 
 
 def read_forwarding(data: bytes, start: int, end: int) -> tuple[int, str, Address | None] | None:
@@ -239,8 +239,8 @@ def read_forwarding(data: bytes, start: int, end: int) -> tuple[int, str, Addres
         return None
     mac = values[_NDA_LLADDR].hex(":")
     more = {_NDA_PORT, _NDA_VNI} if mac == EVERYONE else {_NDA_PORT, _NDA_VNI, NDA_IFINDEX}
-    plain = _NDA_DST in values and not values.keys() & more
-    return index, mac, address(values[_NDA_DST]) if plain else None
+    plain = NDA_DST in values and not values.keys() & more
+    return index, mac, address(values[NDA_DST]) if plain else None
 
 
 def _packed(mac: str) -> bytes:

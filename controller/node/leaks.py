@@ -1,0 +1,122 @@
+"""host-local's records of a node beside its pods and its kernel, once a minute: what is gone is freed, what lacks is kept.
+
+Nothing is freed on a guess. Where it is not known which pods there are, or the API server is away, nothing is.
+"""
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+
+from towpath.controller.loop import LevelLoop, Pace
+from towpath.controller.node.bound import BoundPods
+from towpath.controller.settings import AgentSettings
+from towpath.controller.store import Store
+from towpath.ipam.cni import Places
+from towpath.ipam.hostlocal import FOUND, HostLocal
+from towpath.ipam.leaks import LeakWatch, Seen, nobodys, unrecorded
+from towpath.model.net import Address, Prefix
+from towpath.model.reason import Reason, Refusal, Why, listed
+from towpath.model.speaker import Notice
+from towpath.routes.holders import holders, neighbours
+
+log = structlog.get_logger()
+EVERY = 60.0
+"""Seconds between two looks."""
+ANSWER_WITHIN = 10.0
+"""Seconds that somebody who is asked has: the kernel believes what it knew of a neighbour for five, and asks three times."""
+
+
+class Leaks:
+    """``pods``: addresses that pods of this node have, None where that is not known; ``blocks``: the node's own.
+
+    ``neighbours`` and ``holders``: see ``routes.holders``; they run in a thread.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        local: HostLocal,
+        *,
+        pods: Callable[[], frozenset[Address] | None],
+        blocks: Callable[[], Collection[Prefix]],
+        neighbours: Callable[[], frozenset[Address]],
+        holders: Callable[[Collection[Address]], frozenset[Address]],
+        noticed: Callable[[Notice], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._node = node
+        self._local = local
+        self._pods = pods
+        self._blocks = blocks
+        self._neighbours = neighbours
+        self._holders = holders
+        self._noticed = noticed
+        self._clock = clock
+        self._watch = LeakWatch()
+        self._suspects: frozenset[Address] = frozenset()
+        """In use without a record, when it was looked last."""
+        self.loop = LevelLoop(self.look, pace=Pace(period=EVERY, backoff=5.0))
+
+    async def look(self) -> bool:
+        """Free what is gone, and keep from other pods what is in use without a record; whether all of that could be done."""
+        try:
+            return await self._look()
+        except OSError as error:
+            log.warning("leaks.not_looked_for", error=str(error), remedy="tried again")
+            return False
+
+    async def _look(self) -> bool:
+        known = self._seen(await asyncio.to_thread(self._neighbours))
+        asked = {one.address for one in nobodys(self._seen(frozenset()))} | unrecorded(known)
+        seen = self._seen(await asyncio.to_thread(self._holders, asked))
+        if self._pods() is None:
+            self._watch.forget()
+            self._suspects = frozenset()
+            return True
+        gone = self._watch.look(seen, now=self._clock())
+        for one in self._local.free(gone):
+            self._noticed(Notice(Reason.ADDRESS_FREED, f"{one.address} was kept for {one.container}, which is gone"))
+        before, self._suspects = self._suspects, unrecorded(seen)
+        for address in self._suspects & before:
+            self._local.keep(address)
+        return True
+
+    @property
+    def problems(self) -> tuple[Refusal, ...]:
+        """Addresses that are in use and that no pod was given."""
+        found = [str(one.address) for one in self._local.records() if one.container == FOUND]
+        if not found:
+            return ()
+        message = f"{listed(found)}: in use here, and given to no container; no other pod gets them meanwhile"
+        return (Refusal(Reason.ADDRESS_UNRECORDED, message, Why("Node", self._node)),)
+
+    def _seen(self, kernel: frozenset[Address]) -> Seen:
+        return Seen(
+            records=self._local.records(), blocks=self._blocks(), pods=self._pods() or frozenset(), kernel=kernel
+        )
+
+
+def leaks_of(
+    settings: AgentSettings, *, source: Store, bound: BoundPods, noticed: Callable[[Notice], None]
+) -> Leaks | None:
+    """Those of a node with these settings; None where it serves no pods."""
+    if settings.cni_conf_dir is None:
+        return None
+    node = settings.node
+
+    def blocks() -> list[Prefix]:
+        return [one.spec.cidr for one in source.cluster().blocks.values() if one.spec.node == node]
+
+    return Leaks(
+        node,
+        HostLocal(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir).data_dir),
+        pods=lambda: bound.addresses if source.complete and not source.unreachable_for() else None,
+        blocks=blocks,
+        neighbours=neighbours,
+        holders=functools.partial(holders, wait=lambda: time.sleep(ANSWER_WITHIN)),
+        noticed=noticed,
+        clock=time.monotonic,
+    )
