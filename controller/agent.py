@@ -30,10 +30,11 @@ from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.desk import Desk
 from towpath.controller.node.leaks import Leaks, leaks_of
 from towpath.controller.node.news import News
-from towpath.controller.node.pods import CNIPods, pods_of
+from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
 from towpath.controller.node.services import WatchedServices
+from towpath.controller.node.serving import pods_of
 from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
@@ -153,7 +154,7 @@ class AgentProcess:
             forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
-        self._pods = pods_of(settings, mtu=self._mtu, asking=lambda: self._bound.asking)
+        self._pods = pods_of(settings, mtu=self._mtu, inhabitants=self._bound, asking=lambda: self._bound.asking)
         self._leaks = leaks_of(settings, source=self._source.store, bound=self._bound, noticed=self._noticed)
         self._node = NodeAgent(
             settings.node,
@@ -218,8 +219,8 @@ class AgentProcess:
             self._snapshot_loop.dirty()
 
     def _pods_moved(self) -> None:
-        """Only where some may be peers it matters which pods there are."""
-        if self._node.peers_with_pods:
+        """It matters which pods there are only where some may be peers, or have addresses of before us."""
+        if self._node.heeds_pods:
             self._beside_changed()
 
     async def _follow_services(self) -> None:

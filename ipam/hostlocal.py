@@ -28,6 +28,8 @@ GATEWAY = "towpath-gateway"
 """The same for the one that it has on the bridge of a block's pods; the block's length follows."""
 FOUND = "towpath-found"
 """The same for an address that is in use although nobody was given it."""
+FORMER = "towpath-former"
+"""The same for an address of a pod that another network attached, and nobody can say to which container."""
 _NO_POD = frozenset({OURS, ENDPOINT, GATEWAY})
 _SETTLED = 1_000_000_000
 """Nanoseconds after its last change in which a folder may change again and not show it by its time."""
@@ -129,6 +131,14 @@ class HostLocal:
                     self._reserve(one, ENDPOINT)
         self._held = wanted
         return frozenset(one for one in wanted if self._container(one) not in {"", *_NO_POD})
+
+    def adopt(self, records: Iterable[Record]) -> None:
+        """Give addresses to those who have them already, under host-local's lock; what a container has stays its own."""
+        with self._locked():
+            for one in records:
+                if self._container(one.address) in {FOUND, *_NO_POD}:
+                    (self.folder / str(one.address)).unlink()
+                self._reserve(one.address, one.container, one.interface)
 
     def _container(self, address: Address) -> str:
         """Whose an address is; empty: nobody's."""

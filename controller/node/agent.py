@@ -174,7 +174,7 @@ class NodeAgent:
         if self._source.complete:
             cluster = self._source.cluster()
             self._service_routes.want(cluster)
-            known = self._service_routes.settled and (self._workloads.settled or not self._peers_with_pods(cluster))
+            known = self._service_routes.settled and (self._workloads.settled or not self._needs_pods(cluster))
             if self.state is None and not known and not self._waited_long():
                 return None  # a speaker that runs already would withdraw what it is not told
             return Picture(self._retain(cluster), live=True)
@@ -184,6 +184,10 @@ class NodeAgent:
             self._service_routes.want(self._saved)
             return Picture(self._saved, live=False)
         return None
+
+    def _needs_pods(self, cluster: Cluster) -> bool:
+        """Whether it matters already which pods there are: as peers, or because they have addresses of before us."""
+        return self._peers_with_pods(cluster) or (self._pods is not None and not self._pods.standing)
 
     def _waited_long(self) -> bool:
         """Whether what is known of services and pods from before has to do: nobody answers, or has for long said only of others."""
@@ -215,6 +219,11 @@ class NodeAgent:
     def peers_with_pods(self) -> bool:
         """Whether any pod of this node may be a peer: then it matters which there are."""
         return self.picture is None or self._peers_with_pods(self.picture.cluster)
+
+    @property
+    def heeds_pods(self) -> bool:
+        """Whether it changes what is to be done when pods come and go."""
+        return self.peers_with_pods or (self._pods is not None and self._pods.heeding)
 
     async def _drop(self, picture: Picture, *states: SpeakerState) -> None:
         """Have packets dropped that would go round, or come to the speaker from pods that are no peers in these states."""
@@ -253,6 +262,7 @@ class NodeAgent:
         """Keep the node's own addresses in tunnels from pods, and those of routers; of the first those that pods had before."""
         if self._pods is None or not picture.live:
             return frozenset()
+        self._pods.take_over(picture.cluster)
         own = frozenset(own_endpoints(picture.cluster, self.node).values())
         return self._pods.hold(own | gateways(picture.cluster)) & own
 

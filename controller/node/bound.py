@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.controller.node.living import Living, decode_living
 from towpath.controller.ports import Api, ApiError, NotFoundError, Page, Reader, WatchEvent
 from towpath.ipam.allowance import ADDRESSES
 from towpath.model.cluster import Cluster
@@ -42,6 +43,7 @@ class _Pod(Struct, frozen=True):
     workload: Workload | None
     addresses: str
     """What it asks for, as its annotation says."""
+    living: Living | None
 
 
 def _read(body: Body) -> _Pod:
@@ -51,6 +53,7 @@ def _read(body: Body) -> _Pod:
         needs=needs_address(body),
         workload=decode_workload(body),
         addresses=str(mapping(metadata.get("annotations")).get(ADDRESSES) or ""),
+        living=decode_living(body),
     )
 
 
@@ -85,6 +88,13 @@ class BoundPods:
     def workloads(self) -> Mapping[str, Workload]:
         """Pods with addresses of their own, by namespace and name: the same object as before while nothing changed."""
         return self._workloads
+
+    @property
+    def living(self) -> tuple[Living, ...] | None:
+        """Pods in the cluster's network that have addresses; None where it is not known which there are."""
+        if self._not_allowed or not self._listed_once:
+            return None
+        return tuple(one.living for one in self._pods.values() if one.needs and one.living is not None)
 
     async def asks_for(self, pod: str, *, uid: str, api: Api) -> str | None:
         """The addresses that a pod (``NAMESPACE/NAME``) asks for; None: nobody can say.

@@ -14,7 +14,7 @@ from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.settings import AgentSettings
 from towpath.controller.store import Store
-from towpath.ipam.cni import Places
+from towpath.ipam.cni import Places, stands
 from towpath.ipam.hostlocal import FOUND, HostLocal
 from towpath.ipam.leaks import LeakWatch, Seen, nobodys, unrecorded
 from towpath.model.net import Address, Prefix
@@ -105,14 +105,16 @@ def leaks_of(
     """Those of a node with these settings; None where it serves no pods."""
     if settings.cni_conf_dir is None:
         return None
-    node = settings.node
+    node, places = settings.node, Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir)
 
     def blocks() -> list[Prefix]:
+        if not stands(places):
+            return []  # who has which address is for another network to say yet
         return [one.spec.cidr for one in source.cluster().blocks.values() if one.spec.node == node]
 
     return Leaks(
         node,
-        HostLocal(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir).data_dir),
+        HostLocal(places.data_dir),
         pods=lambda: bound.addresses if source.complete and not source.unreachable_for() else None,
         blocks=blocks,
         neighbours=neighbours,

@@ -8,6 +8,7 @@ from msgspec import Struct
 from towpath.bgp.services import Entries
 from towpath.controller.kindstore import Problem
 from towpath.controller.node.gate import Addressing
+from towpath.controller.node.living import Living
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport, RoutingNodeStatus
 from towpath.model.links import NodeLink
@@ -112,6 +113,18 @@ class Workloads(Protocol):
         """By namespace and name: the same object as before while nothing changed."""
 
 
+class Inhabitants(Protocol):
+    """The pods of this node that have addresses of their own."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether it is known what pods there are, or that it cannot be known."""
+
+    @property
+    def living(self) -> Collection[Living] | None:
+        """All of them; None where it is not known."""
+
+
 class Firewall(Protocol):
     """Our own table of packet filters."""
 
@@ -142,6 +155,20 @@ class Pods(Protocol):
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
+
+    @property
+    def standing(self) -> bool:
+        """Whether there is a configuration of ours in this boot, so that pods of before it matter no more."""
+
+    @property
+    def heeding(self) -> bool:
+        """Whether something is to be done when pods of before come to be known, or go."""
+
+    def take_over(self, cluster: Cluster) -> bool:
+        """Give no pod what others have of this node's blocks since before they were served; whether it is done.
+
+        ``OSError``: try again.
+        """
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have. ``OSError``: try again."""

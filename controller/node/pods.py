@@ -13,28 +13,26 @@ from pathlib import Path
 
 import structlog
 
-from towpath.controller.node import hostports, parts
+from towpath.controller.node import parts
+from towpath.controller.node.former import Former
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.ground import Grounds, by_node_of
 from towpath.controller.node.kept import Kept
 from towpath.controller.node.looks import look, mark, said
-from towpath.controller.settings import AgentSettings
 from towpath.ipam.allowance import Offer
 from towpath.ipam.attachment import Attached, attached_to
-from towpath.ipam.cni import BRIDGE, PROGRAM, Places, called, conflist, served, standing, stands, write
+from towpath.ipam.cni import PROGRAM, Places, called, conflist, served, standing, stands, write
 from towpath.ipam.hostlocal import DrainWatch, HostLocal, Record
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed
 from towpath.ipam.reserved import reserved
-from towpath.model.blocks import pool_around
+from towpath.model.blocks import in_force, pool_around
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
-from towpath.routes.podbridge import PodBridge
-from towpath.routes.shim import PodShim
 
 log = structlog.get_logger()
 OBSERVE_EVERY = 5.0
@@ -53,6 +51,7 @@ class CNIPods:
         bridge: parts.PodBridge,
         shim: parts.PodShim,
         before_first: Callable[[], None],
+        former: Callable[[HostLocal], Former],
         mtu: Callable[[], int | None] = lambda: None,
         asking: Callable[[], Collection[str]] = tuple,
     ) -> None:
@@ -84,6 +83,7 @@ class CNIPods:
         """What pools ask of pods and do not get, as of the last step."""
         self._local = HostLocal(places.data_dir)
         self._kept = Kept(node, self._local)
+        self._former = former(self._local)
         self._watch = DrainWatch()
         self._observed = -OBSERVE_EVERY
         self._drained: frozenset[Prefix] = frozenset()
@@ -138,6 +138,21 @@ class CNIPods:
         """Who has which address."""
         return self._local.records()
 
+    @property
+    def standing(self) -> bool:
+        """Whether there is a configuration of ours in this boot."""
+        return stands(self._places)
+
+    @property
+    def heeding(self) -> bool:
+        """Whether something is to be done when pods of before come to be known, or go."""
+        return not self.standing or self._former.waiting
+
+    def take_over(self, cluster: Cluster) -> bool:
+        """Give no pod what others have of this node's blocks since before they were served; whether it is done."""
+        blocks = [one.spec.cidr for one in in_force(cluster.blocks).values() if one.spec.node == self._node]
+        return self._former.take(blocks, served=self.served(blocks), first=not self.standing)
+
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have."""
         return self._local.hold(addresses)
@@ -182,7 +197,7 @@ class CNIPods:
         """What keeps pods from starting although the blocks are there."""
         found = list(self._missing(called(standing(self._places)) or self._calls))
         if not stands(self._places):
-            waiting = self._unattached or "the CNI configuration is not written yet"
+            waiting = self._unattached or self._former.lacking or "the CNI configuration is not written yet"
             found.append(self._refused.get("configuration", waiting))
         elif any(one.first for one in self._others):
             found.append("another network's CNI configuration comes before ours")
@@ -217,8 +232,8 @@ class CNIPods:
         if self._plugins is None:
             return  # which version they understand is not known yet
         before, missing = called(standing(self._places)), self._missing(self._calls)
-        if not before and (self._others or missing):
-            return  # pods would not work, or work otherwise than people have them now
+        if not before and (self._others or missing or not self._former.done):
+            return  # pods would not work, work otherwise than people have them now, or get addresses of others
         if before and before != self._calls and (missing or not addressing.complete):
             self._wait_with(way, missing)
             self._keep_bridge()
@@ -354,24 +369,6 @@ class CNIPods:
             )
             for one in reports
         )
-
-
-def pods_of(
-    settings: AgentSettings, *, mtu: Callable[[], int | None], asking: Callable[[], Collection[str]]
-) -> CNIPods | None:
-    """Those of a node with these settings; None where it serves no pods."""
-    if settings.cni_conf_dir is None:
-        return None
-    return CNIPods(
-        settings.node,
-        places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
-        plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
-        bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
-        shim=PodShim(proc=settings.proc_sys / "net"),
-        before_first=lambda: hostports.note(settings.hostports),
-        mtu=mtu,
-        asking=asking,
-    )
 
 
 class _DeviceError(OSError):

@@ -1,9 +1,16 @@
 """The CNI configuration with the real plugins: ptp, host-local and portmap, in namespaces."""
 
+import json
+import time
+from ipaddress import ip_network
+
 import pytest
 
 from tests.names import own
+from tests.unit.ipam.notes import note
 from tests.unit.ipam.world import block, pool, reservation
+from towpath.controller.node.former import Former
+from towpath.controller.node.living import Living
 from towpath.ipam.cni import Places, conflist, write
 from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.reserved import Reserved
@@ -133,3 +140,60 @@ def test_what_is_reserved_is_given_to_no_pod(network, tmp_path):
         pods.add(node, network.host("pod6"), folder=places.conf_dir)
     (report,) = HostLocal(places.data_dir).usage([(own.spec.cidr, POOLS["a"].spec.cidr)], kept=reserved)
     assert (report.in_use, report.capacity) == (5, 5)
+
+
+def theirs(data_dir):
+    """Another network's configuration, with a block of ours."""
+    ranges = [[{"subnet": "10.99.0.0/24", "rangeStart": "10.99.0.8", "rangeEnd": "10.99.0.15"}]]
+    routes = [{"dst": "0.0.0.0/0"}]
+    ipam = {"type": "host-local", "dataDir": str(data_dir), "ranges": ranges, "routes": routes}
+    return {"cniVersion": "0.3.1", "name": "k8s-pod-network", "plugins": [{"type": "ptp", "ipam": ipam}]}
+
+
+class Known:
+    """The pods of the node, as the API server knows them."""
+
+    settled = True
+
+    def __init__(self, *living):
+        self.living = living
+
+
+def test_pods_of_another_network_keep_their_addresses_and_leave_as_any_do(network, tmp_path):
+    """Two that it attached in our block: six more fit, and each of the two frees its address with its DEL, one at once.
+
+    Of the other the runtime has no note: it is free once the pod is gone.
+    """
+    node, own = network.host("node"), block("10.99.0.8/29", "n")
+    places, former = Places(run_dir=tmp_path / "run", conf_dir=tmp_path / "net.d"), tmp_path / "theirs"
+    former.mkdir()
+    (former / "10-calico.conflist").write_text(json.dumps(theirs(tmp_path / "theirs-data")))
+    old = []
+    for name in ("noted", "unknown"):
+        host = network.host(name, forwarding=False)
+        old.append((host, pods.add(node, host, folder=former)))
+    (noted, first), (unknown, second) = old
+    note(tmp_path / "notes", first.container, f"{first.address(Family.IPV4)}/32", at=time.time())
+    known = Known(*(Living(one.name, (one.address(Family.IPV4),), time.time()) for _, one in old))
+    records = HostLocal(places.data_dir)
+    taking = Former(records, pods=known, notes=tmp_path / "notes", booted=lambda: 0.0)
+    assert taking.take([own.spec.cidr], served=(), first=True)
+    configured(places, own)
+    given = {attached(network, node, places, number)[1].address(Family.IPV4) for number in range(6)}
+    assert given == set(ip_network("10.99.0.8/29")) - {one.address(Family.IPV4) for _, one in old}
+    with pytest.raises(pods.PluginError, match="no IP addresses available"):
+        pods.add(node, network.host("pod6"), folder=places.conf_dir)
+    assert pods.ping(noted, second.address(Family.IPV4), wait=3)
+    pods.remove(node, noted, folder=places.conf_dir, container=first.container)
+    assert first.address(Family.IPV4) not in records.in_use()
+    assert not [link for link in noted.ip_json("link", "show") if link["ifname"] == "eth0"]
+    assert pods.add(node, network.host("next"), folder=places.conf_dir).address(Family.IPV4) == first.address(
+        Family.IPV4
+    )
+    pods.remove(node, unknown, folder=places.conf_dir, container=second.container)
+    assert second.address(Family.IPV4) in records.in_use()
+    known.living = ()
+    assert taking.take([own.spec.cidr], served=[own.spec.cidr], first=False)
+    assert pods.add(node, network.host("last"), folder=places.conf_dir).address(Family.IPV4) == second.address(
+        Family.IPV4
+    )

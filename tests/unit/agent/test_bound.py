@@ -7,13 +7,14 @@ import pytest
 from tests.unit.agent.worlds import FakeApi as ApiOfObjects
 from towpath.controller.kube.watch import Reflector
 from towpath.controller.node.bound import BoundPods, QualifiedNames, needs_address
+from towpath.controller.node.living import Living, decode_living
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.ports import UnreachableError
 from towpath.controller.status import urgent
 from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport
-from towpath.model.net import parse_prefix
+from towpath.model.net import parse_address, parse_prefix
 
 
 def pod(name="p", namespace="a", *, metadata=None, spec=None, status=None):
@@ -138,3 +139,53 @@ async def test_what_a_pod_asks_for_is_asked_for_where_it_is_not_known():
     assert await bound.asks_for("a/p", uid="old", api=api) == "10.0.0.5"
     bound.deleted("Pod", "a/p")
     assert asked[-1] == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("status", "started"),
+    [
+        ({}, 0),
+        ({"containerStatuses": [{"state": {"running": {"startedAt": "1970-01-01T00:10:00Z"}}}]}, 600),
+        (
+            {
+                "containerStatuses": [
+                    {
+                        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+                        "lastState": {
+                            "terminated": {"startedAt": "1970-01-01T00:05:00Z", "finishedAt": "1970-01-01T00:20:00Z"}
+                        },
+                    }
+                ],
+                "initContainerStatuses": [{"state": {"terminated": {"startedAt": "1970-01-01T00:01:00Z"}}}],
+            },
+            300,
+        ),
+        ({"containerStatuses": [7, {"state": 7}, {"state": {"running": {"startedAt": 7}}}]}, 0),
+    ],
+)
+def test_since_when_something_of_a_pod_has_been_running(status, started):
+    """When the latest of its containers started; when one ended says nothing, for runtimes write it after a boot."""
+    living = decode_living(pod(status={"podIP": "10.0.0.5", **status}))
+    assert living == Living("a/p", (parse_address("10.0.0.5"),), started)
+
+
+def test_pods_that_live_in_the_network_of_the_cluster():
+    """Not those with the host's network or another one, nor finished ones; nothing is said before they were listed."""
+    bound = BoundPods(changed=lambda: None, moved=lambda: None)
+    assert bound.living is None
+    listing = bound.listing("Pod")
+    other = {"annotations": {"v1.multus-cni.io/default-network": "other"}}
+    address = {"podIP": "10.0.0.5"}
+    listing.page([pod("a/p", status=address), pod("a/host", spec={"hostNetwork": True}, status=address)])
+    listing.page(
+        [
+            pod("a/other", metadata=other, status=address),
+            pod("a/new"),
+            pod("a/done", status={"phase": "Failed", **address}),
+        ]
+    )
+    listing.done(version="1")
+    assert [one.key for one in bound.living or ()] == ["a/p"]
+    unknown = BoundPods(changed=lambda: None, moved=lambda: None)
+    unknown.refused("Pod", "no")
+    assert (unknown.settled, unknown.living) == (True, None)

@@ -1,7 +1,7 @@
 """The CNI files of a node, as the steps of the agent write them."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
@@ -11,9 +11,12 @@ import pytest
 from tests.unit.agent.worlds import block, cluster, pool
 from tests.unit.ipam.plugins import plugin
 from tests.unit.ipam.world import reservation
+from towpath.controller.node.former import Former
 from towpath.controller.node.gate import Addressing
+from towpath.controller.node.living import Living
 from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
+from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.plugins import NEEDED, Folders
 from towpath.model.kinds.ipam import Attachment
 from towpath.model.links import NodeLink
@@ -77,10 +80,28 @@ class Shims:
         return self.wanted
 
 
+class Inhabitants:
+    """The pods of the node."""
+
+    def __init__(self, *living: Living) -> None:
+        self.settled = True
+        self.living = living
+
+
+def former(where: Places, there: Inhabitants | None = None) -> Callable[[HostLocal], Former]:
+    notes, pods = where.run_dir.with_name("notes"), there or Inhabitants()
+    return lambda local: Former(local, pods=pods, notes=notes, booted=lambda: 500.0)
+
+
 async def pods(
-    where: Places, bridge: Bridge | None = None, *, mtu: int | None = None, shim: Shims | None = None
+    where: Places,
+    bridge: Bridge | None = None,
+    *,
+    mtu: int | None = None,
+    shim: Shims | None = None,
+    there: Inhabitants | None = None,
 ) -> CNIPods:
-    """As a new process has them once it has asked the plugins."""
+    """As a new process has them once it has asked the plugins, and knows which pods there are."""
     made = CNIPods(
         "a",
         places=where,
@@ -88,9 +109,11 @@ async def pods(
         bridge=bridge or Bridge(),
         shim=shim or Shims(),
         before_first=lambda: None,
+        former=former(where, there),
         mtu=lambda: mtu,
     )
     await made.look_at_plugins()
+    made.take_over(WORLD)
     return made
 
 
@@ -154,7 +177,16 @@ async def test_without_its_plugins_there_is_no_configuration(where: Places) -> N
 
 async def test_before_the_plugins_were_asked_nothing_is_written(where: Places) -> None:
     """What they understand decides the version."""
-    made = CNIPods("a", places=where, plugins=folders(where), bridge=Bridge(), shim=Shims(), before_first=lambda: None)
+    made = CNIPods(
+        "a",
+        places=where,
+        plugins=folders(where),
+        bridge=Bridge(),
+        shim=Shims(),
+        before_first=lambda: None,
+        former=former(where),
+    )
+    made.take_over(WORLD)
     made.desire(WORLD, ALL)
     assert not where.link.is_symlink()
 
@@ -465,3 +497,24 @@ async def test_a_reserved_address_that_the_node_has_itself_is_told_of(where: Pla
     assert ["10.244.0.0 of 10.244.0.0/31" in one.message for one in made.refusals] == [True]
     made.desire(msgspec.structs.replace(BRIDGED, reservations={kept.name: kept}), ALL)
     assert ["10.244.0.1 of 10.244.0.0/31" in one.message for one in made.refusals] == [True]
+
+
+async def test_no_pod_gets_an_address_before_it_is_known_who_has_some(where: Places) -> None:
+    """The configuration waits for the list of pods; then what they have of the blocks stands in host-local first."""
+    there = Inhabitants(Living("a/p", (V4[5], ip_address("192.0.2.1")), 600.0))
+    there.settled = False
+    made = await pods(where, there=there)
+    assert not made.take_over(WORLD)
+    made.desire(WORLD, ALL)
+    assert not where.link.is_symlink()
+    assert made.lacking == ("which pods are on the node already is not known yet",)
+    assert made.heeding
+    there.settled = True
+    assert made.take_over(WORLD)
+    assert HostLocal(where.data_dir).in_use() == (V4[5],)
+    made.desire(WORLD, ALL)
+    assert (made.standing, made.lacking) == (True, ())
+    assert made.heeding, "the going of that pod frees its address"
+    there.living = ()
+    assert made.take_over(WORLD)
+    assert (HostLocal(where.data_dir).in_use(), made.heeding) == ((), False)

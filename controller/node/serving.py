@@ -1,0 +1,36 @@
+"""What serves the pods of a node, composed from its settings."""
+
+from collections.abc import Callable, Collection
+
+from towpath.controller.node import hostports, parts
+from towpath.controller.node.former import Former, booted
+from towpath.controller.node.pods import CNIPods
+from towpath.controller.settings import AgentSettings
+from towpath.ipam.cni import BRIDGE, Places
+from towpath.ipam.plugins import Folders
+from towpath.ipam.runtime import CACHE
+from towpath.routes.podbridge import PodBridge
+from towpath.routes.shim import PodShim
+
+
+def pods_of(
+    settings: AgentSettings,
+    *,
+    mtu: Callable[[], int | None],
+    inhabitants: parts.Inhabitants,
+    asking: Callable[[], Collection[str]],
+) -> CNIPods | None:
+    """Those of a node with these settings; None where it serves no pods."""
+    if settings.cni_conf_dir is None:
+        return None
+    return CNIPods(
+        settings.node,
+        places=Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir),
+        plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
+        bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
+        shim=PodShim(proc=settings.proc_sys / "net"),
+        before_first=lambda: hostports.note(settings.hostports),
+        former=lambda local: Former(local, pods=inhabitants, notes=settings.host_root / CACHE, booted=booted),
+        mtu=mtu,
+        asking=asking,
+    )
