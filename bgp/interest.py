@@ -12,16 +12,19 @@ SWEEP: Final = 30.0
 
 
 class Interest:
-    """The set, kept: it is looked for anew only when a session has begun to use a next hop or ``SWEEP`` seconds have passed."""
+    """The sets, kept: they are looked for anew only when a session has begun to use a next hop or ``SWEEP`` seconds have passed."""
 
     def __init__(self, hops: NextHops) -> None:
         self._hops = hops
-        self._addresses: frozenset[Address] = frozenset()
+        self.addresses: frozenset[Address] = frozenset()
+        self.near: frozenset[Address] = frozenset()
+        """Those at which an external neighbour on the link is itself, whoever else tells of them; ``far``: the others."""
+        self.far: frozenset[Address] = frozenset()
         self._begun = 0
         self._swept_at: float | None = None
 
-    def look(self, receivers: Callable[[], Iterable[Receiver]], *, now: float) -> frozenset[Address]:
-        """The present set; ``receivers`` gives those of all sessions."""
+    def look(self, receivers: Callable[[], Iterable[Receiver]], *, now: float) -> None:
+        """Bring the sets up to date; ``receivers`` gives the receivers of all sessions."""
         if self._swept_at is None:
             self._swept_at = now
         due = now - self._swept_at >= SWEEP
@@ -33,7 +36,7 @@ class Interest:
             self._hops.known = {packed: hop for packed, hop in self._hops.known.items() if hop in live}
         if due or self._begun != self._hops.begun:
             self._begun = self._hops.begun
-            self._addresses = frozenset(
-                via.hop.address for receiver in receivers() for via in receiver.vias.values() if via.refusal is None
-            )
-        return self._addresses
+            vias = [via for receiver in receivers() for via in receiver.vias.values() if via.refusal is None]
+            self.addresses = frozenset(via.hop.address for via in vias)
+            self.near = frozenset(via.hop.address for via in vias if via.direct)
+            self.far = self.addresses - self.near

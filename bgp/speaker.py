@@ -70,7 +70,7 @@ class Speaker:
         self._report: asyncio.TimerHandle | None = None
         self._sync_sent: bool | None = None
         self._heard_sent: frozenset[Address] = frozenset()
-        self._interest_sent: frozenset[Address] | None = None
+        self._interest_sent: NextHopInterest | None = None
         self._report_sent: Report | None = None
 
     async def start(self) -> None:
@@ -119,10 +119,13 @@ class Speaker:
 
     def _connected(self) -> None:
         log.info("link.connected")
-        for frame in self._table.whole():
+        self._interest_sent = None
+        frames = self._table.whole()
+        self._send_interest()  # first: what is told by routes off the link is where it was
+        for frame in frames:
             self._link.send(frame)
         self._link.send(Whole())
-        self._sync_sent = self._interest_sent = self._report_sent = None
+        self._sync_sent = self._report_sent = None
         self._heard_sent = frozenset()
         self._poke()
 
@@ -159,10 +162,7 @@ class Speaker:
 
     def _send_small(self, *, in_sync: bool) -> None:
         """What is one value: sent when it differs, after the routes that it speaks of."""
-        interest = self._table.interest()
-        if interest != self._interest_sent:
-            self._interest_sent = interest
-            self._link.send(NextHopInterest(interest))
+        self._send_interest()
         heard = self._table.heard()
         if in_sync != self._sync_sent:
             self._send_report()  # who is told that all is well is not left with what was before it
@@ -170,6 +170,12 @@ class Speaker:
             return
         self._link.send(Sync(in_sync, heard=tuple(heard - self._heard_sent)))
         self._sync_sent, self._heard_sent = in_sync, heard
+
+    def _send_interest(self) -> None:
+        interest = self._table.interest()
+        if interest != self._interest_sent:
+            self._interest_sent = interest
+            self._link.send(interest)
 
     def _watch_deadline(self) -> None:
         """Restart timers and the like: the table says when it wants to be woken."""

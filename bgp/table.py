@@ -31,10 +31,12 @@ from towpath.bgp.restart import kept_families, preserved
 from towpath.bgp.rib import HELD, AdjRibIn, LocRib
 from towpath.bgp.running import identity, withheld
 from towpath.bgp.startup import Startup
+from towpath.bgp.ways import Ways
 from towpath.model.delta import diff
 from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason
 from towpath.model.speaker import (
+    NextHopInterest,
     Notice,
     Report,
     Routes,
@@ -76,6 +78,7 @@ class Table:
         self._made: Made = {}
         self._rejudging = Rejudgings()
         self._interest = Interest(self._judging.hops)
+        self._ways = Ways(self._ribs)
         self._notices = Notices()
         self._refreshes = Refreshes()
 
@@ -100,6 +103,8 @@ class Table:
         others_pools = before is None or before.settings.pools != state.settings.pools
         announced, reconsider = self._announcing.adopt(before, state)
         sessions = diff(before.sessions if before else {}, state.sessions)
+        if sessions or others_pools:
+            self._ways.adopt(state.settings.pools)
         for name in sessions.removed:
             self._remove(name)
         filters = diff(before.filters if before else {}, state.filters)
@@ -405,9 +410,11 @@ class Table:
                 self._reconsider(name, peer)
         self.settle(SETTLE_PREFIXES)
 
-    def interest(self) -> frozenset[Address]:
-        """Next hops that paths have; one that no path has any more stays for a while."""
-        return self._interest.look(self._all_receivers, now=self._clock())
+    def interest(self) -> NextHopInterest:
+        """Next hops that paths have, one that no path has any more for a while, and what leads to those off the link."""
+        hops = self._interest
+        hops.look(self._all_receivers, now=self._clock())
+        return NextHopInterest(hops.addresses, hops.near, self._ways.look(hops.far, maximum_paths=self._maximum_paths))
 
     # what the agent is told
 
@@ -424,6 +431,7 @@ class Table:
             if count:
                 limit -= count
                 frames += loc.drain(self._ribs(family), limit=count, maximum_paths=self._maximum_paths)
+                self._ways.decided(family, loc.decided)
                 self._redistribute(family, loc.decided)
         return frames
 
@@ -460,6 +468,7 @@ class Table:
             self._redistribute(family, loc.dirty)  # those that were not decided yet; the others are only told again
             loc.forget(ribs)
             frames += loc.drain(ribs, limit=len(loc.dirty), maximum_paths=self._maximum_paths)
+            self._ways.decided(family, loc.decided)
         return frames
 
     @property

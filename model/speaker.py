@@ -20,7 +20,7 @@ from towpath.model.net import Address, Family, Prefix
 from towpath.model.reason import Reason, Why
 from towpath.model.secret import Secret
 
-LINK_VERSION = 5
+LINK_VERSION = 6
 NORMAL_LOCAL_PREF_BASE = 2147483647
 """LOCAL_PREF is this minus the route's priority (RULES: announced, 1)."""
 
@@ -317,6 +317,10 @@ class NextHopInterest(Struct, frozen=True, tag="interest"):
     """All next hops in the Adj-RIBs-In: the agent resolves them in the kernel and answers ``NextHopMetrics``."""
 
     addresses: frozenset[Address]
+    near: frozenset[Address] = frozenset()
+    """Those of them at which a neighbour outside is itself: no way leads to them."""
+    ways: dict[Prefix, tuple[Address, ...]] = field(default_factory=dict)
+    """Prefixes around the others that neighbours outside have told, no pool's, and the neighbours that are used for each."""
 
 
 class Report(Struct, frozen=True, tag="report"):

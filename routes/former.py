@@ -32,16 +32,23 @@ class Former:
             return
         if former is not told:
             now, over = told.next_hops if told is not None else (), before.next_hops if before is not None else ()
+            again = {hop for hop in former.next_hops if hop in now or self._leads(told, hop)}
             left = tuple(
                 hop
                 for hop in former.next_hops
                 # where nothing is told, others than its own peer may still tell of a next hop
-                if hop in now or not (hop in over or (hop in self._heard and told is not None))
+                if hop in again or not (hop in over or (hop in self._heard and told is not None))
             )
-            if not set(left) <= set(now):
+            if not again.issuperset(left):
                 self.ways[wire] = self._target(left)
                 return
         del self.ways[wire]
+
+    def _leads(self, told: Target | None, hop: Address) -> bool:
+        """Whether packets go by this next hop to those that are told: what the kernel held of next hops off the link."""
+        if told is None or told.spec is None or (way := self._target((hop,)).spec) is None:
+            return False
+        return set(way.next_hops) <= set(told.spec.next_hops)
 
     def hear(self, peers: Collection[Address], *, learned: Mapping[bytes, Target]) -> Iterator[bytes]:
         """These peers are not waited for any more; prefixes of which somebody else has told another way."""

@@ -96,9 +96,7 @@ class Programmer:
         self._to_peers: dict[Prefix, Address] = {}
         self._desired = self._whole = self._synced = False
         self._retry: asyncio.TimerHandle | None = None
-        self._flushing = False
-        self._started = False
-        self._closed = False
+        self._flushing = self._started = self._closed = False
         self._idle = asyncio.Event()
 
     async def start(self) -> bool:
@@ -226,6 +224,12 @@ class Programmer:
 
     # next hops
 
+    def lead(self, ways: Mapping[Prefix, tuple[Address, ...]], *, near: frozenset[Address]) -> None:
+        """Prefixes that routes of ours lead to by neighbours outside: ways to next hops that lie in them and are not ``near``."""
+        self._resolver.lead(ways, near=near)
+        self._resolve()
+        self._kick()
+
     def metrics(self, addresses: frozenset[Address]) -> dict[Address, int | None]:
         """How far these next hops are, None where there is no way; ``on_metrics`` tells when one of them changes."""
         return self._hops.metrics(addresses)
@@ -267,17 +271,14 @@ class Programmer:
         if self._observer.reading or self._closed:
             return
         end = self._loop.time() + _TURN
-        tables = self._tables.values()
         while self._loop.time() < end:
             self._observer.hear()  # a replacement must not meet what somebody else has put there meanwhile
             if self._observer.blind:
                 return
-            table = next((table for table in tables if table.waiting), None)
+            table = next((table for table in self._tables.values() if table.waiting), None)
             if table is not None:
                 self._carry_out(table, table.plan(table.take(_SLICE), now=self._loop.time()))
-                continue
-            table = next((table for table in tables if table.doomed or table.strays), None)
-            if table is None or not self._delete_some():
+            elif not self._delete_some():
                 self._settled()
                 return
         self._kick()
@@ -306,8 +307,7 @@ class Programmer:
             table.touch(wire for batch in batches for wire in batch.wires)
             self._observer.doubtful()
             return
-        surprises = table.applied(batches, failures, now=self._loop.time())
-        if surprises:
+        if table.applied(batches, failures, now=self._loop.time()):
             self._observer.doubtful(full=False)
 
     def _settled(self) -> None:

@@ -1,4 +1,7 @@
-"""Where a next hop is: on one of our links, or behind what the kernel's own table says. Of our routes only those to peers count.
+"""Where a next hop is: on one of our links, or behind what the kernel's own table says.
+
+Of our own routes those count that lead to peers, and those outside of pools that neighbours have told (``bgp.ways``): their
+gateways are looked for on links and in others' routes alone, so that none leads to itself.
 
 A pure mirror of links, addresses and foreign routes of the main table. The longest prefix wins; a range of a link of ours
 wins against a route of the same length. Ways over a device that is down, without carrier or ignored do not count, and a
@@ -10,7 +13,7 @@ from fnmatch import fnmatchcase
 
 from msgspec import Struct
 
-from towpath.model.net import Address, Family, family_of, unscoped, zone_of
+from towpath.model.net import Address, Family, Prefix, family_of, unscoped, zone_of
 from towpath.routes.kernel import AddressEvent, Link, LinkAddress, LinkEvent, RouteEvent
 from towpath.routes.route import NextHop, RouteType, Spec, spec
 
@@ -33,6 +36,10 @@ class Resolver:
         self._ignored: tuple[str, ...] = ()
         self._gateways: dict[Address, Address] = {}
         self._metric = 0
+        self._ways: dict[Family, dict[int, dict[int, tuple[Address, ...]]]] = {family: {} for family in Family}
+        self._leading: frozenset[Address] = frozenset()
+        """The gateways of those ways, and ``_near`` the addresses that no way leads to."""
+        self._near: frozenset[Address] = frozenset()
         self._routes: dict[Family, dict[int, dict[int, tuple[Spec, ...]]]] = {family: {} for family in Family}
         self._by_name: dict[str, int] = {}
         self._subnets: dict[Family, list[tuple[int, int, int]]] = {family: [] for family in Family}
@@ -57,6 +64,21 @@ class Resolver:
         """
         if (gateways, metric) != (self._gateways, self._metric):
             self._gateways, self._metric = dict(gateways), metric
+            self._all_changed = True
+
+    def lead(self, ways: Mapping[Prefix, tuple[Address, ...]], *, near: frozenset[Address]) -> None:
+        """Prefixes that routes of ours lead to, each by some gateways; as with ``behind`` nothing is looked for behind those.
+
+        What is ``near`` is looked for without them: whether a gateway is used may depend on how far it is.
+        """
+        made: dict[Family, dict[int, dict[int, tuple[Address, ...]]]] = {family: {} for family in Family}
+        for prefix, gateways in ways.items():
+            family = family_of(prefix)
+            number = int(prefix.network_address) >> (family.bits - prefix.prefixlen)
+            made[family].setdefault(prefix.prefixlen, {})[number] = gateways
+        if (made, near) != (self._ways, self._near):
+            self._ways, self._near = made, near
+            self._leading = frozenset(gateway for gateways in ways.values() for gateway in gateways)
             self._all_changed = True
 
     def reset_links(self, links: Iterable[Link], addresses: Iterable[LinkAddress]) -> None:
@@ -161,6 +183,8 @@ class Resolver:
             return list(addresses)
         if not any(touched.values()):
             return []
+        if any(_lies_in(gateway, touched[family_of(gateway)]) for gateway in self._leading):
+            return list(addresses)
         return [
             address
             for address in addresses
@@ -175,15 +199,37 @@ class Resolver:
         by_gateway = self._by_others(gateway) if gateway is not None and gateway not in self._own else None
         if by_gateway is not None:
             return Resolution(by_gateway.next_hops, 1 + self._metric)
-        return self._by_others(address)
+        found = self._longest(address)
+        way = self._way(address, than=found) if address not in self._near else None
+        return way if way is not None else found[1] if found is not None else None
 
     def _by_others(self, address: Address) -> Resolution | None:
+        found = self._longest(address)
+        return found[1] if found is not None else None
+
+    def _way(self, address: Address, *, than: tuple[int, Resolution | None] | None) -> Resolution | None:
+        """By a prefix that neighbours told, where it is longer ``than`` what others have, or as long and its metric is lower."""
+        family, number = family_of(address), int(address)
+        ways = self._ways[family]
+        metric = 1 + self._metric
+        for length in sorted(ways, reverse=True):
+            if than is not None and (than[0] > length or (than[0] == length and _nearer(than[1], metric))):
+                return None
+            gateways = ways[length].get(number >> (family.bits - length), ())
+            found = (self._by_others(gateway) for gateway in gateways if gateway not in self._own)
+            hops = tuple(dict.fromkeys(hop for one in found if one is not None for hop in one.next_hops))
+            if hops:
+                return Resolution(hops, metric)
+        return None
+
+    def _longest(self, address: Address) -> tuple[int, Resolution | None] | None:
+        """By links and others' routes: the length of the prefix that counts, and its ways; None where they say nothing."""
         family, number = family_of(address), int(address)
         if family is Family.IPV6 and address.is_link_local:
             device = self._by_name.get(zone_of(address))  # without its device it says nothing
             if device is None or device not in self._usable:
-                return None
-            return Resolution((NextHop(unscoped(address), device),), _DIRECT_METRIC)
+                return family.bits, None
+            return family.bits, Resolution((NextHop(unscoped(address), device),), _DIRECT_METRIC)
         on_link = self._on_link(family, number)
         routes = self._routes[family]
         for length in sorted(routes, reverse=True):
@@ -191,9 +237,9 @@ class Resolver:
                 break
             found = self._follow(routes[length].get(number >> (family.bits - length), ()), address)
             if found is not None:
-                return found if found.next_hops else None
+                return length, found if found.next_hops else None
         if on_link:
-            return Resolution((NextHop(address, on_link[1]),), _DIRECT_METRIC)
+            return family.bits, Resolution((NextHop(address, on_link[1]),), _DIRECT_METRIC)
         return None
 
     def default_gateways(self, family: Family) -> tuple[Address, ...]:
@@ -247,6 +293,11 @@ class Resolver:
     def carrier(self, index: int) -> bool:
         """Whether a device is up and has carrier."""
         return index in self.links and self.links[index].usable
+
+
+def _nearer(found: Resolution | None, metric: int) -> bool:
+    """Whether the kernel prefers what others say to a route of ours with this metric and the same prefix."""
+    return found is None or found.metric <= metric
 
 
 def _network(wire: bytes) -> int:

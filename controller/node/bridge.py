@@ -15,6 +15,7 @@ import structlog
 
 from towpath.bgp.link import LinkClient
 from towpath.controller.node.given import given_routes, local_routes
+from towpath.controller.node.leading import Leading
 from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
 from towpath.controller.node.underlay import Seen, Underlay, silent_ends
@@ -106,6 +107,9 @@ class Bridge:
         """Whether the kernel held routes of ours when this instance of the speaker began: the F-bit of its first OPENs."""
         self._live = self._synced = False
         self._reach: dict[Address, int | None] = {}
+        self._leading = Leading()
+        self._near: frozenset[Address] = frozenset()
+        """Next hops at which neighbours are themselves."""
         self._awaited: frozenset[Prefix] = frozenset()
         """Blackholes that are wanted and were not in the kernel yet."""
         self._settled = asyncio.Event()
@@ -181,11 +185,18 @@ class Bridge:
             case Whole():
                 self._programmer.whole()
             case Sync():
-                self._programmer.heard(frame.heard)
                 self._synced = frame.in_sync
+                self._leading.hear(frame.heard)
+                if frame.in_sync:
+                    self._leading.trust()
+                self._programmer.lead(self._leading.ways, near=self._near)
+                self._programmer.heard(frame.heard)
                 self._believe()
                 self._reported()
             case NextHopInterest():
+                self._near = frame.near
+                self._leading.tell(frame.ways)
+                self._programmer.lead(self._leading.ways, near=self._near)
                 self._reach = self._programmer.metrics(frame.addresses)
                 self._link.metrics(dict(self._reach), interfaces=self._programmer.interfaces())
             case Report():
@@ -200,6 +211,7 @@ class Bridge:
             case Hello():
                 log.info("speaker.connected", instance=frame.instance)
                 self.report, self._synced = None, False
+                self._leading.begin()
                 self._believe()
                 self._programmer.begin()
                 self._greeted(frame.instance)

@@ -84,7 +84,7 @@ def _talk(speakers: Mapping[str, _Speaker], ends: Ends, waiting: deque[tuple[str
             continue
         table = speakers[other].table
         table.updates(back, list(_bodies(said)))
-        table.metrics(dict.fromkeys(table.interest(), 0), interfaces={})
+        table.metrics(dict.fromkeys(table.interest().addresses, 0), interfaces={})
         table.drain(_AT_ONCE)
         waiting.append((name, session))
 

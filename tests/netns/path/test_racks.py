@@ -11,7 +11,7 @@ import pytest
 
 from tests.names import own
 from tests.netns.engine.rig import Bird
-from tests.netns.path.cluster import cluster
+from tests.netns.path.cluster import cluster, watched
 from towpath.lab import facts
 from towpath.lab.addressing import CLIENT, RACKS, TOR_AS
 from towpath.lab.api import collection, custom
@@ -64,7 +64,7 @@ class Fabric:
         lab = self.lab
         neighbours: dict[str, str] = {}
         for at, family in enumerate(lab.families):
-            say = f"{family.key} {{ import all; export where source = RTS_BGP; next hop self ebgp; }};"
+            say = f'{family.key} {{ import all; export where source = RTS_BGP || proto = "rack"; next hop self; }};'
             for node, rack in self.rack_of.items():
                 if rack == router[0]:
                     address = lab.node_addresses(node)[at]
@@ -85,8 +85,11 @@ class Fabric:
             router_id=f"100.64.0.{ON_SPINE[router]}",
             neighbours=neighbours,
             more="\n".join(
-                f"protocol kernel k{each.value} {{ merge paths on; {each.key} {{ import none; export where source = RTS_BGP; }}; }}"
-                for each in lab.families
+                ['protocol direct rack { ipv4; ipv6; interface "eth0"; }']
+                + [
+                    f"protocol kernel k{each.value} {{ merge paths on; {each.key} {{ import none; export where source = RTS_BGP; }}; }}"
+                    for each in lab.families
+                ]
             ),
         )
 
@@ -94,7 +97,7 @@ class Fabric:
         """From now on nodes are told what BIRD's expression allows."""
         for bird in self.birds.values():
             text = bird.config.read_text()
-            for old in (WHOLE, DEFAULT):
+            for old in (WHOLE, DEFAULT, RACKS_ALONE):
                 text = text.replace(f"export where {old};", f"export where {what};")
             bird.config.write_text(text)
             answer = bird.ask("configure")
@@ -124,7 +127,7 @@ class Fabric:
         """A router dies: no packet leaves it, and none that it is sent goes on."""
         for device in ("eth0", "spine"):
             self.lab.host(router).ip("link", "set", "dev", device, "down")
-        self.birds[router].process.kill()  # nobody hears of it
+        self.birds.pop(router).process.kill()  # nobody hears of it
 
     def close(self) -> None:
         for bird in self.birds.values():
@@ -135,6 +138,10 @@ TIMES = "connect retry time 1; connect delay time 1; error wait time 1,2; hold t
 WHOLE = "(source = RTS_BGP)"
 """What nodes are told; in brackets, so that it is known from what routers tell each other."""
 DEFAULT = "net ~ [ 0.0.0.0/0 ] || net ~ [ ::/0 ]"
+RACKS_ALONE = "net ~ [ {} ] || net ~ [ {} ]".format(
+    *(", ".join(str(rack.subnet(family)) for rack in RACKS.values()) for family in Family)
+)
+"""The networks of the nodes of other racks."""
 
 
 def peer_with_routers(lab: Lab, routers: Iterable[str], **changes: object) -> None:
@@ -160,6 +167,7 @@ def objects(lab: Lab) -> None:
         f"importV{family.value}": [
             {**rule, "cidr": str(CLIENT.subnet(family))},
             {**rule, "cidr": EVERYTHING[family]},
+            *({**rule, "cidr": str(rack.subnet(family))} for rack in RACKS.values()),
         ]
         for family in lab.families
     }
@@ -205,6 +213,8 @@ def spread(lab: Lab, wanted: dict[str, set[str]], *, prefixes: tuple[Prefix, ...
 
 
 BOTH = {"a": {"a1", "a2"}, "b": {"b1", "b2"}}
+LEFTOVER = ("203.0.113.192/26", "proto", "179", "metric", "1179")
+"""A route that an agent has left behind, as far as another one can tell."""
 
 
 def test_racks_reach_each_other_by_both_routers(racks: tuple[Lab, Fabric]) -> None:
@@ -214,45 +224,6 @@ def test_racks_reach_each_other_by_both_routers(racks: tuple[Lab, Fabric]) -> No
     outside = tuple(CLIENT.subnet(family) for family in lab.families)
     wait_for(partial(spread, lab, BOTH, prefixes=outside), deadline=40, what="ECMP to the client")
     facts.wait_reachable(lab, deadline=40)
-
-
-def way_to_the_other_rack(lab: Lab, wanted: dict[str, set[str]]) -> None:
-    """Nodes have a route to the other rack's segment by these routers of their own, as an administrator gives them one."""
-    for node, place in lab.state.nodes.items():
-        far = RACKS["b" if place.rack == "a" else "a"]
-        for family in lab.families:
-            hops = [("nexthop", "via", str(in_rack(router, family))) for router in sorted(wanted.get(place.rack, ()))]
-            lab.host(node).ip(f"-{family.value}", "route", "flush", str(far.subnet(family)))
-            if hops:
-                lab.host(node).ip(
-                    f"-{family.value}", "route", "add", str(far.subnet(family)), *chain.from_iterable(hops)
-                )
-
-
-def test_a_mesh_across_racks_goes_straight_to_the_owner(racks: tuple[Lab, Fabric]) -> None:
-    """eBGP between the racks' nodes, and routers that tell the default route alone: next hops off the link are resolved by the
-    way that each node has to the other rack, again when it is another. Without one packets go by the default route."""
-    lab, fabric = racks
-    lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": True}})
-    sessions = 5 * len(lab.families)
-    wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="a mesh")
-    # the shorter paths are the mesh's, but nobody knows the way to their next hops
-    wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack by the routers")
-    fabric.tell(DEFAULT)
-    wait_for(lambda: not across(lab), deadline=40, what="nothing to the other rack but the default route")
-    facts.wait_reachable(lab, deadline=40)
-    for ways in (BOTH, {"a": {"a2"}, "b": {"b1"}}):
-        way_to_the_other_rack(lab, ways)
-        wait_for(partial(spread, lab, ways), deadline=40, what="the owners, by the way to their rack")
-        facts.wait_reachable(lab, deadline=40)
-    way_to_the_other_rack(lab, {})
-    wait_for(lambda: not across(lab), deadline=40, what="the default route again")
-    facts.wait_reachable(lab, deadline=40)
-    fabric.tell(WHOLE)
-    lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": False}})
-    sessions = 2 * len(lab.families)
-    wait_for(lambda: all(facts.connections(lab, node) == sessions for node in lab.nodes), deadline=60, what="no mesh")
-    wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack")
 
 
 def test_one_node_of_a_rack_passes_on_what_the_routers_tell(racks: tuple[Lab, Fabric]) -> None:
@@ -278,7 +249,8 @@ def test_one_node_of_a_rack_passes_on_what_the_routers_tell(racks: tuple[Lab, Fa
     wait_for(passed_on, deadline=60, what="one of the routers, as the edge node uses it")
     facts.wait_reachable(lab, facts.flows(lab, client=False), deadline=40)
     # its deletion would be one of many in this half minute, and believed only after another
-    lab.api.apply(custom("BGPPeer", "edge", {**only, "shutdown": {}}))
+    nobody = dict.fromkeys(only, "kubernetes.io/hostname == 'nobody'")
+    lab.api.apply(custom("BGPPeer", "edge", {**nobody, "advertise": "Cluster"}))
     peer_with_routers(lab, ("a1", "a2"))
     wait_for(partial(spread, lab, BOTH), deadline=60, what="ECMP to the other rack")
 
@@ -295,17 +267,6 @@ def test_the_default_route_alone_is_enough(racks: tuple[Lab, Fabric]) -> None:
     wait_for(partial(spread, lab, BOTH), deadline=40, what="ECMP to the other rack")
 
 
-def across(lab: Lab) -> dict[str, Any]:
-    """Nodes that have a route of ours to a block of the other rack."""
-    rack_of = {node: place.rack for node, place in lab.state.nodes.items()}
-    owners = facts.blocks(lab)
-    return {
-        node: some
-        for node in lab.nodes
-        if (some := [one for one in facts.kernel_routes(lab, node) if rack_of[owners.get(one, node)] != rack_of[node]])
-    }
-
-
 def foreign(lab: Lab) -> dict[str, Any]:
     """Nodes that have a route of ours to somebody else's block."""
     owners = facts.blocks(lab)
@@ -316,10 +277,86 @@ def foreign(lab: Lab) -> dict[str, Any]:
     }
 
 
-def test_one_router_of_a_rack_dies(racks: tuple[Lab, Fabric]) -> None:
-    """When its sessions have timed out everything goes through the other one."""
+def way_to_the_other_rack(lab: Lab, wanted: dict[str, set[str]]) -> None:
+    """Nodes have a route to the other rack's segment by these routers of their own, as an administrator gives them one."""
+    for node, place in lab.state.nodes.items():
+        far = RACKS["b" if place.rack == "a" else "a"]
+        for family in lab.families:
+            hops = [("nexthop", "via", str(in_rack(router, family))) for router in sorted(wanted.get(place.rack, ()))]
+            lab.host(node).ip(f"-{family.value}", "route", "flush", str(far.subnet(family)))
+            if hops:
+                lab.host(node).ip(
+                    f"-{family.value}", "route", "add", str(far.subnet(family)), *chain.from_iterable(hops)
+                )
+
+
+def meshed(lab: Lab) -> bool:
+    """Whether every node has its sessions with two routers and three nodes."""
+    return all(facts.connections(lab, node) == 5 * len(lab.families) for node in lab.nodes)
+
+
+def across_by(lab: Lab, fabric: Fabric, what: str) -> None:
+    """A mesh of all nodes, whose next hops in the other rack are off the link, and routers that tell nodes this alone.
+
+    Nothing leads to the other rack but what they tell: no route of others', and no prefix that they tell besides.
+    """
+    lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": True}})
+    wait_for(partial(meshed, lab), deadline=60, what="a mesh")
+    fabric.tell(what)
+    prefixes = {
+        WHOLE: [CLIENT.subnet(family) for family in lab.families],
+        RACKS_ALONE: [rack.subnet(family) for family in lab.families for rack in RACKS.values()],
+        DEFAULT: [ip_network(text) for text in EVERYTHING.values()],
+    }
+    others = tuple(chain.from_iterable(some for told, some in prefixes.items() if told != what))
+    nobody: dict[str, set[str]] = {rack: set() for rack in RACKS}
+    wait_for(partial(spread, lab, nobody, prefixes=others), deadline=40, what=f"the routers tell {what} alone")
+    wait_for(partial(spread, lab, BOTH), deadline=40, what="the owners, by what the routers tell")
+    facts.wait_reachable(lab, facts.flows(lab, client=what == DEFAULT), deadline=40)
+
+
+def test_a_mesh_across_racks_by_the_routers_default_route(racks: tuple[Lab, Fabric]) -> None:
+    """eBGP between the racks' nodes: next hops off the link are reached by a default route that the routers tell by BGP.
+
+    A way that the node has to the other rack is closer, until it is gone. When both processes of a node start anew, its
+    routes to the other rack stay as they are.
+    """
     lab, fabric = racks
+    across_by(lab, fabric, DEFAULT)
+    way_to_the_other_rack(lab, {"a": {"a2"}, "b": {"b1"}})
+    wait_for(partial(spread, lab, {"a": {"a2"}, "b": {"b1"}}), deadline=40, what="the owners, by the way to their rack")
+    facts.wait_reachable(lab, deadline=40)
+    way_to_the_other_rack(lab, {})
+    wait_for(partial(spread, lab, BOTH), deadline=40, what="the default route again")
+    # the routers keep no routes of a node that restarts, so packets to it may be lost; its own routes have no reason to move
+    lab.kill("node1/agent", "node1/speaker")
+    lab.host("node1").ip("route", "add", *LEFTOVER, "via", str(in_rack("a1", Family.IPV4)))
+    with watched(lab, "node1") as moved:
+        lab.start("node1/agent", "node1/speaker")
+        wait_for(partial(meshed, lab), deadline=60, what="a mesh")
+        goes = "a route of ours that nobody wants goes once the new speaker has heard everybody out"
+        wait_for(lambda: not lab.host("node1").ip("route", "show", *LEFTOVER), deadline=60, what=goes)
+        others = [event for event in moved().get("node1", ()) if event.prefix != LEFTOVER[0]]
+    assert others == []
+    wait_for(partial(spread, lab, BOTH), deadline=40, what="the owners, as before")
+
+
+def test_a_mesh_across_racks_by_routes_to_the_racks(racks: tuple[Lab, Fabric]) -> None:
+    """The same by routes to the nodes' networks, without any default route."""
+    across_by(*racks, RACKS_ALONE)
+
+
+def test_one_router_of_a_rack_dies(racks: tuple[Lab, Fabric]) -> None:
+    """When its sessions have timed out everything goes through the other one: what is behind next hops off the link, and without."""
+    lab, fabric = racks
+    across_by(lab, fabric, DEFAULT)
     fabric.cut("a1")
     left = {"a": {"a2"}, "b": {"b1", "b2"}}
+    wait_for(partial(spread, lab, left), deadline=60, what="the owners, by the default route of the other router")
+    facts.wait_reachable(lab, deadline=60)
+    fabric.tell(WHOLE)
+    lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"nodeToNodeMeshEnabled": False}})
+    outside = tuple(CLIENT.subnet(family) for family in lab.families)
+    wait_for(partial(spread, lab, left, prefixes=outside), deadline=60, what="the client by the other router")
     wait_for(partial(spread, lab, left), deadline=60, what="only the other router")
     facts.wait_reachable(lab, deadline=60)

@@ -69,7 +69,7 @@ def test_a_link_local_next_hop_is_one_on_the_link_of_the_session(family: Family,
     up(world)
     world.hear("tor", told(family, next_hop))
     assert world.hops() == {OUTSIDE[family]: ["fe80::b%eth1"]}
-    assert world.table.interest() == {scoped(PEER, "eth1")}
+    assert world.table.interest().addresses == {scoped(PEER, "eth1")}
     assert world.table.whole()[0].sessions == ("tor",)
     gone = wires(OUTSIDE[family])
     world.hear("tor", body(attributes=mp_unreach(family, gone)) if family is Family.IPV6 else body(withdrawn=gone))

@@ -77,6 +77,113 @@ def by_gateways(
     return naive(addresses, table, address) if found is None else Resolution(found.next_hops, 1 + METRIC)
 
 
+def longest(
+    addresses: list[LinkAddress], table: list[tuple[Prefix, Spec]], address: Address
+) -> tuple[int, Resolution | None] | None:
+    """What ``naive`` finds, with the length that it counts with: of a link of ours all bits; None: nothing says anything."""
+    found = naive(addresses, table, address)
+    usable = {link.index for link in LINKS if link.usable and link.index != IGNORED}
+    links = [one.subnet.network.prefixlen for one in addresses if address in one.subnet.network and one.index in usable]
+    nets = [
+        net.prefixlen
+        for net, route in table
+        if address in net
+        and (route.type is not RouteType.UNICAST or any(hop.device in usable for hop in route.next_hops))
+    ]
+    if max(links, default=-1) >= max(nets, default=-1):
+        return (address.max_prefixlen, found) if links else None
+    return max(nets), found
+
+
+def by_neighbours(
+    told: dict[Prefix, tuple[Address, ...]],
+    addresses: list[LinkAddress],
+    table: list[tuple[Prefix, Spec]],
+    address: Address,
+    *,
+    near: frozenset[Address] = frozenset(),
+) -> Resolution | None:
+    """The longest prefix that neighbours told and that leads somewhere, unless links or others' routes say it more closely."""
+    if any(one.local == address for one in addresses):
+        return None
+    other = longest(addresses, table, address)
+    if address in near:
+        return other[1] if other is not None else None
+    for net in sorted((net for net in told if address in net), key=lambda one: -one.prefixlen):
+        if other is not None and other[0] > net.prefixlen:
+            break
+        if other is not None and other[0] == net.prefixlen and (other[1] is None or other[1].metric <= 1 + METRIC):
+            break
+        ways = [naive(addresses, table, gateway) for gateway in told[net]]
+        hops = tuple(dict.fromkeys(hop for way in ways if way is not None for hop in way.next_hops))
+        if hops:
+            return Resolution(hops, 1 + METRIC)
+    return other[1] if other is not None else None
+
+
+@settings(max_examples=examples(300))
+@given(
+    family=families,
+    addresses=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 15), st.integers(0, 4)), max_size=4),
+    table=st.lists(
+        routes, max_size=6, unique_by=lambda route: (str(prefix(Family.IPV4, route[0], route[1])), route[3])
+    ),
+    told=st.dictionaries(
+        st.tuples(st.integers(0, 15), st.integers(-1, 4)),
+        st.lists(st.integers(0, 15), min_size=1, max_size=2),
+        max_size=4,
+    ),
+    neighbours=st.sets(st.integers(0, 15), max_size=4),
+    lower=st.booleans(),
+    later=st.lists(st.tuples(st.integers(0, 7), st.booleans()), max_size=4),
+)
+def test_neighbours_routes_lead_to_next_hops_and_never_to_themselves(  # one world has all of these
+    family, addresses, table, told, neighbours, lower, later
+) -> None:
+    """Like the naive model; gateways are looked for on links and in others' routes alone, whatever neighbours told of them.
+
+    So are neighbours themselves. Others' routes that come and go later are taken in wherever they make a difference.
+    """
+    local = {
+        LinkAddress(index, host(family, number), ip_interface((host(family, number), family.bits - 4 + length)))
+        for index, number, length in addresses
+    }
+    foreign = [
+        (prefix(family, number, length), made(family, hops, metric if lower else metric + 2 * METRIC))
+        for number, length, hops, metric in table
+    ]
+    ways = {
+        prefix(family, number, length): tuple(host(family, gateway) for gateway in gateways)
+        for (number, length), gateways in told.items()
+    }
+    resolver = Resolver()
+    resolver.ignore(("eth4",))
+    resolver.reset_links(LINKS, local)
+    near = frozenset(host(family, number) for number in neighbours)
+    resolver.reset_routes(family, ((to_wire(net), route) for net, route in foreign))
+    resolver.behind({}, metric=METRIC)
+    questions = [host(family, number) for number in range(16)]
+    resolver.changed(questions)
+    resolver.lead(ways, near=near)
+    assert resolver.changed(questions) == (questions if ways or near else [])
+    sorted_local = sorted(local, key=lambda one: one.index)
+    answers = {address: resolver.resolve(address) for address in questions}
+    for address in questions:
+        assert answers[address] == by_neighbours(ways, sorted_local, foreign, address, near=near)
+    there = dict(enumerate(foreign))
+    for number, gone in later:
+        if number < len(foreign) and (number in there) is gone:
+            resolver.route(event(family, *foreign[number], gone=gone))
+            there = {at: one for at, one in enumerate(foreign) if (at in there) is not (at == number)}
+            answers |= {address: resolver.resolve(address) for address in resolver.changed(questions)}
+            for address in questions:
+                wanted = by_neighbours(ways, sorted_local, list(there.values()), address, near=near)
+                assert answers[address] == wanted
+    resolver.lead({}, near=frozenset())
+    for address in questions:
+        assert resolver.resolve(address) == by_neighbours({}, sorted_local, list(there.values()), address)
+
+
 @settings(max_examples=examples(300))
 @given(
     family=families,

@@ -151,6 +151,24 @@ def test_of_several_former_ways_those_are_left_that_may_be_told_again():
     assert tell(table, TWO) == {TWO}
 
 
+def test_a_next_hop_off_the_link_is_told_again_by_the_ways_to_it():
+    """What was read from the kernel are the ways to it: as they come back one by one, and are heard out, none of them goes."""
+    table = restarted(ONE, TWO)
+    far = target(table, "198.51.100.1")
+    both = target(table, ONE, TWO).spec
+    far.spec = None
+    assert tell(table, "198.51.100.1") == {ONE, TWO}
+    far.spec = target(table, ONE).spec
+    table.moved({far})
+    table.hear([ip_address(ONE)])
+    assert leads(table) == {ONE, TWO}
+    far.spec = both
+    table.moved({far})
+    table.hear([ip_address(TWO)])
+    assert leads(table) == {ONE, TWO}
+    assert not table.former.ways
+
+
 def test_a_next_hop_that_nothing_leads_to_waits_for_nobody():
     """Its link goes down before it was told again: the other way at once; the link comes back: the former one again."""
     table = restarted(ONE)
