@@ -12,7 +12,7 @@ from collections.abc import Container, Iterable
 from towpath.ipam.reserved import NOTHING, Reserved
 from towpath.ipam.spans import Span, merged, span
 from towpath.model.kinds.ipam import IPPoolSpec
-from towpath.model.net import Address, Family, Prefix, family_of
+from towpath.model.net import Address, Family, Prefix, family_of, parts
 
 
 def carve(pool: Prefix, *, length: int, place: int) -> Prefix:
@@ -81,7 +81,7 @@ class Space:
         family = family_of(cidr)
         self.cidr = cidr
         self.length = length
-        self.places = 1 << (length - cidr.prefixlen)
+        self.places = parts(cidr, length=length)
         self._span = span(cidr)
         self._shift = family.bits - length
         self._holders: Counter[int] = Counter()

@@ -167,6 +167,11 @@ def overlaps(one: Prefix, other: Prefix) -> bool:
     return one.version == other.version and one.overlaps(other)
 
 
+def parts(prefix: Prefix, *, length: int) -> int:
+    """How many prefixes of a length, its own or a longer one, it can be cut into."""
+    return 1 << (length - prefix.prefixlen)
+
+
 def contains(outer: Prefix, inner: Prefix) -> bool:
     """Whether ``inner`` lies in ``outer`` or equals it."""
     return outer.version == inner.version and inner.subnet_of(outer)  # type: ignore[arg-type]  # same version was just seen

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from towpath.bgp.nodes import node_views
 from towpath.controller.plan.assign import assigned
-from towpath.controller.plan.difference import difference, resets
+from towpath.controller.plan.difference import difference, former_rules, other_rules, refreshes, resets
 from towpath.controller.plan.document import SCHEMA, Written, node_document, planned, rejected_document
 from towpath.controller.plan.inputs import SERVICES, Inputs, Rejected, gathered, read
 from towpath.controller.plan.output import Format, streamed
@@ -119,15 +119,19 @@ def _documents(inputs: Inputs, *, converged: bool, sessions: Written | None = No
 def _print_difference(before: Inputs, after: Inputs, request: Request) -> int:
     old, new = node_views(before.cluster).by_name, node_views(after.cluster).by_name
     made = [(there, _documents(one, converged=request.converged)) for one, there in ((before, old), (after, new))]
+    former = former_rules(before.cluster, after.cluster)
     found: dict[str, dict[str, Any]] = {}
     for name in _wanted(request.node, old | new):
         documents = [document_of(name) if name in there else None for there, document_of in made]
-        if documents[0] == documents[1]:
+        if documents[0] == documents[1] and not former:
             continue
-        both = name in old and name in new
-        found[name] = difference(*documents) | {
-            "resets": resets(planned(before, name), planned(after, name)) if both else []
-        }
+        plans = (planned(before, name), planned(after, name)) if name in old and name in new else None
+        rules = other_rules(*plans, former=former) if plans else {}
+        if documents[0] != documents[1] or rules:
+            found[name] = difference(*documents, rules=rules) | {
+                "resets": resets(*plans) if plans else [],
+                "refreshes": refreshes(*plans, rules=rules) if plans else [],
+            }
     rejected = rejected_document(after.rejected)
     if request.style == "table":
         _write(_lines((difference_lines(name, one) for name, one in found.items()), rejected))

@@ -100,6 +100,8 @@ def difference_lines(name: str, document: Document) -> Iterator[str]:
                 yield f"  {sign} {key}: {_short(key, item)}"
     for session in document["resets"]:
         yield f"  ! session {session} resets"
+    for session in document["refreshes"]:
+        yield f"  ! session {session} goes on, its routes are judged and told anew"
 
 
 def _under(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -198,7 +200,8 @@ def _short(key: str, item: Any) -> str:
         return str(item)
     before = item.get("before", {})
     name = next((item[field] for field in ("name", "prefix", "address", "mac") if item.get(field) is not None), "")
-    changes = ", ".join(f"{field} {_value(was)} -> {_value(item[field])}" for field, was in before.items())
+    fields = (f"{field} {_value(was)} -> {_value(item[field])}" for field, was in before.items() if field in item)
+    changes = ", ".join((*fields, *(f"rules of {name} are others" for name in before.get("rules", ()))))
     return f"{name} {changes}".strip()
 
 

@@ -13,7 +13,7 @@ from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import span
 from towpath.model.blocks import in_force, pool_around, reported
 from towpath.model.cluster import Cluster
-from towpath.model.net import Prefix, family_of
+from towpath.model.net import Prefix, family_of, parts
 
 State = Literal["Active", "Draining", "Quarantined", "OutOfForce"]
 """Of a block as pictures show it: one that an older one overlaps counts for nobody, whatever state it is in."""
@@ -51,7 +51,7 @@ class Pool(Struct, frozen=True):
     @property
     def possible(self) -> int:
         """How many blocks it can be cut into."""
-        return 1 << (self.block_length - self.cidr.prefixlen)
+        return parts(self.cidr, length=self.block_length)
 
     @property
     def taken(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from towpath.model.net import Prefix
+from towpath.model.net import Prefix, parts
 
 
 class Block(Struct, frozen=True):
@@ -75,7 +75,7 @@ class Pool(Struct, frozen=True):
     @property
     def possible(self) -> int:
         """How many blocks it can be cut into."""
-        return 1 << (self.block_length - self.cidr.prefixlen)
+        return parts(self.cidr, length=self.block_length)
 
 
 class Topology(Struct, frozen=True):

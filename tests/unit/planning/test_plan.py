@@ -249,6 +249,30 @@ def test_a_difference_shows_what_changes_and_what_resets(capsys: pytest.CaptureF
     assert run(capsys, "-f", str(SAMPLE), "--against", str(SAMPLE))[0] == 3
 
 
+def test_a_difference_shows_sessions_whose_filters_have_other_rules(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """No field of a plan differs: the session is changed by its rules alone, goes on, and refreshes; others are not named."""
+    other = tmp_path / "other.yaml"
+    other.write_text(SAMPLE.read_text().replace("matchOperator: Equal", "matchOperator: In"))
+    code, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "-o", "json")
+    found = json.loads(out)
+    assert code == 4
+    assert list(faults(found, schema("difference"))) == []
+    assert set(found["nodes"]) == set(NODES)
+    for node in found["nodes"].values():
+        (changed,) = node["changed"]["sessions"]
+        assert changed["name"] == "Global-10-0-0-254"
+        assert changed["filters"] == ["outside"]
+        assert changed["before"].keys() == {"rules"}
+        assert [rule["matchOperator"] for rule in changed["before"]["rules"]["outside"]["importV4"]] == ["Equal"]
+        assert (node["resets"], node["refreshes"]) == ([], ["Global-10-0-0-254"])
+    _, out, _ = run(capsys, "-f", str(other), "--against", str(SAMPLE), "--node", "n1")
+    assert "  ~ sessions: Global-10-0-0-254 rules of outside are others\n" in out
+    assert "  ! session Global-10-0-0-254 goes on, its routes are judged and told anew\n" in out
+    assert "resets" not in out
+
+
 def test_a_difference_follows_the_sessions_between_nodes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """With ``--converged``: where the other node's block is gone, so is its route."""
     other = tmp_path / "other.yaml"
