@@ -1,14 +1,14 @@
 """A Peer: one session of the desired state and everything that the table knows of it; and what of a session matters."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from towpath.bgp.egress import Egress
 from towpath.bgp.inbound import Inbound
 from towpath.bgp.outbound import AdjRibOut
-from towpath.bgp.ports import Negotiated
+from towpath.bgp.ports import Loss, LossKind, Negotiated
 from towpath.bgp.receive import Receiver
-from towpath.bgp.restart import Progress, Restart
+from towpath.bgp.restart import Progress, Restart, kept_families
 from towpath.model.speaker import Session, Settings
 
 
@@ -64,3 +64,29 @@ class Peer:
     def receivers(self) -> Iterable[Receiver]:
         """The receiving side, both families."""
         return self.inbound.all
+
+    def lose(self, loss: Loss, now: float) -> None:
+        """The session ended: what it told us turns stale, or goes."""
+        negotiated, self.negotiated = cast("Negotiated", self.negotiated), None
+        families = kept_families(loss, negotiated)
+        self.out = self.egress = self.progress.established_at = None
+        for receiver in self.receivers:
+            if receiver.family in families:
+                receiver.rib.mark_stale()
+            else:
+                receiver.rib.clear()
+        if families and negotiated.restart is not None:
+            self.restart.lost(now, negotiated.restart.restart_time, changed=loss.kind is LossKind.CHANGED)
+        self.complete_if_fresh()
+
+    def complete_if_fresh(self) -> None:
+        """Its restart is over once nothing is stale."""
+        if not any(receiver.rib.stale for receiver in self.receivers):
+            self.restart.complete()
+
+    def sweep(self) -> None:
+        """Forget what is stale: it did not come back in time."""
+        for receiver in self.receivers:
+            receiver.rib.sweep()
+        self.restart.complete()
+        self.inbound.admit()

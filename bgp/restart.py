@@ -94,6 +94,16 @@ class Progress(Struct):
     done: bool = False
     """It was complete once since the start."""
 
+    def begin(self, negotiated: Negotiated, now: float) -> None:
+        """The session is up."""
+        self.established_at = self.heard_at = now
+        promised = negotiated.restart.families if negotiated.restart is not None else ()
+        self.graceful = bool(set(promised) & set(negotiated.families))
+        self.restarting = negotiated.restart is not None and negotiated.restart.restarting
+        self.missing = set(negotiated.families)
+        if self.graceful:
+            self.missing &= set(promised)
+
     def settled_at(self, session: Session, *, started: float) -> float | None:
         """When this session is no longer waited for; None: it is not now."""
         if self.done or (session.state != "Active" and self.established_at is None):
