@@ -1,8 +1,9 @@
-"""Clusters of other shapes: one family alone, ranges of the cluster's own, machines that lack things or are not as they should be."""
+"""Clusters of other shapes: one family alone, ranges of the cluster's own, pods on the nodes' network, machines that lack things or are not as they should be."""
 
 import json
 import sys
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.cluster.burst import blocks, pod_addresses
 from tests.cluster.capabilities import of_processes
 from tests.cluster.leaf import Leaf
 from tests.cluster.shapes import assigned, release_of
+from towpath.lab.addressing import RACK_A, TOR
 from towpath.lab.cluster import release as lab
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
@@ -23,6 +25,8 @@ TAKES_PORT = "import socket, time; s = socket.create_server(('', 179)); print('t
 DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
 THEIRS = {"cniVersion": "1.0.0", "name": "theirs", "plugins": [{"type": "bridge"}]}
 TAINT = "node.kubernetes.io/network-unavailable"
+UNDERLAY = ((Family.IPV4, "192.0.2.128/25", 28), (Family.IPV6, "2001:db8:a::1:0/112", 124))
+"""What of the nodes' subnets is for pods, and how much of it each node gets at a time."""
 FOUR = Shape(nodes=2, families=(Family.IPV4,), pod_cidrs=True)
 
 
@@ -134,6 +138,46 @@ def test_describe_shows_what_is_wrong_with_a_machine(four: Release) -> None:
 def missing(text: str, wanted: dict[str, str]) -> dict[str, str]:
     """What of these, a reason and words of its message, is not said in a text."""
     return {reason: words for reason, words in wanted.items() if reason not in text or words not in text}
+
+
+def test_pods_on_the_network_of_their_nodes(towpath_image: Path) -> None:
+    """macvlan: pods have addresses of the nodes' subnets, their kubelets reach them, and they all pods, their service and the client.
+
+    The client comes by a node's port as well. The router learns no block: it finds pods as it finds nodes.
+    """
+    attachment = {"type": "macvlan", "mode": "bridge", "master": "eth0"}
+    pools = [
+        {"cidr": cidr, "blockSize": size, "attachment": {**attachment, "gateway": str(RACK_A.address(family, TOR))}}
+        for family, cidr, size in UNDERLAY
+    ]
+    with release_of("tpmac", Shape(nodes=2), towpath_image, pools=pools) as release:
+        cluster = release.cluster
+        ranges = [ip_network(cidr) for _, cidr, _ in UNDERLAY]
+        found = [address for _, address in pod_addresses(cluster, "app=web")]
+        assert sorted(len([one for one in found if one in around]) for around in ranges) == [2, 2], found
+        cluster.apply(web.service("web", families=len(Family)))
+        names = {pod["metadata"]["name"] for pod in cluster.pods("app=web")}
+        inside = [(address, web.PORT) for address in cluster.get("service", "web")["spec"]["clusterIPs"]]
+        for name in sorted(names):
+            # of two servers, each time another one, itself among them
+            wait_for(
+                lambda name=name: set(web.ask_from_pod(cluster, name, inside * 6)) == names,  # type: ignore[misc]  # bound now
+                deadline=60,
+                what=f"pod {name} reaches the service, and by it everybody",
+                interval=0.5,
+            )
+        ports = [
+            (str(cluster.state.nodes[name].address(family)), web.NODE_PORT)
+            for name in cluster.nodes
+            for family in Family
+        ]
+        wait_for(
+            lambda: set(web.ask_from_host(cluster.host("client"), ports * 2)) <= names,
+            deadline=60,
+            what="the client reaches the service by every node's port",
+            interval=0.5,
+        )
+        assert cluster.tor.routes() == {}
 
 
 def test_ipv6_alone_and_nothing_on_the_nodes(towpath_image: Path) -> None:
