@@ -47,7 +47,7 @@ class Wanted(Struct, frozen=True):
     passwords: bool = False
     """Some session has a password."""
     device_mtus: Mapping[str, int] = {}
-    """The devices that carry this node's addresses, and their MTU."""
+    """The devices that carry this node's addresses, or lead to other nodes and to peers, and their MTU."""
     neighbours: Mapping[str, int] = {}
     """Nodes that share a link with this one, and the MTU that their pods have."""
     overhead: int = 0
@@ -128,7 +128,10 @@ def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
         return
     if len(set(wanted.device_mtus.values())) > 1:
         devices = ", ".join(f"{name} {mtu}" for name, mtu in sorted(wanted.device_mtus.items()))
-        yield Reason.MTU_MISMATCH, f"the devices of this node's addresses differ ({devices}): pods have the smallest"
+        yield (
+            Reason.MTU_MISMATCH,
+            f"the devices that lead to other nodes and to peers differ ({devices}): pods have the smallest",
+        )
     others = [f"{name} {mtu}" for name, mtu in sorted(wanted.neighbours.items()) if mtu != own]
     if others:
         yield (

@@ -15,7 +15,7 @@ from towpath.model.delta import exchanged, kept
 from towpath.model.net import Address, Family, Prefix, family_of, from_wire, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
-from towpath.routes.kernel import Batch, Kernel, Link, LinkAddress
+from towpath.routes.kernel import Batch, Kernel, LinkAddress
 from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
 from towpath.routes.observer import Observer
@@ -81,12 +81,13 @@ class Programmer:
         on_links: Callable[[], None] | None = None,
         share: bool = True,
     ) -> None:
-        """``on_links``: devices or addresses are others than before. ``share``: many routes with one next hop may share an object of it, which nobody else removes."""
+        """``on_links``: devices, addresses or others' routes are not what they were. ``share``: many routes with one next hop may share an object of it, which nobody else removes."""
         self._open = kernel
         self._on_change = on_change
-        self._resolver = Resolver()
+        self.resolver = Resolver()
+        """Devices, addresses and others' routes, for whoever looks at them."""
         self._hops = NextHops(
-            self._resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways, on_links=on_links
+            self.resolver, on_metrics=on_metrics, on_severed=on_severed, on_gateways=on_gateways, on_links=on_links
         )
         self._targets = Targets(self._hops, share=share)
         self._tables = {family: Table(family, resolve=self._targets.resolve) for family in Family}
@@ -144,7 +145,7 @@ class Programmer:
             if route is not None and route.origin == "Peer":
                 self._to_peers[prefix] = route.next_hops[0]
         to_peers = ((prefix.network_address, gateway) for prefix, gateway in self._to_peers.items())
-        self._resolver.behind(dict(to_peers), metric=settings.metric)
+        self.resolver.behind(dict(to_peers), metric=settings.metric)
         self._resolve()
         for family, table in self._tables.items():
             wanted: dict[bytes, Target | None] = {
@@ -160,7 +161,7 @@ class Programmer:
 
     def _adopt(self, settings: Settings) -> None:
         before, self._settings = self._settings, settings
-        self._resolver.ignore(settings.ignored_interfaces)
+        self.resolver.ignore(settings.ignored_interfaces)
         self._targets.metric = settings.metric
         for family, table in self._tables.items():
             table.excluded = tuple(
@@ -363,26 +364,18 @@ class Programmer:
             and found.type is RouteType.BLACKHOLE
         )
 
-    def device(self, name: str) -> int | None:
-        """The number of a device; None where there is none of that name."""
-        return self._resolver.named(name)
-
-    def carrying(self, address: Address) -> Link | None:
-        """The device that has this address; None where none has, or only loopback."""
-        return self._resolver.carrying(address)
-
     def link_local(self, interfaces: Collection[str]) -> frozenset[Address]:
         """This node's own link-local addresses on these interfaces, each with its interface."""
-        names = {index: name for name in interfaces if (index := self._resolver.named(name)) is not None}
+        names = {index: name for name in interfaces if (index := self.resolver.named(name)) is not None}
         return frozenset(
             scoped(one.local, names[one.index])
-            for one in self._resolver.addresses
+            for one in self.resolver.addresses
             if one.index in names and one.local.version == 6 and one.local.is_link_local
         )
 
     def addresses(self) -> frozenset[LinkAddress]:
         """All addresses of this node's devices."""
-        return frozenset(self._resolver.addresses)
+        return frozenset(self.resolver.addresses)
 
     async def drop_all(self) -> None:
         """Remove every route of ours, for good: what is desired and learned is forgotten."""

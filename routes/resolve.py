@@ -146,6 +146,7 @@ class Resolver:
         if fresh != self._routes[family]:
             self._routes[family] = fresh
             self._all_changed = True
+            self.seen += 1
 
     def _note(self, route: Spec) -> None:
         for hop in route.next_hops:
@@ -167,6 +168,7 @@ class Resolver:
         after = _without(before, route) if event.gone else _with(before, route, event)
         if after == before:
             return
+        self.seen += 1
         if after:
             by_network[network] = after
         else:
@@ -289,6 +291,15 @@ class Resolver:
         """The device that has this address; None where none has, or only loopback."""
         found = {one.index for one in self.addresses if one.local == address} - {self.named("lo")}
         return self.links.get(min(found, default=0))
+
+    def towards(self, address: Address) -> frozenset[Link]:
+        """The devices by which packets to an address leave; none where no way leads there, or it is our own."""
+        found = self.resolve(address)
+        return (
+            frozenset(self.links[hop.device] for hop in found.next_hops if hop.device in self.links)
+            if found
+            else frozenset()
+        )
 
     def carrier(self, index: int) -> bool:
         """Whether a device is up and has carrier."""

@@ -88,13 +88,13 @@ class Bridge:
         self._devices = Devices(changed=self._devices_changed)
         self._mtu = mtu
         self._moved = moved
-        self._underlay = Underlay(node, self._programmer)
+        self._underlay = Underlay(node, self._programmer.resolver)
         self._below: Seen = frozenset()
         """What the last step was made from of the network below."""
         self._guarded: tuple[Link, ...] = ()
         """The tunnels that stood when a step was last asked to look at them."""
         self._tunnels = TunnelPlan()
-        self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.device)
+        self._finder = Finder(found=self._found_router, own=self._own_on_links, index=self._programmer.resolver.named)
         self._routers = RoutersFile(routers)
         self._severed: frozenset[str] = frozenset()
         self._asked: SpeakerState | None = None
@@ -333,9 +333,9 @@ class Bridge:
         """Gateways of this node's default routes, others' routes alone."""
         return self._programmer.gateways()
 
-    def interfaces(self) -> Iterable[str]:
-        """Those at whose ends peers are."""
-        return self._finder.interfaces
+    def interfaces(self, cluster: Cluster) -> Iterable[str]:
+        """Those at whose ends peers are, and those by which other nodes are reached."""
+        return {*self._finder.interfaces, *self._underlay.interfaces(cluster)}
 
     def link_addresses(self) -> Iterable[LinkAddress]:
         """The same with their devices and subnets."""

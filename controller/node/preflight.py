@@ -30,10 +30,10 @@ class Preflight:
         proc_sys: Path,
         host_root: Path,
         addresses: Callable[[], Iterable[LinkAddress]],
-        interfaces: Callable[[], Iterable[str]],
+        interfaces: Callable[[Cluster], Iterable[str]],
         overhead: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``interfaces``: those at whose ends peers are; ``overhead``: bytes that packets of pods grow by in tunnels."""
+        """``interfaces``: those by which peers and other nodes are reached; ``overhead``: bytes that packets of pods grow by in tunnels."""
         self._node = node
         self._proc_sys = proc_sys
         self._host_root = host_root
@@ -75,7 +75,7 @@ class Preflight:
     def _devices(self, cluster: Cluster) -> dict[str, int]:
         names = dict(socket.if_nameindex())
         on = {one.local: names[one.index] for one in self._addresses() if one.index in names}
-        return devices_with(self._own(cluster), on=on, beside=self._interfaces(), mtus=self._machine.mtus)
+        return devices_with(self._own(cluster), on=on, beside=self._interfaces(cluster), mtus=self._machine.mtus)
 
     def _neighbours(self, cluster: Cluster) -> dict[str, int]:
         """Nodes with an address in the subnet of one of ours, and what their pods would get with the tunnels of this node."""

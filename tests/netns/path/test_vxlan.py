@@ -2,7 +2,10 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
+from functools import partial
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -10,16 +13,18 @@ import pytest
 from tests.names import own
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
 from towpath.lab import facts, pods
-from towpath.lab.addressing import PODS
+from towpath.lab.addressing import PODS, RACKS, TOR
 from towpath.lab.api import collection, custom
 from towpath.lab.netns import Host
+from towpath.lab.pods import Pod
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.encapsulation import mac_of
-from towpath.model.net import Family, family_of
+from towpath.model.net import Address, Family, family_of
 
 DEVICES = {Family.IPV4: "tp-vx4-4096", Family.IPV6: "tp-vx6-4096"}
+DEVICE_MTU = {Family.IPV4: 1450, Family.IPV6: 1430}
 LARGEST = 1430
 """What is left of 1500 bytes in a VXLAN over IPv6."""
 THEIRS = "tp-vx4-theirs"
@@ -212,19 +217,233 @@ def switch(lab: Lab, mode: str) -> None:
         wait_for(lambda node=node, wanted=wanted: ways(lab, node) == wanted, deadline=30, what=f"{node} goes {mode}")
 
 
-@pytest.mark.parametrize("mode", ["CrossSubnet", "Never", "Always"])
-def test_the_mode_is_changed_under_traffic(lab: Lab, mode: str) -> None:
+def changed_under_traffic(lab: Lab, mode: str) -> None:
     """Packets pass after it as before; how many are lost meanwhile is counted."""
     result, _ = under_probe(lab, lambda: switch(lab, mode), watch=())
     print(f"to {mode}: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
     facts.wait_reachable(lab)
-    if mode != "Never":
-        with router_drops_pods(lab) if mode == "Always" else contextlib.nullcontext():
-            wait_large(lab, size=LARGEST)
-    if mode == "Never":
-        for node in lab.nodes:
-            wait_for(lambda node=node: guarded_and_gone(lab.host(node)), deadline=40, what=f"{node} has no tunnel left")
-            wait_for(lambda node=node: not guarded(lab.host(node)), deadline=20, what=f"{node} guards none either")
+
+
+def test_to_a_tunnel_between_subnets(lab: Lab) -> None:
+    """From a tunnel everywhere, under traffic."""
+    changed_under_traffic(lab, "CrossSubnet")
+    wait_large(lab, size=LARGEST)
+
+
+def test_to_no_tunnel(lab: Lab) -> None:
+    """Under traffic; its devices go once nobody sends by them, and are guarded as long as they are there."""
+    changed_under_traffic(lab, "Never")
+    for node in lab.nodes:
+        wait_for(lambda node=node: guarded_and_gone(lab.host(node)), deadline=40, what=f"{node} has no tunnel left")
+        wait_for(lambda node=node: not guarded(lab.host(node)), deadline=20, what=f"{node} guards none either")
+
+
+NARROW = 1400
+"""What the router lets pass at most."""
+FORGET = 5
+"""Seconds for which a pod remembers a path's MTU here; 600 unless somebody says otherwise."""
+
+
+@pytest.fixture(scope="module")
+def wide(lab: Lab) -> list[Pod]:
+    """Pods on both sides of the router that came while there was no tunnel: their devices take as much as the nodes'."""
+    found = []
+    for node in ("node1", "node3"):
+        wait_mtu(lab, node, 1500)
+        pod = lab.add_pod(node)
+        lab.host(pod.name).sysctl(net__ipv4__route__mtu_expires=FORGET, net__ipv6__route__mtu_expires=FORGET)
+        found.append(pod)
+    facts.wait_reachable(lab)
+    return found
+
+
+@contextlib.contextmanager
+def narrow(lab: Lab) -> Iterator[None]:
+    """The router lets no large packets pass to nodes and pods, and says so to whoever sends one."""
+    tor, owners = lab.host("tor"), facts.blocks(lab)
+    routes: list[tuple[str, ...]] = []
+    for node in lab.nodes:
+        device = f"rack-{lab.state.nodes[node].rack}"
+        for address in lab.node_addresses(node):
+            routes.append((str(address), "dev", device))
+            mine = [cidr for cidr, owner in owners.items() if owner == node and cidr.version == address.version]
+            routes += [(str(cidr), "via", str(address), "dev", device) for cidr in mine]
+    try:
+        for route in routes:
+            tor.ip("route", "add", *route, "metric", "1", "mtu", "lock", str(NARROW))
+        yield
+    finally:
+        for route in routes:
+            tor.ip("route", "del", *route, "metric", "1", check=False)
+
+
+def carried(source: Host, target: Host, address: Address, *, size: int = 1 << 20) -> bool:
+    """Whether so many bytes arrive by TCP."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with target.entered():
+        listener = socket.create_server((str(address), 0), family=family)
+    with source.entered():
+        client = socket.socket(family)
+    with listener, client:
+        listener.settimeout(30)
+        client.settimeout(30)
+        client.connect(listener.getsockname()[:2])
+        server, _ = listener.accept()
+        server.settimeout(30)
+        sending = threading.Thread(target=partial(_send, client, size))
+        sending.start()
+        with server, contextlib.suppress(TimeoutError):
+            while some := server.recv(1 << 16):
+                size -= len(some)
+        sending.join()
+    return size == 0
+
+
+def _send(client: socket.socket, size: int) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(bytes(size))
+        client.shutdown(socket.SHUT_WR)
+
+
+def both_ways(lab: Lab, wide: list[Pod]) -> list[tuple[Host, Host, Address]]:
+    """From each to each, in each family."""
+    return [
+        (lab.host(one.name), lab.host(other.name), to)
+        for one, other in permutations(wide)
+        for family in lab.families
+        if (to := other.address(family)) is not None
+    ]
+
+
+def learned(source: Host, address: Address) -> int:
+    """The MTU that a host knows of the path to an address; 0: that of its device."""
+    (route,) = source.ip_json("route", "get", str(address))
+    return int(next(iter(route.get("metrics", [{}])), {}).get("mtu", 0))
+
+
+def whole(source: Host, address: Address) -> bool:
+    return pods.ping(source, address, wait=1, size=1500)
+
+
+def test_pods_learn_what_the_way_takes(lab: Lab, wide: list[Pod]) -> None:
+    """Without a tunnel: the router tells pods, TCP does not stall, and once it takes more they send more again."""
+    flows = both_ways(lab, wide)
+    assert [flow for flow in flows if not whole(flow[0], flow[2])] == []
+    with narrow(lab):
+        for source, target, address in flows:
+            assert carried(source, target, address), f"{source.name} to {address}"
+            wait_for(
+                lambda source=source, address=address: (  # type: ignore[misc]  # bound now
+                    not whole(source, address) and learned(source, address) == NARROW
+                ),
+                deadline=20,
+                what=f"{source.name} knows what the way to {address} takes",
+            )
+    for source, _, address in flows:
+        wait_for(
+            lambda source=source, address=address: whole(source, address),  # type: ignore[misc]  # bound now
+            deadline=60,
+            what=f"{source.name} forgets it",
+        )
+
+
+def test_to_a_tunnel_everywhere(lab: Lab) -> None:
+    """From none, under traffic; the router lets none of pods pass."""
+    changed_under_traffic(lab, "Always")
+    with router_drops_pods(lab):
+        wait_large(lab, size=LARGEST)
+
+
+def test_a_tunnel_over_a_way_that_takes_less(lab: Lab, wide: list[Pod]) -> None:
+    """Over IPv4 routers cut up what is too large for them; over IPv6 none does, and nodes have to be given the MTU of the way.
+
+    Nodes tell pods with larger devices what fits into the tunnel; some time after it is gone they send whole packets again.
+    """
+    flows = both_ways(lab, wide)
+    for source, _, address in flows:
+        wait_for(
+            lambda source=source, address=address: (  # type: ignore[misc]  # bound now
+                not whole(source, address) and learned(source, address) == DEVICE_MTU[family_of(address)]
+            ),
+            deadline=20,
+            what=f"{source.name} knows what the tunnel to {address} takes",
+        )
+    with narrow(lab):
+        for source, target, address in flows:
+            if address.version == 4:
+                assert carried(source, target, address), f"{source.name} to {address}"
+        for mtu in (NARROW, 1500):
+            for node in ("node1", "node3"):
+                lab.host(node).ip("link", "set", "dev", "eth0", "mtu", str(mtu))
+            for node, (family, device) in product(("node1", "node3"), DEVICES.items()):
+                largest = DEVICE_MTU[family] - 1500 + mtu
+                wait_for(
+                    lambda node=node, device=device, largest=largest: (  # type: ignore[misc]  # bound now
+                        standing(lab.host(node)).get(device, (0, 0))[1] == largest
+                    ),
+                    deadline=40,
+                    what=f"{device} of {node} takes {largest}",
+                )
+            for source, target, address in flows if mtu == NARROW else ():
+                assert carried(source, target, address), f"{source.name} to {address}"
+    switch(lab, "Never")
+    for source, _, address in flows:
+        wait_for(
+            lambda source=source, address=address: whole(source, address),  # type: ignore[misc]  # bound now
+            deadline=60,
+            what=f"{source.name} forgets it",
+        )
+    switch(lab, "Always")
+
+
+def wait_mtu(lab: Lab, node: str, mtu: int) -> None:
+    """Wait until new pods of a node have this MTU."""
+    wait_for(
+        lambda: pods.conflist(lab.node_directory(node, "cni"))["plugins"][0].get("mtu") == mtu,
+        deadline=60,
+        what=f"pods of {node} get {mtu}",
+    )
+
+
+SIDE = {Family.IPV4: "198.18.99.{}/30", Family.IPV6: "2001:db8:99::{}/64"}
+
+
+def test_tunnels_follow_the_default_route(lab: Lab) -> None:
+    """By another interface that takes less: tunnels take less, and packets to the other subnet go that way; and back."""
+    node, tor = lab.host("node1"), lab.host("tor")
+    before = standing(node)
+    gateways = {family: str(RACKS["a"].address(family, TOR)) for family in lab.families}
+    lab.network.link(node, "side0", tor, "side0", mtu=1400)
+    try:
+        for family, subnet in SIDE.items():
+            for number, host in ((1, tor), (2, node)):
+                host.address(subnet.format(number), dev="side0")
+            through = subnet.format(1).partition("/")[0]
+            node.ip(f"-{family.value}", "route", "replace", "default", "via", through, "dev", "side0")
+        smaller = {name: (one[0], one[1] - 100, *one[2:]) for name, one in before.items()}
+        wait_for(lambda: standing(node) == smaller, deadline=40, what="the tunnels are smaller")
+        sent = sent_by(node, "side0")
+        for family in lab.families:
+            (pod,) = (one for one in lab.pods.values() if one.name == "node3-p1")
+            to = str(pod.address(family))
+            wait_for(lambda to=to: fits(lab, "node1", to, size=LARGEST - 100), deadline=20, what="from the node itself")
+            assert not fits(lab, "node1", to, size=LARGEST)
+        facts.wait_reachable(lab)
+        assert sent_by(node, "side0") >= sent + 2 * LARGEST - 200
+        for family, gateway in gateways.items():
+            node.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", "eth0")
+        wait_for(lambda: standing(node) == before, deadline=40, what="the tunnels are as they were")
+    finally:
+        node.ip("link", "del", "dev", "side0", check=False)
+        for family, gateway in gateways.items():
+            node.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", "eth0")
+    facts.wait_reachable(lab)
+
+
+def sent_by(host: Host, device: str) -> int:
+    """Bytes."""
+    (link,) = host.ip_json("-s", "link", "show", "dev", device)
+    return int(link["stats64"]["tx"]["bytes"])
 
 
 def guarded(host: Host) -> bool:

@@ -42,7 +42,7 @@ async def test_pods_may_differ_by_what_their_tunnels_need(mine, theirs, mtu, tol
         proc_sys=Path("/none"),
         host_root=Path("/none"),
         addresses=lambda: [own],
-        interfaces=lambda: (),
+        interfaces=lambda _: (),
         overhead=lambda: mine,
     )
     await made.look()

@@ -60,7 +60,8 @@ def test_mtus() -> None:
     assert told(device_mtus={}, neighbours={"b": 9000}) == []
     two, link = told(device_mtus={"eth0": 1500, "eth1": 9000}, neighbours={"b": 9000, "c": 1500})
     assert (
-        two == "MTUMismatch: the devices of this node's addresses differ (eth0 1500, eth1 9000): pods have the smallest"
+        two
+        == "MTUMismatch: the devices that lead to other nodes and to peers differ (eth0 1500, eth1 9000): pods have the smallest"
     )
     assert link.startswith("MTUMismatch: pods of this node have MTU 1500")
     assert link.endswith("b 9000")
