@@ -4,6 +4,7 @@ A distribution's compiler makes programs for its own processor, with its own lib
 everywhere, so that the same source gives the same bytes.
 """
 
+import hashlib
 import platform
 import sys
 import tempfile
@@ -13,7 +14,8 @@ from pathlib import Path
 from towpath.lab.golang import cache, locked
 from towpath.lab.process import run
 
-VERSION = "0.13.0"
+LOCK = Path(__file__).resolve().parent.parent / "requirements" / "compiler.lock"
+"""Which compiler, with the hashes of what PyPI has to send."""
 MUSL = "1.2.5"
 """The C library that this version has."""
 _PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -21,12 +23,12 @@ _PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 
 def toolchain() -> Path:
     """The folder of the compiler; the first time it is fetched from PyPI (80 MB)."""
-    folder = cache() / "ziglang" / VERSION
+    folder = cache() / "ziglang" / hashlib.sha256(LOCK.read_bytes()).hexdigest()[:24]
     if not folder.exists():
         with locked(folder), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             if not folder.exists():
                 made = Path(scratch) / "made"
-                wanted = ("--no-deps", "--target", str(made), f"ziglang=={VERSION}")
+                wanted = ("--no-deps", "--require-hashes", "--target", str(made), "-r", str(LOCK))
                 run(sys.executable, "-m", "pip", "install", "--quiet", *wanted, timeout=600)
                 made.rename(folder)
     return folder / "ziglang"

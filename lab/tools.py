@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from towpath.lab.clang import compile_static
+from towpath.lab.clang import LOCK, compile_static
 from towpath.lab.golang import ToolError, ask_go, build, cache, locked
 from towpath.lab.process import run
 from towpath.lab.uml import build as uml
@@ -99,7 +99,7 @@ def cni_plugins(version: str = CNI_PLUGINS, *, architecture: str = "") -> Path:
 def towpath_ipam(*, architecture: str = "") -> Path:
     """The path of our own CNI program, static; for this machine, or another architecture of Go's."""
     sources = sorted((ROOT / "cni").glob("*.[ch]"))
-    version = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:24]
+    version = hashlib.sha256(b"".join(path.read_bytes() for path in (*sources, LOCK))).hexdigest()[:24]
     target = cache() / "towpath-ipam" / "-".join(filter(None, (version, architecture))) / "towpath-ipam"
     programs = [path for path in sources if path.suffix == ".c"]
     _made((target,), lambda _: compile_static(programs, target, architecture=architecture))
