@@ -25,6 +25,7 @@ from towpath.controller.service_ranges import service_ranges
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.plan import Planner
+from towpath.ipam.room import running_low
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import tunnel_conflicts
 from towpath.model.reason import Reason
@@ -134,6 +135,7 @@ class ClusterController:
         said = (
             *((node, one) for node, found in contradictions.items() for one in found),
             *self._reports.said(cluster),
+            *running_low(self._planner.ledger),
         )
         told = await self._telling.tell(cluster, refusals, problems=problems, folded=folded(said), losses=losses(lost))
         return told and done

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -57,6 +58,7 @@ async def _run(settings: ControllerSettings) -> None:
     async with client as api:
         lease = Lease(api, namespace=settings.namespace, name=LEASE, identity=identity)
         loops: list[LevelLoop] = []
+        pools = cluster_metrics.PoolMetrics(clock=time.monotonic)
 
         def dirty() -> None:
             for one in loops:
@@ -92,12 +94,15 @@ async def _run(settings: ControllerSettings) -> None:
                 )
             )
             if settings.metrics_port is not None:
-                tasks.create_task(metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops)))
+                tasks.create_task(metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops, pools)))
             gc.freeze()
 
 
-def _measures(store: Store, lease: Lease, loops: list[LevelLoop]) -> Iterator[metrics.Measure]:
+def _measures(
+    store: Store, lease: Lease, loops: list[LevelLoop], pools: cluster_metrics.PoolMetrics
+) -> Iterator[metrics.Measure]:
     yield from cluster_metrics.measures(store.cluster(), leading=lease.leading, problems=store.problems())
+    yield from pools.measures(store.cluster())
     yield from metrics.of_loops({"cluster": loops[0]} if loops else {})
 
 

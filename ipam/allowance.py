@@ -16,7 +16,7 @@ from towpath.ipam.reserved import reserved
 from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address, Family, Prefix, family_of, host_prefix, parse_address
-from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.reason import Reason, Refusal, Why, listed
 
 ADDRESSES = "towpath.io/ip-addresses"
 """Annotation of a pod that asks for addresses: one of a family, separated by commas, or as a JSON list of strings."""
@@ -150,8 +150,11 @@ def _kept(cluster: Cluster, subnet: Prefix, address: Address) -> str:
 def _full(offer: Offer, asker: Asker, family: Family, ranges: Iterable[Mapping[str, str]]) -> Refusal:
     """That all addresses of a family are taken on this node."""
     own = [cidr for cidr in _own(offer) if any(_first(one) in cidr for one in ranges)]
+    around = (pool_holding(cidr, offer.cluster.pools) for cidr in own)
+    pools = sorted({f"IPPool/{pool.name}" for pool in around if pool is not None})
     message = (
-        f"no IPv{family.value} address is free on node {offer.node}: all of {_listed(own)} are taken."
+        f"no IPv{family.value} address is free on node {offer.node}: all of {_listed(own)}"
+        f"{f' of {listed(pools)}' if pools else ''} are taken."
         " The pod waits until one is, or until the node has another block;"
         " kubectl describe ippools tells whether its pools have any left"
     )

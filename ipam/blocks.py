@@ -129,11 +129,16 @@ class Space:
                 del self._wide[first, last]
             self._stale = True
 
+    @property
+    def left(self) -> int:
+        """How many places are free."""
+        ranges = self._closed_ranges()
+        inside = sum(bisect_right(self._taken, last) - bisect_left(self._taken, first) for first, last in ranges)
+        return self.places - sum(last - first + 1 for first, last in ranges) - (len(self._taken) - inside)
+
     def find(self, start: int, *, last_of_all: Container[Prefix] = ()) -> Prefix | None:
         """Take the first free block at or after place ``start``, going round; those in ``last_of_all`` only if no other is free."""
-        if self._stale:
-            self._ranges, self._stale = merged(self._wide), False
-            self._firsts = [first for first, _ in self._ranges]
+        self._closed_ranges()
         spare: int | None = None
         for low, high in ((start, self.places), (0, start)):
             place = self._free(low)
@@ -148,6 +153,13 @@ class Space:
             return None
         self._hold_place(spare)
         return self.carve(spare)
+
+    def _closed_ranges(self) -> list[tuple[int, int]]:
+        """First and last of the places that are taken in one piece, brought up to date."""
+        if self._stale:
+            self._ranges, self._stale = merged(self._wide), False
+            self._firsts = [first for first, _ in self._ranges]
+        return self._ranges
 
     def _free(self, place: int) -> int:
         """The first free place at or after one; the number of places, or more, if there is none."""

@@ -40,6 +40,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.SERVICE_RANGE_CONFLICT: "no block is cut there: give the pool another range if it lacks room",
     Reason.POD_CIDR_CONFLICT: "no block is cut there: have one of the two assign, by blockSource",
     Reason.POOL_EXHAUSTED: "add a pool",
+    Reason.POOL_RUNNING_LOW: "add a pool before nodes need more",
     Reason.NO_POD_CIDRS: "run the controller manager with --allocate-node-cidrs, or set blockSource to Towpath",
 }
 """What to do, by reason."""

@@ -214,7 +214,7 @@ class _Claims:
                 space.drop(span(claim.spec.cidr))
         for pool, nodes in sorted(self._waiting.items()):
             length = cluster.pools[pool].spec.block_length
-            message = f"no free block of /{length} is left for {listed(nodes)}"
+            message = f"no free block of /{length} is left for {listed(nodes)}: add a pool for them"
             self.refusals.append(Refusal(Reason.POOL_EXHAUSTED, message, Why("IPPool", pool, "spec.cidr")))
 
     def _take(self, node: Node, pools: Sequence[IPPool]) -> bool:

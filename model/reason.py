@@ -137,6 +137,7 @@ class Reason(enum.StrEnum):
     ADDRESS_FREED = "AddressFreed"
     ADDRESS_UNRECORDED = "AddressUnrecorded"
     RESERVED_ADDRESS = "ReservedAddress"
+    POOL_RUNNING_LOW = "PoolRunningLow"
     POOL_RESERVED = "PoolReserved"
     ADDRESS_TAKEN = "AddressTaken"
     # pools in which others have addresses

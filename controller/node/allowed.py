@@ -7,13 +7,14 @@ from towpath.controller.node.desk import Question
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.ports import Api
 from towpath.ipam.allowance import Allowance, Asker, allowance
-from towpath.ipam.hostlocal import ENDPOINT, GATEWAY, OURS
+from towpath.ipam.hostlocal import ENDPOINT, FOUND, GATEWAY, OURS
 from towpath.model.net import Address
 from towpath.model.reason import Refusal
 
 _HOLDERS = {
     OURS: "this node, whose block is being given back",
     ENDPOINT: "the node itself, or a router",
+    FOUND: "somebody to whom no container was given it",
     GATEWAY: "the node, as the gateway of its pods",
 }
 

@@ -7,15 +7,18 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.patience import within
+from tests.unit.ipam.world import block, cluster, node, report, status
+from tests.unit.ipam.world import pool as pool_of
 from towpath.controller import cluster_metrics, metrics
 from towpath.controller.kindstore import Problem
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.metrics import Measure, exposition, of_loops, single
 from towpath.controller.node.metrics import measures
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.decode import decode
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RefusedReport, RouteReport, SessionReport
 from towpath.model.reason import Reason
@@ -61,6 +64,7 @@ def everything() -> list[Measure]:
     return [
         *measures(STATUS, events={"MaxPrefix": 2}),
         *cluster_metrics.measures(CLUSTER, leading=True, problems=[PROBLEM]),
+        *cluster_metrics.PoolMetrics(clock=lambda: 0.0).measures(CLUSTER),
         *of_loops({"node": loop}),
     ]
 
@@ -94,7 +98,8 @@ def test_a_node_without_a_picture_has_its_process_at_least() -> None:
 
 def test_a_controller_tells_what_its_pools_have() -> None:
     """Room of each pool in blocks, IPv6 too, and objects with problems."""
-    found = values(cluster_metrics.measures(CLUSTER, leading=False, problems=[PROBLEM]))
+    pools = cluster_metrics.PoolMetrics(clock=lambda: 0.0)
+    found = values([*cluster_metrics.measures(CLUSTER, leading=False, problems=[PROBLEM]), *pools.measures(CLUSTER)])
     assert found["towpath_pool_blocks", "a"] == 4
     assert found["towpath_pool_blocks", "b"] == 2.0**58
     assert found["towpath_leading",] == 0
@@ -107,6 +112,30 @@ def test_every_metric_is_in_the_docs_and_has_one_place() -> None:
     assert len(names) == len(set(names))
     written = {line.split("`")[1] for line in PAGE.read_text().splitlines() if line.startswith("| `towpath_")}
     assert written == {*names, "towpath_build_info"}
+
+
+def test_how_long_a_pool_lasts_is_told_once_it_is_known() -> None:
+    """Blocks and addresses that are left, what nodes report as free included; days at the rate of what was seen."""
+    now = [0.0]
+    pools = cluster_metrics.PoolMetrics(clock=lambda: now[0])
+    first = cluster(
+        pool_of("a", "10.0.0.0/24", blockSize=29),
+        node("n"),
+        *blocks(1),
+        status("n", report("10.0.0.8/29", in_use=3, capacity=8)),
+    )
+    found = values(pools.measures(first))
+    assert (found["towpath_pool_blocks", "a"], found["towpath_pool_blocks_left", "a"]) == (32, 31)
+    assert found["towpath_pool_addresses_left", "a"] == 31 * 8 + 5
+    assert ("towpath_pool_days_left", "a") not in found
+    now[0] = 12 * 3600.0
+    found = values(pools.measures(replace(first, blocks={**first.blocks, **cluster(*blocks(3)).blocks})))
+    assert found["towpath_pool_blocks_left", "a"] == 29
+    assert found["towpath_pool_days_left", "a"] == pytest.approx(29 / 4)
+
+
+def blocks(count: int) -> list[IPAMBlock]:
+    return [block(f"10.0.0.{8 * place}/29", "n") for place in range(1, count + 1)]
 
 
 async def test_a_loop_counts_its_runs() -> None:

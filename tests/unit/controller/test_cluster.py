@@ -181,7 +181,7 @@ def test_a_peer_that_names_a_filter_which_does_not_exist_says_so(world):
 
 
 def test_a_full_pool_says_so(world):
-    """On the pool and in an event; it stays accepted."""
+    """On the pool and in an event, and with the nodes that little is left for; it stays accepted."""
     world.put("IPPool", "four", spec={"disabled": True})
     world.put("IPPool", "small", spec={"cidr": "192.168.0.0/29", "blockSize": 29})
     for name in ("n1", "n2"):
@@ -190,8 +190,14 @@ def test_a_full_pool_says_so(world):
     assert condition(world, "IPPool", "small", "Accepted")["status"] == "True"
     available = condition(world, "IPPool", "small", "Available")
     assert (available["status"], available["reason"]) == ("False", "PoolExhausted")
-    (event,) = world.items("Event").values()
-    assert event["reason"] == "PoolExhausted"
+    ample = condition(world, "IPPool", "small", "Ample")
+    assert (ample["status"], ample["reason"]) == ("False", "PoolRunningLow")
+    assert ample["message"] == (
+        "spec.cidr: none of its blocks is left: add a pool for these nodes before they need more (n1, n2)"
+    )
+    events = {one["reason"]: one for one in world.items("Event").values()}
+    assert events.keys() == {"PoolExhausted", "PoolRunningLow"}
+    event = events["PoolExhausted"]
     # without the uid kubectl describe would not show it
     pool = world.items("IPPool")["small"]["metadata"]
     assert (event["involvedObject"]["name"], event["involvedObject"]["uid"]) == ("small", pool["uid"])

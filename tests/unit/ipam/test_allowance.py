@@ -94,4 +94,4 @@ def test_where_all_is_taken_the_pod_is_told() -> None:
     found = allowed("", *four)
     assert isinstance(found, Refusal)
     assert found.reason is Reason.PODS_WAITING
-    assert "no IPv4 address is free on node n: all of 10.0.0.0/29, 10.0.0.16/29 are taken" in found.message
+    assert "no IPv4 address is free on node n: all of 10.0.0.0/29, 10.0.0.16/29 of IPPool/a are taken" in found.message
