@@ -83,7 +83,7 @@ def test_a_full_node_says_so(served: Node) -> None:
     assert len({served.add(container=str(number))[0] for number in range(8)}) == 8
     code, said = served.call("ADD", container="late")
     assert (code, said["code"]) == (1, TRY_AGAIN)
-    assert "no IPv4 address is free on node n: all of 10.99.0.8/29 are taken" in said["msg"]
+    assert "no IPv4 address is free on node n: all of 10.99.0.8/29 of IPPool/a are taken" in said["msg"]
 
 
 def test_without_an_agent_the_configuration_counts(node: Node) -> None:
