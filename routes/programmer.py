@@ -227,7 +227,7 @@ class Programmer:
 
     def lead(self, ways: Mapping[Prefix, tuple[Address, ...]], *, near: frozenset[Address]) -> None:
         """Prefixes that routes of ours lead to by neighbours outside: ways to next hops that lie in them and are not ``near``."""
-        self._resolver.lead(ways, near=near)
+        self.resolver.lead(ways, near=near)
         self._resolve()
         self._kick()
 
