@@ -1,7 +1,7 @@
-"""The commands that read objects and print: plan, policy test, import, get, explain, topology, ipam. None of them changes anything.
+"""The commands that read objects and print: plan, policy test, import, get, explain, topology, ipam. None of them changes anything, but ``ipam repair --yes``.
 
 Exit codes: 0 good, 1 the input cannot be read, 2 usage, 3 objects were rejected (the rest is printed all the same),
-4 two plans differ, 5 a policy test is not as expected, 6 ``ipam check`` found something.
+4 two plans differ, 5 a policy test is not as expected, 6 ``ipam check`` found something, or ``ipam repair`` left something.
 """
 
 import argparse
@@ -103,6 +103,10 @@ def add(commands: Any) -> None:
     checked = parts.add_parser("check", help="say what does not fit together: pools, blocks, nodes, reports and pods")
     _objects(checked)
     checked.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
+    repaired = parts.add_parser("repair", help="say what of that can be mended safely, and do it with --yes")
+    _objects(repaired)
+    repaired.add_argument("--yes", action="store_true", help="carry the plan out, which is printed alone otherwise")
+    repaired.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
 
 
 def _files(command: Any, *, required: bool, otherwise: str) -> None:
@@ -175,9 +179,11 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
 
         return drawing.run(drawing.Request(files=files, source=source, style=arguments.output))
     if arguments.command == "ipam":
-        from towpath.controller.plan.ipam import check
+        from towpath.controller.plan.ipam import check, repair
         from towpath.controller.plan.ipam import command as ipam
 
+        if arguments.part == "repair":
+            return repair.run(repair.Request(files=files, source=source, yes=arguments.yes, style=arguments.output))
         if arguments.part == "check":
             return check.run(check.Request(files=files, source=source, style=arguments.output))
         return ipam.run(ipam.Request(files=files, source=source, style=arguments.output))

@@ -79,9 +79,14 @@ def document(found: Iterable[Finding]) -> dict[str, Any]:
 
 
 def _lines(said: Mapping[str, Any]) -> Iterator[str]:
-    for one in said["findings"]:
+    yield from lines(said["findings"])
+    if not said["findings"]:
+        yield "all fits together"
+
+
+def lines(found: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Findings for people."""
+    for one in found:
         what = f"{one['object']['kind']}/{one['object']['name']} {one['field'] or ''}".rstrip()
         yield f"{what}: {one['reason']}: {one['message']}"
         yield f"    {one['remedy']}"
-    if not said["findings"]:
-        yield "all fits together"
