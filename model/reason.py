@@ -114,6 +114,7 @@ class Reason(enum.StrEnum):
     PLUGIN_MISSING = "PluginMissing"
     OTHER_NETWORK_PLUGIN = "OtherNetworkPlugin"
     FORWARD_DROPPED = "ForwardDropped"
+    BRIDGE_BYPASS = "BridgeBypass"
     ROUTES_MANAGED = "RoutesManaged"
     KERNEL_LACKS = "KernelLacks"
     FILTER_REFUSED = "FilterRefused"

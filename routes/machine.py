@@ -54,6 +54,7 @@ def look(*, proc_sys: Path, host: Path, kinds: tuple[str, ...] = ("veth",)) -> M
         has_md5=_has_md5(),
         families=frozenset(family for family in Family if _has(family, proc_sys)),
         forwards=frozenset(family for family in Family if _forwards(family, proc_sys)),
+        bypassed=frozenset(family for family in Family if not _shows_bridged(family, proc_sys)),
         mtus=mtus(),
     )
 
@@ -170,6 +171,13 @@ def _has(family: Family, proc_sys: Path) -> bool:
 def _forwards(family: Family, proc_sys: Path) -> bool:
     name = "net/ipv4/ip_forward" if family is Family.IPV4 else "net/ipv6/conf/all/forwarding"
     return _read(proc_sys / name) != "0"
+
+
+def _shows_bridged(family: Family, proc_sys: Path) -> bool:
+    if not (proc_sys / "net").is_dir():
+        return True
+    name = "bridge-nf-call-iptables" if family is Family.IPV4 else "bridge-nf-call-ip6tables"
+    return _read(proc_sys / "net/bridge" / name) == "1"  # without br_netfilter there is no such file
 
 
 def _read(path: Path) -> str | None:

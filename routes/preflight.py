@@ -34,6 +34,8 @@ class Machine(Struct, frozen=True):
     """Those that the kernel has switched on."""
     forwards: frozenset[Family] = frozenset(Family)
     """Those in which the kernel forwards packets."""
+    bypassed: frozenset[Family] = frozenset()
+    """Those in which no packet filter sees, and nobody translates back, what a bridge hands from port to port."""
     mtus: Mapping[str, int] = {}
     """MTU of each device, by name."""
 
@@ -44,6 +46,8 @@ class Wanted(Struct, frozen=True):
     node: str
     families: frozenset[Family] = frozenset()
     """Those in which it has pods."""
+    bridged: bool = False
+    """New pods are plugged into a bridge."""
     passwords: bool = False
     """Some session has a password."""
     device_mtus: Mapping[str, int] = {}
@@ -57,7 +61,13 @@ class Wanted(Struct, frozen=True):
 def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
     """What people have to see to, one sentence each."""
     why = Why("Node", wanted.node)
-    found = (*_filters(machine, wanted), *_managers(machine), *_kernel(machine, wanted), *_mtus(wanted))
+    found = (
+        *_filters(machine, wanted),
+        *_bridge(machine, wanted),
+        *_managers(machine),
+        *_kernel(machine, wanted),
+        *_mtus(wanted),
+    )
     return tuple(Refusal(reason, message, why) for reason, message in found)
 
 
@@ -89,6 +99,18 @@ def _filters(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
     for family in sorted(wanted.families & machine.families - machine.forwards):
         name = "net.ipv4.ip_forward" if family is Family.IPV4 else "net.ipv6.conf.all.forwarding"
         yield Reason.FORWARD_DROPPED, f"sysctl {name} is 0 and cannot be set: {family.key} packets are not forwarded"
+
+
+def _bridge(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
+    for family in sorted(wanted.families & machine.bypassed if wanted.bridged else ()):
+        name = f"net.bridge.bridge-nf-call-{'iptables' if family is Family.IPV4 else 'ip6tables'}"
+        yield (
+            Reason.BRIDGE_BYPASS,
+            (
+                f"sysctl {name} is not 1: a Service that leads a pod to another one on the same bridge does not answer,"
+                " since the bridge hands the answer on as it is: load br_netfilter and set it to 1"
+            ),
+        )
 
 
 def _managers(machine: Machine) -> Iterable[tuple[Reason, str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from towpath.controller.node.gate import families
 from towpath.controller.secrets import references
+from towpath.ipam.attachment import attached_to
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
@@ -61,6 +62,7 @@ class Preflight:
         wanted = Wanted(
             node=self._node,
             families=families(cluster, self._node),
+            bridged=attached_to(cluster, self._node).attachment.type == "bridge",
             passwords=bool(references(cluster)),
             device_mtus=self._devices(cluster),
             neighbours=self._neighbours(cluster),

@@ -9,6 +9,8 @@ from tests.netns.agent.node import OneNode, manifests
 from towpath.lab.process import wait_for
 
 DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
+CALLS = ("net__bridge__bridge-nf-call-iptables", "net__bridge__bridge-nf-call-ip6tables")
+"""Whether packet filters see what a bridge hands on."""
 TAKES_PORT = "import socket,time; s=socket.create_server(('{}', 179)); print('taken', flush=True); time.sleep(3600)"
 
 
@@ -23,6 +25,15 @@ def wait(one: OneNode, probe: Callable[[], object], what: str) -> None:
 def says(one: OneNode, reason: str, *words: str) -> bool:
     found = one.conditions().get(reason, {})
     return found.get("status") == "True" and all(word in found["message"] for word in words)
+
+
+def bridged() -> list[dict[str, Any]]:
+    """A node whose pods are on a bridge."""
+    objects = manifests()
+    for one in objects:
+        if one["kind"] == "IPPool":
+            one["spec"] |= {"attachment": {"type": "bridge"}}
+    return objects
 
 
 def neighbour(mtu: int) -> list[dict[str, Any]]:
@@ -47,14 +58,16 @@ def test_filters_managers_and_neighbours(one: OneNode) -> None:
     one.node.ip("link", "add", "vethpod", "index", "99", "type", "bridge")
     _, device = managers(host, 99)
     one.node.run("nft", "-f", "-", stdin=DROPS)
-    one.write([*manifests(), *neighbour(9000)])
+    one.node.sysctl(**dict.fromkeys(CALLS, 0))
+    one.write([*bridged(), *neighbour(9000)])
     one.start()
+    wait(one, lambda: says(one, "BridgeBypass", *(name.replace("__", ".") for name in CALLS)), "BridgeBypass")
     wait(one, lambda: says(one, "ForwardDropped", "chain forward of table inet strict", "ipv4, ipv6"), "ForwardDropped")
     wait(one, lambda: says(one, "RoutesManaged", "ManageForeignRoutes=no", "NetworkManager manages vethpod"), "managed")
     wait(one, lambda: says(one, "MTUMismatch", "have MTU 1500", "b 9000"), "MTUMismatch")
     one.converged()
     wait(one, lambda: one.conditions()["Ready"]["status"] == "True", "Ready")
-    assert {"ForwardDropped", "RoutesManaged", "MTUMismatch"} <= {
+    assert {"ForwardDropped", "RoutesManaged", "MTUMismatch", "BridgeBypass"} <= {
         reason for reason in one.conditions() if f"reason={reason}" in one.agent.log
     }
     configuration = host / "etc/systemd/networkd.conf.d/towpath.conf"
@@ -62,8 +75,9 @@ def test_filters_managers_and_neighbours(one: OneNode) -> None:
     configuration.write_text("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")
     device.unlink()
     one.node.run("nft", "delete", "table", "inet", "strict")
-    one.write([*manifests(), *neighbour(1500)])
-    gone = {"ForwardDropped", "RoutesManaged", "MTUMismatch"}
+    one.node.sysctl(**dict.fromkeys(CALLS, 1))
+    one.write([*bridged(), *neighbour(1500)])
+    gone = {"ForwardDropped", "RoutesManaged", "MTUMismatch", "BridgeBypass"}
     wait(one, lambda: not gone & one.conditions().keys(), "no condition")
 
 
