@@ -62,6 +62,10 @@ class Rules(Struct, frozen=True):
     """VXLANs by number and port, by which nodes alone may send."""
     ipip: Address | None = None
     """The node's end of the IP-in-IP tunnel, to which nodes alone may send."""
+    masters: tuple[str, ...] = ()
+    """Interfaces by whose network pods of other nodes are as near as these nodes."""
+    near: tuple[Address, ...] = ()
+    """Link-local addresses of peers there."""
     beside: tuple[Prefix, ...] = ()
     """Pods that answer past this node: what it led elsewhere (DNAT), from them or to them, comes from the node itself."""
     own: tuple[Address, ...] = ()
@@ -94,8 +98,7 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
         lines += _set(f"nodes{family:d}", kind, _of(family, nodes))
         if rules.beside:
             lines += _set(f"beside{family:d}", kind, _of(family, rules.beside), flags="interval")
-        if rules.tunnels or rules.ipip:
-            lines += _set(f"ends{family:d}", kind, _of(family, dict.fromkeys(one for one, _ in rules.speakers)))
+        lines += _set(f"ends{family:d}", kind, _of(family, dict.fromkeys(one for one, _ in rules.speakers)))
         speakers = [f"{address} . {port}" for address, port in rules.speakers if address.version == family]
         lines += _set(f"speakers{family:d}", f"{kind} . inet_service", speakers)
         peers = [f"{pod} . {address}" for pod, address in rules.peers if pod.version == family]
@@ -115,6 +118,7 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
             *(line for n, ip in _IP for line in _bgp(n, ip, f"tcp dport {rules.port}")),
             # on its cable a pod has an address that no pool knows of
             *(f"{pods} tcp dport {rules.port} ip6 saddr fe80::/10 counter drop" for pods in PODS),
+            *_near(rules),
         ),
     )
     if nat:
@@ -127,12 +131,13 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
         of_pods = [f"{pods} {match} counter drop" for pods in PODS for match in inside]
         others = (f"{match} {ip} saddr != @ends{n} counter drop" for match in inside for n, ip in _IP)
         ports = {port for _, port in rules.tunnels}
-        lines += _chain("tunnel_input", "input", (*_others_pass("udp", ports), *of_pods, *others))
+        led = [f"ct status dnat {match} counter drop" for match in inside]
+        lines += _chain("tunnel_input", "input", (*_others_pass("udp", ports), *led, *of_pods, *others))
         to_ends = [(n, ip, f"{ip} daddr @ends{n} {match}") for match in inside for n, ip in _IP]
         passing = (f"{pods} {match} counter drop" for pods in PODS for _, _, match in to_ends)
         # by a Service that leads to a node's port, say: it would leave with this node's address
         strangers = (f"{match} {ip} saddr != @ends{n} counter drop" for n, ip, match in to_ends)
-        lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *passing, *strangers))
+        lines += _chain("tunnel_forward", "forward", (*_others_pass("udp", ports), *led, *passing, *strangers))
     if rules.ipip and not any(one.is_unspecified for one in foreign):
         lines += _ipip(rules.ipip, sorted(foreign, key=int))
     return "\n".join([*lines, "}"]) + "\n"
@@ -148,10 +153,21 @@ def _others_pass(protocol: str, ports: Iterable[int]) -> Iterator[str]:
 
 
 def _bgp(family: str, ip: str, match: str) -> Iterator[str]:
-    """Drop what matches and comes from pods, seen by its own source or by what that was before translation."""
+    """Drop what matches and comes from pods, seen by its own source or by what that was before translation.
+
+    What a Service leads here from a node may be of a pod there that left with that node's address: no speaker asks by a Service.
+    """
+    yield f"ct status dnat {match} {ip} saddr @ends{family} counter drop"
     yield f"{match} {ip} saddr @nodes{family} accept"
     yield f"{match} {ip} saddr @pools{family} counter drop"
     yield f"{match} ct original {ip} saddr @pools{family} counter drop"
+
+
+def _near(rules: Rules) -> Iterator[str]:
+    """Pods and machines on a network look alike there by their link-local addresses: those of peers are known."""
+    known = "".join(f" ip6 saddr != {one}" for one in rules.near)
+    for name in rules.masters:
+        yield f'iifname "{name}" tcp dport {rules.port} ip6 saddr fe80::/10{known} counter drop'
 
 
 def _ipip(local: Address, foreign: Iterable[Address]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from towpath.controller.node.parts import Firewall
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.encapsulation import by_vxlan, ipip_end
 from towpath.model.memo import remembered
-from towpath.model.net import Address
+from towpath.model.net import Address, unscoped
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session
 from towpath.routes.devices.device import Ipip, Link, Vxlan
@@ -108,6 +108,10 @@ def rules_of(
         kept_ports=excluded_ports(cluster, sessions) if outgoing else (),
         tunnels=tuple(sorted(vxlans)),
         ipip=ipip,
+        masters=tuple(sorted({pool.spec.attachment.master for pool in beside(cluster) if pool.spec.attachment.master})),
+        near=tuple(
+            sorted({unscoped(one.peer_address) for one in sessions if one.peer_address.is_link_local}, key=_order)
+        ),
         beside=covering({pool.spec.cidr for pool in beside(cluster)}),
         own=tuple(me.addresses.values()) if me is not None and beside(cluster) else (),
     )

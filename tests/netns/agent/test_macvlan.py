@@ -77,7 +77,7 @@ def test_services_answer(segment: tuple[Segment, Any], target: str) -> None:
 
 
 def test_pods_reach_no_speaker(segment: tuple[Segment, Any]) -> None:
-    """Neither that of their node, by any of its addresses, nor that of another; others on the network do."""
+    """Neither that of their node, by any of its addresses, nor that of another, by that of its link either; others on the network do."""
     made, _ = segment
     shim_address = next(
         entry["local"]
@@ -86,8 +86,12 @@ def test_pods_reach_no_speaker(segment: tuple[Segment, Any]) -> None:
         if entry["family"] == "inet6"
     )
     targets = [*(str(made.address(node, family)) for node in ("a", "b") for family in Family), f"{shim_address}%eth0"]
-    made.wait(lambda: made.connects("gw", targets[0], 179), "the speaker listens")
-    assert [target for target in targets[:-1] if not made.connects("gw", target, 179)] == []
+    (interface,) = made.host("b").ip_json("-6", "addr", "show", "dev", "eth0")
+    (near,) = (f"{one['local']}%eth0" for one in interface["addr_info"] if one["scope"] == "link")
+    assert "1 received" in made.host("a1").run("ping", "-n", "-c", "1", "-W", "10", near)
+    targets = [near, *targets]
+    made.wait(lambda: made.connects("gw", targets[1], 179), "the speaker listens")
+    assert [target for target in targets[1:-1] if not made.connects("gw", target, 179)] == []
     assert [target for target in targets if made.connects("a1", target, 179, wait=1)] == []
 
 

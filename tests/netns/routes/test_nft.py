@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from tests.names import own
 from towpath.lab.netns import Host, Network
@@ -226,6 +227,61 @@ def test_what_a_service_leads_to_a_node_is_a_strangers(host: Host, pod: Host) ->
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096), "a node behind this one"
 
 
+PORTS_OF_A_NODE = """
+table ip n {
+  chain p {
+    type nat hook prerouting priority -100
+    tcp dport 30179 dnat to 10.0.0.1:179
+    tcp dport 30180 dnat to 10.0.9.2:179
+    udp dport 30789 dnat to 10.0.0.1:4789
+  }
+}
+"""
+
+
+def test_what_a_service_leads_here_from_a_node_is_no_nodes(host: Host, pod: Host) -> None:
+    """A pod there may have left with its node's address: it reaches no speaker and no tunnel, on this node or by it; the node itself does."""
+    other = host.network.host("c", forwarding=False)
+    host.network.link(host, "eth1", other, "eth0")
+    host.address("10.0.9.1/24", dev="eth1")
+    other.address("10.0.9.2/24", dev="eth0")
+    other.ip("route", "add", "default", "via", "10.0.9.1")
+    host.run("nft", "-f", "-", stdin=PORTS_OF_A_NODE)
+    nodes = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
+    rules = nft.Rules(
+        pools=(ip_network("10.245.0.0/16"),), speakers=tuple((one, 179) for one in nodes), tunnels=((4096, 4789),)
+    )
+    with listening(host, 179), listening(other, 179):
+        assert all(reaches(pod, "192.0.2.179", port, within=10) for port in (30179, 30180))
+        assert vxlan_arrives(pod, host, "192.0.2.179", vni=4096, by=30789)
+        with host.entered():
+            asyncio.run(nft.Table().desire(rules))
+        assert not any(reaches(pod, "192.0.2.179", port) for port in (30179, 30180))
+        assert not vxlan_arrives(pod, host, "192.0.2.179", vni=4096, by=30789)
+        assert all(reaches(pod, address, 179, within=10) for address in ("10.0.0.1", "10.0.9.2"))
+        assert vxlan_arrives(pod, host, "10.0.0.1", vni=4096)
+
+
+def test_link_local_addresses_on_a_network_of_pods(host: Host, pod: Host) -> None:
+    """Those of peers reach the speaker there, and nobody else's."""
+    (shown,) = host.ip_json("-6", "addr", "show", "dev", "eth0")
+    (local,) = (one["local"] for one in shown["addr_info"] if one["scope"] == "link")
+    (mine,) = (
+        one["local"]
+        for one in pod.ip_json("-6", "addr", "show", "dev", "eth0")[0]["addr_info"]
+        if one["scope"] == "link"
+    )
+    address = f"{local}%{pod.ip_json('link', 'show', 'dev', 'eth0')[0]['ifindex']}"
+    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"),), masters=("eth0",))
+    table = nft.Table()
+    with listening(host, 179, 8080):
+        for near, reached in (((), False), ((ip_address(mine), ip_address("fe80::9")), True)):
+            with host.entered():
+                asyncio.run(table.desire(replace(rules, near=near)))
+            assert reaches(pod, address, 8080, within=10)
+            assert reaches(pod, address, 179, within=10 if reached else 0.5) is reached
+
+
 def tables(host: Host) -> list[str]:
     listed = json.loads(host.run("nft", "-j", "list", "tables"))["nftables"]
     return sorted(one["table"]["name"] for one in listed if "table" in one)
@@ -362,7 +418,7 @@ def test_a_kernel_without_translation_takes_the_rest(
             assert "Could not process rule" in asyncio.run(table.desire(OUTGOING))
         made = host.run("nft", "-a", "list", "table", "inet", "towpath")
         assert "bgp_input" in made
-        assert "nat" not in made
+        assert "type nat" not in made
         patch.setattr(nft, "LOOK_EVERY", 0.0)
         with host.entered():
             assert "Could not process rule" in asyncio.run(table.desire(OUTGOING))
@@ -388,7 +444,7 @@ def test_the_chain_stays_while_the_table_does(host: Host) -> None:
     """Without any the kernel would stop translating what it began to translate; a fresh process sees it there."""
     with host.entered():
         asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
-    assert "nat" not in host.run("nft", "list", "table", "inet", "towpath")
+    assert "type nat" not in host.run("nft", "list", "table", "inet", "towpath")
     with host.entered():
         asyncio.run(nft.Table().desire(OUTGOING))
         asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
