@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.names import in_memory, own
+from tests.netns.agent.node import OneNode, kernel, made, made_block, manifests, ours
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
 from towpath.lab import facts, pods
 from towpath.lab.api import collection
+from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
@@ -233,3 +236,28 @@ def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
     lab.start("node1/speaker", "node1/agent")
     wait_for(lambda: standing(lab, "node1") == before, deadline=30, what="the tunnel is back")
     facts.wait_reachable(lab)
+
+
+def test_cleanup_leaves_the_node_as_it_was() -> None:
+    """One that had a tunnel, a pod and translation: links, addresses, routes and packet filters are those from before."""
+    prefix = own("tpic")
+    with in_memory(prefix) as root, Network(prefix) as network:
+        one = OneNode(network, root)
+        objects = [*manifests(), made("RoutingNode", "b", bgp={"ipv4Address": "10.0.1.2/24"})]
+        for each in objects:
+            if each["metadata"]["name"] == "v4":
+                each["spec"] |= {"ipipMode": "Always", "natOutgoing": True}
+        one.write([*objects, made_block("10.244.1.0/26", "b", "v4")])
+        wait_for(lambda: "tentative" not in one.node.ip("addr"), deadline=20, what="addresses that count")
+        before = kernel(one.node)
+        one.start()
+        one.converged(deadline=60)
+        wait_for(lambda: "10.244.1.0/26" in ours(one.node), deadline=60, what="the way to the other node")
+        wait_for(lambda: "masquerade" in one.node.run("nft", "list", "ruleset"), deadline=60, what="translation")
+        pod = network.host("pod", forwarding=False)
+        attached = pods.add(one.node, pod, folder=one.cni)
+        assert DEVICE in one.node.ip("route", "show", "10.244.1.0/26")
+        pods.remove(one.node, pod, folder=one.cni, container=attached.container)
+        one.clean_up()
+        assert list(one.cni.iterdir()) == []
+        assert kernel(one.node) == before
