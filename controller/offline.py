@@ -102,6 +102,14 @@ def add(commands: Any) -> None:
     )
     checked = parts.add_parser("check", help="say what does not fit together: pools, blocks, nodes, reports and pods")
     _objects(checked)
+    checked.add_argument("--node", metavar="NODE", help="the node whose files are in --node-dir")
+    checked.add_argument(
+        "--node-dir",
+        type=Path,
+        metavar="DIR",
+        help="look at the files of a node too: its /run/towpath, or a copy of it",
+    )
+    checked.add_argument("--here", action="store_true", help="with --node-dir: it is this machine, ask its kernel too")
     checked.add_argument("-o", "--output", choices=_FORMATS, default="table", help="default table")
     repaired = parts.add_parser("repair", help="say what of that can be mended safely, and do it with --yes")
     _objects(repaired)
@@ -185,7 +193,16 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
         if arguments.part == "repair":
             return repair.run(repair.Request(files=files, source=source, yes=arguments.yes, style=arguments.output))
         if arguments.part == "check":
-            return check.run(check.Request(files=files, source=source, style=arguments.output))
+            return check.run(
+                check.Request(
+                    files=files,
+                    source=source,
+                    style=arguments.output,
+                    node=arguments.node,
+                    node_dir=arguments.node_dir,
+                    here=arguments.here,
+                )
+            )
         return ipam.run(ipam.Request(files=files, source=source, style=arguments.output))
     from towpath.controller.plan import command
 

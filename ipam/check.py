@@ -33,6 +33,8 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.QUARANTINED: "find who uses it: it is given to nobody while its node reports it in use",
     Reason.DUPLICATE_ADDRESS: "restart the pod whose address lies in no block of its node, else the younger one",
     Reason.ADDRESS_OUTSIDE: "restart the pod, so that it gets an address of its node's own",
+    Reason.ADDRESS_LEAKED: "nothing: the node's agent frees it once it has been nobody's for fifteen minutes; see that it runs",
+    Reason.ADDRESS_UNRECORDED: "see that the node's agent runs: it keeps the address from other pods; find who uses it",
     Reason.RESERVED_ADDRESS: "restart the pod, so that it gets another address",
     Reason.POOL_RESERVED: "reserve less, or add a pool",
     Reason.TUNNEL_ADDRESS_TAKEN: "restart the pod: until then the node sends with its own address in the tunnel",

@@ -135,6 +135,7 @@ class Reason(enum.StrEnum):
     OTHERS_BLOCK = "OthersBlock"
     DUPLICATE_ADDRESS = "DuplicateAddress"
     ADDRESS_OUTSIDE = "AddressOutside"
+    ADDRESS_LEAKED = "AddressLeaked"
     ADDRESS_FREED = "AddressFreed"
     ADDRESS_UNRECORDED = "AddressUnrecorded"
     RESERVED_ADDRESS = "ReservedAddress"

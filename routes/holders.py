@@ -17,6 +17,8 @@ from towpath.routes.message import AF, ROUTE, RTA_DST, RTA_OIF, RTM_GETROUTE, RT
 from towpath.routes.netsocket import dump, messages, open_socket
 from towpath.routes.route import MAIN_TABLE, address
 
+ANSWER_WITHIN = 10.0
+"""Seconds that somebody who is asked has: the kernel believes what it knew of a neighbour for five, and asks three times."""
 _DISCARD = 9
 _UNICAST = 1
 _REACHABLE, _KNOWN = 0x02, 0x02 | 0x04 | 0x08 | 0x10

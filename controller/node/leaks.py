@@ -20,13 +20,11 @@ from towpath.ipam.leaks import LeakWatch, Seen, nobodys, unrecorded
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why, listed
 from towpath.model.speaker import Notice
-from towpath.routes.holders import holders, neighbours
+from towpath.routes.holders import ANSWER_WITHIN, holders, neighbours
 
 log = structlog.get_logger()
 EVERY = 60.0
 """Seconds between two looks."""
-ANSWER_WITHIN = 10.0
-"""Seconds that somebody who is asked has: the kernel believes what it knew of a neighbour for five, and asks three times."""
 
 
 class Leaks:

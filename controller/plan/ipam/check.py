@@ -1,6 +1,8 @@
 """``towpath ipam check``: what does not fit together in files or in a live cluster, and what to do about it."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
@@ -11,8 +13,12 @@ from towpath.controller.plan.ipam.command import bodies
 from towpath.controller.plan.output import Format
 from towpath.controller.plan.request import show
 from towpath.controller.service_ranges import service_ranges
-from towpath.controller.settings import Source
+from towpath.controller.settings import Source, UsageError
 from towpath.ipam.check import Finding, findings
+from towpath.ipam.check_node import node_findings
+from towpath.ipam.cni import Places
+from towpath.ipam.hostlocal import HostLocal
+from towpath.model.net import Address
 from towpath.model.reason import Why
 
 SCHEMA = "towpath.ipam.check/1"
@@ -38,13 +44,20 @@ class Request(Struct, frozen=True):
     files: tuple[str, ...]
     source: Source
     style: Format = "table"
+    node: str | None = None
+    node_dir: Path | None = None
+    """host-local's records of that node lie below it, as below the agent's run dir."""
+    here: bool = False
+    """The node is this machine: its kernel is asked as well."""
 
 
 def run(request: Request) -> int:
     """Print the findings; the exit code says whether there are any."""
-    inputs = gathered(bodies(request.files, request.source, KINDS), secret_namespace=request.source.secret_namespace)
+    spared = ("NodeStatus",) if request.node_dir is not None else ()  # a node's own account reads no other's
+    objects = bodies(request.files, request.source, KINDS, spared=spared)
+    inputs = gathered(objects, secret_namespace=request.source.secret_namespace)
     warn(inputs)
-    found = everything(inputs)
+    found = (*everything(inputs), *_on_node(inputs, request))
     said = document(found)
     show(said, request.style, _lines(said))
     return FOUND if found else GOOD
@@ -59,6 +72,24 @@ def everything(inputs: Inputs) -> tuple[Finding, ...]:
     )
     judged = findings(inputs.cluster, services=service_ranges(inputs.cluster))
     return tuple(sorted({*rejected, *judged}))
+
+
+def _on_node(inputs: Inputs, request: Request) -> Iterator[Finding]:
+    """What does not fit in the files of one node."""
+    if request.node_dir is None:
+        if request.node is not None or request.here:
+            raise UsageError("--node and --here go with --node-dir, the folder with the node's files")
+        return
+    if request.node is None:
+        raise UsageError("--node-dir needs --node, the node whose files these are")
+    records = HostLocal(Places(run_dir=request.node_dir, conf_dir=request.node_dir).data_dir).records()
+    kernel: frozenset[Address] = frozenset()
+    if request.here:
+        from towpath.routes.holders import ANSWER_WITHIN, holders
+
+        known = {each for pod in inputs.cluster.workloads.values() for each in pod.addresses}
+        kernel = holders({one.address for one in records} - known, wait=lambda: time.sleep(ANSWER_WITHIN))
+    yield from sorted(node_findings(inputs.cluster, request.node, records=records, kernel=kernel))
 
 
 def document(found: Iterable[Finding]) -> dict[str, Any]:

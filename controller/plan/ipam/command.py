@@ -1,7 +1,7 @@
 """``towpath ipam show``: who has what of the pools, of files or of a live cluster."""
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -44,13 +44,16 @@ def run(request: Request) -> int:
     return REJECTED if inputs.rejected else GOOD
 
 
-def bodies(files: Sequence[str], source: Source, kinds: Iterable[str]) -> list[Body]:
-    """The objects of the files, or of the live cluster those of some kinds, which are listed in this order."""
+def bodies(files: Sequence[str], source: Source, kinds: Iterable[str], *, spared: Collection[str] = ()) -> list[Body]:
+    """The objects of the files, or of the live cluster those of some kinds, which are listed in this order.
+
+    ``spared``: kinds without which it goes on where they may not be read.
+    """
     if files:
         return read(files)
     from towpath.controller.plan.live import listed
 
-    return listed(source, kinds)
+    return listed(source, kinds, spared=spared)
 
 
 def written(objects: Iterable[Body]) -> Iterator[tuple[str, str]]:

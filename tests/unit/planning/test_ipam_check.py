@@ -286,6 +286,56 @@ def test_the_answer_is_told_by_the_exit_code(tmp_path: Path, capsys: pytest.Capt
     assert main(["ipam", "check", "-f", str(tmp_path / "nothing.yaml")]) == 1
 
 
+def records(folder: Path, **containers: str) -> Path:
+    """host-local's records as they lie below a node's folder, by address (with an underline for each dot)."""
+    made = folder / "cni" / "towpath"
+    made.mkdir(parents=True)
+    for address, container in containers.items():
+        (made / address.strip("_").replace("_", ".")).write_text(f"{container}\r\neth0")
+    (made / "lock").touch()
+    return folder
+
+
+def test_the_files_of_a_node_are_looked_at_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Records of nobody and of no block, addresses without one, and what the agent has found: each with its file."""
+    file = tmp_path / "objects.yaml"
+    file.write_text(yaml.safe_dump_all(world()))
+    there = records(
+        tmp_path / "run",
+        _10_244_2_0="sandbox",
+        _10_244_2_7="gone",
+        _10_244_9_9="gone",
+        _10_244_2_8="towpath-found",
+        _10_244_2_9="towpath-endpoint",
+    )
+    command = ["ipam", "check", "-f", str(file), "--node", "n2", "--node-dir", str(there)]
+    assert main([*command, "-o", "json"]) == 6
+    said = json.loads(capsys.readouterr().out)
+    assert list(faults(said, schema("check"))) == []
+    assert {(one["object"]["name"], one["field"].rpartition("/")[2], one["reason"]) for one in said["findings"]} == {
+        ("n2", "10.244.2.5", "AddressUnrecorded"),
+        ("n2", "10.244.2.7", "AddressLeaked"),
+        ("n2", "10.244.2.8", "AddressLeaked"),
+        ("n2", "10.244.9.9", "AddressLeaked"),
+        ("n2", "10.244.9.9", "AddressOutside"),
+    }
+    assert all(one["remedy"] != ELSE for one in said["findings"])
+
+
+def test_where_files_and_pods_agree_nothing_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a folder without records of host-local, where every pod lacks its record, is not taken for one that agrees."""
+    file = tmp_path / "objects.yaml"
+    file.write_text(yaml.safe_dump_all(world()))
+    there = records(tmp_path / "run", _10_244_2_0="one", _10_244_2_5="other")
+    command = ["ipam", "check", "-f", str(file), "--node", "n2", "--node-dir"]
+    assert main([*command, str(there)]) == 0
+    assert main([*command, str(tmp_path)]) == 6
+    assert "AddressUnrecorded" in capsys.readouterr().out
+    assert main(["ipam", "check", "-f", str(file), "--node-dir", str(there)]) == 2
+    assert main(["ipam", "check", "-f", str(file), "--node", "n2"]) == 2
+    assert main(["ipam", "check", "-f", str(file), "--here"]) == 2
+
+
 @given(st.lists(st.tuples(st.sampled_from(["n1", "n2"]), st.integers(0, 255)), max_size=8))
 def test_pods_are_judged_one_by_one(pods: list[tuple[str, int]]) -> None:
     """Whatever addresses of four blocks pods have: found are those outside of their node's, and all but one of each address."""

@@ -1,0 +1,43 @@
+"""What of host-local's records on one node does not fit its blocks and its pods: for whoever has the files at hand.
+
+The kernel counts only where it is this machine's; without it, what the API does not know of is nobody's.
+"""
+
+from collections.abc import Collection, Iterator
+
+from towpath.ipam.check import Finding
+from towpath.ipam.cni import NETWORK
+from towpath.ipam.hostlocal import FOUND, Record, is_pods
+from towpath.ipam.leaks import Seen, nobodys, unrecorded
+from towpath.model.cluster import Cluster
+from towpath.model.net import Address
+from towpath.model.reason import Reason, Why
+
+
+def node_findings(
+    cluster: Cluster, node: str, *, records: Collection[Record], kernel: frozenset[Address]
+) -> Iterator[Finding]:
+    """``kernel``: who has addresses as this node's kernel knows; empty where it cannot be asked."""
+    seen = Seen(
+        records=records,
+        blocks=[one.spec.cidr for one in cluster.blocks.values() if one.spec.node == node],
+        pods=frozenset(each for pod in cluster.workloads.values() if pod.node == node for each in pod.addresses),
+        kernel=kernel,
+    )
+    gone = frozenset(nobodys(seen))
+    for record in records:
+        why = Why("Node", node, f"cni/{NETWORK}/{record.address}")
+        if is_pods(record) and not any(record.address in block for block in seen.blocks):
+            message = f"{record.address} is kept for {record.container}, and lies in no block of {node}"
+            yield Finding(why, Reason.ADDRESS_OUTSIDE, message)
+        if record in gone:
+            message = f"{record.address} is kept for {record.container}, and no pod of {node} has it"
+            yield Finding(why, Reason.ADDRESS_LEAKED, message)
+        elif record.container == FOUND:
+            message = f"{record.address} is in use, and was given to no container"
+            yield Finding(why, Reason.ADDRESS_UNRECORDED, message)
+    known = {record.address for record in records}
+    without = {one for one in seen.pods - known if any(one in block for block in seen.blocks)}
+    for address in without | unrecorded(seen):
+        message = f"{address} is in use on {node}, and host-local has no record of it: another pod may get it"
+        yield Finding(Why("Node", node, f"cni/{NETWORK}/{address}"), Reason.ADDRESS_UNRECORDED, message)
