@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from towpath.lab import facts
+from towpath.lab.addressing import RACK_A, TOR
 from towpath.lab.bench.result import Result, compared
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -42,10 +43,12 @@ class Way(Struct, frozen=True):
     """How packets go between the pods of two nodes."""
 
     name: str
-    pool: Mapping[str, Any]
-    """Fields of the pool that ask for it."""
-    by_hand: Callable[[Host, int, int], None]
-    """Lead what is for another node's pods to it: the node, its number and the other's."""
+    asked: Mapping[str, Any]
+    """What of the lab's shape asks for it."""
+    by_hand: Callable[[Host, int, int], None] | None
+    """Lead what is for another node's pods to it: the node, its number and the other's; None: pods are on the nodes' network."""
+    attach: Callable[[Host, Host, int], str]
+    """Attach a pod to the node with a number: its address."""
     mtu: int = 1500
     """Of the pods."""
 
@@ -60,12 +63,12 @@ def _measured(way: Way) -> Iterator[Result]:
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="towpath-bench-")))
         networks = [stack.enter_context(Network(f"tp{what}{os.getpid()}")) for what in ("bare", "hand")]
-        shape = Shape(nodes=2, controllers=1, families=(Family.IPV4,), pool=dict(way.pool))
+        shape = Shape(nodes=2, controllers=1, families=(Family.IPV4,), **way.asked)
         lab = stack.enter_context(Lab(f"tpours{os.getpid()}", shape))
         contenders = {
             "one veth pair": _bare(networks[0]),
             "the same by hand": _by_hand(networks[1], way),
-            "": _ours(lab),
+            "": _ours(lab, routed=way.by_hand is not None),
         }
         found: dict[tuple[str, str, str], list[float]] = {}
         for _ in range(ROUNDS):
@@ -133,32 +136,64 @@ _KUBE_PROXY = """table ip kube-proxy {
 
 
 def _by_hand(network: Network, way: Way) -> Ends:
-    """Two nodes on a switch with a pod each, as the ptp plugin attaches them."""
+    """Two nodes on a switch with a pod each, as the plugin attaches them."""
     switch = network.switch("switch")
     pods = []
+    address = ""
     for number, other in ((1, 2), (2, 1)):
         node, pod = network.host(f"node{number}"), network.host(f"pod{number}")
         network.plug(switch, node)
         node.address(f"192.0.2.{number}/24", dev="eth0")
-        network.link(node, "pod", pod, "eth0", mtu=way.mtu)
-        node.address("10.20.0.1/32", dev="pod")
-        pod.address(f"10.20.{number}.2/32", dev="eth0")
-        pod.ip("route", "add", "10.20.0.1", "dev", "eth0")
-        pod.ip("route", "add", "default", "via", "10.20.0.1")
-        node.ip("route", "add", f"10.20.{number}.2", "dev", "pod")
+        address = way.attach(node, pod, number)
+        pod.ip("link", "set", "dev", "eth0", "mtu", str(way.mtu))
         node.run("nft", "-f", "-", stdin=_KUBE_PROXY)
-        way.by_hand(node, number, other)
+        if way.by_hand is not None:
+            way.by_hand(node, number, other)
         pods.append(pod)
-    return Ends(pods[0], pods[1], "10.20.2.2")
+    return Ends(pods[0], pods[1], address)
 
 
-def _ours(lab: Lab) -> Ends:
+def _ours(lab: Lab, *, routed: bool) -> Ends:
     lab.up()
-    facts.wait_converged(lab)
+    if routed:
+        facts.wait_converged(lab)
     facts.wait_ready(lab)
     one, other = (lab.add_pod(node) for node in lab.nodes)
     facts.wait_reachable(lab)
     return Ends(lab.host(one.name), lab.host(other.name), str(other.address(Family.IPV4)))
+
+
+def _cable(node: Host, pod: Host, number: int) -> str:
+    """A cable of its own."""
+    node.network.link(node, "pod", pod, "eth0")
+    node.address("10.20.0.1/32", dev="pod")
+    pod.address(f"10.20.{number}.2/32", dev="eth0")
+    pod.ip("route", "add", "10.20.0.1", "dev", "eth0")
+    pod.ip("route", "add", "default", "via", "10.20.0.1")
+    node.ip("route", "add", f"10.20.{number}.2", "dev", "pod")
+    return f"10.20.{number}.2"
+
+
+def _bridge(node: Host, pod: Host, number: int) -> str:
+    """A port of a bridge that has the node's address."""
+    node.network.link(node, "pod", pod, "eth0")
+    node.ip("link", "add", "br0", "type", "bridge")
+    node.ip("link", "set", "dev", "pod", "master", "br0")
+    node.ip("link", "set", "dev", "br0", "up")
+    node.address(f"10.20.{number}.1/24", dev="br0")
+    pod.address(f"10.20.{number}.2/24", dev="eth0")
+    pod.ip("route", "add", "default", "via", f"10.20.{number}.1")
+    return f"10.20.{number}.2"
+
+
+def _macvlan(node: Host, pod: Host, number: int) -> str:
+    """On the nodes' network."""
+    node.ip("link", "add", "link", "eth0", "name", "pod", "type", "macvlan", "mode", "bridge")
+    node.ip("link", "set", "dev", "pod", "netns", pod.netns)
+    pod.ip("link", "set", "dev", "pod", "name", "eth0")
+    pod.ip("link", "set", "dev", "eth0", "up")
+    pod.address(f"192.0.2.{100 + number}/24", dev="eth0")
+    return f"192.0.2.{100 + number}"
 
 
 def _direct(node: Host, _number: int, other: int) -> None:
@@ -177,8 +212,20 @@ def _vxlan(node: Host, number: int, other: int) -> None:
     node.ip("route", "add", f"10.20.{other}.0/24", "via", f"10.20.{other}.0", "dev", "vx", "onlink")
 
 
+_UNDERLAY = {
+    "cidr": "192.0.2.128/25",
+    "blockSize": 28,
+    "attachment": {
+        "type": "macvlan",
+        "master": "eth0",
+        "mode": "bridge",
+        "gateway": str(RACK_A.address(Family.IPV4, TOR)),
+    },
+}
 WAYS = (
-    Way("BGP, direct", {}, _direct),
-    Way("VXLAN", {"vxlanMode": "Always"}, _vxlan, mtu=1450),
+    Way("BGP, direct", {}, _direct, _cable),
+    Way("VXLAN", {"pool": {"vxlanMode": "Always"}}, _vxlan, _cable, mtu=1450),
+    Way("BGP, pods on a bridge", {"pool": {"attachment": {"type": "bridge"}}}, _direct, _bridge),
+    Way("macvlan", {"pools": {Family.IPV4.key: _UNDERLAY}}, None, _macvlan),
 )
 """In the order in which they are measured."""
