@@ -17,6 +17,7 @@ from typing import Any
 
 from towpath.controller import offline
 from towpath.controller.settings import (
+    NETWORKS_DIR,
     RUN_DIR,
     SECRET_NAMESPACE,
     STATE_DIR,
@@ -143,6 +144,12 @@ def _machine(command: Any) -> None:
     command.option(
         "--cni-conf-dir", kind=Path, help="folder of CNI configurations, such as /etc/cni/net.d; none: no CNI"
     )
+    command.option(
+        "--cni-networks-dir",
+        kind=Path,
+        default=NETWORKS_DIR,
+        help="folder of configurations of networks beside that of all pods, where Multus looks for them",
+    )
     command.option("--cni-bin-dir", kind=Path, default=Path("/opt/cni/bin"), help="folder of the CNI plugins")
     command.option(
         "--cni-plugin-source",
@@ -179,6 +186,7 @@ def agent_settings(arguments: argparse.Namespace) -> AgentSettings:
         run_dir=run_dir,
         state_dir=arguments.state_dir,
         cni_conf_dir=arguments.cni_conf_dir,
+        cni_networks_dir=arguments.cni_networks_dir,
         cni_bin_dir=arguments.cni_bin_dir,
         cni_plugin_source=arguments.cni_plugin_source,
         proc_sys=arguments.proc_sys,

@@ -23,6 +23,7 @@ FROM_NODES = frozenset(
         Reason.ATTACHMENT_MASTER,
         Reason.ATTACHMENT_MTU,
         Reason.ATTACHMENT_PENDING,
+        Reason.KERNEL_LACKS,
         Reason.RESERVED_ADDRESS,
     }
 )

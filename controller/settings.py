@@ -10,6 +10,8 @@ from msgspec import Struct
 
 RUN_DIR = Path("/run/towpath")
 STATE_DIR = Path("/var/lib/towpath")
+NETWORKS_DIR = Path("/etc/cni/multus/net.d")
+"""The default of Multus (its ``confDir``)."""
 SECRET_NAMESPACE = "towpath-system"  # noqa: S105  # the name of a namespace
 
 
@@ -47,6 +49,8 @@ class AgentSettings(Struct, frozen=True):
     state_dir: Path
     cni_conf_dir: Path | None
     """None: no CNI configuration is written."""
+    cni_networks_dir: Path
+    """For configurations of networks beside that of all pods: where Multus looks for them by name."""
     cni_bin_dir: Path
     cni_plugin_source: Path | None
     """Static plugins to put into ``cni_bin_dir`` where it lacks them; None: the host has its own."""

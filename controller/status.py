@@ -97,7 +97,7 @@ def _gist(status: NodeStatusStatus) -> object:
 def _lack(status: NodeStatusStatus) -> int:
     """How many addresses the node's blocks are short of, in the family that has fewest."""
     room: dict[Family, int] = {}
-    for one in status.blocks:
+    for one in (block for block in status.blocks if block.primary):
         room[family_of(one.cidr)] = room.get(family_of(one.cidr), 0) + one.capacity
     return max(0, status.wanted_addresses - min(room.values(), default=0))
 

@@ -11,12 +11,13 @@ address that somebody else owns by now. Runtimes notice a link that is renamed i
 
 import contextlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import free, gateway
@@ -25,12 +26,15 @@ from towpath.ipam.reserved import NOTHING, Reserved
 from towpath.ipam.underlay import Ground
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import IPPool
-from towpath.model.kinds.ipam import LONGEST_SUBNET, Attachment, IPAMBlockSpec
+from towpath.model.kinds.attachment import Attachment
+from towpath.model.kinds.ipam import LONGEST_SUBNET, IPAMBlockSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 
 NETWORK = "towpath"
 """Name of the CNI network. host-local releases addresses by it, so it never changes."""
 FILE = "10-towpath.conflist"
+_BESIDE, _SUFFIX = f"{NETWORK}-", ".conflist"
+"""What the names of other networks begin with, and those of configurations end with."""
 NEWEST = "1.0.0"
 """The CNI version that every runtime in use reads; newer ones are offered beside it."""
 HOST_LOCAL = "host-local"
@@ -54,7 +58,8 @@ class Places(Struct, frozen=True):
 
     run_dir: Path
     conf_dir: Path
-    """The folder that the container runtime reads, such as /etc/cni/net.d."""
+    """The folder that the container runtime reads, such as /etc/cni/net.d; of a network beside that of all pods Multus's."""
+    network: str = NETWORK
 
     @property
     def data_dir(self) -> Path:
@@ -69,12 +74,37 @@ class Places(Struct, frozen=True):
     @property
     def file(self) -> Path:
         """The real file."""
-        return self.run_dir / "cni-conf" / FILE
+        return self.run_dir / "cni-conf" / self._name
 
     @property
     def link(self) -> Path:
         """The symbolic link to it."""
-        return self.conf_dir / FILE
+        return self.conf_dir / self._name
+
+    @property
+    def _name(self) -> str:
+        return FILE if self.network == NETWORK else f"{self.network}{_SUFFIX}"
+
+    def beside(self, pool: str, *, conf_dir: Path) -> "Places":
+        """Those of the network that a pool is beside that of all pods; a definition that refers to it has its name."""
+        return replace(self, conf_dir=conf_dir, network=f"{_BESIDE}{pool}")
+
+    @property
+    def pool(self) -> str:
+        """The pool that is this network, of one beside that of all pods."""
+        return self.network.removeprefix(_BESIDE)
+
+    def networks(self, conf_dir: Path) -> Iterator["Places"]:
+        """Those of every such network of which there is a file, or a link to one."""
+        files = (self.run_dir / "cni-conf").glob(f"{_BESIDE}*{_SUFFIX}")
+        links = (one for one in conf_dir.glob(f"{_BESIDE}*{_SUFFIX}") if one.is_symlink())
+        for name in sorted({one.name for one in (*files, *links)}):
+            yield self.beside(name.removeprefix(_BESIDE).removesuffix(_SUFFIX), conf_dir=conf_dir)
+
+    def given_out(self) -> Iterator[str]:
+        """The pools of which host-local has records of such a network."""
+        folders = (one.name for one in self.data_dir.glob(f"{_BESIDE}*") if one.is_dir())
+        return (name.removeprefix(_BESIDE) for name in sorted(folders))
 
 
 def conflist(
@@ -82,6 +112,7 @@ def conflist(
     pools: Mapping[str, IPPool],
     *,
     data_dir: Path,
+    network: str = NETWORK,
     way: Attachment = PTP,
     versions: Sequence[str] = (NEWEST,),
     mtu: int | None = None,
@@ -93,6 +124,8 @@ def conflist(
     waiting: Collection[str] = (),
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
+
+    A network beside that of all pods has no routes but to its own subnet, and no ports of the node.
 
     One range set a family and one range a block, more where addresses in it are ``kept``: a pod gets one address per family. ``mtu`` None leaves it to the
     kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
@@ -121,7 +154,7 @@ def conflist(
             "type": HOST_LOCAL,
             "dataDir": str(data_dir),
             "ranges": list(ranges.values()),
-            "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node],
+            "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node] if way.primary else [],
             **({"type": PROGRAM, "agent": str(agent), "waiting": sorted(waiting)} if agent is not None else {}),
         },
     }
@@ -129,7 +162,8 @@ def conflist(
         device["mtu"] = mtu
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
     common = [version for version in versions if version <= NEWEST]
-    made = {"cniVersion": common[-1] if common else NEWEST, "name": NETWORK, "plugins": [device, portmap]}
+    plugins = [device, portmap] if way.primary else [device]
+    made = {"cniVersion": common[-1] if common else NEWEST, "name": network, "plugins": plugins}
     return {**made, "cniVersions": list(versions)} if len(common) < len(versions) else made
 
 
@@ -217,8 +251,9 @@ def _ranges(block: Prefix, pool: Prefix | None, *, endpoint: bool, kept: Reserve
 
 def _ranges_on(ground: Ground | None, block: Prefix, pool: IPPool, *, kept: Reserved) -> list[dict[str, str]]:
     """Of a block on the nodes' own network: the subnet is that network's, and so is the gateway."""
-    made = _ranges(block, ground.subnet, endpoint=False, kept=kept) if ground is not None else ()
-    return [{**one, "gateway": str(pool.spec.attachment.gateway)} for one in made]
+    made = _ranges(block, ground.subnet, endpoint=False, kept=kept) if ground is not None else []
+    router = pool.spec.attachment.gateway
+    return [{**one, "gateway": str(router)} for one in made] if router is not None else made
 
 
 def _text(configuration: Mapping[str, Any]) -> str:

@@ -191,7 +191,7 @@ class _Claims:
         self.made: list[Claim] = []
         self.refusals: list[Refusal] = []
         self._ledger = ledger
-        self._nodes = [(name, one) for name, one in nodes if one.needs or one.mirrors]
+        self._nodes = [(name, one) for name, one in nodes if one.needs or one.beside or one.mirrors]
         self._seen = seen
         self._new = Spans()
         self._waiting: dict[str, list[str]] = {}
@@ -203,9 +203,12 @@ class _Claims:
         if cluster.ipam.auto_allocate_blocks and not self._seen.claims_wait:
             for name, one in self._nodes:
                 node = cluster.nodes[name]
-                for family, count in one.needs:
+                pools = self._ledger.pools
+                wanted = [(candidates(node, family, pools), count) for family, count in one.needs]
+                wanted += [([pools.named[pool]], count) for pool, count in one.beside]
+                for sources, count in wanted:
                     for _ in range(count):
-                        if not self._take(node, candidates(node, family, self._ledger.pools)):
+                        if not self._take(node, sources):
                             break
                 for prefix in one.mirrors:
                     self._mirror(node, prefix)
@@ -239,7 +242,11 @@ class _Claims:
             return
         self._add(node, prefix, self._pool_around(prefix), why, mirrored=True)
 
-    def _add(self, node: Node, block: Prefix, pool: str, why: Why, *, mirrored: bool = False) -> None:
+    def _add(
+        self, node: Node, block: Prefix, pool: str, why: Why, *, mirrored: bool = False, primary: bool = True
+    ) -> None:
+        """``primary``: what is reported of a block that has no pool any more."""
+        of = self._ledger.cluster.pools.get(pool)
         spec = IPAMBlockSpec(
             cidr=block,
             node=node.meta.name,
@@ -248,6 +255,7 @@ class _Claims:
             system_uuid=node.system_uuid,
             pool=pool,
             mirrored=mirrored,
+            primary=of.spec.attachment.primary if of is not None else primary,
         )
         self.made.append(Claim(spec, why))
         self._new.add(span(block), node.meta.name)
@@ -279,7 +287,7 @@ class _Claims:
                 continue
             mirrored = cluster.ipam.block_source == "PodCIDRs" and prefix in node.pod_cidrs
             why = Why("NodeStatus", name, "status.blocks")
-            self._add(node, prefix, self._pool_around(prefix), why, mirrored=mirrored)
+            self._add(node, prefix, self._pool_around(prefix), why, mirrored=mirrored, primary=report.primary)
             message = f"{prefix} is in use on this node and its IPAMBlock was gone: it is made anew"
             self.refusals.append(Refusal(Reason.BLOCK_MISSING, message, Why("Node", name)))
 

@@ -22,14 +22,28 @@ class Pools(Struct, frozen=True):
 
     families: Mapping[Family, tuple[IPPool, ...]]
     refusals: tuple[Refusal, ...] = ()
+    named: Mapping[str, IPPool] = {}
+    """All that are in force."""
 
     def of(self, node: Node, family: Family) -> Sequence[IPPool]:
         """The pools of a family that serve a node: its labels match, its pods are attached so, and others find the way to them; disabled ones included."""
-        here = [pool for pools in self.families.values() for pool in pools if matches(pool, node)]
+        here = self._here(node)
         refused = attached(here).refusals
-        serving = [pool for pool in here if family_of(pool.spec.cidr) is family and pool.name not in refused]
-        families = frozenset(each for each in Family if has_address(node, each))
+        serving = [
+            pool
+            for pool in here
+            if pool.spec.attachment.primary and family_of(pool.spec.cidr) is family and pool.name not in refused
+        ]
+        families = _addressed(node)
         return [pool for pool in serving if reaches(pool, families)]
+
+    def beside(self, node: Node) -> Sequence[IPPool]:
+        """The networks of a node beside that of all pods, disabled ones included."""
+        families = _addressed(node)
+        return [pool for pool in attached(self._here(node)).beside if reaches(pool, families)]
+
+    def _here(self, node: Node) -> list[IPPool]:
+        return [pool for pools in self.families.values() for pool in pools if matches(pool, node)]
 
 
 def pools_by_family(cluster: Cluster) -> Pools:
@@ -39,7 +53,8 @@ def pools_by_family(cluster: Cluster) -> Pools:
         family: tuple(pool for _, pool in sorted(winners.items()) if family_of(pool.spec.cidr) is family)
         for family in Family
     }
-    return Pools(families, tuple(_overlap(cluster, name, winner) for name, winner in sorted(losers.items())))
+    refusals = tuple(_overlap(cluster, name, winner) for name, winner in sorted(losers.items()))
+    return Pools(families, refusals, winners)
 
 
 def _overlap(cluster: Cluster, name: str, winner: str) -> Refusal:
@@ -65,8 +80,18 @@ def takes_part(node: Node, configuration: IPAMConfigurationSpec) -> bool:
 
 
 def reaches(pool: IPPool, families: Container[Family]) -> bool:
-    """Whether others find the way to pods of a pool on a node with addresses of these families: its own, or any by a tunnel."""
+    """Whether others find the way to pods of a pool on a node with addresses of these families: its own, or any by a tunnel.
+
+    A network beside that of all pods, if it is the nodes' own, needs no node for that.
+    """
+    if pool.spec.attachment.on_underlay and not pool.spec.attachment.primary:
+        return True
     return any(each in families for each in (Family if pool.spec.encapsulates else (family_of(pool.spec.cidr),)))
+
+
+def _addressed(node: Node) -> frozenset[Family]:
+    """The families in which a node has an address."""
+    return frozenset(each for each in Family if has_address(node, each))
 
 
 def has_address(node: Node, family: Family) -> bool:

@@ -7,6 +7,9 @@ are the node itself and services, which its translation knows, and to that end t
 (``routes.shim``), or a switch that sends back what came from it (``Attachment.by_shim``). Everything here follows from the pool and the node's interfaces; another kind of device on a master is
 another entry in the two tables of kinds and modes (``model.kinds.ipam``, ``routes.shim``).
 
+A network beside that of all pods (``Attachment.primary``) leads to no node and no service, which pods reach by their own one.
+Its master need not have an address: the pool is the whole subnet then.
+
 With ipvlan l3 and l3s pods have addresses of their own, which are routed to their node as those of ptp are, and what they send
 the node routes, but by the master alone. Nothing is translated on the way in, so services need the same care.
 """
@@ -26,8 +29,8 @@ class Ground(Struct, frozen=True):
 
     subnet: Prefix
     """That pods live in: the master's, around the pool, or the pool itself."""
-    source: Address
-    """The node's own address on the master."""
+    source: Address | None
+    """The node's own address on the master; None: it has none, and pods do not reach it there."""
 
 
 def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
@@ -48,15 +51,25 @@ def ground(pool: IPPool, links: Mapping[str, NodeLink]) -> Ground | Refusal:
         if not own_ones:
             return _refusal(pool, "master", f"{wanted.master} has no {family_of(cidr).key} address")
         return Ground(cidr, own_ones[0])
+    if wanted.whole and (taken := [one.ip for one in master.addresses if not one.ip.is_link_local]):
+        return _refusal(
+            pool, "master", f"{wanted.master} has the address {taken[0]} of the node, which loses it to a pod"
+        )
     around = [one for one in master.addresses if contains(one.network, cidr) and one.ip not in cidr]
+    if not around and not wanted.primary and all(one.ip not in cidr for one in master.addresses):
+        if wanted.gateway is None or wanted.gateway in cidr:
+            return Ground(cidr, None)
+        message = (
+            f"{wanted.gateway} is not in {cidr}, which is the subnet where {wanted.master} has no address around it"
+        )
+        return _refusal(pool, "gateway", message)
     if not around:
         return _refusal(pool, "master", f"{wanted.master} has no address in a subnet around {cidr}, and outside of it")
-    routed = [one for one in around if wanted.gateway and wanted.gateway in one.network and wanted.gateway != one.ip]
+    gateway = wanted.gateway
+    routed = [one for one in around if gateway is None or (gateway in one.network and gateway != one.ip)]
     if not routed:
         subnets = " or ".join(str(one.network) for one in around)
-        return _refusal(
-            pool, "gateway", f"{wanted.gateway} is no other's address in {subnets}, the subnet around {cidr}"
-        )
+        return _refusal(pool, "gateway", f"{gateway} is no other's address in {subnets}, the subnet around {cidr}")
     own = max(routed, key=lambda one: one.network.prefixlen)
     return Ground(own.network, own.ip)
 
@@ -65,6 +78,10 @@ def _in_the_way(pool: IPPool, master: NodeLink) -> Refusal | None:
     """A device of somebody else's that pods cannot share the master with: of another kind, or an ipvlan whose mode would change."""
     wanted = pool.spec.attachment
     for kind, mode, name in master.above:
+        if kind == wanted.type == "macvlan" and (wanted.whole or mode == "passthru"):
+            return _refusal(
+                pool, "mode", f"{name} is on {wanted.master} too, where passthru leaves no place for others"
+            )
         if kind != wanted.type:
             return _refusal(
                 pool, "type", f"{name} is a {kind} device on {wanted.master}, where {wanted.type} has no place then"
@@ -109,6 +126,7 @@ def routes(
     ways = {
         family_of(one.subnet): one.source if link_local is None or family_of(one.subnet) is Family.IPV4 else link_local
         for one in grounds
+        if one.source is not None
     }
     targets = (*(host_prefix(one) for one in node.values()), *services)
     return [

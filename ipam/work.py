@@ -4,13 +4,14 @@ A pure function of the node's page in the books and of the rules that hold for a
 is another than before.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, takes_part
+from towpath.model.blocks import is_beside, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
@@ -39,6 +40,8 @@ class Work(Struct, frozen=True):
     changes: tuple[Change, ...] = ()
     needs: tuple[tuple[Family, int], ...] = ()
     """How many blocks of each family it needs beyond its own."""
+    beside: tuple[tuple[str, int], ...] = ()
+    """The same of each pool that is a network beside that of all pods."""
     mirrors: tuple[Prefix, ...] = ()
     """Its podCIDRs that are no blocks yet."""
     unassigned: bool = False
@@ -46,7 +49,7 @@ class Work(Struct, frozen=True):
     assignment: tuple[Prefix, ...] = ()
     """What its podCIDRs are to be."""
     spare: tuple[IPAMBlock, ...] = ()
-    """Blocks, one a family at most, that could go."""
+    """Blocks, one a family and network at most, that could go."""
     unknown: tuple[Prefix, ...] = ()
     """Blocks that it reports and that do not exist."""
 
@@ -63,28 +66,57 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         for block in account.blocks
         if block.name not in account.out_of_force
     }
-    node, ipam = account.node, rules.ipam
+    node, ipam, (main, beside) = account.node, rules.ipam, _networks(account, rules.pools)
     needs: tuple[tuple[Family, int], ...] = ()
     mirrors: tuple[Prefix, ...] = ()
     assignment: tuple[Prefix, ...] = ()
     part = node is not None and takes_part(node, ipam)
     if node is not None and part and ipam.block_source == "Towpath":
-        specs = [spec for spec in (*own.values(), *account.uncertain) if spec.state != "Quarantined"]
-        needs = tuple((family, count) for family in Family if (count := _needed(node, family, specs, account, rules)))
+        serving = ((family, rules.pools.of(node, family)) for family in Family)
+        needs = tuple((family, count) for family, pools in serving if (count := _needed(pools, own, main, ipam)))
         if ipam.assign_pod_cidrs and not node.pod_cidrs and not needs:
-            assignment = _first_of_each_family(node, own, account.blocks)
+            assignment = _first_of_each_family(node, own, main.blocks)
     elif node is not None and part:
         known = {block.spec.cidr for block in account.blocks} | {spec.cidr for spec in account.uncertain}
         mirrors = tuple(prefix for prefix in node.pod_cidrs if prefix not in known)
     return Work(
         changes=changes,
         needs=needs,
+        beside=tuple(_needed_beside(rules.pools.beside(node), own, beside, ipam)) if node is not None and part else (),
         mirrors=mirrors,
         unassigned=node is not None and part and ipam.block_source == "PodCIDRs" and not node.pod_cidrs,
         assignment=assignment,
-        spare=_spare(account, own, rules) if part and ipam.block_source == "Towpath" else (),
+        spare=tuple(_spares(main, beside, own, rules)) if part else (),
         unknown=tuple(sorted(account.reports.keys() - set(exists), key=str)),
     )
+
+
+def _networks(account: Account, pools: Pools) -> tuple[Account, dict[str, Account]]:
+    """What a node has for the network of all pods, and for each one beside it by its pool: they grow and shrink by themselves."""
+    named = pools.named
+    if all(pool.spec.attachment.primary for pool in named.values()) and all(one.spec.primary for one in account.blocks):
+        return account, {}
+
+    def network(spec: IPAMBlockSpec) -> str:
+        around = pool_around(spec, named)
+        return (around.name if around is not None else spec.pool or str(spec.cidr)) if is_beside(spec, named) else ""
+
+    reports = account.reports
+    # blocks that are reported and are not there come first: those that are there know more
+    known = [IPAMBlockSpec(cidr=cidr, node=account.name, primary=one.primary) for cidr, one in reports.items()]
+    known += [*account.uncertain, *(one.spec for one in account.blocks)]
+    of = {spec.cidr: network(spec) for spec in known}
+    found = {
+        name: replace(
+            account,
+            blocks=tuple(one for one in account.blocks if of[one.spec.cidr] == name),
+            uncertain=tuple(spec for spec in account.uncertain if of[spec.cidr] == name),
+            reports={cidr: one for cidr, one in reports.items() if of[cidr] == name},
+            wanted=0 if name else account.wanted,
+        )
+        for name in {"", *of.values()}
+    }
+    return found.pop(""), found
 
 
 def same_machine(block: IPAMBlockSpec, node: Node) -> bool:
@@ -134,7 +166,7 @@ def _may_have(spec: IPAMBlockSpec, node: Node, rules: Rules) -> bool:
     """Whether a node that came back may have its block again: what the cluster assigns, it may have given to another."""
     if not takes_part(node, rules.ipam):
         return False
-    return spec.cidr in node.pod_cidrs or not (spec.mirrored or _mirrors(rules))
+    return spec.cidr in node.pod_cidrs or not (spec.mirrored or (_mirrors(rules) and spec.primary))
 
 
 def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why | None:
@@ -142,7 +174,7 @@ def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why
     if not takes_part(node, rules.ipam):
         return Why("Node", node.meta.name, "metadata.labels")
     cidr = block.spec.cidr
-    if not _mirrors(rules) or cidr in node.pod_cidrs or not node.pod_cidrs:
+    if not _mirrors(rules) or cidr in node.pod_cidrs or not node.pod_cidrs or not block.spec.primary:
         return None
     served = {one.spec.cidr for one in account.blocks if one.spec.state == "Active"}
     if served.issuperset(node.pod_cidrs):
@@ -155,19 +187,43 @@ def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why
     return None
 
 
-def _needed(node: Node, family: Family, specs: Sequence[IPAMBlockSpec], account: Account, rules: Rules) -> int:
-    """How many blocks a node needs beyond its own: one at least, and room for all its pods before the last is full."""
-    candidates = rules.pools.of(node, family)
+def _needed_beside(
+    pools: Iterable[IPPool],
+    own: Mapping[str, IPAMBlockSpec],
+    beside: Mapping[str, Account],
+    ipam: IPAMConfigurationSpec,
+) -> Iterator[tuple[str, int]]:
+    """The pools of networks beside that of all pods of which a node needs blocks, and how many: of those for one pod only one."""
+    for pool in pools:
+        account = beside.get(pool.name)
+        if pool.spec.disabled:
+            continue
+        if account is None:
+            yield pool.name, 1
+        elif count := _needed([pool], own, account, ipam):
+            has_one = any(own[one.name].state == "Active" for one in account.blocks if one.name in own)
+            if not pool.spec.attachment.whole or not (has_one or account.uncertain):
+                yield pool.name, 1 if pool.spec.attachment.whole else count
+
+
+def _needed(
+    candidates: Sequence[IPPool], specs: Mapping[str, IPAMBlockSpec], account: Account, ipam: IPAMConfigurationSpec
+) -> int:
+    """How many blocks a node needs of these pools beyond its own: one at least, and room for all its pods before the last is full.
+
+    ``specs``: its blocks in force by name, as they will be.
+    """
     if not candidates:
         return 0
-    own = [spec for spec in specs if family_of(spec.cidr) is family]
+    family = family_of(candidates[0].spec.cidr)
+    known = (*(specs[one.name] for one in account.blocks if one.name in specs), *account.uncertain)
+    own = [spec for spec in known if spec.state != "Quarantined" and family_of(spec.cidr) is family]
     active = [spec for spec in own if spec.state == "Active"]
     if not all(spec.cidr in account.reports for spec in active):
         return 0  # it has not even used what it got last
     total = sum(account.reports[spec.cidr].capacity for spec in active)
     in_use = sum(account.reports[spec.cidr].in_use for spec in active)
     demand = max(in_use, account.wanted - _in_use_elsewhere(active, family, account))
-    ipam = rules.ipam
     shortfall = ipam.min_free_addresses - (total - demand)
     beyond = demand * 100 - ipam.grow_at_percent * total
     if shortfall <= 0 and beyond < 0:
@@ -197,6 +253,14 @@ def _first_of_each_family(node: Node, own: dict[str, IPAMBlockSpec], blocks: Seq
             first.setdefault(family_of(spec.cidr), spec.cidr)
     order = [family_of(address) for address in node.addresses]
     return tuple(first[family] for family in sorted(first, key=lambda one: order.index(one) if one in order else one))
+
+
+def _spares(
+    main: Account, beside: Mapping[str, Account], own: dict[str, IPAMBlockSpec], rules: Rules
+) -> Iterator[IPAMBlock]:
+    """The blocks that could go; where the cluster assigns those of the network of all pods are not ours to give back."""
+    for account in (*(() if _mirrors(rules) else (main,)), *beside.values()):
+        yield from _spare(account, own, rules)
 
 
 def _spare(account: Account, own: dict[str, IPAMBlockSpec], rules: Rules) -> tuple[IPAMBlock, ...]:

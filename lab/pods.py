@@ -1,7 +1,8 @@
 """Pods as a container runtime makes them: a namespace, then the node's CNI plugins called one after the other.
 
 The conflist is read through the node's CNI folder at every call, as a kubelet's runtime does; a link that dangles is
-a node that is not ready.
+a node that is not ready. With ``network`` it is that of this name in another folder, as Multus calls it for a further
+interface of a pod (its ``confDir``): it reads no other file of the folder while there is one that it cannot read.
 """
 
 import json
@@ -38,6 +39,8 @@ class Pod(Struct, frozen=True):
     node: str
     container: str
     addresses: tuple[str, ...]
+    result: Mapping[str, Any]
+    """What the last plugin said."""
 
     def address(self, family: Family) -> Address | None:
         """The pod's address of a family."""
@@ -48,15 +51,29 @@ class Pod(Struct, frozen=True):
         return None
 
 
-def conflist(folder: Path) -> dict[str, Any]:
-    """The first network configuration in the folder by name; ``NotReadyError`` where there is none to read."""
+class Call(Struct, frozen=True):
+    """Of whom plugins are called for, and what a runtime passes on."""
+
+    node: Host
+    pod: Host
+    container: str
+    interface: str = "eth0"
+    ports: tuple[Mapping[str, Any], ...] = ()
+    plugins: Path = PLUGINS
+
+
+def conflist(folder: Path, network: str = "") -> dict[str, Any]:
+    """The first network configuration in the folder by name, or that of a network; ``NotReadyError`` where there is none to read."""
     for entry in sorted(folder.glob("*.conflist")):
         try:
             parsed: dict[str, Any] = json.loads(entry.read_text())
         except FileNotFoundError:  # the link dangles
+            if network:
+                break
             continue
-        return parsed
-    raise NotReadyError(f"no network configuration in {folder}")
+        if network in ("", parsed["name"]):
+            return parsed
+    raise NotReadyError(f"no network configuration {network} in {folder}")
 
 
 def add(
@@ -65,31 +82,32 @@ def add(
     *,
     folder: Path,
     ports: tuple[Mapping[str, Any], ...] = (),
+    network: str = "",
+    interface: str = "eth0",
+    container: str = "",
     plugins: Path = PLUGINS,
 ) -> Pod:
     """Attach a pod's namespace to the node with the plugins in a folder; what a failing one left is removed again, as a runtime does."""
-    network = conflist(folder)
-    container = uuid.uuid4().hex
+    found = conflist(folder, network)
+    call = Call(node, pod, container or uuid.uuid4().hex, interface, ports, plugins)
     result: dict[str, Any] | None = None
     try:
-        for plugin in network["plugins"]:
-            result = _call(
-                "ADD",
-                node,
-                pod,
-                container=container,
-                network=network,
-                plugin=plugin,
-                ports=ports,
-                before=result,
-                plugins=plugins,
-            )
+        for plugin in found["plugins"]:
+            result = _run("ADD", call, network=found, plugin=plugin, before=result)
     except PluginError:
-        _delete(node, pod, container=container, network=network, ports=ports, plugins=plugins)
+        _delete(call, network=found)
         raise
     assert result is not None, "a conflist has at least one plugin"
     addresses = tuple(str(entry["address"]) for entry in result["ips"])
-    return Pod(name=pod.name, node=node.name, container=container, addresses=addresses)
+    return Pod(name=pod.name, node=node.name, container=call.container, addresses=addresses, result=result)
+
+
+def check(node: Host, pod: Host, made: Pod, *, folder: Path, network: str = "", interface: str = "eth0") -> None:
+    """Have the plugins compare what they made with what is there; ``PluginError``: it is other."""
+    found = conflist(folder, network)
+    for plugin in found["plugins"]:
+        call = Call(node, pod, made.container, interface)
+        _run("CHECK", call, network=found, plugin=plugin, before=dict(made.result))
 
 
 def remove(
@@ -99,62 +117,38 @@ def remove(
     folder: Path,
     container: str,
     ports: tuple[Mapping[str, Any], ...] = (),
+    network: str = "",
+    interface: str = "eth0",
     plugins: Path = PLUGINS,
 ) -> None:
     """Detach a pod's namespace from the node; ``ports`` as they were when it was attached."""
-    _delete(node, pod, container=container, network=conflist(folder), ports=ports, plugins=plugins)
+    _delete(Call(node, pod, container, interface, ports, plugins), network=conflist(folder, network))
 
 
-def _delete(
-    node: Host,
-    pod: Host,
-    *,
-    container: str,
-    network: dict[str, Any],
-    ports: tuple[Mapping[str, Any], ...],
-    plugins: Path,
-) -> None:
+def _delete(call: Call, *, network: dict[str, Any]) -> None:
     for plugin in reversed(network["plugins"]):
-        _call(
-            "DEL",
-            node,
-            pod,
-            container=container,
-            network=network,
-            plugin=plugin,
-            ports=ports,
-            before=None,
-            plugins=plugins,
-        )
+        _run("DEL", call, network=network, plugin=plugin, before=None)
 
 
-def _call(
-    command: str,
-    node: Host,
-    pod: Host,
-    *,
-    container: str,
-    network: dict[str, Any],
-    plugin: dict[str, Any],
-    ports: tuple[Mapping[str, Any], ...],
-    before: dict[str, Any] | None,
-    plugins: Path,
+def _run(
+    command: str, call: Call, *, network: dict[str, Any], plugin: dict[str, Any], before: dict[str, Any] | None
 ) -> dict[str, Any] | None:
+    node, pod = call.node, call.pod
     configuration = {"name": network["name"], "cniVersion": network["cniVersion"], **plugin}
     if before is not None:
         configuration["prevResult"] = before
     if plugin.get("capabilities", {}).get("portMappings"):
-        configuration["runtimeConfig"] = {"portMappings": [dict(port) for port in ports]}
+        configuration["runtimeConfig"] = {"portMappings": [dict(port) for port in call.ports]}
     done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{node.netns}", str(plugins / plugin["type"])],
+        ["nsenter", f"--net=/run/netns/{node.netns}", str(call.plugins / plugin["type"])],
         input=json.dumps(configuration),
         env={
             **os.environ,
             "CNI_COMMAND": command,
-            "CNI_CONTAINERID": container,
+            "CNI_CONTAINERID": call.container,
             "CNI_NETNS": f"/run/netns/{pod.netns}",
-            "CNI_IFNAME": "eth0",
-            "CNI_PATH": str(plugins),
+            "CNI_IFNAME": call.interface,
+            "CNI_PATH": str(call.plugins),
             "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={pod.name}",
         },
         capture_output=True,

@@ -61,9 +61,18 @@ def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | N
 
 
 def on_underlay(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> bool:
-    """Whether a block's pods are on the nodes' own network: its addresses are found there, and nobody needs a route to them."""
+    """Whether a block's pods are on the nodes' own network: its addresses are found there, and nobody needs a route to them.
+
+    What is left of a pool beside pods' own network is taken for such a one: another's network is not announced by mistake.
+    """
     pool = pool_around(block, pools)
-    return pool is not None and pool.spec.attachment.on_underlay
+    return pool.spec.attachment.on_underlay if pool is not None else not block.primary
+
+
+def is_beside(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> bool:
+    """Whether a block's addresses are of a network beside pods' own: its pool says so, and where that is gone the block."""
+    pool = pool_around(block, pools)
+    return not (pool.spec.attachment.primary if pool is not None else block.primary)
 
 
 def pool_holding(prefix: Prefix, pools: Mapping[str, IPPool]) -> IPPool | None:

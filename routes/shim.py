@@ -62,7 +62,10 @@ from towpath.routes.route import MAIN_TABLE, address
 
 SHIM = "tp-shim"
 """The name of the device; a node's pods have one primary network, and so it has one."""
-MODES: Mapping[str, Mapping[str, int]] = {"macvlan": {"bridge": 4}, "ipvlan": {"l2": 0, "l3": 1, "l3s": 2}}
+MODES: Mapping[str, Mapping[str, int]] = {
+    "macvlan": {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8},
+    "ipvlan": {"l2": 0, "l3": 1, "l3s": 2},
+}
 """Kinds of such devices, and the numbers of their modes (``linux/if_link.h``)."""
 _NAMES = {kind: {number: mode for mode, number in modes.items()} for kind, modes in MODES.items()}
 _SIZES = {"macvlan": NUMBER, "ipvlan": struct.Struct("=H")}
@@ -143,6 +146,19 @@ class PodShim:
                 body = _route(prefix, there.index, scope=_SCOPE_LINK)
                 body += attribute(_RTA_PREFSRC, wanted.routes[prefix].packed)
                 ask(asking, RTM_NEWROUTE, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=str(prefix))
+
+    def knows(self, kind: str) -> bool:
+        """Whether the kernel has such devices: one that says of no master is refused by the kind, if there is it. ``OSError``: try again."""
+        info = attribute(IFLA_INFO_KIND, kind.encode() + b"\0")
+        body = LINK_HEADER.pack(0, 0, 0, 0, 0) + attribute(IFLA_LINKINFO | NESTED, info)
+        with closing(open_socket()[0]) as asking:
+            try:
+                ask(asking, RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, what=kind, fine=errno.EINVAL)
+            except OSError as error:
+                if error.errno == errno.EOPNOTSUPP:
+                    return False
+                raise
+        return True
 
     def remove(self) -> None:
         """Remove the device, if it is there. ``OSError`` where the kernel refuses."""

@@ -278,6 +278,12 @@ class Values(_Values, frozen=True):
     cni_conf_dir: Annotated[HostPath, _said("Folder of CNI configurations that the container runtime reads.")] = (
         "/etc/cni/net.d"
     )
+    cni_networks_dir: Annotated[
+        HostPath,
+        _said(
+            "Folder of configurations of networks beside pods' own: where Multus looks for them by name (its confDir)."
+        ),
+    ] = "/etc/cni/multus/net.d"
     cni_bin_dir: Annotated[HostPath, _said("Folder of the CNI plugins that the container runtime runs.")] = (
         "/opt/cni/bin"
     )

@@ -338,7 +338,7 @@ class NodeAgent:
 
     def inactive_in_use(self, status: NodeStatusStatus) -> bool:
         """Whether pods have addresses of a block that is not Active: the controller waits for each word on it."""
-        serving = (*self.addressing.usable, *self.addressing.idle)
+        serving = (*self.addressing.serving, *self.addressing.idle)
         return any(block.in_use and block.cidr not in serving for block in status.blocks)
 
     def status(self, *, before: NodeStatusStatus | None, now: str, wanted: int = 0) -> NodeStatusStatus | None:
@@ -350,8 +350,8 @@ class NodeAgent:
         if self._pods is not None:
             own = {one.spec.cidr for one in cluster.blocks.values() if one.spec.node == self.node}
             # of a step that is under way: its picture may lack blocks of the last one's addressing
-            usable = [cidr for cidr in self.addressing.usable if cidr in own]
-            draining = [cidr for cidr in self.addressing.draining if cidr in own]
+            usable = [cidr for cidr in self.addressing.serving if cidr in own]
+            draining = [cidr for cidr in self.addressing.leaving if cidr in own]
             idle = [cidr for cidr in self.addressing.idle if cidr in own]
             # somebody lives there
             withdrawn = sorted(self._pods.in_use(own.difference(usable, draining, idle)), key=str)

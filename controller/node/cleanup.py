@@ -31,7 +31,9 @@ def main(settings: AgentSettings) -> int:
     """Take everything off; ``CannotRunError`` while an agent runs. With a health port: then stay until somebody ends it."""
     with only_one(settings.run_dir):
         if settings.cni_conf_dir is not None:
-            remove(Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir))
+            places = Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir)
+            for one in (places, *places.networks(settings.cni_networks_dir)):
+                remove(one)
         asyncio.run(_remove_routes())
         asyncio.run(_remove_devices())
         asyncio.run(nft.remove())

@@ -7,11 +7,11 @@ kernel is being repaired or a peer says something new.
 
 from collections.abc import Collection, Iterable, Mapping
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from towpath.ipam.attachment import attached_to, matches
 from towpath.ipam.pools import has_address, reaches, takes_part
-from towpath.model.blocks import node_addresses, on_underlay, pool_around
+from towpath.model.blocks import is_beside, node_addresses, on_underlay, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
@@ -44,6 +44,13 @@ def announceable(
     }
 
 
+class Beside(Struct, frozen=True):
+    """The same of a network beside that of all pods: no node waits for it."""
+
+    usable: tuple[Prefix, ...] = ()
+    draining: tuple[Prefix, ...] = ()
+
+
 class Addressing(Struct, frozen=True):
     """Blocks that pods may get addresses from, blocks that they may not any more, and what keeps the node from ready."""
 
@@ -54,6 +61,18 @@ class Addressing(Struct, frozen=True):
     """Every family with a pool for the node has a usable block."""
     idle: tuple[Prefix, ...] = ()
     """Blocks of which no new pod gets an address: their pool, or pods in them, have another attachment than the node's."""
+    beside: Mapping[str, Beside] = {}
+    """Networks beside that of all pods, by pool."""
+
+    @property
+    def serving(self) -> tuple[Prefix, ...]:
+        """All blocks that new pods get addresses of, on whichever network."""
+        return (*self.usable, *(cidr for one in self.beside.values() for cidr in one.usable))
+
+    @property
+    def leaving(self) -> tuple[Prefix, ...]:
+        """All blocks that pods may not get addresses of any more."""
+        return (*self.draining, *(cidr for one in self.beside.values() for cidr in one.draining))
 
 
 class Standing(Struct, frozen=True):
@@ -83,16 +102,20 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
     own = cluster.nodes.get(node)
     uid = own.meta.uid if own else ""
     way = attached_to(cluster, node)
-    usable, draining, lacking, idle = [], [], [], []
+    networks: dict[str, _Sorted] = {"": _Sorted()}
     for block in blocks:
         spec = block.spec
         if spec.state == "Quarantined":
             continue
+        pool = pool_around(spec, cluster.pools)
+        beside = is_beside(spec, cluster.pools)
+        found = networks.setdefault((pool.name if pool is not None else spec.pool) if beside else "", _Sorted())
+        usable, draining, lacking, idle = found.usable, found.draining, found.lacking, found.idle
         if spec.node_uid and spec.node_uid != uid:
             lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")
         elif spec.state == "Draining":
             draining.append(spec.cidr)
-        elif not way.takes(pool_around(spec, cluster.pools)) or spec.cidr in standing.otherwise:
+        elif (pool not in way.beside) if beside else (not way.takes(pool) or spec.cidr in standing.otherwise):
             idle.append(spec.cidr)
         elif on_underlay(spec, cluster.pools):
             usable.append(spec.cidr)  # nobody announces any
@@ -102,6 +125,8 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
             lacking.append(f"block {spec.cidr} waits until the speaker holds no path of others in it")
         else:
             usable.append(spec.cidr)
+    main = networks.pop("")
+    usable, idle, lacking = main.usable, main.idle, main.lacking
     # a pool that is refused asks for nothing; but where its family has served, the way of all pools is being changed:
     # what stands goes on serving until there is a block for the new one
     changing = {family_of(prefix) for prefix in idle if prefix in standing.served}
@@ -109,11 +134,24 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
     lacking += [f"no {family.key} block yet" for family in sorted(missing - changing)]
     return Addressing(
         usable=tuple(sorted(usable, key=_order)),
-        draining=tuple(sorted(draining, key=_order)),
+        draining=tuple(sorted(main.draining, key=_order)),
         lacking=tuple(lacking),
         complete=bool(usable) and not missing,
         idle=tuple(sorted(idle, key=_order)),
+        beside={
+            name: Beside(tuple(sorted(one.usable, key=_order)), tuple(sorted(one.draining, key=_order)))
+            for name, one in sorted(networks.items())
+        },
     )
+
+
+class _Sorted(Struct):
+    """The blocks of one network, by what becomes of them."""
+
+    usable: list[Prefix] = field(default_factory=list)
+    draining: list[Prefix] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    idle: list[Prefix] = field(default_factory=list)
 
 
 def families(cluster: Cluster, node: str) -> frozenset[Family]:
@@ -133,7 +171,11 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
     return frozenset(
         family_of(pool.spec.cidr)
         for pool in cluster.pools.values()
-        if not pool.spec.disabled and matches(pool, own) and pool.name not in refused and reaches(pool, known)
+        if pool.spec.attachment.primary
+        and not pool.spec.disabled
+        and matches(pool, own)
+        and pool.name not in refused
+        and reaches(pool, known)
     )
 
 

@@ -1,7 +1,7 @@
-"""The pods of a node behind one of its interfaces, mostly on the network of that: what their pools stand on there, and the node's way to them."""
+"""The pods of a node behind its interfaces, mostly on the networks of these: what their pools stand on there, and the node's way to them."""
 
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from towpath.bgp.services import covering
 from towpath.controller.node import parts
@@ -11,6 +11,7 @@ from towpath.ipam.underlay import Ground, ground, mtu_refusal, routes
 from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool
 from towpath.model.encapsulation import link_local_of, mac_of
+from towpath.model.kinds.attachment import Attachment
 from towpath.model.links import NodeLink
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why
@@ -26,23 +27,27 @@ class Grounds:
         self._wanted = False
         self.grounds: Mapping[str, Ground] = {}
         """By pool."""
+        self.beside: Mapping[str, Ground] = {}
+        """Of the networks beside that of all pods, by pool."""
         self.refusals: tuple[Refusal, ...] = ()
-        self.mtu: int | None = None
-        """What the master takes."""
+        self._links: Mapping[str, NodeLink] = {}
+        self._kinds: dict[str, bool] = {}
+        """Whether the kernel has devices of a kind, as far as it was asked."""
 
     def look(self, cluster: Cluster) -> None:
         """Look at the interfaces as they are now, if any pool asks for one, and keep the shim as that asks. ``OSError``: try again."""
         way = attached_to(cluster, self._node)
         own = own_by_master(cluster, self._node)
-        self._wanted = way.attachment.by_master or bool(own)
-        self.grounds, self.refusals, self.mtu = {}, (), None
+        self._wanted = way.attachment.by_master or bool(own) or bool(way.beside)
+        self.grounds, self.beside, self.refusals = {}, {}, ()
         if not self._wanted:
             self._shim.desire(None)
             return
-        links = self._shim.links()
-        if way.attachment.master is not None and way.attachment.master in links:
-            self.mtu = links[way.attachment.master].mtu
-        self.grounds, self.refusals = _judged(cluster, way, own, links)
+        self._links = self._shim.links()
+        self.beside, self.refusals = _judged(filter(self._knows, way.beside), self._links)
+        self.refusals += tuple(_lacks(pool) for pool in way.beside if not self._knows(pool))
+        self.grounds, refusals = _judged(_pools(cluster, way, own), self._links)
+        self.refusals = (*refusals, *self.refusals)
         wanted = shim_of(cluster, self._node, self.grounds)
         if own and wanted is None and way.attachment.by_shim:
             return  # its master has gone, or its addresses: what is there serves pods that live
@@ -51,9 +56,7 @@ class Grounds:
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 self.grounds = {}
-                message = f"the kernel knows no devices of kind {way.attachment.type}: new pods get no address of this pool there"
-                why = Why("IPPool", way.pool, "spec.attachment.type")
-                self.refusals = (*self.refusals, Refusal(Reason.KERNEL_LACKS, message, why))
+                self.refusals = (*self.refusals, _lacks(cluster.pools[way.pool]))
                 return
             message = f"the node cannot reach pods on it: {error.strerror or error}"
             why = Why("IPPool", way.pool, "spec.attachment.master")
@@ -63,6 +66,18 @@ class Grounds:
         """Of a pool's pods; None where it has no ground."""
         found = self.grounds.get(pool)
         return found.subnet if found is not None else None
+
+    def mtu_of(self, way: Attachment) -> int | None:
+        """The MTU of new pods that are attached so: what is asked for, unless the master takes less; None: nobody knows."""
+        master = self._links.get(way.master) if way.master is not None else None
+        asked, taken = way.mtu, master.mtu if master is not None else None
+        return min(asked, taken) if asked and taken else asked or taken
+
+    def _knows(self, pool: IPPool) -> bool:
+        kind = pool.spec.attachment.type
+        if kind not in self._kinds:
+            self._kinds[kind] = self._shim.knows(kind)
+        return self._kinds[kind]
 
     def seen(self) -> object:
         """How all that stands: another value where it is to be looked at again."""
@@ -74,8 +89,9 @@ def shim_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> Shim 
     ways: dict[Prefix, Address] = {}
     master = None
     for block, pool in own_by_master(cluster, node):
-        if pool.name in grounds and pool.spec.attachment.by_shim:
-            ways[block.spec.cidr] = grounds[pool.name].source
+        found = grounds.get(pool.name)
+        if found is not None and found.source is not None and pool.spec.attachment.by_shim:
+            ways[block.spec.cidr] = found.source
             master = master or pool.spec.attachment
     if master is None or master.master is None or master.mode is None:
         return None
@@ -92,7 +108,7 @@ def by_node_of(cluster: Cluster, node: str, grounds: Mapping[str, Ground]) -> li
 
 
 def own_by_master(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]:
-    """The node's blocks whose pods are behind an interface of it, with their pools; those first that decide how."""
+    """The node's blocks whose pods' own network is behind an interface of it, with their pools; those first that decide how."""
     way = attached_to(cluster, node)
     own = (
         (block, pool_around(block.spec, cluster.pools))
@@ -100,18 +116,20 @@ def own_by_master(cluster: Cluster, node: str) -> list[tuple[IPAMBlock, IPPool]]
         if block.spec.state != "Quarantined"
     )
     return sorted(
-        ((block, pool) for block, pool in own if pool is not None and pool.spec.attachment.by_master),
+        (
+            (block, pool)
+            for block, pool in own
+            if pool is not None and pool.spec.attachment.by_master and pool.spec.attachment.primary
+        ),
         key=lambda one: (not way.takes(one[1]), one[1].name, one[0].name),
     )
 
 
-def _judged(
-    cluster: Cluster, way: Attached, own: list[tuple[IPAMBlock, IPPool]], links: Mapping[str, NodeLink]
-) -> tuple[dict[str, Ground], tuple[Refusal, ...]]:
+def _judged(pools: Iterable[IPPool], links: Mapping[str, NodeLink]) -> tuple[dict[str, Ground], tuple[Refusal, ...]]:
     """The ground of each pool, and what is wrong with others."""
     grounds: dict[str, Ground] = {}
     refusals: list[Refusal] = []
-    for pool in _pools(cluster, way, own):
+    for pool in pools:
         found = ground(pool, links)
         if isinstance(found, Ground):
             grounds[pool.name] = found
@@ -120,6 +138,12 @@ def _judged(
         if (too_large := mtu_refusal(pool, links)) is not None:
             refusals.append(too_large)
     return grounds, tuple(refusals)
+
+
+def _lacks(pool: IPPool) -> Refusal:
+    kind = pool.spec.attachment.type
+    message = f"the kernel knows no devices of kind {kind}: new pods get no address of this pool there"
+    return Refusal(Reason.KERNEL_LACKS, message, Why("IPPool", pool.name, "spec.attachment.type"))
 
 
 def _pools(cluster: Cluster, way: Attached, own: list[tuple[IPAMBlock, IPPool]]) -> Iterator[IPPool]:

@@ -17,6 +17,7 @@ from towpath.controller.store import Store
 from towpath.ipam.cni import Places, stands
 from towpath.ipam.hostlocal import FOUND, HostLocal
 from towpath.ipam.leaks import LeakWatch, Seen, nobodys, unrecorded
+from towpath.model.blocks import is_beside
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why, listed
 from towpath.model.speaker import Notice
@@ -108,7 +109,9 @@ def leaks_of(
     def blocks() -> list[Prefix]:
         if not stands(places):
             return []  # who has which address is for another network to say yet
-        return [one.spec.cidr for one in source.cluster().blocks.values() if one.spec.node == node]
+        cluster = source.cluster()
+        own = (one.spec for one in cluster.blocks.values() if one.spec.node == node)
+        return [spec.cidr for spec in own if not is_beside(spec, cluster.pools)]
 
     return Leaks(
         node,

@@ -30,8 +30,12 @@ def translated(cluster: Cluster) -> tuple[IPPool, ...]:
 
 @remembered
 def beside(cluster: Cluster) -> tuple[IPPool, ...]:
-    """The pools whose pods are behind an interface of their node, in name order: they answer past the node that asked them."""
-    return tuple(pool for _, pool in sorted(cluster.pools.items()) if pool.spec.attachment.by_master)
+    """The pools whose pods are behind an interface of their node, in name order: they answer past the node that asked them.
+
+    Nobody asks pods by a network that they have beside their own.
+    """
+    how = ((pool, pool.spec.attachment) for _, pool in sorted(cluster.pools.items()))
+    return tuple(pool for pool, one in how if one.by_master and one.primary)
 
 
 @remembered

@@ -216,6 +216,9 @@ class PodShim(Protocol):
     def links(self) -> Mapping[str, NodeLink]:
         """The node's interfaces by name."""
 
+    def knows(self, kind: str) -> bool:
+        """Whether the kernel has devices of a kind."""
+
     def desire(self, wanted: Shim | None) -> None:
         """The device is as wanted, with its routes; None: there is none."""
 

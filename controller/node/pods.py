@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import structlog
+from msgspec.structs import replace
 
 from towpath.controller.node import parts
 from towpath.controller.node.former import Former
@@ -19,14 +20,16 @@ from towpath.controller.node.gate import Addressing
 from towpath.controller.node.ground import Grounds, by_node_of
 from towpath.controller.node.kept import Kept
 from towpath.controller.node.looks import look, mark, said
+from towpath.controller.node.networks import Networks
+from towpath.controller.node.records import Records
 from towpath.ipam.allowance import Offer
 from towpath.ipam.attachment import Attached, attached_to
 from towpath.ipam.cni import PROGRAM, Places, called, conflist, served, standing, stands, write
-from towpath.ipam.hostlocal import DrainWatch, HostLocal, Record
+from towpath.ipam.hostlocal import HostLocal, Record
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed
 from towpath.ipam.reserved import reserved
-from towpath.model.blocks import in_force, pool_around
+from towpath.model.blocks import in_force, is_beside, pool_around
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec
@@ -35,8 +38,6 @@ from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger()
-OBSERVE_EVERY = 5.0
-"""Seconds between two observations of a draining block: longer than a runtime takes from address to pod."""
 
 
 class CNIPods:
@@ -50,19 +51,22 @@ class CNIPods:
         plugins: Folders,
         bridge: parts.PodBridge,
         shim: parts.PodShim,
+        networks: Path,
         before_first: Callable[[], None],
         former: Callable[[HostLocal], Former],
         mtu: Callable[[], int | None] = lambda: None,
         asking: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one.
+        """``networks``: the folder for configurations of networks beside that of all pods.
 
+        ``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one.
         ``asking``: the namespaces whose pods are not to have any address that the configuration has.
         """
         self._node = node
         self._why = Why("Node", node)
         self._bridge = bridge
         self._grounds = Grounds(node, shim)
+        self._networks = Networks(node, places=places, conf_dir=networks, grounds=self._grounds)
         self._before_first = before_first
         self._places = places
         self._folders = plugins
@@ -84,13 +88,8 @@ class CNIPods:
         self._local = HostLocal(places.data_dir)
         self._kept = Kept(node, self._local)
         self._former = former(self._local)
-        self._watch = DrainWatch()
-        self._observed = -OBSERVE_EVERY
-        self._drained: frozenset[Prefix] = frozenset()
-        self._reserved: frozenset[Prefix] = frozenset()
-        self._released: frozenset[Prefix] = frozenset()
-        """Blocks in which no reservation of ours is left."""
-        self._version = 0
+        self._records = Records(self._local)
+        self._version = (0, 0)
         self._marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
         self._seen: object = None
 
@@ -104,30 +103,29 @@ class CNIPods:
         self._refused.pop("plugins", None)
         if looked.refused:
             self._refused["plugins"] = looked.refused
-        return not looked.refused and not self._missing(self._calls)
+        return not looked.refused and not self._missing(self._calls | self._networks.calls)
 
     def changed(self) -> bool:
         """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
-        before, self._version = self._version, self._local.version()
+        before, self._version = self._version, (self._local.version(), self._networks.version())
         return self._version != before
 
     def disturbed(self) -> bool:
         """Whether somebody has changed the folders of configurations or plugins, or what pods hang on, since this was asked last."""
         before = self._marks, self._seen
-        self._marks = tuple(map(mark, (self._places.conf_dir, self._folders.target)))
+        self._marks = tuple(map(mark, (self._places.conf_dir, self._networks.conf_dir, self._folders.target)))
         self._seen = self._bridge.seen(), self._grounds.seen()
         return (self._marks, self._seen) != before
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
-        """Those of the blocks that the configuration of this boot has, whichever process wrote it."""
-        starts = served(self._places)
+        """Those of the blocks that the configurations of this boot have, whichever process wrote them."""
+        starts = (*served(self._places), *self._networks.served())
         return frozenset(block for block in blocks if any(start in block for start in starts))
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
         wanted = tuple(blocks)
-        addresses = self._local.in_use() if wanted else ()
-        return frozenset(block for block in wanted if any(address in block for address in addresses))
+        return self._records.in_use(wanted) | (self._networks.in_use(wanted) if wanted else frozenset())
 
     @property
     def socket(self) -> Path:
@@ -150,7 +148,8 @@ class CNIPods:
 
     def take_over(self, cluster: Cluster) -> bool:
         """Give no pod what others have of this node's blocks since before they were served; whether it is done."""
-        blocks = [one.spec.cidr for one in in_force(cluster.blocks).values() if one.spec.node == self._node]
+        own = (one.spec for one in in_force(cluster.blocks).values() if one.spec.node == self._node)
+        blocks = [spec.cidr for spec in own if not is_beside(spec, cluster.pools)]
         return self._former.take(blocks, served=self.served(blocks), first=not self.standing)
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
@@ -161,7 +160,9 @@ class CNIPods:
         """Bring the files to what the confirmed blocks say; whether all that is wanted was written."""
         self._kept.look(cluster)
         try:
-            self._reserve(cluster, addressing)
+            subnet = functools.partial(self._subnet, cluster)
+            self._records.reserve(usable=addressing.usable, draining=addressing.draining, subnet=subnet)
+            self._networks.reserve(cluster, addressing)
             self._refused.pop("records", None)
         except OSError as error:
             self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {said(error)}"
@@ -169,6 +170,7 @@ class CNIPods:
         self._unattached = ""
         try:
             self._configure(cluster, addressing)
+            self._networks.desire(cluster, addressing, plugins=self._plugins or ())
             self._refused.pop("configuration", None)
         except _DeviceError as error:
             self._unattached = str(error)
@@ -184,7 +186,7 @@ class CNIPods:
     @property
     def problems(self) -> tuple[Refusal, ...]:
         """What people have to see to: full or read-only disks, plugins that are not there, other networks."""
-        missing = self._missing(self._calls)
+        missing = self._missing(self._calls | self._networks.calls)
         return (
             *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
             *((Refusal(Reason.KERNEL_REFUSED, self._unattached, self._why),) if self._unattached else ()),
@@ -211,23 +213,12 @@ class CNIPods:
             return f"{name}, and comes before ours: new pods are attached by it"
         return f"{name}, and comes after ours: new pods are not attached by it"
 
-    def _reserve(self, cluster: Cluster, addressing: Addressing) -> None:
-        """Keep draining blocks from giving out addresses; take that back where a block is in use again."""
-        draining = frozenset(addressing.draining)
-        for cidr in draining - self._reserved:
-            log.info("block.draining", block=str(cidr))
-        for cidr in draining:
-            self._local.reserve_free(cidr, pool=self._subnet(cluster, cidr))
-        for cidr in addressing.usable:
-            if cidr not in self._released:
-                self._local.release_reserved(cidr)
-        self._reserved, self._released = draining, frozenset(addressing.usable)
-
     def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
         way = attached_to(cluster, self._node)
         with _on_underlay():
             self._grounds.look(cluster)
-        mtu, self._refusals = self._mtu_of(way)
+        mtu, refusals = self._mtu_of(way)
+        self._refusals = (*refusals, *self._grounds.refusals)
         self._calls = called(conflist((), {}, data_dir=self._places.data_dir, way=way.attachment))
         if self._plugins is None:
             return  # which version they understand is not known yet
@@ -278,12 +269,12 @@ class CNIPods:
         bridged = {one.network for one in self._local.gateways()}
         on_bridge = attached_to(cluster, self._node).attachment.type == "bridge"
         other = [block for block in blocks if (block in bridged) is not on_bridge]
-        return self.in_use(other)
+        return self._records.in_use(other)
 
     def _bridge_for(self, addressing: Addressing, way: Attached, *, mtu: int | None) -> None:
         """The bridge as it has to be for what is served on it from now on, and for pods that live on it."""
         held, bridged = self._local.gateways(), way.attachment.type == "bridge"
-        lived_in = self.in_use(one.network for one in held)
+        lived_in = self._records.in_use([one.network for one in held])
         served = frozenset(addressing.usable)
         keep = lived_in | served if bridged else lived_in - served
         self._local.drop_gateways(one for one in held if one.network not in keep)
@@ -320,8 +311,7 @@ class CNIPods:
     def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
         """The MTU of new pods: what their pool says, unless the node's devices take less."""
         if way.attachment.by_master:
-            asked, taken = way.attachment.mtu, self._grounds.mtu
-            return (min(asked, taken) if asked and taken else asked or taken), self._grounds.refusals
+            return self._grounds.mtu_of(way.attachment), ()
         machine, asked = self._mtu(), way.attachment.mtu
         if asked is None or machine is None or asked <= machine:
             return asked or machine, ()
@@ -348,27 +338,19 @@ class CNIPods:
         self, cluster: Cluster, blocks: Collection[Prefix], *, draining: Collection[Prefix], idle: Collection[Prefix]
     ) -> tuple[BlockReport, ...]:
         """How full each block is, the draining ones after the others; of ``idle`` ones nothing is free."""
+        beside = frozenset(cidr for cidr in (*blocks, *draining) if is_beside(_spec(cluster, cidr), cluster.pools))
         bridged = attached_to(cluster, self._node).attachment.type == "bridge"
-        every = (*blocks, *idle, *draining)
-        reports = self._local.usage(
-            ((cidr, None if bridged else self._subnet(cluster, cidr)) for cidr in every),
+        reports = self._records.usage(
+            [cidr for cidr in (*blocks, *idle) if cidr not in beside],
+            draining=[cidr for cidr in draining if cidr not in beside],
+            subnet=lambda cidr: None if bridged else self._subnet(cluster, cidr),
             endpoints=own_endpoints(cluster, self._node),
             kept=reserved(cluster.reservations),
         )
-        now = asyncio.get_running_loop().time()
-        if now - self._observed >= OBSERVE_EVERY or not draining:
-            self._observed = now
-            in_use = [one.cidr for one in reports if one.in_use]
-            self._drained = self._watch.observe(draining, in_use=in_use)
-        return tuple(
-            BlockReport(
-                cidr=one.cidr,
-                in_use=one.in_use,
-                capacity=one.in_use if one.cidr in idle else one.capacity,
-                drained=one.cidr in self._drained,
-            )
-            for one in reports
+        others = self._networks.usage(
+            cluster, [cidr for cidr in blocks if cidr in beside], draining=[cidr for cidr in draining if cidr in beside]
         )
+        return (*(replace(one, capacity=one.in_use) if one.cidr in idle else one for one in reports), *others)
 
 
 class _DeviceError(OSError):

@@ -143,7 +143,7 @@ def _reachable(facts: Facts) -> Condition:
 def _waiting_pods(facts: Facts) -> list[Refusal]:
     """Pods for which the node's blocks have no room: the controller is to see that at once."""
     room: dict[str, int] = defaultdict(int)
-    for block in facts.blocks:
+    for block in filter(_for_all, facts.blocks):
         room[family_of(block.cidr).key] += block.capacity
     return [
         Refusal(
@@ -154,9 +154,14 @@ def _waiting_pods(facts: Facts) -> list[Refusal]:
     ]
 
 
+def _for_all(block: BlockReport) -> bool:
+    """Whether every pod gets an address of such blocks."""
+    return block.primary
+
+
 def _exhausted(facts: Facts) -> list[Refusal]:
     free: dict[str, int] = defaultdict(int)
-    for block in facts.blocks:
+    for block in filter(_for_all, facts.blocks):
         free[family_of(block.cidr).key] += block.capacity - block.in_use
     return [
         Refusal(Reason.POOL_EXHAUSTED, f"no {family} address is free on this node", Why("Node", facts.node))

@@ -29,6 +29,7 @@ def pods_of(
         plugins=Folders(target=settings.cni_bin_dir, record=settings.plugins, source=settings.cni_plugin_source),
         bridge=PodBridge(BRIDGE, proc=settings.proc_sys / "net"),
         shim=PodShim(proc=settings.proc_sys / "net"),
+        networks=settings.cni_networks_dir,
         before_first=lambda: hostports.note(settings.hostports),
         former=lambda local: Former(local, pods=inhabitants, notes=settings.host_root / CACHE, booted=booted),
         mtu=mtu,

@@ -15,7 +15,7 @@ from towpath.bgp.services import configured
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.outgoing import excluded_ports, exclusions, translated
 from towpath.controller.plan.inputs import Inputs, Rejected
-from towpath.controller.plan.pods import cni, pod_devices
+from towpath.controller.plan.pods import cni, networks, pod_devices
 from towpath.controller.plan.sessions import Document, Encoded, SessionWriter, whys
 from towpath.controller.plan.table import SessionRows
 from towpath.controller.secrets import missing_passwords
@@ -90,6 +90,7 @@ def node_document(
         "forwarding": [_forwarding(one) for entries in tunnels.entries.values() for one in entries.forwarding.values()],
         "nat": _nat(cluster, state.sessions.values()),
         "cni": cni(cluster, node),
+        "networks": networks(cluster, node),
         "warnings": [_warning(one) for one in sorted(warnings)],
     }
 

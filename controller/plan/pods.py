@@ -44,10 +44,41 @@ def cni(cluster: Cluster, node: str) -> Document:
     )
 
 
+def networks(cluster: Cluster, node: str) -> list[Document]:
+    """The same of each network beside that of all pods, in name order: the subnet is the pool, unless its master has the node's address."""
+    own = by_node(in_force(cluster.blocks)).get(node, ())
+    link = _master(cluster, node)
+    found: list[Document] = []
+    for pool in sorted(attached_to(cluster, node).beside, key=lambda one: one.name):
+        blocks = [block.spec for block in own if pool_around(block.spec, cluster.pools) is pool]
+        way = pool.spec.attachment
+        judged = ground(pool, {str(way.master): link})
+        places = Places(RUN_DIR, RUN_DIR).beside(pool.name, conf_dir=RUN_DIR)
+        if blocks:
+            found.append(
+                conflist(
+                    blocks,
+                    cluster.pools,
+                    data_dir=places.data_dir,
+                    network=places.network,
+                    way=way,
+                    mtu=way.mtu,
+                    grounds={pool.name: judged if isinstance(judged, Ground) else Ground(pool.spec.cidr, None)},
+                    kept=reserved(cluster.reservations),
+                )
+            )
+    return found
+
+
+def _master(cluster: Cluster, node: str) -> NodeLink:
+    """The interface with the node's addresses."""
+    found = cluster.routing_nodes.get(node)
+    return NodeLink(addresses=tuple(node_addresses(found).values()) if found is not None else ())
+
+
 def _grounds(cluster: Cluster, node: str) -> Mapping[str, Ground]:
     """Of pools on the node's own network, by name, taking their master for the interface with the node's addresses."""
-    found = cluster.routing_nodes.get(node)
-    link = NodeLink(addresses=tuple(node_addresses(found).values()) if found is not None else ())
+    link = _master(cluster, node)
     pools = {pool.name: pool for _, pool in own_by_master(cluster, node)}
     judged = {name: ground(pool, {str(pool.spec.attachment.master): link}) for name, pool in pools.items()}
     return {name: one for name, one in judged.items() if isinstance(one, Ground)}

@@ -5,72 +5,20 @@ from typing import Annotated, Literal
 from msgspec import Meta as Field
 from msgspec import Struct
 
+from towpath.model.kinds.attachment import ATTACHMENT_RULES, Attachment
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
-from towpath.model.kinds.values import Duration, InterfaceName
+from towpath.model.kinds.values import Duration
 from towpath.model.kinds.vxlan import VXLAN, VXLAN_RULES
-from towpath.model.net import Address, Family, Prefix, block_name, family_of
+from towpath.model.net import Family, Prefix, block_name, family_of
 from towpath.model.selector import Selector
 
 DEFAULT_BLOCK_SIZE = {Family.IPV4: 26, Family.IPV6: 122}
 BlockSize = Annotated[int, Field(ge=20, le=128)]
-MTU = Annotated[int, Field(ge=1280, le=65535)]
-"""Not less than IPv6 needs (RFC 8200 section 5)."""
 BLOCK_SIZES = {Family.IPV4: (20, 32), Family.IPV6: (116, 128)}
 LONGEST_SUBNET = {Family.IPV4: 30, Family.IPV6: 126}
 """Prefix length of the smallest subnet that host-local takes."""
 
 
-class Attachment(Struct, frozen=True, rename=json_name, forbid_unknown_fields=True):
-    """How pods are attached to their node."""
-
-    type: Annotated[
-        Literal["ptp", "bridge", "macvlan", "ipvlan"],
-        Field(
-            description="ptp: a cable to each pod, and a route to each address. bridge: the node's pods share a segment. macvlan: pods are on the network that the node's interface is on. ipvlan: likewise, or behind that interface, with its MAC."
-        ),
-    ] = "ptp"
-    master: Annotated[
-        InterfaceName | None,
-        Field(description="The interface of the node whose network pods are on, of the same name on all nodes."),
-    ] = None
-    mode: Annotated[
-        Literal["bridge", "vepa", "l2", "l3", "l3s"] | None,
-        Field(
-            description="Of macvlan: bridge, the pods of one node reach each other directly; vepa, by the switch, which has to send frames back by the port that they came from. Of ipvlan: l2, pods are on the node's network; l3, the node's routes lead to them and from them; l3s, they also pass its packet filters on their way in."
-        ),
-    ] = None
-    hairpin: Annotated[
-        bool, Field(description="The switch sends frames back by the port that they came from; vepa needs it.")
-    ] = False
-    gateway: Annotated[
-        Address | None,
-        Field(description="The router of that network, by which pods reach what is not on it."),
-    ] = None
-    mtu: Annotated[
-        MTU | None, Field(description="MTU of new pods: that of the node's devices unless set, and never more.")
-    ] = None
-
-    @property
-    def on_underlay(self) -> bool:
-        """Whether the pods' addresses are of the network that nodes are on: nobody needs a route to them."""
-        return self.by_master and self.mode not in _ROUTED
-
-    @property
-    def by_master(self) -> bool:
-        """Whether pods are behind an interface of their node, past its other devices."""
-        return self.type in _MODES
-
-    @property
-    def by_shim(self) -> bool:
-        """Whether the node reaches these pods, and they services, by a device of its own beside theirs: else the network brings them together."""
-        return self.by_master and self.mode != "vepa"
-
-
-_MODES = {"macvlan": ("bridge", "vepa"), "ipvlan": ("l2", "l3", "l3s")}
-"""Of each kind of attachment that has a master."""
-_ROUTED = frozenset({"l3", "l3s"})
-"""Modes in which pods have addresses that the network learns by BGP."""
-_BY_MASTER = "(has({0}.attachment) && has({0}.attachment.type) && {0}.attachment.type in ['macvlan', 'ipvlan'])"
 Mode = Literal["Never", "Always", "CrossSubnet"]
 
 
@@ -108,7 +56,10 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         ),
     ] = False
     attachment: Annotated[
-        Attachment, Field(description="How pods are attached: the same in all pools that one node gets blocks from.")
+        Attachment,
+        Field(
+            description="How pods are attached: the same in all pools that one node gets blocks of for pods' own network."
+        ),
     ] = Attachment()
 
     @property
@@ -144,14 +95,6 @@ def _block_size_fits(spec: IPPoolSpec) -> bool:
 
 def _room_on_a_bridge(spec: IPPoolSpec) -> bool:
     return spec.attachment.type != "bridge" or spec.block_length <= LONGEST_SUBNET[family_of(spec.cidr)]
-
-
-def _has_what_it_needs(one: Attachment) -> bool:
-    has_master, has_gateway = one.master is not None, one.gateway is not None
-    return (one.mode or "") in _MODES.get(one.type, ("",)) and (has_master, has_gateway) == (
-        one.by_master,
-        one.on_underlay,
-    )
 
 
 IP_POOL = Kind(
@@ -201,37 +144,7 @@ IP_POOL = Kind(
             field="spec.attachment.type",
             check=lambda _meta, spec: _room_on_a_bridge(spec),
         ),
-        Rule(
-            cel=f"!has(self.attachment) || ({_BY_MASTER.format('self')} ? has(self.attachment.master) && has(self.attachment.mode) && (self.attachment.type == 'macvlan') == (self.attachment.mode in ['bridge', 'vepa']) && has(self.attachment.gateway) == !(self.attachment.mode in ['l3', 'l3s']) : !has(self.attachment.master) && !has(self.attachment.mode) && !has(self.attachment.gateway))",
-            message="macvlan needs master, gateway and mode bridge or vepa; ipvlan master and mode l2, l3 or l3s, and with l2 gateway; ptp and bridge have none of them",
-            field="spec.attachment",
-            check=lambda _meta, spec: _has_what_it_needs(spec.attachment),
-        ),
-        Rule(
-            cel="!has(self.attachment) || !has(self.attachment.gateway) || !isIP(self.attachment.gateway) || !isCIDR(self.cidr) || ip(self.attachment.gateway).family() == cidr(self.cidr).ip().family()",
-            message="the gateway must be of the same family as the pool",
-            field="spec.attachment.gateway",
-            check=lambda _meta, spec: (
-                spec.attachment.gateway is None or spec.attachment.gateway.version == spec.cidr.version
-            ),
-        ),
-        Rule(
-            cel=f"!{_BY_MASTER.format('self')} || ((!has(self.ipipMode) || self.ipipMode == 'Never') && (!has(self.vxlanMode) || self.vxlanMode == 'Never') && (!has(self.natOutgoing) || !self.natOutgoing))",
-            message="pods behind a master send past their node's other devices: no ipipMode, vxlanMode or natOutgoing is of use",
-            field="spec.attachment.type",
-            check=lambda _meta, spec: not spec.attachment.by_master or not (spec.encapsulates or spec.nat_outgoing),
-        ),
-        Rule(
-            cel="!has(self.attachment) || (has(self.attachment.hairpin) && self.attachment.hairpin) == (has(self.attachment.mode) && self.attachment.mode == 'vepa')",
-            message="vepa needs hairpin: true, since the kernel passes nothing between pods and nodes then; the other modes do not have it",
-            field="spec.attachment.hairpin",
-            check=lambda _meta, spec: spec.attachment.hairpin == (spec.attachment.mode == "vepa"),
-        ),
-        Rule(
-            cel=f"{_BY_MASTER.format('self')} == {_BY_MASTER.format('oldSelf')} && (!{_BY_MASTER.format('self')} || (self.attachment.type == oldSelf.attachment.type && self.attachment.master == oldSelf.attachment.master && self.attachment.mode == oldSelf.attachment.mode))",
-            message="a pool does not come to a master or leave it, nor do its type, master and mode change: make another pool",
-            field="spec.attachment",
-        ),
+        *ATTACHMENT_RULES,
     ),
     columns=(
         Column("CIDR", ".spec.cidr"),
@@ -332,6 +245,9 @@ class IPAMBlockSpec(Struct, frozen=True, rename=json_name):
     mirrored: Annotated[
         bool, Field(description="Made from Node.spec.podCIDRs: it goes with its node, and is never given back.")
     ] = False
+    primary: Annotated[
+        bool, Field(description="Whether its addresses are for pods' own network, as its pool says when it is made.")
+    ] = True
     state: Annotated[
         Literal["Active", "Draining", "Quarantined"],
         Field(description="Active: in use. Draining: no new addresses. Quarantined: withdrawn, given to nobody yet."),

@@ -119,6 +119,7 @@ class BlockReport(Struct, frozen=True, rename=json_name):
     in_use: Annotated[int, Field(description="Addresses in use.")]
     capacity: Annotated[int, Field(description="Addresses that pods can get.")]
     drained: Annotated[bool, Field(description="Draining, and no address was in use in two observations.")] = False
+    primary: Annotated[bool, Field(description="Whether its addresses are for pods' own network.")] = True
 
 
 class RouteReport(Struct, frozen=True, rename=json_name):

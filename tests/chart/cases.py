@@ -109,6 +109,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("a folder that is relative", {"cniConfDir": "etc/cni/net.d"}, ("/cniConfDir", "does not match pattern")),
     ("the root as a folder", {"cniBinDir": "/"}, ("/cniBinDir", "does not match pattern")),
     ("a folder that climbs", {"cniBinDir": "/opt/../etc"}, ("cniBinDir: /opt/../etc", "'..'")),
+    ("one folder for both kinds of networks", {"cniNetworksDir": "/etc/cni/net.d"}, ("cniNetworksDir is /etc/cni/net.d",)),
     ("one folder for plugins and configurations", {"cniBinDir": "/etc/cni/net.d"}, ("cniConfDir and cniBinDir are both /etc/cni/net.d",)),
     ("a URL for a host", {"kubernetesServiceHost": "https://10.0.0.1:6443"}, ("/kubernetesServiceHost", "does not match pattern")),
     ("a digest cut short", {"image": {"digest": "sha256:0f0f"}}, ("/image/digest", "does not match pattern")),

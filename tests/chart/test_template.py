@@ -119,7 +119,7 @@ def test_the_speaker_has_no_way_to_the_api() -> None:
 
 
 def test_the_host_is_seen_through_few_folders() -> None:
-    """Six host paths, all of the node's pod; of /proc/sys only the network's, of /var/lib/cni what the runtime attached."""
+    """Seven host paths, all of the node's pod; of /proc/sys only the network's, of /var/lib/cni what the runtime attached."""
     found = {
         volume["hostPath"]["path"]: one["metadata"]["name"]
         for one in rendered()
@@ -127,7 +127,10 @@ def test_the_host_is_seen_through_few_folders() -> None:
         for volume in one["spec"]["template"]["spec"].get("volumes", ())
         if "hostPath" in volume
     }
-    ours, cni = ("/run/towpath", "/var/lib/towpath"), ("/etc/cni/net.d", "/opt/cni/bin", "/var/lib/cni/results")
+    ours, cni = (
+        ("/run/towpath", "/var/lib/towpath"),
+        ("/etc/cni/net.d", "/etc/cni/multus/net.d", "/opt/cni/bin", "/var/lib/cni/results"),
+    )
     assert found == dict.fromkeys((*ours, *cni, "/proc/sys/net"), "towpath-node")
 
 

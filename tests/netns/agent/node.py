@@ -91,6 +91,7 @@ class Node:
         self.root = root
         self.node = host
         self.folder, self.run_dir, self.cni = root / "manifests", root / "run", root / "cni"
+        self.networks = root / "networks"
         self.folder.mkdir()
         self.cni.mkdir()
         self.write(objects)
@@ -100,6 +101,7 @@ class Node:
             "--state-dir": root / "state",
             "--cni-conf-dir": self.cni,
             "--cni-bin-dir": Path("/usr/lib/cni"),
+            "--cni-networks-dir": self.networks,
         }
         """Where things are on this machine; to be changed before the agent is started."""
         self.agent = self.process("agent")

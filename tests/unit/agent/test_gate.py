@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from tests.unit.agent.worlds import block, cluster, pool
 from towpath.controller.node.gate import Standing, addressing, announceable, clear_of_others, families, waits_for
 from towpath.model.cluster import Node
-from towpath.model.kinds.ipam import Attachment, IPAMConfigurationSpec
+from towpath.model.kinds.attachment import Attachment
+from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.net import Family
 from towpath.model.resource import Meta, Resource
 from towpath.model.selector import parse_selector

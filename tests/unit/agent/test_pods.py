@@ -18,7 +18,7 @@ from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
 from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.plugins import NEEDED, Folders
-from towpath.model.kinds.ipam import Attachment
+from towpath.model.kinds.attachment import Attachment
 from towpath.model.links import NodeLink
 from towpath.model.net import Interface
 from towpath.model.reason import Reason
@@ -68,10 +68,14 @@ class Shims:
 
     def __init__(self, **links: NodeLink) -> None:
         self.there = links
+        self.kinds = {"macvlan", "ipvlan"}
         self.wanted: Shim | None = None
 
     def links(self) -> Mapping[str, NodeLink]:
         return self.there
+
+    def knows(self, kind: str) -> bool:
+        return kind in self.kinds
 
     def desire(self, wanted: Shim | None) -> None:
         self.wanted = wanted
@@ -108,6 +112,7 @@ async def pods(
         plugins=folders(where),
         bridge=bridge or Bridge(),
         shim=shim or Shims(),
+        networks=where.conf_dir.with_name("networks"),
         before_first=lambda: None,
         former=former(where, there),
         mtu=lambda: mtu,
@@ -183,6 +188,7 @@ async def test_before_the_plugins_were_asked_nothing_is_written(where: Places) -
         plugins=folders(where),
         bridge=Bridge(),
         shim=Shims(),
+        networks=where.conf_dir.with_name("networks"),
         before_first=lambda: None,
         former=former(where),
     )

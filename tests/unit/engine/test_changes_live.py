@@ -311,6 +311,7 @@ BLOCK_FIELDS: list[tuple[str, tuple[dict[str, Any], ...], str]] = [
     ("systemUUID", (OWN | {"systemUUID": "s"},), NOTHING),
     ("pool", (OWN | {"pool": "other"},), NOTHING),
     ("mirrored", (OWN | {"mirrored": True},), NOTHING),
+    ("primary", (OWN | {"primary": False},), NOTHING),
     ("state", (OWN | {"state": "Draining"},), NOTHING),
     ("state", (OWN | {"state": "Quarantined"},), TOLD),
 ]

@@ -7,7 +7,7 @@ import pytest
 
 from tests.unit.ipam.world import block, pool
 from towpath.ipam.cni import Places, conflist, is_usable, remove, write
-from towpath.model.kinds.ipam import Attachment
+from towpath.model.kinds.attachment import Attachment
 
 POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
 

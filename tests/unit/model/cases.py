@@ -36,6 +36,8 @@ def _pool(field: str | None = None, cidr: Any = "10.244.0.0/16", **spec: Any) ->
 
 _MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge", "gateway": "10.0.0.1"}
 _IPVLAN = {"type": "ipvlan", "master": "eth0", "mode": "l3"}
+_EDGE = {"type": "macvlan", "master": "eth1", "mode": "private", "primary": False}
+"""A network beside that of all pods."""
 
 
 def _without(field: str) -> dict[str, str]:
@@ -155,6 +157,15 @@ GOOD = (
     _pool(attachment=_MACVLAN),
     _pool(attachment=_IPVLAN),
     _pool(attachment={**_IPVLAN, "mode": "l3s", "mtu": 1400}),
+    _pool(attachment={**_IPVLAN, "primary": False}),
+    _pool(attachment={**_MACVLAN, "primary": False}),
+    _pool(attachment={**_EDGE, "gateway": "10.9.0.254"}),
+    _pool(attachment={**_EDGE, "mode": "passthru"}),
+    _pool(attachment={**_EDGE, "mode": "vepa"}),
+    _pool(attachment={**_EDGE, "mode": "vepa", "hairpin": True}),
+    _pool(attachment={**_EDGE, "type": "ipvlan", "mode": "l2"}),
+    _pool(attachment={"type": "bridge", "primary": True}),
+    Case("IPPool", "e" * 200, {"cidr": "10.244.0.0/16", "attachment": _EDGE}, None),
     _pool(attachment={**_MACVLAN, "type": "ipvlan", "mode": "l2"}),
     _pool(attachment={**_MACVLAN, "mode": "vepa", "hairpin": True}),
     _pool(cidr="fd00::/64", attachment={**_MACVLAN, "gateway": "fd00:1::1", "mtu": 1400}),
@@ -461,6 +472,15 @@ BAD = (
     _pool("spec.attachment.type", attachment=_MACVLAN, vxlanMode="Always"),
     _pool("spec.attachment.type", attachment=_MACVLAN, ipipMode="CrossSubnet"),
     _pool("spec.attachment.type", attachment=_MACVLAN, natOutgoing=True),
+    _pool("spec.attachment.primary", attachment={"primary": False}),
+    _pool("spec.attachment.primary", attachment={"type": "bridge", "primary": False}),
+    _pool("spec.attachment.primary", attachment={**_MACVLAN, "mode": "private"}),
+    _pool("spec.attachment.primary", attachment={**_MACVLAN, "mode": "passthru"}),
+    _pool("spec.attachment.primary", attachment={**_MACVLAN, "primary": "no"}),
+    _pool("spec.attachment", attachment={**_IPVLAN, "mode": "private", "primary": False}),
+    _pool("spec.attachment", attachment={**_IPVLAN, "gateway": "10.0.0.1", "primary": False}),
+    _pool("spec.attachment.hairpin", attachment={**_EDGE, "hairpin": True}),
+    Case("IPPool", "e" * 201, {"cidr": "10.244.0.0/16", "attachment": _EDGE}, "metadata.name"),
     # numbers of IPAM
     _ipam("spec.growAtPercent", growAtPercent=0),
     _ipam("spec.growAtPercent", growAtPercent=101),
@@ -473,7 +493,7 @@ BAD = (
     Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),
     *(
         Case("IPPool", "pool", _of(after), "spec.attachment", "api", before=_of(before))
-        for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}), (_IPVLAN, {**_IPVLAN, "mode": "l3s"}), ({**_MACVLAN, "type": "ipvlan", "mode": "l2"}, _MACVLAN))
+        for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}), (_IPVLAN, {**_IPVLAN, "mode": "l3s"}), ({**_MACVLAN, "type": "ipvlan", "mode": "l2"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "primary": False}), ({**_IPVLAN, "primary": False}, _IPVLAN))
     ),
     Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.4.0/26", "node": "n"}, "spec.cidr", before={"cidr": "10.244.3.0/26", "node": "n"}),
 )  # fmt: skip

@@ -1,0 +1,299 @@
+"""Networks beside that of all pods: what Multus would call, who reaches whom by macvlan private and passthru, and what cannot be."""
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from tests.names import in_memory, own
+from tests.netns.agent.node import Node, kernel, made, made_block
+from towpath.lab import pods
+from towpath.lab.netns import Network
+from towpath.lab.process import wait_for
+from towpath.model.net import Address, Family
+
+NUMBERS = {"a": 1, "b": 2, "gw": 254}
+EDGE, ALONE = "towpath-edge", "towpath-alone"
+"""Networks of eth1, where the nodes have addresses, and of eth2, which is for one pod."""
+POOLS: dict[str, dict[str, Any]] = {
+    "pods": {"cidr": "10.244.0.0/24", "blockSize": 28},
+    "edge": {
+        "cidr": "10.9.0.64/26",
+        "blockSize": 28,
+        "attachment": {
+            "type": "macvlan",
+            "mode": "private",
+            "master": "eth1",
+            "gateway": "10.9.0.254",
+            "primary": False,
+        },
+    },
+    "edge6": {
+        "cidr": "fd09::1:0/112",
+        "blockSize": 124,
+        "attachment": {"type": "macvlan", "mode": "bridge", "master": "eth1", "primary": False},
+    },
+    "alone": {
+        "cidr": "10.8.0.0/24",
+        "blockSize": 28,
+        "attachment": {
+            "type": "macvlan",
+            "mode": "passthru",
+            "master": "eth2",
+            "gateway": "10.8.0.254",
+            "primary": False,
+        },
+    },
+}
+CANNOT: dict[str, tuple[str, dict[str, Any]]] = {
+    "x1": ("AttachmentConflict type", {"type": "ipvlan", "mode": "l2", "master": "eth1"}),
+    "x2": ("AttachmentConflict mode", {"type": "macvlan", "mode": "passthru", "master": "eth2"}),
+    "x3": ("AttachmentConflict mode", {"type": "macvlan", "mode": "bridge", "master": "eth2"}),
+    "x4": ("AttachmentMaster master", {"type": "macvlan", "mode": "passthru", "master": "eth0"}),
+    "x5": ("AttachmentMaster master", {"type": "macvlan", "mode": "private", "master": "eth7"}),
+    "x6": ("KernelLacks type", {"type": "ipvlan", "mode": "l2", "master": "eth3"}),
+}
+"""Pools that node b has beside, and what it says of them."""
+BLOCKS = {
+    "a": {"10.244.0.0/28": "pods", "10.9.0.64/28": "edge", "fd09::1:0/124": "edge6", "10.8.0.0/28": "alone"},
+    "b": {"10.244.0.16/28": "pods", "10.9.0.80/28": "edge", "fd09::1:10/124": "edge6", "10.8.0.16/28": "alone"},
+}
+
+
+def objects(reader: str) -> list[dict[str, Any]]:
+    """What a node is told."""
+    found = [made("BGPConfiguration", "default", clusterRoutes="Kubernetes", nodeToNodeMeshEnabled=False)]
+    found += [made("IPPool", name, **spec) for name, spec in POOLS.items()]
+    if reader == "b":
+        for number, (name, (_, attachment)) in enumerate(CANNOT.items()):
+            found.append(made("IPPool", name, cidr=f"10.7.{number}.0/24", attachment={"primary": False, **attachment}))
+    for name, blocks in BLOCKS.items():
+        address = f"10.0.0.{NUMBERS[name]}"
+        found.append(made("RoutingNode", name, bgp={"ipv4Address": f"{address}/24"}))
+        addresses = [{"type": "InternalIP", "address": address}]
+        found.append(
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
+        )
+        found += [made_block(cidr, name, pool) for cidr, pool in blocks.items()]
+    return found
+
+
+class Sites:
+    """Two nodes on three networks, of which the last two are for pods as well, and a router on each."""
+
+    def __init__(self, network: Network, root: Any) -> None:
+        self.network = network
+        self.made: dict[str, tuple[str, pods.Pod, dict[str, pods.Pod]]] = {}
+        switches = [network.switch(f"sw{one}") for one in range(3)]
+        hosts = {name: network.host(name) for name in NUMBERS}
+        for name, host in hosts.items():
+            for number, switch in enumerate(switches):
+                network.plug(switch, host, f"eth{number}")
+            host.address(f"10.0.0.{NUMBERS[name]}/24", dev="eth0")
+            host.address(f"10.9.0.{NUMBERS[name]}/24", f"fd09::{NUMBERS[name]}/64", dev="eth1")
+        hosts["gw"].address("10.8.0.254/24", dev="eth2")
+        for name in BLOCKS:
+            (root / name).mkdir()
+        self.nodes = {name: Node(hosts[name], root / name, objects(name), name=name) for name in BLOCKS}
+        self.before = {name: kernel(one.node) for name, one in self.nodes.items()}
+
+    def start(self) -> None:
+        """Until each node has all configurations."""
+        for node in self.nodes.values():
+            node.speaker.start()
+            node.start_agent()
+        for node in self.nodes.values():
+            self.wait(
+                lambda node=node: has(node.cni) and all(has(node.networks, each) for each in (EDGE, ALONE)), "them"
+            )
+
+    def wait(self, probe: Any, what: str) -> None:
+        """Wait, and show what the agents said if it does not come true."""
+        try:
+            wait_for(probe, deadline=60, what=what)
+        except AssertionError as error:
+            said = [f"{one.node.ip('addr')}\n{one.status()}\n{one.agent.log}" for one in self.nodes.values()]
+            raise AssertionError("\n".join([str(error), *said])) from None
+
+    def pod(self, name: str, at: str, **networks: str) -> None:
+        """A pod with further interfaces, as Multus attaches them: after its own one, for the same container."""
+        node, host = self.nodes[at], self.network.host(name, forwarding=False)
+        own = pods.add(node.node, host, folder=node.cni)
+        more: dict[str, pods.Pod] = {}
+        self.made[name] = at, own, more
+        for interface, network in networks.items():
+            more[interface] = self.attach(name, interface, network)
+
+    def attach(self, name: str, interface: str, network: str) -> pods.Pod:
+        """One more interface."""
+        at, own, _ = self.made[name]
+        node, host, container = self.nodes[at], self.network.hosts[name], own.container
+        return pods.add(
+            node.node, host, folder=node.networks, network=network, interface=interface, container=container
+        )
+
+    def detach(self, name: str, interface: str, network: str) -> None:
+        """That one again."""
+        at, own, _ = self.made[name]
+        node, host, container = self.nodes[at], self.network.hosts[name], own.container
+        pods.remove(node.node, host, folder=node.networks, network=network, interface=interface, container=container)
+
+    def on(self, name: str, number: int, family: Family = Family.IPV4) -> Address:
+        """The address of a pod, a node or the router on one of the networks."""
+        if name in self.made:
+            found = self.made[name][2][f"net{number}"].address(family)
+            assert found is not None
+            return found
+        return ip_address(f"10.{10 - number}.0.{NUMBERS[name]}" if family is Family.IPV4 else f"fd09::{NUMBERS[name]}")
+
+    def reaches(self, source: str, target: str, number: int, *, wait: int = 3) -> bool:
+        """Whether a whole packet on one of the networks is answered."""
+        return pods.ping(self.network.hosts[source], self.on(target, number), wait=wait, size=1500)
+
+
+def has(folder: Any, network: str = "") -> bool:
+    try:
+        return bool(pods.conflist(folder, network))
+    except pods.NotReadyError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def sites() -> Iterator[Sites]:
+    """The nodes, with pods that have an interface in the networks beside their own."""
+    prefix = own("tpu")
+    with in_memory(prefix) as root, Network(prefix) as network:
+        made = Sites(network, root)
+        made.start()
+        made.pod("a1", "a", net1=EDGE, net2=ALONE)
+        made.pod("a2", "a", net1=EDGE)
+        made.pod("b1", "b", net1=EDGE, net2=ALONE)
+        yield made
+
+
+def test_a_pod_has_further_interfaces(sites: Sites) -> None:
+    """Each with an address of the pool's block of that node; its own one keeps its address and the way to all others."""
+    host = sites.network.hosts["a1"]
+    found = {
+        one["ifname"]: f"{entry['local']}/{entry['prefixlen']}"
+        for one in host.ip_json("-4", "addr")
+        for entry in one["addr_info"]
+        if one["ifname"] != "lo"
+    }
+    assert found == {"eth0": "10.244.0.2/24", "net1": "10.9.0.64/24", "net2": "10.8.0.2/24"}
+    (default,) = host.ip_json("-4", "route", "show", "default")
+    assert default["dev"] == "eth0"
+    sites.wait(lambda: pods.ping(host, ip_address("10.0.0.2")), "the way by its own interface")
+
+
+def test_what_was_made_is_what_is_checked(sites: Sites) -> None:
+    """CHECK finds the interface, and says so when its address is gone; a second interface of one network comes and goes."""
+    node, host = sites.nodes["a"], sites.network.hosts["a2"]
+    made = sites.attach("a2", "net9", "towpath-edge6")
+    where = {"folder": node.networks, "network": "towpath-edge6", "interface": "net9"}
+    pods.check(node.node, host, made, **where)
+    host.ip("addr", "flush", "dev", "net9", "scope", "global")
+    with pytest.raises(pods.PluginError, match="CHECK"):
+        pods.check(node.node, host, made, **where)
+    sites.detach("a2", "net9", "towpath-edge6")
+    assert "net9" not in host.ip("link")
+
+
+PRIVATE = {
+    ("a1", "b1"): True,
+    ("b1", "a1"): True,
+    ("a1", "gw"): True,
+    ("gw", "a1"): True,
+    ("a1", "b"): True,
+    ("b", "a1"): True,
+    ("a1", "a2"): False,
+    ("a2", "a1"): False,
+    ("a1", "a"): False,
+    ("a", "a1"): False,
+}
+WHOLE = {("a1", "b1"): True, ("b1", "a1"): True, ("a1", "gw"): True, ("gw", "a1"): True}
+
+
+@pytest.mark.parametrize(("number", "wanted"), [(1, PRIVATE), (2, WHOLE)], ids=["private", "passthru"])
+def test_who_reaches_whom(sites: Sites, number: int, wanted: dict[tuple[str, str], bool]) -> None:
+    """private: all but pods of the same node and that node. passthru: whoever is on the network, as the interface itself did."""
+    for name in (*sites.made, *NUMBERS):
+        sites.network.hosts[name].ip("neigh", "flush", "all")
+    found = {pair: sites.reaches(*pair, number, wait=3 if answered else 1) for pair, answered in wanted.items()}
+    assert found == wanted
+
+
+def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:
+    """Another pod is refused, has no address, and keeps all else; when the first lets go the next one gets it."""
+    with pytest.raises(pods.PluginError, match="failed to create macvlan"):
+        sites.attach("a2", "net2", ALONE)
+    assert "net2" not in sites.network.hosts["a2"].ip("link")
+    assert sites.reaches("a1", "gw", 2)
+    sites.detach("a1", "net2", ALONE)
+    sites.attach("a2", "net2", ALONE)
+    sites.detach("a2", "net2", ALONE)
+    sites.made["a1"][2]["net2"] = sites.attach("a1", "net2", ALONE)
+    assert sites.reaches("a1", "gw", 2)
+
+
+def test_what_cannot_be_is_said_of_the_pool_alone(sites: Sites) -> None:
+    """Another kind or a second passthru on one interface, one with addresses, one that is not there, a kernel without the kind."""
+    node = sites.nodes["b"]
+    sites.wait(lambda: told(node).items() >= {name: said for name, (said, _) in CANNOT.items()}.items(), "all of them")
+    assert names(node) == {f"towpath-{one}.conflist" for one in ("edge", "edge6", "alone")}
+    blocks = {one["cidr"]: (one["capacity"], one["primary"]) for one in node.status()["blocks"]}
+    assert blocks == {
+        "10.244.0.16/28": (16, True),
+        "10.9.0.80/28": (16, False),
+        "fd09::1:10/124": (16, False),
+        "10.8.0.16/28": (1, False),
+    }
+
+
+def test_an_interface_goes_and_comes_back(sites: Sites) -> None:
+    """Its pool says so, the others go on, and pods get it again when it is there."""
+    node = sites.nodes["b"]
+    node.node.ip("link", "set", "eth1", "name", "gone")
+
+    lost = dict.fromkeys(("edge", "edge6"), "AttachmentMaster master")
+    sites.wait(lambda: told(node).items() >= lost.items(), "that it is gone")
+    assert has(node.networks, EDGE)
+    assert sites.reaches("b1", "gw", 2)
+    node.node.ip("link", "set", "gone", "name", "eth1")
+    sites.wait(lambda: not told(node).keys() & lost.keys(), "that it is back")
+    sites.wait(lambda: sites.reaches("b1", "gw", 1), "the pod on it")
+
+
+def test_a_pool_goes(sites: Sites) -> None:
+    """Its configuration goes with it, those of the others stay as they are."""
+    node = sites.nodes["a"]
+    node.write([one for one in objects("a") if one["metadata"]["name"] != "edge6"])
+    sites.wait(lambda: names(node) == {f"{EDGE}.conflist", f"{ALONE}.conflist"}, "its configuration has gone")
+    assert has(node.cni)
+    node.write(objects("a"))
+    sites.wait(lambda: has(node.networks, "towpath-edge6"), "it is back")
+
+
+def test_cleanup_leaves_the_nodes_as_they_were(sites: Sites) -> None:
+    """As the last of these tests."""
+    for name, (at, first, more) in sites.made.items():
+        node, host = sites.nodes[at], sites.network.hosts[name]
+        for interface in more:
+            sites.detach(name, interface, EDGE if interface == "net1" else ALONE)
+        pods.remove(node.node, host, folder=node.cni, container=first.container)
+        sites.network.remove_host(name)
+    for name, node in sites.nodes.items():
+        node.clean_up()
+        assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
+        assert kernel(node.node) == sites.before[name]
+
+
+def told(node: Node) -> dict[str, str]:
+    """What a node refuses of pools: reason and field."""
+    refused = node.status().get("refusals", ())
+    return {one["name"]: f"{one['reason']} {one['field'].removeprefix('spec.attachment.')}" for one in refused}
+
+
+def names(node: Node) -> set[str]:
+    return {one.name for one in node.networks.iterdir()}
