@@ -16,7 +16,6 @@ from towpath.bgp.decision import best
 from towpath.bgp.path import Path
 from towpath.bgp.rib import AdjRibIn
 from towpath.model.net import Address, Family, Prefix, contains, from_wire
-from towpath.model.reason import Reason
 
 _LENGTH: Callable[[bytes], int] = itemgetter(0)
 
@@ -108,6 +107,5 @@ class Ways:
 
 
 def _is_way(path: Path) -> bool:
-    """Whether a neighbour has told it of itself, and a pod or a block has no part in it."""
-    source = path.via.source
-    return path.via.direct and source.ebgp and not source.workload and path.verdict is not Reason.ORIGIN_VALID
+    """Whether a neighbour on the link has told it of itself, and is no pod."""
+    return path.via.direct and not path.via.source.workload

@@ -46,6 +46,8 @@ class Plan(Struct, frozen=True):
     prefix: str
     flows: tuple[Flow, ...]
     interval: float
+    least: int
+    """So many packets are sent before it ends."""
     result: str
 
 
@@ -198,12 +200,14 @@ def unreached(network: Network, flows: Sequence[Flow], *, wait: float = 0.3) -> 
 class Probe:
     """A prober process that runs while the ``with`` block does; then ``result`` says what was lost."""
 
-    def __init__(self, network: Network, flows: Iterable[Flow], *, directory: Path, interval: float = INTERVAL) -> None:
+    def __init__(
+        self, network: Network, flows: Iterable[Flow], *, directory: Path, interval: float = INTERVAL, least: int = 0
+    ) -> None:
         self.directory = directory
         self._result = directory / "probe.json"
         self._plan = directory / "probe-plan.json"
         self._log = directory / "probe.log"
-        plan = Plan(network.prefix, tuple(flows), interval, str(self._result))
+        plan = Plan(network.prefix, tuple(flows), interval=interval, least=least, result=str(self._result))
         self._plan.write_bytes(msgspec.json.encode(plan))
         self._process = Process([sys.executable, "-m", "towpath.lab.probe", str(self._plan)], log=self._log)
         self.result = Result(0, 0, ())
@@ -223,7 +227,7 @@ class Probe:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.stop(deadline=DRAIN + 5)
+        self._process.stop(deadline=DRAIN + 30)
         if self._result.exists():
             self.result = msgspec.json.decode(self._result.read_bytes(), type=Result)
         elif error is None:
@@ -250,7 +254,7 @@ def main(path: str) -> None:
     started = following = time.monotonic()
     stall = 0.0
     print("started", flush=True)
-    while not ended.asked:
+    while not ended.asked or sum(tally.sent for tally in prober.tallies) < plan.least:
         now = time.monotonic()
         if now >= following:
             stall = max(stall, now - following)

@@ -4,11 +4,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tests.netns.agent.node import OneNode, announced, manifests
+from tests.netns.agent.node import BIRD_CONFIGURATION, LEARNED, PASSWORD, OneNode, announced, manifests, ours
 from towpath.lab.events import RouteEvents
 from towpath.lab.process import wait_for
 
 HOLD_TIME = 9
+RESTART_TIME = 4
 YEAR, HOUR = 365 * 86400, 3600
 MOST = 300
 """Seconds that a busy machine may take from a step of the clock to a look at what it did."""
@@ -98,3 +99,21 @@ def test_a_year_ahead_then_steps_of_an_hour(one: OneNode) -> None:
     for number, seconds in enumerate((-HOUR, 2 * HOUR, -2 * YEAR), 10):
         clock.step(seconds)
         works(one, clock, number)
+
+
+def test_the_restart_time_of_a_router_that_stays_away(one: OneNode) -> None:
+    """Its routes stay for as long as it said and go then: not sooner when the clock steps forward, nor later when it steps back."""
+    clock = Clock(one)
+    restarting = f"graceful restart on; graceful restart time {RESTART_TIME};"
+    router = BIRD_CONFIGURATION.replace("graceful restart on;", restarting)
+    one.write(with_block(8))
+    one.speaker.start()
+    one.start_agent()
+    for seconds in (2 * HOUR, -2 * YEAR):
+        one.bird.start(router.format(log=one.root / "bird.log", password=PASSWORD, more=""))
+        one.converged(deadline=40)
+        killed = time.monotonic()
+        one.bird.process.kill()
+        clock.step(seconds)
+        wait_for(lambda: ours(one.node).isdisjoint(LEARNED), deadline=40, what="what the router told is forgotten")
+        assert time.monotonic() - killed >= RESTART_TIME

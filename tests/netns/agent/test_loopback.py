@@ -32,14 +32,17 @@ def links(name: str) -> dict[int, tuple[str, str]]:
     return {4: (f"10.0.{number}.1", f"10.0.{number}.254"), 6: (f"fd00:{number}::1", f"fd00:{number}::254")}
 
 
-def manifests(name: str) -> list[dict[str, Any]]:
-    """All objects, and the Node of one."""
+def manifests(name: str, *, default: bool) -> list[dict[str, Any]]:
+    """All objects, and the Node of one. ``default``: the router is known as the node's gateway, else by its addresses."""
 
     addresses = [{"type": "InternalIP", "address": one} for one in loopback(name)]
-    peer = {"peerFrom": {"defaultGateway": True}, "asNumber": AS_PEER, "sourceAddress": "None"}
+    peer = {"asNumber": AS_PEER, "sourceAddress": "None"}
+    peers = [made("BGPPeer", "tor", **peer, peerFrom={"defaultGateway": True})]
+    if not default:
+        peers = [made("BGPPeer", f"tor{family}", **peer, peerIP=its) for family, (_, its) in links(name).items()]
     objects = [
         made("BGPConfiguration", "default", advertiseNodeAddresses=True, timers={"connectRetryTime": "1s"}),
-        made("BGPPeer", "tor", **peer),
+        *peers,
         made("IPPool", "v4", cidr="10.244.0.0/16"),
         made("IPPool", "v6", cidr="fd00:244::/96"),
         {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}},
@@ -53,9 +56,11 @@ def manifests(name: str) -> list[dict[str, Any]]:
     return objects
 
 
-@pytest.fixture
-def rack(tmp_path: Path) -> Iterator[tuple[dict[str, Host], Bird]]:
-    """Two nodes that know nobody but their router."""
+@pytest.fixture(params=[True, False], ids=["default route", "node addresses alone"])
+def rack(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, Host], Bird]]:
+    """Two nodes that know nobody but their router: it is their gateway, or they have no way but what it tells them, which is
+    the nodes' addresses and no block."""
+    default: bool = request.param
     prefix = own("tpa")
     with in_memory(prefix) as root, Network(prefix) as network:
         tor = network.host("tor")
@@ -69,14 +74,16 @@ def rack(tmp_path: Path) -> Iterator[tuple[dict[str, Host], Bird]]:
                 bits = 24 if family == 4 else 64
                 host.address(f"{mine}/{bits}", dev="eth0")
                 tor.address(f"{its}/{bits}", dev=f"eth{number}")
-                host.run("ip", f"-{family}", "route", "add", "default", "via", its)
-                neighbours[f"{name}{family}"] = bird_neighbour(mine, local=its, remote_as=65100 + number)
+                if default:
+                    host.run("ip", f"-{family}", "route", "add", "default", "via", its)
+                told = "all" if default else "where net.len = 32 || net.len = 128"
+                neighbours[f"{name}{family}"] = bird_neighbour(mine, local=its, remote_as=65100 + number, export=told)
         bird = Bird(tor, tmp_path, router_id="10.0.0.254", neighbours=neighbours, more=KERNEL)
         for name, host in hosts.items():
             place = root / name
             (place / "manifests").mkdir(parents=True)
             (place / "cni").mkdir()
-            (place / "manifests" / "all.yaml").write_text(yaml.safe_dump_all(manifests(name)))
+            (place / "manifests" / "all.yaml").write_text(yaml.safe_dump_all(manifests(name, default=default)))
             places = ("--run-dir", str(place / "run"))
             more = ("--state-dir", str(place / "state"), "--cni-conf-dir", str(place / "cni"), "--cni-bin-dir", "/usr/lib/cni")  # fmt: skip
             for part in (("speaker", *places), ("agent", "--node", name, "--from", str(place / "manifests"), *places, *more)):  # fmt: skip
@@ -89,7 +96,7 @@ def rack(tmp_path: Path) -> Iterator[tuple[dict[str, Host], Bird]]:
 
 def test_a_mesh_between_loopbacks(rack: tuple[dict[str, Host], Bird]) -> None:
     """Each node tells the router its addresses and takes the other's, from its AS and without a filter; the mesh runs
-    between them in both families, and packets pass."""
+    between them in both families, and packets pass. What the router tells of a node leads to the blocks that the node tells."""
     hosts, bird = rack
     a = hosts["a"]
     wanted = {*(f"{one}/{bits}" for one, bits in zip(loopback("b"), (32, 128), strict=True)), *blocks("b")}

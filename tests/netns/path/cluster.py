@@ -19,6 +19,8 @@ from towpath.model.cluster import Cluster
 from towpath.model.net import Family
 
 PREFIX = own("tpl")
+PROBES = 3_000
+"""So many packets at least are sent while something is done, and none of them may be lost."""
 
 
 @contextlib.contextmanager
@@ -110,7 +112,7 @@ def under_probe(
 ) -> tuple[Result, dict[str, tuple[RouteEvent, ...]]]:
     """Do something while packets run on every path; what was lost, and which routes moved on the hosts watched."""
     with watched(lab, *watch) as moved:
-        with Probe(lab.network, between_nodes(lab), directory=lab.root) as probe:
+        with Probe(lab.network, between_nodes(lab), directory=lab.root, least=PROBES) as probe:
             deed()
         return probe.result, moved()
 
