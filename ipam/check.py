@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from towpath.ipam.blocks import usable
 from towpath.ipam.memory import Memory
+from towpath.ipam.misfits import outside, overlapped, ownerless
 from towpath.ipam.plan import plan
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
@@ -18,7 +19,7 @@ from towpath.model.blocks import in_force, pool_around, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.net import Address, Prefix, host_prefix
-from towpath.model.reason import Reason, Why
+from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.workload import Workload
 
 REMEDIES: Mapping[Reason, str] = {
@@ -73,44 +74,35 @@ def _planned(cluster: Cluster, services: Collection[Prefix]) -> Iterator[Finding
     """What the controller refuses, and reports of nodes that are gone with all their blocks."""
     wished = plan(cluster, memory=Memory(), now=0.0, services=services)
     for one in wished.refusals:
-        yield Finding(one.object, one.reason, one.message)
+        yield _finding(one)
     for name in wished.statuses if cluster.nodes else ():
         yield Finding(Why("NodeStatus", name, "metadata.name"), Reason.NODE_MISSING, f"there is no node {name}")
 
 
 def _of_blocks(cluster: Cluster) -> Iterator[Finding]:
     force = in_force(cluster.blocks)
-    spans = _spans(cluster.blocks.values())
     # files may have RoutingNodes alone; with Nodes at hand, one that is left of a Node is no owner
     nodes = cluster.nodes.keys() or cluster.routing_nodes.keys()
-    for name, block in cluster.blocks.items():
+    for block in cluster.blocks.values():
         spec = block.spec
         if force.get(spec.cidr) is not block:
-            others = (cluster.blocks[one] for one in spans.owners(span(spec.cidr)) - {name})
-            older = min(others, key=lambda one: (one.meta.creation_timestamp, one.name))
-            message = f"{spec.cidr} overlaps the older {older.spec.cidr} of {older.spec.node} and counts for nobody"
-            yield Finding(Why("IPAMBlock", name, "spec.cidr"), Reason.OVERLAPPING_BLOCK, message)
-        yield from _of_pool(block, cluster)
+            yield _finding(overlapped(block, cluster.blocks))
+        if (found := outside(block, cluster.pools)) is not None:
+            yield _finding(found)
+        elif spec.pool and not spec.mirrored and spec.cidr.prefixlen != (length := _length(block, cluster)):
+            message = f"{spec.cidr}: blocks of {spec.pool} are of /{length}"
+            yield Finding(Why("IPAMBlock", block.name, "spec.cidr"), Reason.BLOCK_SIZE, message)
         if spec.node not in nodes and spec.state != "Quarantined":
-            yield Finding(Why("IPAMBlock", name, "spec.node"), Reason.NODE_MISSING, f"there is no node {spec.node}")
+            yield _finding(ownerless(block))
 
 
-def _of_pool(block: IPAMBlock, cluster: Cluster) -> Iterator[Finding]:
-    spec, pool = block.spec, pool_around(block.spec, cluster.pools)
-    if pool is None:
-        field = "spec.pool" if spec.pool else "spec.cidr"
-        named = (
-            f"the pool {spec.pool} that it names is not around it, nor is another"
-            if spec.pool
-            else "no pool is around it"
-        )
-        yield Finding(Why("IPAMBlock", block.name, field), Reason.NO_POOL, f"{spec.cidr}: {named}")
-    elif spec.pool and spec.pool != pool.name:
-        message = f"{spec.cidr} names the pool {spec.pool} and lies in {pool.name}"
-        yield Finding(Why("IPAMBlock", block.name, "spec.pool"), Reason.NO_POOL, message)
-    elif spec.pool and not spec.mirrored and spec.cidr.prefixlen != pool.spec.block_length:
-        message = f"{spec.cidr}: blocks of {pool.name} are of /{pool.spec.block_length}"
-        yield Finding(Why("IPAMBlock", block.name, "spec.cidr"), Reason.BLOCK_SIZE, message)
+def _finding(refusal: Refusal) -> Finding:
+    return Finding(refusal.object, refusal.reason, refusal.message)
+
+
+def _length(block: IPAMBlock, cluster: Cluster) -> int:
+    """That of the blocks of its pool."""
+    return cluster.pools[block.spec.pool].spec.block_length
 
 
 def _of_reports(cluster: Cluster) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from towpath.ipam.blocks import start_of
 from towpath.ipam.conflicts import conflicts
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory, Observation, observe
+from towpath.ipam.misfits import misfits
 from towpath.ipam.spans import Spans, span
 from towpath.ipam.work import NOTHING, Change, Rules, Work, candidates, work
 from towpath.model.blocks import pool_holding
@@ -66,6 +67,8 @@ class Planner:
         self.ledger = Ledger()
         self._work: dict[str, Work] = {}
         """By node, where there is any."""
+        self._misfits: dict[str, tuple[Refusal, ...]] = {}
+        """By node, where any of its blocks does not fit."""
         self._rules: Rules | None = None
         self._learn(self.ledger.look(self.memory.seen))
 
@@ -110,7 +113,13 @@ class Planner:
                 Assignment(cluster.nodes[name], one.assignment) for name, one in self._ordered() if one.assignment
             ),
             statuses=_orphaned_statuses(cluster, ledger, unsure),
-            refusals=(*ledger.pools.refusals, *conflicts(ledger, services), *claims.refusals, *self._unassigned()),
+            refusals=(
+                *ledger.pools.refusals,
+                *conflicts(ledger, services),
+                *(refusal for name in sorted(self._misfits.keys() - lost) for refusal in self._misfits[name]),
+                *claims.refusals,
+                *self._unassigned(),
+            ),
             memory=self.memory,
         )
 
@@ -121,6 +130,10 @@ class Planner:
             account = ledger.account(name)
             exists = [prefix for prefix in account.reports if span(prefix) in ledger.blocks]
             found = work(account, rules, exists=exists)
+            if wrong := tuple(misfits(account, ledger.cluster)):
+                self._misfits[name] = wrong
+            else:
+                self._misfits.pop(name, None)
             if found == NOTHING:
                 self._work.pop(name, None)
             else:

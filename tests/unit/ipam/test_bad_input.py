@@ -1,0 +1,108 @@
+"""What people, nodes and stores get wrong: each told with object and field, and everybody else gets blocks as always."""
+
+import pytest
+from msgspec.structs import replace
+
+from tests.unit.ipam.world import block, cluster, node, pool, report, reservation, status
+from towpath.ipam.memory import Memory
+from towpath.ipam.plan import Planner, plan
+from towpath.model.net import parse_address, parse_prefix
+from towpath.model.reason import Reason
+
+A = pool("a", "10.0.0.0/24", blockSize=29)
+OLD, NEW = "2025-01-01T00:00:00Z", "2026-06-01T00:00:00Z"
+
+
+def born(one, when):
+    return replace(one, meta=replace(one.meta, creation_timestamp=when))
+
+
+CASES = {
+    "pools that overlap": (
+        [pool("b", "10.0.0.0/25", created=NEW)],
+        {},
+        {(Reason.OVERLAPPING_POOL, "IPPool/b spec.cidr")},
+    ),
+    "a pool over the service range": (
+        [],
+        {"services": [parse_prefix("10.0.0.128/25")]},
+        {(Reason.SERVICE_RANGE_CONFLICT, "IPPool/a spec.cidr")},
+    ),
+    "a pool over addresses of nodes": (
+        [node("n9", addresses=(parse_address("10.0.0.77"),), labels={"towpath.io/exclude": ""})],
+        {},
+        {(Reason.NODE_ADDRESS, "IPPool/a spec.cidr")},
+    ),
+    "a reservation that covers a pool": (
+        [pool("b", "10.9.0.0/24"), reservation("10.9.0.0/16")],
+        {},
+        {
+            (Reason.POOL_RESERVED, "IPPool/b spec.cidr"),
+            (Reason.POOL_RESERVED, "IPReservation/kept spec.reservedCIDRs[0]"),
+        },
+    ),
+    "blocks that overlap": (
+        [born(block("10.0.0.8/29", "n1"), OLD), born(block("10.0.0.8/30", "n2", pool=""), NEW)],
+        {},
+        {(Reason.OVERLAPPING_BLOCK, "IPAMBlock/10-0-0-8-30 spec.cidr")},
+    ),
+    "a block of a node that does not exist": (
+        [block("10.0.0.8/29", "nobody", pool="")],
+        {},
+        {(Reason.NODE_MISSING, "IPAMBlock/10-0-0-8-29 spec.node")},
+    ),
+    "a block that names another pool": (
+        [pool("b", "10.9.0.0/24"), block("10.0.0.8/29", "n1", pool="b")],
+        {},
+        {(Reason.NO_POOL, "IPAMBlock/10-0-0-8-29 spec.pool")},
+    ),
+    "a block that names a pool that is gone": (
+        [block("10.9.0.8/29", "n1", pool="gone")],
+        {},
+        {(Reason.NO_POOL, "IPAMBlock/10-9-0-8-29 spec.pool")},
+    ),
+    "a block in no pool": (
+        [block("10.9.0.8/29", "n1", pool="")],
+        {},
+        {(Reason.NO_POOL, "IPAMBlock/10-9-0-8-29 spec.cidr")},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_told_with_object_and_field_and_all_others_get_their_blocks(case):
+    """The allocator goes on: a node that has nothing to do with it gets a block that overlaps nobody's."""
+    more, known, expected = CASES[case]
+    everything = cluster(A, node("n1"), node("n2"), node("other"), *more)
+    wished = plan(everything, memory=Memory(), now=0.0, **known)
+    assert {(one.reason, str(one.object)) for one in wished.refusals} == expected
+    (claim,) = (claim for claim in wished.claims if claim.spec.node == "other")
+    taken = [one.spec.cidr for one in everything.blocks.values()] + [
+        one.spec.cidr for one in wished.claims if one is not claim
+    ]
+    assert not any(claim.spec.cidr.overlaps(one) for one in taken)
+    assert claim.spec.pool == "a"
+
+
+def test_what_is_mended_is_told_no_more():
+    """The block is deleted, or its pool is there again."""
+    planner, stray = Planner(), block("10.9.0.8/29", "n1", pool="")
+    assert planner.plan(cluster(A, node("n1"), stray), now=0.0).refusals
+    assert not planner.plan(cluster(A, pool("b", "10.9.0.0/24"), node("n1"), stray), now=1.0).refusals
+    assert planner.plan(cluster(A, node("n1"), stray), now=2.0).refusals
+    assert not planner.plan(cluster(A, node("n1")), now=3.0).refusals
+
+
+def test_a_status_that_lies_about_others_changes_nothing_of_theirs():
+    """A node reports a block of another one as full, as drained and as its own: that one's block and growth stay as they are."""
+    own = block("10.0.0.8/29", "n1")
+    honest = status("n1", report("10.0.0.8/29", in_use=0, capacity=200))
+    liar = status("n2", report("10.0.0.8/29", in_use=8, capacity=8, drained=True), wanted_addresses=0)
+    theirs = block("10.0.0.16/29", "n2")
+    wished = plan(cluster(A, node("n1"), node("n2"), own, theirs, honest, liar), memory=Memory(), now=0.0)
+    assert not wished.changes
+    assert not wished.deletions
+    assert not [claim for claim in wished.claims if claim.spec.node == "n1"]
+    draining = replace(own, spec=replace(own.spec, state="Draining"))
+    lying = plan(cluster(A, node("n1"), node("n2"), draining, theirs, honest, liar), memory=Memory(), now=0.0)
+    assert not lying.changes
