@@ -1,0 +1,111 @@
+"""A pool is added, disabled, replaced by another, and goes, under nodes that have blocks of it: the steps of docs/ipam.md."""
+
+from msgspec.structs import replace
+
+from tests.unit.ipam.world import claimed, cluster, node, pool, report, status
+from towpath.ipam.plan import Planner, quarantine_time
+
+OLD, NEW = pool("old", "10.0.0.0/24", blockSize=28), pool("new", "10.1.0.0/24", blockSize=26)
+OFF = pool("old", "10.0.0.0/24", blockSize=28, disabled=True)
+
+
+class World:
+    """A cluster whose controller plans and carries out, with a clock of the test's own."""
+
+    def __init__(self, *objects) -> None:
+        self.cluster, self.planner, self.now, self.version = cluster(*objects), Planner(), 0.0, 1
+
+    def put(self, *objects) -> None:
+        """These objects are as here from now on."""
+        fresh = cluster(*objects)
+        fields = ("pools", "nodes", "statuses")
+        self.cluster = replace(
+            self.cluster, **{name: {**getattr(self.cluster, name), **getattr(fresh, name)} for name in fields}
+        )
+
+    def settle(self, *, seconds: float = 0.0) -> None:
+        """The controller has done all that it wants, after some time."""
+        self.now += seconds
+        for _ in range(5):
+            self.version += 1
+            wished = self.planner.plan(self.cluster, now=self.now)
+            self.cluster = claimed(self.cluster, wished, version=str(self.version))
+        assert not wished.refusals
+
+    def blocks(self) -> dict[str, str]:
+        """Pool and state of each block."""
+        return {one.spec.pool: one.spec.state for one in self.cluster.blocks.values()}
+
+    def use(self, *, drained: bool = False, **in_use: int) -> None:
+        """The node reports so many addresses in use, by pool, and room in the blocks for sixteen."""
+        reports = [
+            report(str(one.spec.cidr), in_use=in_use.get(one.spec.pool, 0), capacity=16, drained=drained)
+            for one in self.cluster.blocks.values()
+            if one.spec.state != "Quarantined"
+        ]
+        self.version += 1
+        self.put(status("n", *reports, version=str(self.version)))
+
+
+def test_an_added_pool_is_used_once_the_others_are_full_and_a_disabled_one_no_more():
+    """In name order; what a node has of a disabled one it keeps, and grows from the others."""
+    world = World(OLD, node("n"))
+    world.settle()
+    assert world.blocks() == {"old": "Active"}
+    world.put(pool("zzz", "10.9.0.0/24", blockSize=28))
+    world.use(old=2)
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Active"}
+    world.put(OFF)
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Active"}
+    world.use(old=15)
+    world.settle()
+    assert world.blocks() == {"old": "Active", "zzz": "Active"}
+
+
+def test_a_pool_is_replaced_node_by_node():
+    """The old one is disabled, a node leaves and comes back: its old block drains while pods have it, and the new one serves."""
+    world = World(OLD, node("n"))
+    world.settle()
+    world.use(old=3)
+    world.put(NEW, OFF)
+    world.settle()
+    assert world.blocks() == {"old": "Active"}
+    world.put(node("n", labels={"towpath.io/exclude": ""}))
+    world.settle()
+    assert world.blocks() == {"old": "Draining"}
+    world.use(old=1)
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Draining"}, "a pod has an address of it"
+    world.use(drained=True)
+    world.settle()
+    assert world.blocks() == {"old": "Quarantined"}
+    world.put(node("n"))
+    world.settle()
+    assert world.blocks() == {"old": "Quarantined", "new": "Active"}
+    world.use(new=3)
+    world.settle(seconds=quarantine_time(world.cluster) + 1)
+    assert world.blocks() == {"new": "Active"}
+    pools = {name: one for name, one in world.cluster.pools.items() if name != "old"}
+    world.cluster = replace(world.cluster, pools=pools)
+    world.settle(seconds=3600)
+    assert world.blocks() == {"new": "Active"}
+
+
+def test_a_pool_that_is_deleted_too_early_loses_its_blocks_when_they_are_empty():
+    """Not before: pods keep their addresses, though nobody cuts blocks of it any more."""
+    world = World(OLD, NEW, node("n"))
+    world.cluster = replace(world.cluster, pools={"old": OLD})
+    world.settle()
+    world.use(old=1)
+    world.cluster = replace(world.cluster, pools={"new": NEW})
+    for _ in range(3):
+        wished = world.planner.plan(world.cluster, now=world.now)
+        assert [(one.reason, one.object.field) for one in wished.refusals] == [("NoPool", "spec.pool")]
+        assert not wished.changes
+        world.now += 3600
+    world.use()
+    world.planner.plan(world.cluster, now=world.now)
+    (change,) = world.planner.plan(world.cluster, now=world.now + 601).changes
+    assert (change.spec.pool, change.spec.state) == ("old", "Draining")
