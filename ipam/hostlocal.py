@@ -132,13 +132,20 @@ class HostLocal:
         self._held = wanted
         return frozenset(one for one in wanted if self._container(one) not in {"", *_NO_POD})
 
-    def adopt(self, records: Iterable[Record]) -> None:
-        """Give addresses to those who have them already, under host-local's lock; what a container has stays its own."""
+    def adopt(self, records: Iterable[Record]) -> tuple[Record, ...]:
+        """Give addresses to those who have them already, under host-local's lock; those that were.
+
+        What a container has stays its own; what nobody was known to have, or the node held itself, does not.
+        """
+        made: list[Record] = []
         with self._locked():
             for one in records:
-                if self._container(one.address) in {FOUND, *_NO_POD}:
+                if self._container(one.address) in {FOUND, FORMER, *_NO_POD}:
                     (self.folder / str(one.address)).unlink()
-                self._reserve(one.address, one.container, one.interface)
+                if not (self.folder / str(one.address)).exists():
+                    self._reserve(one.address, one.container, one.interface)
+                    made.append(one)
+        return tuple(made)
 
     def _container(self, address: Address) -> str:
         """Whose an address is; empty: nobody's."""

@@ -37,6 +37,8 @@ class Account(Struct, frozen=True):
     """How full its blocks are; empty where what is there was written about an earlier Node of this name."""
     wanted: int
     """Addresses of each family that its pods need."""
+    serves: bool = False
+    """Whether it says that it gives pods addresses itself: no other network does any more."""
 
 
 class Clash(Struct, frozen=True, order=True):
@@ -128,6 +130,7 @@ class Ledger:
             uncertain=self._lost.get(name, ()),
             reports={report.cidr: report for report in body.blocks} if body else {},
             wanted=body.wanted_addresses if body else 0,
+            serves=body is not None and any(one.type == "Ready" and one.status == "True" for one in body.conditions),
         )
 
     def keeps(self, name: str) -> bool:

@@ -132,9 +132,18 @@ def _is_another(block: IPAMBlockSpec, node: Node) -> bool:
 
 
 def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | None:
-    """The change that a block's owner or its own state asks for; blocks made by hand are their maker's."""
+    """The change that a block's owner or its own state asks for; blocks made by hand are their maker's.
+
+    One that names its pool is the controller's from when its node serves pods: before that another network may go on
+    giving out what looks free.
+    """
     spec, node = block.spec, account.node
-    if not spec.managed or block.meta.deletion_timestamp:
+    if block.meta.deletion_timestamp:
+        return None
+    if spec.awaiting and node is not None and account.serves and block.name not in account.out_of_force:
+        known = replace(spec, node_uid=node.meta.uid, machine_id=node.machine_id, system_uuid=node.system_uuid)
+        return Change(block, known, Why("Node", node.meta.name))
+    if not spec.managed:
         return None
     if node is None or node.meta.uid != spec.node_uid:
         if node is not None and same_machine(spec, node) and _may_have(spec, node, rules):

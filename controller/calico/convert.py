@@ -6,11 +6,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from towpath.controller.calico.borrowed import borrowed
 from towpath.controller.calico.carry import Body, Finding, Report, carried, object_of, objects_of
 from towpath.controller.calico.nodes import Numbers, blocks, nodes
+from towpath.controller.policies import is_policy, unacknowledged
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
 from towpath.model.net import host_prefix, parse_address
+from towpath.model.selection import ACKNOWLEDGE
 
 GROUPS = ("projectcalico.org/", "crd.projectcalico.org/")
 PASSED = frozenset({"Service", "EndpointSlice", "Namespace", "Pod"})
@@ -23,6 +26,10 @@ _NAMESPACES = ("calico-system", "kube-system")
 _PASSWORDS = ("password", "nodeMeshPassword")
 _OWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "projectcalico.org/metadata"})
 _DEVICES = ("cali", "tunl", "wireguard.cali")
+_UNENFORCED = (
+    "not enforced: towpath has no network policies. Keep an engine for them, or say that it is known by the annotation"
+    f" {ACKNOWLEDGE}"
+)
 _INHERITED = ("pcns.", "pcsa.")
 
 
@@ -39,14 +46,19 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     report = Report()
     theirs: dict[str, dict[str, Body]] = {}
     kubernetes: dict[str, list[Body]] = {}
+    policies: list[Body] = []
     for body in bodies:
         if not _has_shape(body, report):
             continue
-        if body["apiVersion"].startswith(GROUPS):
+        if is_policy(body):
+            policies.append(body)
+        elif body["apiVersion"].startswith(GROUPS):
             kind = str(_RENAMED.get(body["kind"], body["kind"]))
             theirs.setdefault(kind, {})[body["metadata"]["name"]] = body
         else:
             kubernetes.setdefault(body["kind"], []).append(body)
+    for kind, name in unacknowledged(policies):
+        report.add(kind, name, "", _UNENFORCED)
     filters = list(_filters(theirs.pop("BGPFilter", {}), report))
     config = theirs.pop("BGPConfiguration", {})
     configurations = list(_configurations(config, kubernetes.get("DaemonSet", ()), report))
@@ -65,6 +77,7 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
     found, affinities = (theirs.pop(kind, {}).values() for kind in ("IPAMBlock", "BlockAffinity"))
     reservations = list(_reservations(theirs.pop("IPReservation", {}), report))
+    reservations += borrowed(found, kubernetes.get("Pod", ()), report)
     made_blocks = blocks(found, affinities, pools, report)
     others = [one for kind, some in sorted(theirs.items()) for one in _others(kind, some, report)]
     secrets = list(_secrets(kubernetes.get("Secret", ()), [*configurations, *peers], secret_namespace, report))

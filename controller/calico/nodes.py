@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from towpath.controller.calico.carry import Body, Report, carried, object_of, objects_of
+from towpath.controller.calico.carry import Body, Report, carried, object_of
 from towpath.controller.routing_nodes import ADDRESS, AS_NUMBER, CLUSTER_ID
 from towpath.model.kinds.bgp import DEFAULT_AS
 from towpath.model.kinds.values import ASNumber
@@ -96,11 +96,7 @@ def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Bo
         if not affinity.startswith(_HOST):
             report.add("IPAMBlock", name, "spec.affinity", f"not carried over: {affinity or 'nothing'} is no node")
             continue
-        owner = affinity.removeprefix(_HOST)
-        made[cidr] = _block(cidr, owner, ranges)
-        for borrower in _borrowers(spec, owner):
-            message = f"node {borrower} has addresses of it: no address is borrowed here"
-            report.add("IPAMBlock", name, "spec.attributes", message)
+        made[cidr] = _block(cidr, affinity.removeprefix(_HOST), ranges)
     for body in affinities:
         name, spec = body["metadata"]["name"], body.get("spec") or {}
         cidr = _cidr("BlockAffinity", name, spec, report)
@@ -128,11 +124,6 @@ def _cidr(kind: str, name: str, spec: Body, report: Report) -> Prefix | None:
 def _block(cidr: Prefix, node: str, ranges: Mapping[Prefix, str]) -> Body:
     pool = next((name for around, name in ranges.items() if contains(around, cidr)), "")
     return {"cidr": str(cidr), "node": node} | ({"pool": pool} if pool else {})
-
-
-def _borrowers(spec: Body, owner: str) -> list[str]:
-    named = (object_of(one.get("secondary")).get("node") for one in objects_of(spec.get("attributes")))
-    return sorted({str(name) for name in named if name} - {owner})
 
 
 def _is_true(value: object) -> bool:

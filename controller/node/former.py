@@ -1,13 +1,14 @@
-"""Pods that were on this node before a block of theirs was served: what they have stands in host-local first.
+"""Pods that another network attached on this node: what they have of its blocks stands in host-local before any of it is given out.
 
 Who has which address is known from the pods that are bound to the node, under which container from what the runtime
-noted when it attached them. A pod of which the runtime has no note is written down under its address's own name and
-taken out again when it is gone; all others leave as any pod does, with the DEL of their container.
+noted when it attached them. A pod of which the runtime has no note is written down under a name of ours and taken out
+again when it is gone; all others leave as any pod does, with the DEL of their container.
 
-Pods of before this boot are gone, whatever the API server and the runtime's notes say of them still.
+Until our configuration stands, pods come and go by another: their records follow them in every step. Pods of before this
+boot are gone, whatever the API server and the runtime's notes say of them still.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -17,68 +18,139 @@ from towpath.controller.node.parts import Inhabitants
 from towpath.ipam.cni import NETWORK
 from towpath.ipam.hostlocal import FORMER, HostLocal, Record
 from towpath.ipam.runtime import Attachment, attachments
-from towpath.model.net import Address, Prefix
+from towpath.model.blocks import in_force, pool_holding
+from towpath.model.cluster import Cluster
+from towpath.model.net import Address, Prefix, contains, host_prefix
+from towpath.model.reason import listed
 
 log = structlog.get_logger()
+LATE = 300.0
+"""Seconds after our configuration's coming in which an attachment by another network may still end: a runtime gives up sooner."""
 
 
 class Former:
-    """Their addresses. ``notes``: the folder of the runtime's; ``booted``: when the machine was, in seconds since the epoch."""
+    """Their addresses. ``notes``: the folder of the runtime's; ``booted``: when the machine was, in seconds since the epoch.
 
-    def __init__(self, local: HostLocal, *, pods: Inhabitants, notes: Path, booted: Callable[[], float]) -> None:
+    ``clock`` is monotonic.
+    """
+
+    def __init__(
+        self,
+        local: HostLocal,
+        *,
+        pods: Inhabitants,
+        notes: Path,
+        booted: Callable[[], float],
+        clock: Callable[[], float],
+    ) -> None:
         self._local = local
         self._pods = pods
         self._notes = notes
         self._booted = booted
-        self._taken: frozenset[Prefix] = frozenset()
+        self._clock = clock
+        self._looked: frozenset[Prefix] = frozenset()
         """Blocks whose pods are written down."""
+        self._written: Mapping[Address, Record] = {}
+        """What was written down in place of the plugin, while it was not called."""
+        self._open_until = 0.0
+        """Until when another network may still be attaching somebody, as far as this process knows."""
         self.done = False
-        """Whether all that is to be known of before is, as of the last look."""
+        """Whether all that is to be known of before is, and nothing of it is in the way, as of the last look."""
+        self.strangers: tuple[str, ...] = ()
+        """A sentence for each address of other nodes that pods here have: nobody would find such a pod any more."""
 
     @property
     def lacking(self) -> str:
         """What is waited for; empty: nothing."""
-        return "" if self.done else "which pods are on the node already is not known yet"
+        unknown = "" if self.done else "which pods are on the node already is not known yet"
+        return listed(self.strangers) or unknown
 
     @property
-    def waiting(self) -> bool:
-        """Whether addresses stand there under no container: the going of a pod changes what is to be done."""
-        return bool(self._records())
+    def heeding(self) -> bool:
+        """Whether the coming or going of a pod changes what is to be done."""
+        return self._open or bool(self._unnamed())
 
-    def take(self, blocks: Iterable[Prefix], *, served: Iterable[Prefix], first: bool) -> bool:
-        """Write down who lives in the blocks that are not ``served`` yet, once; whether it is done.
+    @property
+    def _open(self) -> bool:
+        return self._clock() < self._open_until
 
-        ``first``: no configuration of ours stood in this boot, so that no container can have been detached without the
-        runtime's noting it. ``OSError``: try again.
+    def take(self, cluster: Cluster, blocks: Collection[Prefix], *, served: Collection[Prefix], first: bool) -> bool:
+        """Write down who lives in this node's blocks, of which those ``served`` are host-local's to know; whether it is done.
+
+        ``first``: no configuration of ours stood in this boot, so no container has been detached by one. ``OSError``: try again.
         """
         self.done = False
         if not self._pods.settled:
             return False
-        wanted = frozenset(blocks)
-        new = wanted - frozenset(served) - self._taken
-        if new:
-            found = tuple(self._found(new, first=first))
-            if found:
-                self._local.adopt(found)
-            for one in found:
-                log.info("pod.taken_over", address=str(one.address), container=one.container)
-        self._taken = wanted
+        if first:
+            self._follow(blocks)
+        else:
+            self._complete(blocks, new=frozenset(blocks) - frozenset(served) - self._looked)
+        self._looked = frozenset(blocks)
         self._forget()
-        self.done = True
-        return True
+        self.strangers = tuple(self._outside(cluster, blocks)) if first else ()
+        self.done = not self.strangers
+        return self.done
 
-    def _found(self, blocks: Iterable[Prefix], *, first: bool) -> Iterable[Record]:
-        noted, booted = attachments(self._notes), self._booted()
-        living = alive(self._pods.living or (), since=booted)
-        networks = [one for one in noted.values() if first and one.at >= booted]
-        for block in blocks:
-            here = {one for one in living if one in block} | {one.address for one in networks if one.address in block}
-            for address in sorted(here, key=int):
-                record = _record(address, noted.get(address), booted=booted, first=first)
-                if record is not None:
-                    yield record
+    def _outside(self, cluster: Cluster, blocks: Collection[Prefix]) -> Iterator[str]:
+        """The addresses of our pools that another network gave to pods here, of none of this node's blocks."""
+        pods = self._pods.living
+        living = None if pods is None else {address: one.key for one in pods for address in one.addresses}
+        for address, one in sorted(self._noted(self._booted()).items(), key=str):
+            prefix = host_prefix(address)
+            pool = pool_holding(prefix, cluster.pools)
+            apart = pool is None or not pool.spec.attachment.primary or any(contains(block, prefix) for block in blocks)
+            if one.network == NETWORK or apart or (living is not None and address not in living):
+                continue
+            owners = [each for cidr, each in in_force(cluster.blocks).items() if address in cidr]
+            whose = f"block {owners[0].spec.cidr} of node {owners[0].spec.node}" if owners else "no block"
+            pod = f"pod {living[address]}" if living is not None else f"container {one.container}"
+            yield f"{pod} has {address}, of {whose}"
 
-    def _records(self) -> list[Record]:
+    def _follow(self, blocks: Collection[Prefix]) -> None:
+        """Who lives there now, and nobody of those who were written down before and do not any more."""
+        self._open_until = self._clock() + LATE
+        since = self._booted()
+        noted = self._noted(since)
+        addresses = {*noted, *_alive(self._pods.living or (), since=since)}
+        found = {one: _record(one, noted.get(one)) for one in addresses if any(one in block for block in blocks)}
+        self._local.free([one for address, one in self._written.items() if found.get(address) != one])
+        self._write(found)
+        self._written = found
+
+    def _complete(self, blocks: Collection[Prefix], *, new: Collection[Prefix]) -> None:
+        """Who lives in blocks that come later, and who was just being attached by another network when ours came.
+
+        A note alone may be one of a container that our configuration has detached: libcni files notes by their network.
+        """
+        if not new and not self._open:
+            return
+        since = self._booted()
+        noted = self._noted(since)
+        found: dict[Address, Record] = {}
+        if new:
+            for address in _alive(self._pods.living or (), since=since):
+                ours = address in noted and noted[address].network == NETWORK
+                if not ours and any(address in block for block in new):
+                    found[address] = _record(address, noted.get(address))
+        if self._open:
+            known = {one.container for one in self._written.values()}
+            for address, one in noted.items():
+                if one.network != NETWORK and one.container not in known and any(address in each for each in blocks):
+                    found[address] = _record(address, one)
+        self._write(found)
+        self._written = {**self._written, **found}
+
+    def _noted(self, since: float) -> Mapping[Address, Attachment]:
+        return {address: one for address, one in attachments(self._notes).items() if one.at >= since}
+
+    def _write(self, found: Mapping[Address, Record]) -> None:
+        there = {one.address: one.container for one in self._local.records()}
+        new = [found[one] for one in sorted(found, key=str) if there.get(one) != found[one].container]
+        for one in self._local.adopt(new) if new else ():
+            log.info("pod.taken_over", address=str(one.address), container=one.container)
+
+    def _unnamed(self) -> list[Record]:
         return [one for one in self._local.records() if one.container == FORMER]
 
     def _forget(self) -> None:
@@ -86,21 +158,17 @@ class Former:
         pods = self._pods.living
         if pods is not None:
             living = {address for one in pods for address in one.addresses}
-            self._local.free([one for one in self._records() if one.address not in living])
+            self._local.free([one for one in self._unnamed() if one.address not in living])
 
 
-def alive(pods: Iterable[Living], *, since: float) -> Mapping[Address, Living]:
+def _alive(pods: Collection[Living], *, since: float) -> Iterator[Address]:
     """The addresses of pods of which a container has started since."""
-    return {address: one for one in pods if one.started >= since for address in one.addresses}
+    return (address for one in pods if one.started >= since for address in one.addresses)
 
 
-def _record(address: Address, noted: Attachment | None, *, booted: float, first: bool) -> Record | None:
-    """Who has an address, as host-local has it; None: it has it itself, or had it until the pod went."""
-    if noted is None or noted.at < booted:
-        return Record(address, FORMER, "eth0")
-    if noted.network == NETWORK and not first:
-        return None
-    return Record(address, noted.container, noted.interface)
+def _record(address: Address, noted: Attachment | None) -> Record:
+    """Who has an address, as host-local has it."""
+    return Record(address, noted.container, noted.interface) if noted else Record(address, FORMER, "eth0")
 
 
 def booted(stat: Path = Path("/proc/stat")) -> float:

@@ -144,13 +144,13 @@ class CNIPods:
     @property
     def heeding(self) -> bool:
         """Whether something is to be done when pods of before come to be known, or go."""
-        return not self.standing or self._former.waiting
+        return not self.standing or self._former.heeding
 
     def take_over(self, cluster: Cluster) -> bool:
         """Give no pod what others have of this node's blocks since before they were served; whether it is done."""
         own = (one.spec for one in in_force(cluster.blocks).values() if one.spec.node == self._node)
         blocks = [spec.cidr for spec in own if not is_beside(spec, cluster.pools)]
-        return self._former.take(blocks, served=self.served(blocks), first=not self.standing)
+        return self._former.take(cluster, blocks, served=self.served(blocks), first=not self.standing)
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have."""
@@ -191,6 +191,7 @@ class CNIPods:
             *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
             *((Refusal(Reason.KERNEL_REFUSED, self._unattached, self._why),) if self._unattached else ()),
             *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
+            *(Refusal(Reason.ADDRESS_OUTSIDE, message, self._why) for message in self._former.strangers),
             *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
         )
 

@@ -1,5 +1,6 @@
 """What serves the pods of a node, composed from its settings."""
 
+import time
 from collections.abc import Callable, Collection
 
 from towpath.controller.node import hostports, parts
@@ -31,7 +32,9 @@ def pods_of(
         shim=PodShim(proc=settings.proc_sys / "net"),
         networks=settings.cni_networks_dir,
         before_first=lambda: hostports.note(settings.hostports),
-        former=lambda local: Former(local, pods=inhabitants, notes=settings.host_root / CACHE, booted=booted),
+        former=lambda local: Former(
+            local, pods=inhabitants, notes=settings.host_root / CACHE, booted=booted, clock=time.monotonic
+        ),
         mtu=mtu,
         asking=asking,
     )

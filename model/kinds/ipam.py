@@ -255,8 +255,13 @@ class IPAMBlockSpec(Struct, frozen=True, rename=json_name):
 
     @property
     def managed(self) -> bool:
-        """Whether the controller made it; one made by hand is its maker's."""
-        return bool(self.pool) or self.mirrored
+        """Whether the controller made it, or took it over; one made by hand is its maker's until then."""
+        return bool(self.node_uid) and (bool(self.pool) or self.mirrored)
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether it was made by hand, or imported, and is to be the controller's once its node serves pods itself."""
+        return bool(self.pool) and not self.node_uid
 
 
 IPAM_BLOCK = Kind(

@@ -16,6 +16,7 @@ from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.reserved import Reserved
 from towpath.lab import pods
 from towpath.lab.netns import Network
+from towpath.model.cluster import Cluster
 from towpath.model.net import Family, parse_prefix
 
 POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
@@ -176,8 +177,8 @@ def test_pods_of_another_network_keep_their_addresses_and_leave_as_any_do(networ
     note(tmp_path / "notes", first.container, f"{first.address(Family.IPV4)}/32", at=time.time())
     known = Known(*(Living(one.name, (one.address(Family.IPV4),), time.time()) for _, one in old))
     records = HostLocal(places.data_dir)
-    taking = Former(records, pods=known, notes=tmp_path / "notes", booted=lambda: 0.0)
-    assert taking.take([own.spec.cidr], served=(), first=True)
+    taking = Former(records, pods=known, notes=tmp_path / "notes", booted=lambda: 0.0, clock=time.monotonic)
+    assert taking.take(Cluster(), [own.spec.cidr], served=(), first=True)
     configured(places, own)
     given = {attached(network, node, places, number)[1].address(Family.IPV4) for number in range(6)}
     assert given == set(ip_network("10.99.0.8/29")) - {one.address(Family.IPV4) for _, one in old}
@@ -193,7 +194,7 @@ def test_pods_of_another_network_keep_their_addresses_and_leave_as_any_do(networ
     pods.remove(node, unknown, folder=places.conf_dir, container=second.container)
     assert second.address(Family.IPV4) in records.in_use()
     known.living = ()
-    assert taking.take([own.spec.cidr], served=[own.spec.cidr], first=False)
+    assert taking.take(Cluster(), [own.spec.cidr], served=[own.spec.cidr], first=False)
     assert pods.add(node, network.host("last"), folder=places.conf_dir).address(Family.IPV4) == second.address(
         Family.IPV4
     )

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from tests.unit.agent.worlds import block, cluster, pool
+from tests.unit.ipam.notes import note
 from tests.unit.ipam.plugins import plugin
 from tests.unit.ipam.world import reservation
 from towpath.controller.node.former import Former
@@ -26,6 +27,7 @@ from towpath.routes.shim import Shim
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
 MORE = ip_network("10.244.0.128/26")
+AWAY = ip_address("10.244.0.198")
 BLOCKS = {one.name: one for one in (block(str(V4), "a"), block(str(V6), "a"), block(str(MORE), "a"))}
 WORLD = cluster(blocks=BLOCKS)
 ALL = Addressing(usable=(V4, V6), complete=True)
@@ -94,7 +96,7 @@ class Inhabitants:
 
 def former(where: Places, there: Inhabitants | None = None) -> Callable[[HostLocal], Former]:
     notes, pods = where.run_dir.with_name("notes"), there or Inhabitants()
-    return lambda local: Former(local, pods=pods, notes=notes, booted=lambda: 500.0)
+    return lambda local: Former(local, pods=pods, notes=notes, booted=lambda: 500.0, clock=lambda: 0.0)
 
 
 async def pods(
@@ -523,4 +525,19 @@ async def test_no_pod_gets_an_address_before_it_is_known_who_has_some(where: Pla
     assert made.heeding, "the going of that pod frees its address"
     there.living = ()
     assert made.take_over(WORLD)
-    assert (HostLocal(where.data_dir).in_use(), made.heeding) == ((), False)
+    assert HostLocal(where.data_dir).in_use() == ()
+
+
+async def test_a_pod_with_an_address_of_another_node_keeps_its_node_waiting(where: Places) -> None:
+    """The condition names it; once it is gone the node serves."""
+    there = Inhabitants(Living("a/p", (AWAY,), 600.0))
+    note(where.run_dir.with_name("notes"), "c1", f"{AWAY}/32")
+    made = await pods(where, there=there)
+    made.desire(WORLD, ALL)
+    assert not where.link.is_symlink()
+    sentence = "pod a/p has 10.244.0.198, of no block"
+    assert (told(made), made.lacking) == ({Reason.ADDRESS_OUTSIDE: sentence}, (sentence,))
+    there.living = ()
+    made.take_over(WORLD)
+    made.desire(WORLD, ALL)
+    assert (made.standing, told(made), made.lacking) == (True, {}, ())

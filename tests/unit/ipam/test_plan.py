@@ -259,6 +259,24 @@ def test_blocks_made_by_hand_are_left_alone():
     assert (wished.claims, wished.changes, wished.deletions) == ((), (), ())
 
 
+def test_a_block_by_hand_that_names_its_pool_is_the_controllers_once_its_node_serves():
+    """Before that another network may give out what looks free: it is not quarantined, drained or given back."""
+    imported = [block(f"10.0.0.{at}/26", "n1", node_uid="", machine_id="", system_uuid="") for at in (0, 64)]
+    empty = [report(f"10.0.0.{at}/26", in_use=0) for at in (0, 64)]
+    for waiting in (status("n1", *empty), status("n1", *empty, ready=False)):
+        memory, wished = None, None
+        for now in (0.0, 700.0):
+            wished = made(A, node("n1"), *imported, waiting, memory=memory, now=now)
+            memory = wished.memory
+            assert (wished.claims, wished.changes, wished.deletions) == ((), (), ())
+    assert not made(A, *imported).changes, "its node does not exist"
+    bound = made(A, node("n1"), *imported, status("n1", *empty, ready=True)).changes
+    assert [one.spec for one in bound] == [block(f"10.0.0.{at}/26", "n1").spec for at in (0, 64)]
+    younger = block("10.0.0.0/27", "n1", node_uid="", created="2026-01-02T00:00:00Z")
+    found = made(A, node("n1"), *imported, younger, status("n1", *empty, ready=True)).changes
+    assert "10.0.0.0/27" not in {str(one.spec.cidr) for one in found}
+
+
 def test_a_claim_without_an_answer_counts_as_made():
     """Its place is taken and its node waits for it."""
     lost = made(A, node("n1")).claims[0].spec

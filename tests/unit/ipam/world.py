@@ -7,7 +7,7 @@ from towpath.model.decode import decode
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport, NodeStatusSpec, NodeStatusStatus
 from towpath.model.net import block_name, parse_address, parse_prefix
-from towpath.model.resource import Meta, Resource
+from towpath.model.resource import Condition, Meta, Resource
 
 ADDRESSES = (parse_address("192.0.2.1"), parse_address("2001:db8::1"))
 """Of every node, unless it is given others: nobody asks whether they are its own."""
@@ -49,7 +49,15 @@ def reservation(*cidrs: str, name: str = "kept") -> IPReservation:
     return resource("IPReservation", name, reservedCIDRs=list(cidrs))
 
 
-def block(cidr: str, owner: str, *, state: str = "Active", version: str = "1", **fields) -> IPAMBlock:
+def block(
+    cidr: str,
+    owner: str,
+    *,
+    state: str = "Active",
+    version: str = "1",
+    created: str = "2026-01-01T00:00:00Z",
+    **fields,
+) -> IPAMBlock:
     """A block of the pool ``a``, bound to the node that ``node`` makes."""
     values = {
         "node_uid": f"uid-{owner}",
@@ -63,16 +71,24 @@ def block(cidr: str, owner: str, *, state: str = "Active", version: str = "1", *
         name=block_name(prefix),
         uid=f"uid-{cidr}",
         resource_version=version,
-        creation_timestamp="2026-01-01T00:00:00Z",
+        creation_timestamp=created,
     )
     return Resource("IPAMBlock", meta, IPAMBlockSpec(cidr=prefix, node=owner, state=state, **values))
 
 
 def status(
-    owner: str, *reports: BlockReport, version: str = "1", uid: str = "", wanted_addresses: int = 0
+    owner: str,
+    *reports: BlockReport,
+    version: str = "1",
+    uid: str = "",
+    wanted_addresses: int = 0,
+    ready: bool | None = None,
 ) -> NodeStatus:
     """A node's report."""
-    body = NodeStatusStatus(node_uid=uid or f"uid-{owner}", blocks=reports, wanted_addresses=wanted_addresses)
+    said = () if ready is None else (Condition(type="Ready", status=str(ready), reason="R"),)
+    body = NodeStatusStatus(
+        node_uid=uid or f"uid-{owner}", blocks=reports, wanted_addresses=wanted_addresses, conditions=said
+    )
     return Resource(
         "NodeStatus", Meta(name=owner, uid=f"status-{owner}", resource_version=version), NodeStatusSpec(), body
     )

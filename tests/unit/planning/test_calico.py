@@ -278,4 +278,63 @@ def test_whatever_stands_in_an_object_the_others_come_over(place: tuple[int, tup
     found = converted(bodies, secret_namespace=SECRET_NAMESPACE)
     lost = {kind for kind, _ in names(WHOLE) - names(found)}
     kind = OBJECTS[at]["kind"]
-    assert lost <= {kind, {"IPAMConfig": "IPAMConfiguration"}.get(kind, kind), "RoutingNode", "IPAMBlock", "Secret"}
+    depending = {"RoutingNode", "IPAMBlock", "IPReservation", "Secret"}
+    assert lost <= {kind, {"IPAMConfig": "IPAMConfiguration"}.get(kind, kind), *depending}
+
+
+BORROWED = {
+    "cidr": "10.1.0.0/29",
+    "affinity": "host:n1",
+    "allocations": [0, 1, None, 2, 3, "nonsense", 99, 4],
+    "attributes": [
+        {"handle_id": "k8s-pod-network.c1", "secondary": {"node": "n1", "pod": "own", "namespace": "a"}},
+        {"handle_id": "k8s-pod-network.c2", "secondary": {"node": "n2", "pod": "far", "namespace": "a"}},
+        {"handle_id": "vxlan-tunnel-addr-n3", "secondary": {"node": "n3", "type": "vxlanTunnelAddress"}},
+        {"handle_id": "k8s-pod-network.c3", "secondary": {"node": "n2"}},
+        "nonsense",
+    ],
+}
+
+
+def test_borrowed_addresses_are_listed_and_kept_from_others() -> None:
+    """Whether the block says who has them, or the pods do; a reservation keeps them, and their owner's node may move."""
+    pod = {"metadata": {"name": "far", "namespace": "a"}, "spec": {"nodeName": "n2"}, "status": {"podIP": "10.1.0.1"}}
+    other = {"metadata": {"name": "new", "namespace": "b"}, "spec": {"nodeName": "n3"}, "status": {"podIP": "10.1.0.2"}}
+    text = one("IPAMBlock", "b", BORROWED, version="crd.projectcalico.org/v1")
+    for body in (pod, other):
+        text += "---\n" + yaml.safe_dump({"apiVersion": "v1", "kind": "Pod", **body})
+    result = made(text)
+    kept = specs(result, "IPReservation")["borrowed-addresses"]["reservedCIDRs"]
+    assert kept == ["10.1.0.1/32", "10.1.0.2/32", "10.1.0.4/32"]
+    assert specs(result, "IPAMBlock") == {"10-1-0-0-29": {"cidr": "10.1.0.0/29", "node": "n1"}}
+    listed = {field: message for (_, field), message in said(result).items()}
+    assert listed["spec.allocations[1]"].startswith("10.1.0.1 is borrowed by pod a/far on node n2, which does not move")
+    assert listed["spec.cidr"].startswith("10.1.0.2 is borrowed by pod b/new on node n3, ")
+    assert listed["spec.allocations[4]"].startswith("10.1.0.4 is borrowed by node n2, ")
+    assert len(listed) == 3
+    assert not specs(made(one("IPAMBlock", "b", {**BORROWED, "allocations": [0]})), "IPReservation")
+
+
+def policy(kind: str, version: str, name: str, namespace: str = "", **annotations: str) -> str:
+    """A network policy."""
+    metadata = {"name": name, "annotations": annotations} | ({"namespace": namespace} if namespace else {})
+    return "---\n" + yaml.safe_dump({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": {}})
+
+
+def test_policies_are_reported_until_somebody_says_that_it_is_known() -> None:
+    """Kubernetes' and Calico's, each once; what is staged, and what Calico shows of Kubernetes' ones, is none."""
+    result = made(
+        policy("NetworkPolicy", "networking.k8s.io/v1", "deny", "a")
+        + policy("NetworkPolicy", "networking.k8s.io/v1", "deny", "b")
+        + policy("NetworkPolicy", "networking.k8s.io/v1", "known", "b", **{"towpath.io/acknowledge": "2026-11-27"})
+        + policy("NetworkPolicy", "projectcalico.org/v3", "knp.default.deny", "a")
+        + policy("NetworkPolicy", "projectcalico.org/v3", "default.web", "a")
+        + policy("GlobalNetworkPolicy", "projectcalico.org/v3", "all")
+        + policy("ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2", "admins")
+    )
+    assert sorted(where for where, _ in said(result)) == [
+        "ClusterNetworkPolicy/admins", "GlobalNetworkPolicy/all", "NetworkPolicy/a/default.web",
+        "NetworkPolicy/a/deny", "NetworkPolicy/b/deny",
+    ]  # fmt: skip
+    assert all("not enforced" in message and "towpath.io/acknowledge" in message for message in said(result).values())
+    assert result.warnings == ()
