@@ -70,6 +70,7 @@ def add(commands: Any) -> None:
         "--report", type=Path, metavar="FILE", help="write what could not be carried over to this file too, as JSON"
     )
     calico.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="default yaml")
+    calico.add_argument("--for-apply", action="store_true", help="write objects of towpath alone, and passwords")
 
     get = commands.add_parser("get", help="list what nodes report, and what the objects have them do")
     get.add_argument("what", choices=("sessions", "routes", "blocks", "announcements"))
@@ -159,7 +160,11 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
         from towpath.controller.calico import command as calico
 
         return calico.run(
-            files, secret_namespace=source.secret_namespace, report=arguments.report, style=arguments.output
+            files,
+            secret_namespace=source.secret_namespace,
+            report=arguments.report,
+            style=arguments.output,
+            for_apply=arguments.for_apply,
         )
     if arguments.command == "policy":
         from towpath.controller.plan import policy

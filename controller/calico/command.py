@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,16 @@ from towpath.controller.calico.convert import converted
 from towpath.controller.manifests import dump
 from towpath.controller.plan.inputs import read
 from towpath.controller.settings import CannotRunError
+from towpath.model.kinds.kind import API_VERSION
 
 
-def run(files: tuple[str, ...], *, secret_namespace: str, report: Path | None, style: str) -> int:
-    """Print our objects; the report goes to standard error, and as JSON to a file where one is named."""
+def run(files: tuple[str, ...], *, secret_namespace: str, report: Path | None, style: str, for_apply: bool) -> int:
+    """Print our objects; the report goes to standard error, and as JSON to a file where one is named.
+
+    ``for_apply``: what only a plan needs, and the cluster has itself, is left out.
+    """
     made = converted(read(files), secret_namespace=secret_namespace)
+    objects = [one for one in made.objects if not for_apply or _is_ours(one, secret_namespace)]
     if report is not None:
         text = json.dumps([_finding(one) for one in made.findings], indent=2) + "\n"
         try:
@@ -26,10 +32,15 @@ def run(files: tuple[str, ...], *, secret_namespace: str, report: Path | None, s
     for one in made.findings:
         print(f"{one.kind}/{one.name} {one.field}".rstrip() + f": {one.message}", file=sys.stderr)
     if style == "json":
-        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": made.objects}, indent=2))
+        print(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}, indent=2))
     else:
-        sys.stdout.write("---\n".join(map(dump, made.objects)))
+        sys.stdout.write("---\n".join(map(dump, objects)))
     return 0
+
+
+def _is_ours(body: Mapping[str, Any], secret_namespace: str) -> bool:
+    secret = body["kind"] == "Secret" and body["metadata"].get("namespace") == secret_namespace
+    return bool(secret or body["apiVersion"] == API_VERSION)
 
 
 def _finding(one: Finding) -> dict[str, Any]:

@@ -338,3 +338,13 @@ def test_policies_are_reported_until_somebody_says_that_it_is_known() -> None:
     ]  # fmt: skip
     assert all("not enforced" in message and "towpath.io/acknowledge" in message for message in said(result).values())
     assert result.warnings == ()
+
+
+def test_for_the_cluster_only_what_it_has_not_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--for-apply``: objects of ours and passwords; Nodes, Services and the like are there already."""
+    assert main(["import", "calico", "-f", str(SAMPLE), "-o", "json", "--for-apply"]) == 0
+    found = json.loads(capsys.readouterr().out)["items"]
+    whole = [body for body in made(SAMPLE.read_text()).objects if body["apiVersion"] == "towpath.io/v1alpha1"]
+    assert [body for body in found if body["kind"] != "Secret"] == whole
+    assert {body["metadata"]["namespace"] for body in found if body["kind"] == "Secret"} <= {SECRET_NAMESPACE}
+    assert {"Node", "Service", "Pod"}.isdisjoint(body["kind"] for body in found)

@@ -28,7 +28,8 @@ World = list[Body]
 
 def block(cidr: str, node: str, *, pool: str = "a", born: int = 1, **more: object) -> Body:
     """A block, named as it has to be; ``born`` orders blocks by age."""
-    made = custom("IPAMBlock", block_name(parse_prefix(cidr)), {"cidr": cidr, "node": node, "pool": pool, **more})
+    spec = {"cidr": cidr, "node": node, "pool": pool, "nodeUID": f"uid-{node}", **more}
+    made = custom("IPAMBlock", block_name(parse_prefix(cidr)), spec)
     made["metadata"]["creationTimestamp"] = f"2026-01-0{born}T00:00:00Z"
     return made
 
