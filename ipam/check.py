@@ -15,7 +15,7 @@ from towpath.ipam.plan import plan
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
 from towpath.ipam.underlay import gateways
-from towpath.model.blocks import in_force, pool_around, reported
+from towpath.model.blocks import in_force, is_beside, pool_around, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.net import Address, Prefix, host_prefix
@@ -131,7 +131,8 @@ def _of_pods(cluster: Cluster) -> Iterator[Finding]:
             holders.setdefault(address, []).append(pod.key)
             around = [blocks[name] for name in spans.owners(span(host_prefix(address)))]
             block = around[0] if around else None
-            yield from _of_place(pod, address, block)
+            beside = block is not None and is_beside(block.spec, cluster.pools)
+            yield from _of_place(pod, address, block, beside=beside)
             if block is not None and (address in routers or not _is_for_pods(address, block, cluster)):
                 message = f"{address} of {block.spec.cidr} is the network's own or a gateway's, and no pod's"
                 yield Finding(Why("Pod", pod.key, _IPS), Reason.RESERVED_ADDRESS, message)
@@ -149,12 +150,15 @@ def _of_pods(cluster: Cluster) -> Iterator[Finding]:
                 yield Finding(Why("Pod", one, _IPS), Reason.DUPLICATE_ADDRESS, message)
 
 
-def _of_place(pod: Workload, address: Address, block: IPAMBlock | None) -> Iterator[Finding]:
-    """Where an address of a pod lies; ``block`` is the one in force around it."""
+def _of_place(pod: Workload, address: Address, block: IPAMBlock | None, *, beside: bool) -> Iterator[Finding]:
+    """Where an address of a pod lies; ``block`` is the one in force around it, ``beside``: of a network beside pods' own."""
     why = Why("Pod", pod.key, _IPS)
     if block is None or block.spec.node != pod.node:
         where = "no block" if block is None else f"{block.spec.cidr}, a block of {block.spec.node}"
         yield Finding(why, Reason.ADDRESS_OUTSIDE, f"{address} lies in {where}; the pod is on {pod.node}")
+    elif beside:
+        message = f"{address} lies in {block.spec.cidr}, which is for a network beside pods' own"
+        yield Finding(why, Reason.ADDRESS_OUTSIDE, message)
     elif block.spec.state == "Quarantined":
         yield Finding(why, Reason.QUARANTINED, f"{address} lies in {block.spec.cidr}, which is in quarantine")
 

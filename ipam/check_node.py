@@ -9,6 +9,7 @@ from towpath.ipam.check import Finding
 from towpath.ipam.cni import NETWORK
 from towpath.ipam.hostlocal import FOUND, Record, is_pods
 from towpath.ipam.leaks import Seen, nobodys, unrecorded
+from towpath.model.blocks import is_beside
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Why
@@ -18,9 +19,10 @@ def node_findings(
     cluster: Cluster, node: str, *, records: Collection[Record], kernel: frozenset[Address]
 ) -> Iterator[Finding]:
     """``kernel``: who has addresses as this node's kernel knows; empty where it cannot be asked."""
+    own = (one.spec for one in cluster.blocks.values() if one.spec.node == node)
     seen = Seen(
         records=records,
-        blocks=[one.spec.cidr for one in cluster.blocks.values() if one.spec.node == node],
+        blocks=[spec.cidr for spec in own if not is_beside(spec, cluster.pools)],
         pods=frozenset(each for pod in cluster.workloads.values() if pod.node == node for each in pod.addresses),
         kernel=kernel,
     )

@@ -53,6 +53,11 @@ _DEVICES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def network_of(pool: str) -> str:
+    """The network that a pool is beside that of all pods; a definition that refers to it has its name."""
+    return f"{_BESIDE}{pool}"
+
+
 class Places(Struct, frozen=True):
     """Where the files are. ``run_dir`` is on tmpfs."""
 
@@ -86,8 +91,8 @@ class Places(Struct, frozen=True):
         return FILE if self.network == NETWORK else f"{self.network}{_SUFFIX}"
 
     def beside(self, pool: str, *, conf_dir: Path) -> "Places":
-        """Those of the network that a pool is beside that of all pods; a definition that refers to it has its name."""
-        return replace(self, conf_dir=conf_dir, network=f"{_BESIDE}{pool}")
+        """Those of the network that a pool is beside that of all pods."""
+        return replace(self, conf_dir=conf_dir, network=network_of(pool))
 
     @property
     def pool(self) -> str:

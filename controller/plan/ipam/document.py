@@ -11,7 +11,7 @@ from towpath.controller.plan.table import rejected_lines, table
 SCHEMA = "towpath.ipam/1"
 MOST = 1 << 53
 """From here on programs that read JSON do not count exactly."""
-_POOLS = ("POOL", "CIDR", "BLOCK SIZE", "DISABLED", "TAKEN", "OF", "RESERVED", "IN USE", "CAPACITY")
+_POOLS = ("POOL", "CIDR", "BLOCK SIZE", "DISABLED", "TAKEN", "OF", "RESERVED", "IN USE", "CAPACITY", "NETWORK")
 _BLOCKS = ("POOL", "CIDR", "NODE", "STATE", "IN FORCE", "IN USE", "CAPACITY", "SINCE")
 Item = dict[str, Any]
 
@@ -50,6 +50,7 @@ def _pool(pool: Pool) -> Item:
         "reserved": pool.reserved if pool.reserved < MOST else None,
         "inUse": use[0] if use is not None else None,
         "capacity": use[1] if use is not None else None,
+        "network": pool.network,
     }
 
 

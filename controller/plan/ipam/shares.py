@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from towpath.ipam.blocks import space_of
+from towpath.ipam.cni import network_of
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import span
 from towpath.model.blocks import in_force, pool_around, reported
@@ -47,6 +48,8 @@ class Pool(Struct, frozen=True):
     shares: tuple[Share, ...]
     reserved: int
     """How many of its possible blocks reservations keep from all nodes."""
+    network: str | None
+    """The network beside pods' own that it is; None: it serves that of all pods."""
 
     @property
     def possible(self) -> int:
@@ -102,6 +105,7 @@ def shares(cluster: Cluster, *, written: Mapping[str, str]) -> Shares:
                 disabled=one.disabled,
                 shares=tuple(listed),
                 reserved=space_of(one, kept=kept).closed - space_of(one).closed,
+                network=None if one.attachment.primary else network_of(name),
             )
             for name, one, listed in pools
         ),

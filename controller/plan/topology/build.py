@@ -129,6 +129,7 @@ def _pools(cluster: Cluster) -> Iterator[Pool]:
         how = [f"{'IPIP' if spec.by_ipip else 'VXLAN'} {spec.mode}"] if spec.encapsulates else []
         how += [f"group {spec.vxlan.group}"] if spec.encapsulates and spec.vxlan.group is not None else []
         how += [f"{spec.attachment.type} on {spec.attachment.master}"] if spec.attachment.on_underlay else []
+        how += [] if spec.attachment.primary else ["beside pods' own network"]
         how += ["NAT outgoing"] if spec.nat_outgoing else []
         yield Pool(name, spec.cidr, spec.block_length, spec.disabled, tuple(how), taken[name])
 
