@@ -13,6 +13,7 @@ import pytest
 from tests.names import in_memory, own
 from tests.netns.agent.node import OneNode, kernel, made, made_block, manifests, ours
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
+from tests.netns.path.mtu import NARROW, carried, learned, narrow
 from towpath.lab import facts, pods
 from towpath.lab.api import collection
 from towpath.lab.netns import Network
@@ -209,6 +210,30 @@ def test_cross_subnet(lab: Lab) -> None:
     """As they are inside a subnet, by the tunnel to another, under traffic; the router still sees no pod address."""
     result, _ = under_probe(lab, lambda: switch(lab, ipipMode="CrossSubnet", vxlanMode="Never"), watch=())
     print(f"to CrossSubnet: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
+    with router_drops_pods(lab):
+        wait_large(lab, size=LARGEST)
+
+
+def test_a_tunnel_over_a_way_that_takes_less(lab: Lab) -> None:
+    """Nodes learn it from the router and tell pods: TCP does not stall, whichever way it goes."""
+    switch(lab, ipipMode="Always", vxlanMode="Never")
+    one, other = (next(pod for pod in lab.pods.values() if pod.node == node) for node in ("node1", "node3"))
+    with narrow(lab):
+        for source, target in ((one, other), (other, one)):
+            to = target.address(Family.IPV4)
+            assert to is not None
+            assert carried(lab.host(source.name), lab.host(target.name), to), f"{source.name} to {to}"
+            wait_for(
+                lambda source=source, to=to: (  # type: ignore[misc]  # bound now
+                    not pods.ping(lab.host(source.name), to, wait=1, size=LARGEST)
+                    and learned(lab.host(source.name), to) == NARROW - 20
+                ),
+                deadline=30,
+                what=f"{source.name} knows what the way to {to} takes",
+            )
+    for pod in (one, other):
+        lab.host(pod.name).ip("route", "flush", "cache")
+        lab.host(pod.node).ip("route", "flush", "cache")
     with router_drops_pods(lab):
         wait_large(lab, size=LARGEST)
 
