@@ -82,6 +82,9 @@ def _served(
                 key = tuple(pool.name for pool in candidates(node, family, pools))
                 if key:
                     found.setdefault(key, []).append(name)
+            for pool in pools.beside(node):
+                if not pool.spec.disabled:
+                    found.setdefault((pool.name,), []).append(name)
     return {key: tuple(names) for key, names in found.items()}
 
 

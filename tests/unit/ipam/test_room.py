@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tests.unit.ipam.world import block, cluster, node, pool, reservation, resource
 from towpath.ipam.blocks import Space, carve
@@ -83,6 +84,15 @@ def test_only_nodes_that_a_pool_serves_are_named():
     nodes = node("in", labels={"rack": "x"}), node("out"), node("left", labels={"rack": "x", "towpath.io/exclude": ""})
     assert not list(running_low(books(narrow, wide, six, *nodes, *taken(32))))
     assert [name for name, _ in running_low(books(narrow, six, *nodes, *taken(32)))] == ["in"]
+
+
+def test_a_network_beside_that_of_all_pods_is_judged_by_itself():
+    """Another pool of the family has nothing to give to it."""
+    edge = {"type": "macvlan", "master": "eth1", "mode": "private", "primary": False}
+    beside = pool("edge", "10.9.0.0/24", blockSize=29, attachment=edge)
+    blocks = [replace(one, spec=replace(one.spec, primary=False)) for one in taken(32, of="10.9.0.0/24", pool="edge")]
+    found = list(running_low(books(pool("a", "10.0.0.0/16"), beside, node("n"), *blocks)))
+    assert [(name, one.object.name) for name, one in found] == [("n", "edge")]
 
 
 def test_where_the_cluster_assigns_nobody_is_told():
