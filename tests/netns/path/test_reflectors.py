@@ -133,7 +133,7 @@ def test_a_rolling_restart_of_both_reflectors_loses_nothing(lab: Lab, cluster_id
     before = connections(lab)
     make_reflector(lab, "node2", cluster_id)
     wait_for(
-        lambda: lab.api.items("RoutingNode")["node2"]["spec"]["bgp"]["routeReflectorClusterID"] == cluster_id,
+        lambda: lab.api.items("RoutingNode")["node2"]["spec"]["bgp"].get("routeReflectorClusterID") == cluster_id,
         deadline=20,
         what="the cluster id has arrived",
     )
