@@ -38,6 +38,10 @@ class BlockWrites:
             self.barred = {name: prefix for name, prefix in self.barred.items() if name not in cached}
         return self._own.over(cached)
 
+    def doubt(self) -> None:
+        """The store was restored from a backup: what was written before may be undone."""
+        self._own.doubt()
+
     def lookups(self) -> Iterable[Awaitable[bool]]:
         """Questions to the API server about every write that the cache should show by now, and claims without an answer."""
         return (self._writer.look_up(self._own, "IPAMBlock", name) for name in self._own.doubtful())

@@ -110,6 +110,9 @@ class ClusterController:
             # who owned blocks when the last controller ended, and has no Node now, vanished while nobody looked
             self._store.expect("Node", _owners(self._store.cluster()))
             self._owners_told = True
+        if self._store.went_back:
+            self._blocks.doubt()
+            self._nodes.doubt()
         if not await self._settle():
             return False
         cluster, unsure, problems = self._cluster(), self._store.unsure("Node"), self._store.problems()

@@ -29,6 +29,10 @@ class NodeWrites:
         """What the cache shows, with our writes laid over."""
         return self._own.over(cached)
 
+    def doubt(self) -> None:
+        """The store was restored from a backup: what was written before may be undone."""
+        self._own.doubt()
+
     def lookups(self) -> Iterable[Awaitable[bool]]:
         """Questions to the API server about every write that the cache should show by now."""
         return (self._writer.look_up(self._own, "RoutingNode", name) for name in self._own.doubtful())

@@ -4,10 +4,12 @@ A write that was answered counts from then on. A claim whose answer was lost cou
 the API server's own word settles it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.model.decode import decode
 from towpath.model.reason import InvalidSpecError
@@ -58,6 +60,11 @@ class OwnWrites(Generic[R]):
     def lost(self, claim: R) -> None:
         """A claim was sent and nothing came back: it may have been carried out, or be so later."""
         self.uncertain[claim.name] = claim
+
+    def doubt(self) -> None:
+        """The store may be another than the one that was written to: nothing counts before the API server has said so again."""
+        self._written = {name: replace(one, at=-math.inf) for name, one in self._written.items()}
+        self._gone.clear()
 
     def is_unreadable(self, name: str) -> bool:
         """Whether the object with this name is there and does not decode."""

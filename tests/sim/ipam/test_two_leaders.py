@@ -207,7 +207,7 @@ class Assigned(TwoLeaders):
 def test_no_block_ever_has_two_owners(machine):
     """Whatever is lost, late, stale or restarted: no address has two owners, none is handed on before its quarantine ended."""
     chosen = settings(
-        max_examples=examples(30),
+        max_examples=examples(15, soak=1500),
         stateful_step_count=50,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -117,6 +117,8 @@ class Controller:
     def begin(self) -> None:
         """A pass, up to its first requests."""
         self.running, self.plan = True, None
+        if self.went_back:
+            self.writes.doubt()
         self.writes.over(self.cache.blocks)
         names = self.writes._own.doubtful()
         self.calls = [Call(_look_up(name), self.writes) for name in names]

@@ -43,7 +43,8 @@ class Machine:
         """host-local's records that are of no pod."""
         self.served: dict[Prefix, float] = {}
         """What the CNI configuration of this boot gives out, and since when."""
-        self.seen_at = -1.0
+        self.homes: dict[Prefix, str] = {}
+        """The uid of the Node for which its pods of a block were started last."""
         self._agent()
 
     def _agent(self) -> None:
@@ -63,6 +64,7 @@ class Machine:
         other = Machine(self.number, self.name)
         vars(other).update(vars(self))
         other.pods, other.reserved, other.served = set(self.pods), set(self.reserved), dict(self.served)
+        other.homes = dict(self.homes)
         other.watch = DrainWatch()
         other.watch._empty = dict(self.watch._empty)
         return other
@@ -81,10 +83,10 @@ class Machine:
         self._agent()
 
     def restart_agent(self) -> None:
-        """The agent's process alone is a new one. What the speaker announces stays."""
-        announced = self.announced
+        """The agent's process alone is a new one. What the speaker announces stays, and the picture on disk."""
+        announced, own = self.announced, self.own
         self._agent()
-        self.announced = announced
+        self.announced, self.own = announced, own
 
     def free(self, block: Prefix) -> list[Address]:
         """Addresses that host-local would give the next pod."""
@@ -106,7 +108,7 @@ class Machine:
         kept = retained(cluster, self.name, gone=gone, in_use=self.in_use(one.spec.cidr for one in gone))
         mine = {name: one for name, one in cluster.blocks.items() if one.spec.node == self.name}
         self.own = {**mine, **{one.name: one for one in kept.gone}}
-        self.view, self.seen_at = kept.cluster, now
+        self.view = kept.cluster
         blocks = [one for one in in_force(self.view.blocks).values() if one.spec.node == self.name]
         prefixes = [one.spec.cidr for one in blocks]
         others = list(foreign)

@@ -91,6 +91,10 @@ class Server:
         metadata = {"uid": f"u{self.made}", "creationTimestamp": stamp(self.now), "generation": 1}
         return self._write(request, None, {**request.body, "metadata": {**request.body["metadata"], **metadata}})
 
+    def _put(self, request: Request, found: Entry | None) -> Body:
+        """As a server would that knew no names: the last one counts."""
+        return self._create(request, found) if found is None else self._replace(request, found)
+
     def _replace(self, request: Request, found: Entry | None) -> Body:
         old = self._there(request, found)
         mine, theirs = request.body["metadata"], old.body["metadata"]
@@ -131,7 +135,7 @@ class Server:
         return body
 
 
-class _Asked:
+class Asked:
     """Waits for the answer to a request, which whoever drives the coroutine sends or throws into it."""
 
     def __init__(self, request: Request) -> None:
@@ -145,21 +149,21 @@ class Line:
     """The ``Api`` of a client whose coroutines are driven by hand, one request after the other."""
 
     async def get(self, kind: str, name: str, *, namespace: str = "") -> Body:
-        body: Body = await _Asked(Request("get", kind, name))
+        body: Body = await Asked(Request("get", kind, name))
         return body
 
     async def create(self, kind: str, body: Body, *, namespace: str = "") -> Body:
-        made: Body = await _Asked(Request("create", kind, body["metadata"]["name"], body))
+        made: Body = await Asked(Request("create", kind, body["metadata"]["name"], body))
         return made
 
     async def replace(self, kind: str, body: Body, *, namespace: str = "") -> Body:
-        made: Body = await _Asked(Request("replace", kind, body["metadata"]["name"], body))
+        made: Body = await Asked(Request("replace", kind, body["metadata"]["name"], body))
         return made
 
     async def delete(
         self, kind: str, name: str, *, namespace: str = "", uid: str = "", resource_version: str = ""
     ) -> None:
-        await _Asked(Request("delete", kind, name, uid=uid, version=resource_version))
+        await Asked(Request("delete", kind, name, uid=uid, version=resource_version))
 
 
 def stamp(seconds: float) -> str:

@@ -19,8 +19,6 @@ from towpath.model.net import Address, Prefix, overlaps, parse_prefix
 
 STALE = 210.0
 """Seconds for which peers keep the paths of a speaker that is gone: hold time and restart time."""
-OTHERS = 1000
-"""Versions that everything else in a cluster uses up between a backup and the present."""
 DEAD = "dead"
 Action = tuple[Any, ...]
 
@@ -39,6 +37,8 @@ class Shape(Struct, frozen=True):
     """``maxBlocksPerHost``."""
     least: int = 1
     """``minFreeAddresses``."""
+    between: int = 1000
+    """Versions that everything else in a cluster uses up between a backup and the present."""
 
 
 class ViolatedError(AssertionError):
@@ -164,6 +164,17 @@ class World:
         """A controller begins a pass."""
         if not self.controllers[index].running:
             self.controllers[index].begin()
+
+    def _look(self, index: int, *kinds: str) -> None:
+        """A controller's cache of these kinds catches up, and it begins a pass."""
+        self._see(index, *kinds)
+        self._begin(index)
+
+    def _pass(self, index: int) -> None:
+        """A whole pass of a controller that sees everything, and of which everything arrives."""
+        self._look(index, *KINDS)
+        while calls := [call for call in self.calls() if call[0] == index]:
+            self._call(*calls[0], "arrives")
 
     def _end(self, index: int) -> None:
         """A controller's process dies, and what it has under way with it; another begins."""
@@ -292,7 +303,9 @@ class World:
         machine = self.machines[number]
         free = machine.free(block) if machine.alive and block in machine.served else []
         if free:
+            node = self.node(machine)
             machine.pods.add(free[0])
+            machine.homes[block] = node.meta.uid if node else ""
             self._judge_address(machine, block, free[0])
 
     def _pod_ends(self, number: int, block: Prefix) -> None:
@@ -309,12 +322,17 @@ class World:
     def _back_up(self) -> None:
         """Somebody makes a backup of the store."""
         self.backup = self.server.copy()
-        self.server.version += OTHERS
+        self.server.version += self.shape.between
 
     def _restore(self) -> None:
-        """The backup takes the present's place. No request survives that, and every client lists again."""
+        """The backup takes the present's place. No request survives that, and every controller lists again.
+
+        It takes longer than watches lag, so each has seen what there was.
+        """
         if self.backup is None:
             return
+        for index in range(len(self.controllers)):
+            self._see(index, *KINDS)
         made, now = self.server.made, self.server.now
         self.server, self.backup, self.late = self.backup, None, []
         self.server.made, self.server.now = made, now
@@ -372,12 +390,23 @@ class World:
                 if other.name != after.name and overlaps(other.spec.cidr, after.spec.cidr):
                     raise ViolatedError(f"{_told(after)} overlaps {_told(other)}")
             self._judge_number(after)
+            self._judge_claim(after)
         elif after is None:
             self._judge_release(before)
         elif before.meta.uid != after.meta.uid:
             raise ViolatedError(f"{_told(after)} took the place of {_told(before)}")
         else:
             self._judge_change(before, after)
+
+    def _judge_claim(self, block: IPAMBlock) -> None:
+        """What a node that is there was given and has pods in goes to nobody else, whatever became of its object."""
+        cidr = block.spec.cidr
+        for machine in self.machines:
+            node = self.node(machine)
+            if not (machine.alive and machine.api) or node is None or node.meta.uid == block.spec.node_uid:
+                continue
+            if machine.in_use([cidr]) and machine.homes[cidr] == node.meta.uid:
+                raise ViolatedError(f"{_told(block)} was claimed while {machine.name} has pods in it")
 
     def _judge_number(self, block: IPAMBlock) -> None:
         if not (self.honest and self.shape.limit):
@@ -393,6 +422,7 @@ class World:
         if old.node_uid != new.node_uid and (old.node != new.node or bound not in self.stood):
             raise ViolatedError(f"{_told(before)} became {_told(after)}: another machine's")
         if new.state == "Quarantined" and old.state != "Quarantined":
+            self._judge_empty(before, "put into quarantine")
             self._judge_empty(after, "put into quarantine")
         if new.state != "Quarantined":
             self.quarantined.pop(after.meta.uid, None)
@@ -432,9 +462,7 @@ class World:
             if any(one.since <= machine.served[block] for one in found):
                 raise ViolatedError(f"{machine.name} gives out {address}, by which pods of {other.name} are found")
             if other.alive and machine.api and block not in machine.addressing.usable:
-                raise ViolatedError(
-                    f"{machine.name} gives out {address} of a block that it knows to be no more its own"
-                )
+                raise ViolatedError(f"{machine.name} gives out {address} without having been told that it may")
 
 
 def _object(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
