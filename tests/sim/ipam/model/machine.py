@@ -11,7 +11,7 @@ from msgspec import Struct
 from tests.sim.ipam.model.server import stamp
 from towpath.bgp.advertise import announcements
 from towpath.controller.node.gate import Addressing, Standing, addressing
-from towpath.controller.node.pods import OBSERVE_EVERY
+from towpath.controller.node.records import OBSERVE_EVERY
 from towpath.controller.node.retained import missing, retained
 from towpath.ipam.blocks import usable
 from towpath.ipam.hostlocal import DrainWatch
