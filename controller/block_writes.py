@@ -5,8 +5,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import structlog
 from msgspec.structs import replace
 
-from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError, UnreachableError
-from towpath.controller.writes import Writer
+from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
+from towpath.controller.writes import Writer, may_have_happened
 from towpath.controller.written import OwnWrites
 from towpath.ipam.plan import Claim, IpamPlan
 from towpath.ipam.work import Change
@@ -65,7 +65,7 @@ class BlockWrites:
                 self.barred[name] = claim.spec.cidr
             return False
         except ApiError as error:
-            if _may_have_happened(error):
+            if may_have_happened(error):
                 self._own.lost(block)
             return self._writer.failed("claim", name, error)
         except BaseException:
@@ -113,8 +113,3 @@ class BlockWrites:
         self._own.gone(meta.name, uid=meta.uid)
         log.info("block.released", block=str(block.spec.cidr), node=block.spec.node)
         return True
-
-
-def _may_have_happened(error: ApiError) -> bool:
-    """Whether a write that ended so may have been carried out: no answer, or an answer that does not say."""
-    return isinstance(error, UnreachableError) or error.status == 0 or error.status >= 500

@@ -28,7 +28,7 @@ from towpath.ipam.plan import Planner
 from towpath.ipam.room import running_low
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import tunnel_conflicts
-from towpath.model.reason import Reason
+from towpath.model.reason import Reason, Refusal
 
 KINDS = (
     "BGPConfiguration",
@@ -71,7 +71,7 @@ class Picture(Protocol):
 
 
 class ClusterController:
-    """The composition of one controller on one API client. ``clock`` is monotonic seconds."""
+    """The composition of one controller on one API client. ``clock`` is monotonic seconds, ``others`` what else is to be said."""
 
     def __init__(
         self,
@@ -81,9 +81,11 @@ class ClusterController:
         lease: Leadership,
         identity: str = "towpath-controller",
         clock: Callable[[], float] = time.monotonic,
+        others: Callable[[], Iterable[Refusal]] = tuple,
     ) -> None:
         self._store = store
         self._clock = clock
+        self._others = others
         self._writer = Writer(api, lease=lease)
         self._blocks = BlockWrites(self._writer, clock=clock)
         self._nodes = NodeWrites(self._writer, clock=clock)
@@ -132,7 +134,13 @@ class ClusterController:
             *self._blocks.writes(wished),
             *node_conditions.writes(self._writer, cluster),
         )
-        refusals = (*wished.refusals, *nodes.refusals, *unknown_names(cluster), *tunnel_conflicts(cluster.pools))
+        refusals = (
+            *wished.refusals,
+            *nodes.refusals,
+            *unknown_names(cluster),
+            *tunnel_conflicts(cluster.pools),
+            *self._others(),
+        )
         contradictions = await self._review.look(cluster)
         lost = self._reports.look(cluster)
         said = (
@@ -178,14 +186,16 @@ async def run(
     lease: Leadership,
     identity: str = "towpath-controller",
     pace: Pace | None = None,
+    others: Callable[[], Iterable[Refusal]] = tuple,
     on_loop: Callable[[LevelLoop], None] | None = None,
 ) -> None:
     """Run the controller until cancelled.
 
     The store is fed and the lease is run by the caller, who calls ``dirty`` of the loop (handed to ``on_loop``) when the
-    lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``.
+    lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``. ``others``: what else is to be
+    said of objects.
     """
-    controller = ClusterController(api, store, lease=lease, identity=identity)
+    controller = ClusterController(api, store, lease=lease, identity=identity, others=others)
     loop = LevelLoop(controller.step, pace=pace)
     store.subscribe(loop.dirty)
     if on_loop is not None:

@@ -237,9 +237,9 @@ class Directory:
             raise ConflictError(f"replace status of {kind} {name}: it changed", status=409, reason="Conflict")
         return self._write(kind, name, body)
 
-    async def patch_status(self, kind: str, name: str, patch: Body) -> Body:
+    async def patch_status(self, kind: str, name: str, patch: Body, *, namespace: str = "") -> Body:
         """Merge-patch the status file of an object."""
-        old = await self.get(kind, name)
+        old = await self.get(kind, name, namespace=namespace)
         return self._write(kind, name, {**old, "status": _merged(old.get("status"), patch.get("status"))})
 
     async def patch(self, kind: str, name: str, patch: Body, *, namespace: str = "") -> Body:

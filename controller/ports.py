@@ -108,7 +108,7 @@ class Api(Protocol):
     async def replace_status(self, kind: str, body: dict[str, Any]) -> dict[str, Any]:
         """Replace the status subresource under the body's ``resourceVersion`` (if it has one)."""
 
-    async def patch_status(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+    async def patch_status(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
         """Merge-patch (RFC 7386) the status subresource."""
 
     async def patch(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:

@@ -16,6 +16,7 @@ from towpath.controller.health import Health
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.lease import Lease
 from towpath.controller.kube.watch import Reflector
+from towpath.controller.loadbalancer.running import Running
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.ports import ApiError
 from towpath.controller.service_ranges import ServiceRanges
@@ -64,9 +65,12 @@ async def _run(settings: ControllerSettings) -> None:
             for one in loops:
                 one.dirty()
 
+        balancers = Running(api, store, lease=lease, identity=identity, told=dirty)
+
         def elected(leading: bool) -> None:
             log.info("lease.taken" if leading else "lease.lost", identity=identity, holder=lease.holder)
             dirty()
+            balancers.loop.dirty()
 
         definitions = Definitions(api) if settings.manage_crds else None
         health = Health(
@@ -90,20 +94,25 @@ async def _run(settings: ControllerSettings) -> None:
                     store,
                     lease=lease,
                     identity=identity,
+                    others=lambda: balancers.part.refusals,
                     on_loop=loops.append,
                 )
             )
+            tasks.create_task(balancers.run())
             if settings.metrics_port is not None:
-                tasks.create_task(metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops, pools)))
+                tasks.create_task(
+                    metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops, pools, balancers))
+                )
             gc.freeze()
 
 
 def _measures(
-    store: Store, lease: Lease, loops: list[LevelLoop], pools: cluster_metrics.PoolMetrics
+    store: Store, lease: Lease, loops: list[LevelLoop], pools: cluster_metrics.PoolMetrics, balancers: Running
 ) -> Iterator[metrics.Measure]:
     yield from cluster_metrics.measures(store.cluster(), leading=lease.leading, problems=store.problems())
     yield from pools.measures(store.cluster())
-    yield from metrics.of_loops({"cluster": loops[0]} if loops else {})
+    yield from balancers.part.measures()
+    yield from metrics.of_loops({"load-balancers": balancers.loop} | ({"cluster": loops[0]} if loops else {}))
 
 
 async def _bring(definitions: Definitions) -> None:

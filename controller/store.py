@@ -29,6 +29,7 @@ FIELDS: Mapping[str, str] = {
     "IPReservation": "reservations",
     "IPAMConfiguration": "ipam_configurations",
     "IPAMBlock": "blocks",
+    "AddressClaim": "claims",
     "RoutingNode": "routing_nodes",
     "Node": "nodes",
     "NodeStatus": "statuses",

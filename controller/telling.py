@@ -33,7 +33,7 @@ class Telling:
         self._clock = clock
         self._conditions: dict[Key, Wanted] = {}
         """What was written, or found, last."""
-        self._events = Events(_WhileLeading(writer), component="towpath-controller", host=identity, clock=clock)
+        self._events = Events(WhileLeading(writer), component="towpath-controller", host=identity, clock=clock)
         self._pace = _Pace()
         self._said: dict[object, float] = {}
         """When an event was last asked for, of each refusal, or each thing that nodes say of an object, that lasts."""
@@ -137,7 +137,7 @@ class _Pace:
         return True
 
 
-class _WhileLeading:
+class WhileLeading:
     """Events are writes too: none is sent by a process that does not lead."""
 
     def __init__(self, writer: Writer) -> None:

@@ -90,3 +90,8 @@ class Writer:
         """Say that a call was refused; always False, which is what a write that did not succeed returns."""
         log.info("api.refused", what=what, name=name, error=str(error), status=error.status)
         return False
+
+
+def may_have_happened(error: ApiError) -> bool:
+    """Whether a write that ended so may have been carried out: no answer, or an answer that does not say."""
+    return isinstance(error, UnreachableError) or error.status == 0 or error.status >= 500

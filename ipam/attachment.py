@@ -68,7 +68,9 @@ def attached_to(cluster: Cluster, node: str) -> Attached:
 
 
 def matches(pool: IPPool, node: Node) -> bool:
-    """Whether a node's labels let it have blocks of a pool."""
+    """Whether a node's labels let it have blocks of a pool; of one for load balancers nobody has any."""
+    if pool.spec.for_services:
+        return False
     return pool.spec.node_selector is None or pool.spec.node_selector.selects(node.meta.name, node.meta.labels)
 
 

@@ -20,6 +20,7 @@ from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Prefix, host_prefix, overlaps
 from towpath.model.reason import Reason
+from towpath.model.resource import version_number
 
 
 class Account(Struct, frozen=True):
@@ -268,11 +269,6 @@ def current_report(cluster: Cluster, node: str) -> NodeStatus | None:
     if status is None or here is None or status.status is None or status.status.node_uid != here.meta.uid:
         return None
     return status
-
-
-def version_number(text: str) -> int:
-    """A resourceVersion as a number; 0 where it is none."""
-    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def _is_older(new: Node | IPAMBlock | None, old: Node | IPAMBlock | None) -> bool:

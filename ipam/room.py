@@ -40,9 +40,11 @@ class Room(Struct, frozen=True):
 
 
 def rooms(ledger: Ledger) -> dict[str, Room]:
-    """Of the pools in force, by name."""
+    """Of the pools in force that nodes get blocks from, by name."""
     return {
-        name: Room(blocks=space.places - space.closed, left=space.left) for name, space in sorted(ledger.spaces.items())
+        name: Room(blocks=space.places - space.closed, left=space.left)
+        for name, space in sorted(ledger.spaces.items())
+        if not ledger.cluster.pools[name].spec.for_services
     }
 
 

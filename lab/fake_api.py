@@ -135,9 +135,9 @@ class FakeApi:
             return await self._patch("replace_status", kind, name, operation, status=True)
         return await self._update("replace_status", kind, body, namespace="", status=True)
 
-    async def patch_status(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+    async def patch_status(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
         """Merge-patch the status."""
-        return await self._patch("patch_status", kind, name, patch, status=True)
+        return await self._patch("patch_status", kind, name, patch, namespace=namespace, status=True)
 
     async def patch(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
         """Merge-patch the object."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 from towpath.model.kinds.bgp import BGPConfigurationSpec
+from towpath.model.kinds.claim import AddressClaimSpec
 from towpath.model.kinds.filter import BGPFilterSpec
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec, IPPoolSpec
 from towpath.model.kinds.node import NodeStatusSpec, NodeStatusStatus, RoutingNodeSpec, RoutingNodeStatus
@@ -26,6 +27,7 @@ IPPool = Resource[IPPoolSpec, None]
 IPReservation = Resource[IPReservationSpec, None]
 IPAMConfiguration = Resource[IPAMConfigurationSpec, None]
 IPAMBlock = Resource[IPAMBlockSpec, None]
+AddressClaim = Resource[AddressClaimSpec, None]
 RoutingNode = Resource[RoutingNodeSpec, RoutingNodeStatus]
 NodeStatus = Resource[NodeStatusSpec, NodeStatusStatus]
 
@@ -61,6 +63,8 @@ class Cluster(Struct, frozen=True):
     reservations: Mapping[str, IPReservation] = field(default_factory=dict)
     ipam_configurations: Mapping[str, IPAMConfiguration] = field(default_factory=dict)
     blocks: Mapping[str, IPAMBlock] = field(default_factory=dict)
+    claims: Mapping[str, AddressClaim] = field(default_factory=dict)
+    """Addresses of load balancers; read by the part of the controller that gives them out."""
     routing_nodes: Mapping[str, RoutingNode] = field(default_factory=dict)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     statuses: Mapping[str, NodeStatus] = field(default_factory=dict)

@@ -150,7 +150,8 @@ def _field(field: inspect.Field, *, checked: bool) -> Schema:
     schema = _schema(field.type, checked=checked)
     default = field.default_factory() if field.default_factory is not NODEFAULT else field.default
     if checked and default is not NODEFAULT and default is not None and default not in ("", ()):
-        schema["default"] = {} if isinstance(default, Struct) else to_builtins(default)
+        plain = to_builtins(default)
+        schema["default"] = {} if isinstance(default, Struct) else list(plain) if isinstance(plain, tuple) else plain
     if field.encode_name == "conditions":
         schema |= _CONDITIONS
     return schema

@@ -182,6 +182,11 @@ def block_name(prefix: Prefix) -> str:
     return str(prefix).replace(".", "-").replace(":", "-").replace("/", "-")
 
 
+def address_name(address: Address) -> str:
+    """The object name of a single address: its canonical form with ``.`` and ``:`` as dashes."""
+    return str(address).replace(".", "-").replace(":", "-")
+
+
 def host_prefix(address: Address) -> Prefix:
     """The /32 or /128 of an address."""
     return ip_network(address)

@@ -56,3 +56,8 @@ class Resource(Struct, Generic[S, T], frozen=True):
     def name(self) -> str:
         """The object's name."""
         return self.meta.name
+
+
+def version_number(text: str) -> int:
+    """A resourceVersion as a number; 0 where it is none."""
+    return int(text) if text.isascii() and text.isdigit() else 0

@@ -98,7 +98,8 @@ def _to_leave_out(kind: str, metadata: Body, spec: Body, error: InvalidSpecError
     if kind == "BGPConfiguration":
         return next((field for field in spec if not _decodes(kind, metadata, {field: spec[field]})), None)
     field = error.where.field.removeprefix("spec.")
-    if kind == "BGPFilter" or field not in spec or error.message != UNKNOWN:
+    spared = kind == "IPPool" and field in _SPARING
+    if kind == "BGPFilter" or field not in spec or not (spared or error.message == UNKNOWN):
         return None
     harmless = _DEFAULTS.get(field) == spec[field]
     return field if harmless or field not in _NARROWING else None

@@ -12,6 +12,7 @@ from towpath.controller import cluster
 from towpath.controller.chart.values import Values
 from towpath.controller.conditions import USER_KINDS
 from towpath.controller.kube.resources import RESOURCES
+from towpath.controller.loadbalancer import balancers, followed
 from towpath.controller.node import services, source
 from towpath.model.kinds.registry import KINDS
 
@@ -19,11 +20,11 @@ from towpath.model.kinds.registry import KINDS
 def known() -> dict[str, Any]:
     """What controller and agent follow, by API group; what gets conditions; our definitions; which value is which kind.
 
-    Beside its store each follows the ranges of services, and an agent its node's pods and, where they are announced,
-    services with their endpoints.
+    Beside its store each follows the ranges of services, a controller what it gives addresses of load balancers by, and an
+    agent its node's pods and, where they are announced, services with their endpoints.
     """
     return {
-        "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR"))},
+        "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR", *balancers.CLAIMS, *followed.KINDS))},
         "agent": {"follows": _by_group((*source.KINDS, "Pod", "ServiceCIDR", *services.KINDS))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),

@@ -100,9 +100,9 @@ class KubeApi:
             "PATCH", path, what=f"replace status of {kind} {name}", body=operation, content_type=_JSON_PATCH
         )
 
-    async def patch_status(self, kind: str, name: str, patch: dict[str, Any]) -> dict[str, Any]:
+    async def patch_status(self, kind: str, name: str, patch: dict[str, Any], *, namespace: str = "") -> dict[str, Any]:
         """Merge-patch (RFC 7386) the status."""
-        path = RESOURCES[kind].path(name=name, subresource="status")
+        path = RESOURCES[kind].path(namespace=namespace, name=name, subresource="status")
         return await self._object(
             "PATCH", path, what=f"patch status of {kind} {name}", body=patch, content_type=_MERGE_PATCH
         )

@@ -43,6 +43,7 @@ class Subject(Struct, frozen=True):
     name: str
     uid: str = ""
     api_version: str = "towpath.io/v1alpha1"
+    namespace: str = ""
 
 
 class EventLimits(Struct, frozen=True):
@@ -166,23 +167,30 @@ class Events:
     async def _write(self, key: _Key, count: int, told: _Told | None) -> _Told:
         now = datetime.now(UTC)
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        where = key[0].namespace or NAMESPACE
         if told is not None:
             total = told.count + count
             try:
-                await self._api.patch("Event", told.name, {"count": total, "lastTimestamp": stamp}, namespace=NAMESPACE)
+                await self._api.patch("Event", told.name, {"count": total, "lastTimestamp": stamp}, namespace=where)
                 return _Told(told.name, total, self._clock())
             except NotFoundError:
                 pass  # the API server forgets Events after an hour: a new one
         name = f"{key[0].name[:_LONGEST_NAME]}.{now.timestamp():.6f}".lower()
-        await self._api.create("Event", self._body(key, name, count, stamp), namespace=NAMESPACE)
+        await self._api.create("Event", self._body(key, name, count, stamp), namespace=where)
         return _Told(name, count, self._clock())
 
     def _body(self, key: _Key, name: str, count: int, stamp: str) -> dict[str, Any]:
         subject, reason, message, kind = key
         source = {"component": self._component, **({"host": self._host} if self._host else {})}
-        involved = {"apiVersion": subject.api_version, "kind": subject.kind, "name": subject.name, "uid": subject.uid}
+        involved = {
+            "apiVersion": subject.api_version,
+            "kind": subject.kind,
+            "namespace": subject.namespace,
+            "name": subject.name,
+            "uid": subject.uid,
+        }
         return {
-            "metadata": {"name": name, "namespace": NAMESPACE},
+            "metadata": {"name": name, "namespace": subject.namespace or NAMESPACE},
             "involvedObject": {field: value for field, value in involved.items() if value},
             "reason": reason,
             "message": message,

@@ -10,6 +10,7 @@ from towpath.lab.bench.change import change
 from towpath.lab.bench.failover import failover
 from towpath.lab.bench.install import install
 from towpath.lab.bench.kernel import kernel
+from towpath.lab.bench.loadbalancer import loadbalancer
 from towpath.lab.bench.many import many
 from towpath.lab.bench.memory import memory
 from towpath.lab.bench.nodes import nodes
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "memory": memory,
     "many": many,
     "nodes": nodes,
+    "loadbalancer": loadbalancer,
     "reflector": reflector,
     "restart": restart,
     "plan": plan,

@@ -38,28 +38,28 @@ def nodes(counts: tuple[int, ...] = COUNTS) -> Iterator[Result]:
 def _nodes(count: int) -> Iterator[Result]:
     with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, RealKubernetes() as server:
         server.install_crds()
-        _create(server, [custom("IPPool", family.key, {"cidr": cidr}) for family, cidr in POOLS.items()])
+        create(server, [custom("IPPool", family.key, {"cidr": cidr}) for family, cidr in POOLS.items()])
         command = [sys.executable, "-m", "towpath.controller.cli", "controller", "--kubeconfig", str(server.kubeconfig)]
         log = Path(scratch) / "controller.log"
         process = Process([*command, "--namespace", "default"], log=log).start()
         try:
             wait_for(lambda: "leading" in process.log or "lease.taken" in process.log, deadline=60, what="it leads")
             settle(process)
-            before, began = _writes(server), time.monotonic()
-            _create(server, [_node(number) for number in range(count)])
+            before, began = writes(server), time.monotonic()
+            create(server, [_node(number) for number in range(count)])
             wait_for(lambda: _done(server, count), deadline=900, what=f"{count} nodes have blocks", interval=0.5)
             yield alone(f"{count} nodes at once", ours=time.monotonic() - began, unit="s")
             settle(process)
-            yield alone(f"{count} nodes, writes a node", ours=(_writes(server) - before) / count, unit="calls")
+            yield alone(f"{count} nodes, writes a node", ours=(writes(server) - before) / count, unit="calls")
             yield alone(f"{count} nodes, controller", ours=resident(process), unit="MB")
-            before, used, began = _writes(server), cpu_seconds(process), time.monotonic()
-            _create(server, [_node(count)])
+            before, used, began = writes(server), cpu_seconds(process), time.monotonic()
+            create(server, [_node(count)])
             wait_for(lambda: _done(server, count + 1), deadline=60, what="one more has blocks", interval=0.02)
             yield alone(f"one more of {count}, until it has blocks", ours=time.monotonic() - began, unit="s")
             settle(process)
             spent = 1000 * (cpu_seconds(process) - used)
             yield alone(f"one more of {count}, processor time", ours=spent, unit="ms")
-            yield alone(f"one more of {count}, writes", ours=_writes(server) - before, unit="calls")
+            yield alone(f"one more of {count}, writes", ours=writes(server) - before, unit="calls")
         finally:
             process.kill()
 
@@ -70,18 +70,20 @@ def _node(number: int) -> dict[str, Any]:
     return objects.node(f"node-{number}", addresses, rack="a")
 
 
-def _create(server: RealKubernetes, bodies: list[dict[str, Any]]) -> None:
-    async def create() -> None:
+def create(server: RealKubernetes, bodies: list[dict[str, Any]]) -> None:
+    """Create many objects at once."""
+
+    async def run() -> None:
         async with await connect(kubeconfig=server.kubeconfig) as api:
             queue = iter(bodies)
 
             async def write() -> None:
                 for body in queue:
-                    await api.create(str(body["kind"]), body)
+                    await api.create(str(body["kind"]), body, namespace=body["metadata"].get("namespace", ""))
 
             await asyncio.gather(*(write() for _ in range(WRITERS)))
 
-    asyncio.run(create())
+    asyncio.run(run())
 
 
 def _done(server: RealKubernetes, count: int) -> bool:
@@ -95,10 +97,10 @@ def _count(server: RealKubernetes, plural: str) -> int:
     return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
 
-def _writes(server: RealKubernetes) -> int:
-    """Requests that wrote something so far, but for Nodes that were created and the election."""
+def writes(server: RealKubernetes) -> int:
+    """Requests that wrote something so far, but for Nodes and Services that were created and the election."""
     found = 0.0
     for resource, verb, number in _WRITE.findall(server.request("GET", "/metrics")):
-        if resource != "leases" and (resource, verb) != ("nodes", "POST"):
+        if resource != "leases" and (resource, verb) not in (("nodes", "POST"), ("services", "POST")):
             found += float(number)
     return int(found)

@@ -1,4 +1,4 @@
-"""IPPool, IPAMConfiguration and IPAMBlock: ranges of pod addresses, how they are dealt out, and to whom."""
+"""IPPool, IPAMConfiguration and IPAMBlock: ranges of addresses, how they are dealt out, and to whom."""
 
 from typing import Annotated, Literal
 
@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from towpath.model.kinds.attachment import ATTACHMENT_RULES, Attachment
 from towpath.model.kinds.kind import Column, Kind, Rule, duration_rule, json_name
+from towpath.model.kinds.uses import FOR_SERVICES, USE_RULES, Use
 from towpath.model.kinds.values import Duration
 from towpath.model.kinds.vxlan import VXLAN, VXLAN_RULES
 from towpath.model.net import Family, Prefix, block_name, family_of
@@ -61,11 +62,35 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
             description="How pods are attached: the same in all pools that one node gets blocks of for pods' own network."
         ),
     ] = Attachment()
+    allowed_uses: Annotated[
+        tuple[Use, ...],
+        Field(
+            min_length=1,
+            max_length=2,
+            description="Who gets addresses: pods (Workload) and the nodes themselves in tunnels (Tunnel), or services of type LoadBalancer, which share a pool with nobody.",
+        ),
+    ] = ("Workload", "Tunnel")
+    service_selector: Annotated[
+        Selector | None,
+        Field(description="Of a pool for load balancers: services that get addresses of it; all unless set."),
+    ] = None
+    namespace_selector: Annotated[
+        Selector | None,
+        Field(
+            description="Of a pool for load balancers: namespaces whose services get addresses of it; all unless set."
+        ),
+    ] = None
 
     @property
     def block_length(self) -> int:
         """The prefix length of this pool's blocks."""
-        return self.block_size or DEFAULT_BLOCK_SIZE[family_of(self.cidr)]
+        usual = DEFAULT_BLOCK_SIZE[family_of(self.cidr)]
+        return self.block_size or (max(usual, self.cidr.prefixlen) if self.for_services else usual)
+
+    @property
+    def for_services(self) -> bool:
+        """Whether services get its addresses, and neither pods nor nodes do."""
+        return "LoadBalancer" in self.allowed_uses
 
     @property
     def encapsulates(self) -> bool:
@@ -112,7 +137,7 @@ IP_POOL = Kind(
             field="spec.blockSize",
         ),
         Rule(
-            cel="!isCIDR(self.cidr) || (cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122) && (!has(self.blockSize) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116)))",
+            cel=f"!isCIDR(self.cidr) || (!has(self.blockSize) && {FOR_SERVICES.format('self')}) || (cidr(self.cidr).prefixLength() <= (has(self.blockSize) ? self.blockSize : cidr(self.cidr).ip().family() == 4 ? 26 : 122) && (!has(self.blockSize) || (cidr(self.cidr).ip().family() == 4 ? self.blockSize <= 32 : self.blockSize >= 116)))",
             message="blockSize must be 20 to 32 for IPv4 or 116 to 128 for IPv6, and not shorter than the pool's prefix",
             field="spec.blockSize",
             check=lambda _meta, spec: _block_size_fits(spec),
@@ -145,6 +170,7 @@ IP_POOL = Kind(
             check=lambda _meta, spec: _room_on_a_bridge(spec),
         ),
         *ATTACHMENT_RULES,
+        *USE_RULES,
     ),
     columns=(
         Column("CIDR", ".spec.cidr"),
@@ -154,6 +180,7 @@ IP_POOL = Kind(
         Column("IPIP", ".spec.ipipMode"),
         Column("VXLAN", ".spec.vxlanMode"),
         Column("Disabled", ".spec.disabled", "boolean"),
+        Column("Uses", ".spec.allowedUses", priority=1),
         Column("NAT", ".spec.natOutgoing", "boolean", priority=1),
         Column("Accepted", ".status.conditions[?(@.type=='Accepted')].status"),
         Column("Age", ".metadata.creationTimestamp", "date"),
@@ -190,6 +217,12 @@ class IPAMConfigurationSpec(Struct, frozen=True, rename=json_name, forbid_unknow
     min_free_addresses: Annotated[
         int, Field(ge=0, le=65535, description="A node gets another block when fewer are free.")
     ] = 8
+    load_balancer_assign_ips: Annotated[
+        Literal["AllServices", "RequestedServicesOnly"],
+        Field(
+            description="Which services of type LoadBalancer get an address although they name no class: all to which nobody else has given one, or those that ask for an address by annotation."
+        ),
+    ] = "AllServices"
     quarantine: Annotated[
         Duration, Field(description="A released block is given to nobody for at least this time.")
     ] = Duration(300)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from towpath.model.kinds.bgp import BGP_CONFIGURATION
+from towpath.model.kinds.claim import ADDRESS_CLAIM
 from towpath.model.kinds.filter import BGP_FILTER
 from towpath.model.kinds.ipam import IP_POOL, IPAM_BLOCK, IPAM_CONFIGURATION
 from towpath.model.kinds.kind import Kind
@@ -20,6 +21,7 @@ KINDS: dict[str, Kind[Any]] = {
         IP_RESERVATION,
         IPAM_CONFIGURATION,
         IPAM_BLOCK,
+        ADDRESS_CLAIM,
         ROUTING_NODE,
         NODE_STATUS,
     )

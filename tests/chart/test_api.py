@@ -273,6 +273,7 @@ FORBIDDEN_TO_CONTROLLERS: list[tuple[str, str, Any]] = [
     ("PATCH", f"{OURS}/nodestatuses/node2/status", {"status": {}}),
     ("DELETE", "/api/v1/nodes/node1", None),
     ("PATCH", "/api/v1/nodes/node1", {"spec": {"unschedulable": True}}),
+    ("PATCH", "/api/v1/namespaces/default/services/kubernetes", {"spec": {}}),
     ("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ippools.towpath.io", None),
     ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None),
     ("PUT", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/others.example.com", {}),

@@ -8,10 +8,12 @@ import pytest
 
 from tests.cluster import web
 from tests.cluster.knock import Knocks, Server, knocking
+from towpath.lab.api import custom
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.cluster.shape import SERVICES
 from towpath.lab.process import wait_for
+from towpath.model.balanced import OUR_CLASS
 from towpath.model.net import Family
 
 RANGES = {
@@ -180,6 +182,33 @@ def test_a_client_reaches_every_address_of_a_service_over_all_nodes(served: Clus
     with knocking(cluster.host("client"), servers(*addresses)) as seen:
         wait_all_answer(cluster, name, seen)
     seen.nothing_lost()
+
+
+def test_a_service_is_given_addresses_that_a_client_reaches(served: Cluster) -> None:
+    """One of each family, from pools that select it; without the service they are free again. Others keep what they have."""
+    cluster = served
+    pools = {"services-ipv4": "198.19.2.128/28", "services-ipv6": "2001:db8:e:2::8000/124"}
+    uses = {"allowedUses": ["LoadBalancer"], "serviceSelector": "given == 'addresses'"}
+    body = web.balanced("given")
+    body["metadata"]["labels"] = {"given": "addresses"}
+    body["spec"] |= {"selector": {"app": "everywhere"}, "loadBalancerClass": OUR_CLASS}
+    try:
+        cluster.apply(*(custom("IPPool", name, {"cidr": cidr, **uses}) for name, cidr in pools.items()), body)
+        wait_for(lambda: len(given(cluster, "given")) == len(Family), deadline=60, what="it has addresses")
+        addresses = given(cluster, "given")
+        assert addresses == ["198.19.2.128", "2001:db8:e:2::8000"]
+        with knocking(cluster.host("client"), servers(*addresses)) as seen:
+            wait_for(lambda: all(seen.answers.values()), deadline=60, what="both addresses answer", interval=0.3)
+        assert given(cluster, "everywhere") == EVERYWHERE
+    finally:
+        cluster.kubectl("delete", "service", "given", "--ignore-not-found")
+        wait_for(lambda: not cluster.get("addressclaims"), deadline=60, what="the addresses are free")
+        cluster.kubectl("delete", "ippools", *pools, "--ignore-not-found")
+
+
+def given(cluster: Cluster, name: str) -> list[str]:
+    """The addresses that a service shows."""
+    return [one["ip"] for one in cluster.get("service", name)["status"]["loadBalancer"].get("ingress", [])]
 
 
 def test_the_last_endpoint_of_a_node_goes_and_no_new_connection_is_lost(served: Cluster) -> None:

@@ -15,9 +15,12 @@ from tests.unit.ipam.world import block, cluster, node, report, status
 from tests.unit.ipam.world import pool as pool_of
 from towpath.controller import cluster_metrics, metrics
 from towpath.controller.kindstore import Problem
+from towpath.controller.loadbalancer import balancers
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.metrics import Measure, exposition, of_loops, single
 from towpath.controller.node.metrics import measures
+from towpath.ipam.loadbalancer.book import World
+from towpath.ipam.loadbalancer.plan import plan
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.decode import decode
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RefusedReport, RouteReport, SessionReport
@@ -58,6 +61,11 @@ CLUSTER = Cluster(
 PROBLEM = Problem("BGPPeer", "x", Reason.INVALID_SPEC, "spec.asNumber must not be 0")
 
 
+BALANCED = plan(
+    World({"lb": pool_of("lb", "198.51.100.0/30", allowedUses=["LoadBalancer"])}, claims={}, services={}, namespaces={})
+)
+
+
 def everything() -> list[Measure]:
     """All that either process has."""
     loop = LevelLoop(lambda: asyncio.sleep(0, result=True))
@@ -65,6 +73,7 @@ def everything() -> list[Measure]:
         *measures(STATUS, events={"MaxPrefix": 2}),
         *cluster_metrics.measures(CLUSTER, leading=True, problems=[PROBLEM]),
         *cluster_metrics.PoolMetrics(clock=lambda: 0.0).measures(CLUSTER),
+        *balancers.measures(BALANCED),
         *of_loops({"node": loop}),
     ]
 
@@ -104,6 +113,14 @@ def test_a_controller_tells_what_its_pools_have() -> None:
     assert found["towpath_pool_blocks", "b"] == 2.0**58
     assert found["towpath_leading",] == 0
     assert found["towpath_object_problems", "BGPPeer", "InvalidSpec"] == 1
+
+
+def test_a_controller_tells_what_is_left_for_services() -> None:
+    """Addresses that are free and given, of each pool for them, and how many wait."""
+    found = values(balancers.measures(BALANCED))
+    assert found["towpath_load_balancer_addresses", "lb", "free"] == 4
+    assert found["towpath_load_balancer_addresses", "lb", "given"] == 0
+    assert found["towpath_load_balancer_waiting",] == 0
 
 
 def test_every_metric_is_in_the_docs_and_has_one_place() -> None:

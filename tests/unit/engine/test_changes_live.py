@@ -300,6 +300,9 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
     ("vxlan", {"vni": 7}, NOTHING),
     ("ipipMode", "Always", NOTHING),
     ("attachment", {"type": "bridge"}, NOTHING),
+    ("allowedUses", ["LoadBalancer"], NOTHING),
+    ("serviceSelector", "all()", NOTHING),
+    ("namespaceSelector", "all()", NOTHING),
 ]
 
 

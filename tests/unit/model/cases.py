@@ -56,6 +56,14 @@ def _ipam(field: str | None = None, name: str = "default", **spec: Any) -> Case:
     return Case("IPAMConfiguration", name, spec, field)
 
 
+def _pool_for_services(field: str | None = None, cidr: str = "198.51.100.0/24", **spec: Any) -> Case:
+    return Case("IPPool", "pool", {"cidr": cidr, "allowedUses": ["LoadBalancer"], **spec}, field)
+
+
+def _claim(field: str | None = None, name: str = "198-51-100-7", address: Any = "198.51.100.7", **spec: Any) -> Case:
+    return Case("AddressClaim", name, {"address": address, **spec}, field)
+
+
 def _reservation(*cidrs: Any, field: str | None = None) -> Case:
     return Case("IPReservation", "kept", {"reservedCIDRs": list(cidrs)}, field)
 
@@ -83,6 +91,31 @@ _PASSWORD = {"secretKeyRef": {"name": "tor", "key": "password"}}
 GOOD = (
     _reservation("10.244.0.0/28", "fd00:10:244::5/128", "10.0.0.0/8"),
     Case("IPReservation", "kept", None),
+    _claim(
+        pool="lb",
+        services=[
+            {
+                "service": "shop/web",
+                "uid": "u",
+                "resourceVersion": "7",
+                "ports": ["TCP/80"],
+                "sharingKey": "k",
+                "endpoints": "x",
+            }
+        ],
+    ),
+    _claim(name="2001-db8--7", address="2001:db8::7"),
+    _pool_for_services(
+        serviceSelector="app == 'web'",
+        namespaceSelector="team == 'a'",
+        nodeSelector="all()",
+        natOutgoing=True,
+        blockSize=26,
+    ),
+    _pool_for_services(cidr="198.51.100.0/32"),
+    _pool_for_services(cidr="2001:db8::/128"),
+    _pool(allowedUses=["Workload"]),
+    _pool(allowedUses=["Workload", "Tunnel"], vxlanMode="Always", namespaceSelector="all()", serviceSelector=""),
     _config(),
     Case("BGPConfiguration", "default", None),
     _config(asNumber=4200000000, listenPort=1179, bindMode="NodeIP", routerID="hash", nodeMeshPassword=_PASSWORD),
@@ -402,6 +435,21 @@ BAD = (
     Case("IPAMBlock", "10-244-3-0-26", {"cidr": "10.244.3.0/26"}, "spec.node"),
     Case("IPAMBlock", "10-244-3-0-26", None, "spec.cidr"),
     Case("IPPool", "pool", {}, "spec.cidr"),
+    _claim("metadata.name", name="198-51-100-8"),
+    _claim("spec.address", address="198.51.100.300"),
+    Case("AddressClaim", "2001-db8--7", {"address": "2001:db8:0::7"}, "spec.address", "api"),
+    Case("AddressClaim", "198-51-100-7", None, "spec.address"),
+    _pool_for_services("spec.allowedUses", nodeSelector="rack == 'a'"),
+    _pool_for_services("spec.allowedUses", vxlanMode="Always"),
+    _pool_for_services("spec.allowedUses", ipipMode="CrossSubnet"),
+    _pool_for_services("spec.allowedUses", attachment={"type": "bridge"}),
+    _pool_for_services("spec.allowedUses", attachment={"mtu": 1400}),
+    _pool_for_services("spec.allowedUses", allowedUses=["LoadBalancer", "Workload"]),
+    _pool_for_services("spec.blockSize", blockSize=20),
+    _pool("spec.allowedUses", allowedUses=["Tunnel"]),
+    _pool("spec.allowedUses", allowedUses=["Workload"], vxlanMode="Always"),
+    _pool("spec.serviceSelector", serviceSelector="app == 'web'"),
+    _pool("spec.namespaceSelector", namespaceSelector="team == 'a'"),
     Case("IPPool", "pool", None, "spec.cidr"),
     Case("BGPPeer", "peer", None, "spec.peerIP"),
     _node("spec.bgp.ipv4Address", ipv4Address="10.0.0.1/33"),
@@ -491,6 +539,8 @@ BAD = (
     # what may not change
     Case("IPPool", "pool", {"cidr": "10.245.0.0/16"}, "spec.cidr", "api", before={"cidr": "10.244.0.0/16"}),
     Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "blockSize": 25}, "spec.blockSize", "api", before={"cidr": "10.244.0.0/16"}),
+    Case("IPPool", "pool", {"cidr": "10.244.0.0/16", "allowedUses": ["LoadBalancer"]}, "spec.allowedUses", "api", before={"cidr": "10.244.0.0/16"}),
+    Case("AddressClaim", "198-51-100-7", {"address": "198.51.100.8"}, "spec.address", before={"address": "198.51.100.7"}),
     *(
         Case("IPPool", "pool", _of(after), "spec.attachment", "api", before=_of(before))
         for before, after in ((_MACVLAN, None), ({"type": "bridge"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "master": "eth1"}), (_IPVLAN, {**_IPVLAN, "mode": "l3s"}), ({**_MACVLAN, "type": "ipvlan", "mode": "l2"}, _MACVLAN), (_MACVLAN, {**_MACVLAN, "primary": False}), ({**_IPVLAN, "primary": False}, _IPVLAN))

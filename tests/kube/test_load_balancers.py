@@ -1,0 +1,143 @@
+"""Addresses of load balancers on the real API server: its defaults, its rules for statuses, and two controllers at once."""
+
+import asyncio
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from tests.patience import within
+from towpath.controller import cluster
+from towpath.controller.kube.client import KubeApi
+from towpath.controller.kube.connect import connect
+from towpath.controller.kube.watch import following
+from towpath.controller.loadbalancer.running import Running
+from towpath.controller.store import Store
+from towpath.lab.api import custom
+from towpath.lab.kubernetes import RealKubernetes
+from towpath.model.balanced import ADDRESSES, CONDITION, OUR_CLASS, SHARES
+
+COUNT = 30
+
+
+class AlwaysLeading:
+    """What a controller has for a lease that was not told, or not yet, that another has taken it."""
+
+    leading = True
+    left = 3600.0
+
+
+@contextlib.asynccontextmanager
+async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncIterator[None]:
+    """The part of a controller that gives out these addresses."""
+    store = Store(cluster.KINDS)
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
+        part = Running(api, store, lease=AlwaysLeading(), identity=identity, told=lambda: None)
+        task = asyncio.create_task(part.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def service(name: str, annotations: dict[str, str] | None = None, *, port: int = 80, **spec: Any) -> dict[str, Any]:
+    """A Service of our class."""
+    whole = {"type": "LoadBalancer", "loadBalancerClass": OUR_CLASS, "ports": [{"port": port}], **spec}
+    return {"metadata": {"name": name, "namespace": "default", "annotations": annotations or {}}, "spec": whole}
+
+
+async def shown(api: KubeApi) -> dict[str, list[str]]:
+    """The addresses that each Service of the namespace shows."""
+    found = {}
+    for body in (await api.list("Service", namespace="default")).items:
+        entries = body["status"]["loadBalancer"].get("ingress", [])
+        assert all(entry.get("ipMode", "VIP") == "VIP" for entry in entries), body
+        found[body["metadata"]["name"]] = [entry["ip"] for entry in entries]
+    return found
+
+
+async def claims(api: KubeApi) -> dict[str, list[str]]:
+    """Who has which address."""
+    return {
+        body["spec"]["address"]: sorted(one["service"] for one in body["spec"]["services"])
+        for body in (await api.list("AddressClaim")).items
+    }
+
+
+async def says(api: KubeApi, name: str) -> tuple[str, str]:
+    """Status and reason of our condition."""
+    conditions = (await api.get("Service", name, namespace="default"))["status"].get("conditions", [])
+    return next(((one["status"], one["reason"]) for one in conditions if one["type"] == CONDITION), ("", ""))
+
+
+async def until(api: KubeApi, holds: Callable[[KubeApi], Awaitable[bool]]) -> None:
+    """Wait until something is so."""
+    async with within(60):
+        while True:
+            if await holds(api):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def everybody_has_one(api: KubeApi) -> bool:
+    """Whether every Service but the API server's own shows an address."""
+    return all(has for name, has in (await shown(api)).items() if name != "kubernetes")
+
+
+async def nobody_has_one(api: KubeApi) -> bool:
+    """Whether there is no claim left."""
+    return not await claims(api)
+
+
+async def somebody_was_told(api: KubeApi) -> bool:
+    """Whether there is an event about an address, which is a Service's."""
+    found = (await api.list("Event", namespace="default")).items
+    return any(one["reason"] == "AddressAssigned" and one["involvedObject"]["kind"] == "Service" for one in found)
+
+
+async def test_two_controllers_give_each_service_one_address_and_take_it_back() -> None:
+    """Made at once, changed, shared and deleted, with controllers ended and begun between: at the end nothing is left."""
+    with RealKubernetes() as kubernetes:
+        kubernetes.install_crds()
+        async with contextlib.AsyncExitStack() as stack:
+            api = await stack.enter_async_context(await connect(kubeconfig=kubernetes.kubeconfig))
+            pool = {"cidr": "198.51.100.0/24", "allowedUses": ["LoadBalancer"]}
+            await api.create("IPPool", custom("IPPool", "lb", pool))
+            two = await stack.enter_async_context(contextlib.AsyncExitStack())
+            for number in (1, 2):
+                await two.enter_async_context(controller(kubernetes, identity=f"ctl{number}"))
+            await api.create("Service", service("certain", {ADDRESSES: "198.51.100.200"}), namespace="default")
+            await asyncio.gather(
+                *(api.create("Service", service(f"s{at}"), namespace="default") for at in range(COUNT)),
+                *(
+                    api.create("Service", service(f"k{at}", {SHARES: "k"}, port=1000 + at), namespace="default")
+                    for at in range(3)
+                ),
+            )
+            await until(api, everybody_has_one)
+            seen = await shown(api)
+            assert seen["certain"] == ["198.51.100.200"]
+            alone = [has for name, has in seen.items() if name[0] != "k"]
+            counts = Counter(itertools.chain(*alone))
+            assert max(counts.values()) == 1
+            assert not counts.keys() & {address for name in ("k0", "k1", "k2") for address in seen[name]}
+            assert await says(api, "s0") == ("True", "Assigned")
+            await until(api, somebody_was_told)
+            await two.aclose()
+
+            # a new controller changes nothing
+            await stack.enter_async_context(controller(kubernetes, identity="ctl3"))
+            await api.create("Service", service("late"), namespace="default")
+            await until(api, everybody_has_one)
+            assert {**await shown(api), "late": []} == {**seen, "late": []}
+
+            plain = {"spec": {"type": "ClusterIP", "loadBalancerClass": None}}
+            await api.patch("Service", "s0", plain, namespace="default")
+            for name in seen.keys() - {"kubernetes", "s0"} | {"late"}:
+                await api.delete("Service", name, namespace="default")
+            await until(api, nobody_has_one)
+            assert await shown(api) == {"kubernetes": [], "s0": []}
+            assert await says(api, "s0") == ("", "")
