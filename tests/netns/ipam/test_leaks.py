@@ -15,7 +15,7 @@ from towpath.ipam.leaks import GONE_AFTER
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
-from towpath.model.kinds.ipam import Attachment
+from towpath.model.kinds.attachment import Attachment
 from towpath.model.net import Address, Family
 from towpath.model.reason import Reason
 from towpath.model.speaker import Notice
