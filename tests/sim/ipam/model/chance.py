@@ -215,6 +215,11 @@ class Settled:
         rounds = (0, 31, 31, 301, 301, 6, 61, 301, 301, 6, 6)
         for seconds in rounds:
             self.round(seconds)
+        for _ in range(4):  # a block that is not needed any more is given back late, and then drains
+            if all(one.spec.state == "Active" for one in world.blocks().values()):
+                break
+            self.round(6)
+            self.round(301)
         alive = [one for one in world.machines if one.alive]
         without = [one.name for one in alive if not one.served]
         if len(without) > max(0, len(alive) - world.places):
