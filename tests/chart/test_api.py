@@ -237,7 +237,6 @@ FORBIDDEN_TO_AGENTS: list[tuple[str, str, Any]] = [
     ("GET", "/api/v1/namespaces/elsewhere/secrets", None),
     ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/secrets/x", {"data": {}}),
     ("GET", "/api/v1/secrets", None),
-    ("GET", "/api/v1/namespaces/elsewhere/pods/x", None),
     ("DELETE", "/api/v1/namespaces/elsewhere/pods/x", None),
     ("GET", f"/api/v1/namespaces/{NAMESPACE}/configmaps", None),
     ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/towpath-controller/token", {"spec": {}}),

@@ -20,7 +20,7 @@ async def test_what_was_planned_is_done(
     for one in (
         custom("IPPool", "a", {"cidr": "10.244.0.0/16"}),
         custom("IPPool", "b", {"cidr": "10.245.0.0/16"}),
-        custom("IPAMBlock", "10-244-1-0-26", {"cidr": "10.244.1.0/26", "node": "n1", "pool": "b"}),
+        custom("IPAMBlock", "10-244-1-0-26", {"cidr": "10.244.1.0/26", "node": "n1", "nodeUID": "u", "pool": "b"}),
         custom("NodeStatus", "gone", {}),
     ):
         await api.create(one["kind"], one)
