@@ -38,7 +38,7 @@ bool has_to_wait(const configuration *from, const char *namespace) {
     text element;
     char name[LONGEST_NAME];
     while (scan_element(from->waiting, &position, &element))
-        if (scan_string(element, name, sizeof name) && strcmp(name, namespace) == 0) return true;
+        if (scan_string(element, name, sizeof name) && (strcmp(name, "*") == 0 || strcmp(name, namespace) == 0)) return true;
     return false;
 }
 

@@ -12,7 +12,7 @@ typedef struct {
     char network[LONGEST_NAME]; /* name */
     char folder[LONGEST_PATH];  /* host-local's dataDir */
     char socket[108];           /* the agent's; empty: there is none to ask */
-    text waiting;               /* names of namespaces that the configuration's own ranges are not for */
+    text waiting;               /* names of namespaces that the configuration's own ranges are not for; "*": of all */
     text ranges;
     text attachments;           /* of GC: those that are to stay */
     bool lists_attachments;

@@ -8,7 +8,7 @@ import contextlib
 import gc
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import structlog
@@ -24,24 +24,24 @@ from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node import forwarding
 from towpath.controller.node import metrics as node_metrics
 from towpath.controller.node.agent import NodeAgent
-from towpath.controller.node.allowed import Allowances
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
-from towpath.controller.node.desk import Desk
 from towpath.controller.node.leaks import Leaks, leaks_of
+from towpath.controller.node.namespaces import WatchedNamespaces
 from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
 from towpath.controller.node.services import WatchedServices
-from towpath.controller.node.serving import pods_of
-from towpath.controller.node.source import Opened, opened
+from towpath.controller.node.serving import desk_of, pods_of
+from towpath.controller.node.source import Opened, follow, follow_while, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.secrets import Passwords, file_on_tmpfs, references
 from towpath.controller.settings import AgentSettings
 from towpath.controller.snapshot import SnapshotError, SnapshotFile
 from towpath.controller.status import StatusWriter
+from towpath.ipam.apart import NOTHING
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
@@ -121,6 +121,7 @@ class AgentProcess:
         self._pods: CNIPods | None = None
         self._bound = BoundPods(changed=self._status_loop.dirty, moved=self._pods_moved, asked=self._node_loop.dirty)
         self._leaks: Leaks | None = None
+        self._namespaces = WatchedNamespaces(changed=self._changed)
         self._services = WatchedServices(
             settings.node,
             changed=self._beside_changed,
@@ -154,7 +155,13 @@ class AgentProcess:
             forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
         except OSError as error:
             log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
-        self._pods = pods_of(settings, mtu=self._mtu, inhabitants=self._bound, asking=lambda: self._bound.asking)
+        self._pods = pods_of(
+            settings,
+            mtu=self._mtu,
+            inhabitants=self._bound,
+            asking=lambda: self._bound.asking,
+            namespaces=lambda: self._namespaces.known,
+        )
         self._leaks = leaks_of(settings, source=self._source.store, bound=self._bound, noticed=self._noticed)
         self._node = NodeAgent(
             settings.node,
@@ -174,19 +181,20 @@ class AgentProcess:
         if settings.health_port is not None:
             await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
         async with asyncio.TaskGroup() as tasks:
-            for follow in self._source.followers:
-                tasks.create_task(_follow(follow()))
-            tasks.create_task(_follow(self._source.follow_pods(self._bound)))
+            for follower in self._source.followers:
+                tasks.create_task(follow(follower()))
+            tasks.create_task(follow(self._source.follow_pods(self._bound)))
             if self._source.follow_secrets is not None:
-                tasks.create_task(_follow(self._source.follow_secrets(self._watched)))
+                tasks.create_task(follow(self._source.follow_secrets(self._watched)))
             for loop in self._loops.values():
                 tasks.create_task(loop.run())
             if self._pods is not None:
-                decide = Allowances(self._pods, bound=self._bound, api=self._source.api).decide
-                tasks.create_task(Desk(self._pods.socket, decide).serve())
+                desk = desk_of(self._pods, bound=self._bound, namespaces=self._namespaces, api=self._source.api)
+                tasks.create_task(desk.serve())
             if settings.metrics_port is not None:
                 tasks.create_task(metrics.serve(settings.metrics_port, self._measures))
-            tasks.create_task(self._follow_services())
+            tasks.create_task(follow_while(self._services, self._source.follow_services))
+            tasks.create_task(follow_while(self._namespaces, self._source.follow_namespaces))
             tasks.create_task(self._keep_time())
             tasks.create_task(self._events.run())
 
@@ -223,15 +231,6 @@ class AgentProcess:
         if self._node.heeds_pods:
             self._beside_changed()
 
-    async def _follow_services(self) -> None:
-        """Follow services while any are announced."""
-        while True:
-            await self._services.wanted.wait()
-            async with asyncio.TaskGroup() as tasks:
-                following = tasks.create_task(_follow(self._source.follow_services(self._services)))
-                await self._services.unwanted.wait()
-                following.cancel()
-
     def _changed(self) -> None:
         self._node_loop.dirty()
         self._status_loop.dirty()
@@ -239,6 +238,8 @@ class AgentProcess:
     async def _step(self) -> bool:
         self._step_began = asyncio.get_running_loop().time()
         first = self._node.picture is None
+        if self._source.store.complete:
+            self._namespaces.want(self._source.store.cluster())
         try:
             settled = await self._node.step()
         except OSError as error:
@@ -295,8 +296,10 @@ class AgentProcess:
                 return False
         now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        wanted = self._bound.wanted if self._pods is not None else 0
-        status = self._node.status(before=self._writer.written, now=stamp, wanted=wanted)
+        needs = NOTHING
+        if self._node.picture is not None and self._pods is not None:
+            needs = self._bound.needs(self._node.picture.cluster, self._settings.node, self._namespaces.labels)
+        status = self._node.status(before=self._writer.written, now=stamp, needs=needs)
         self._unready_because, self._reported = unready(status), status
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
@@ -394,7 +397,3 @@ class AgentProcess:
 
     def _unready(self) -> str | None:
         return self._unready_because
-
-
-async def _follow(follower: Awaitable[None]) -> None:
-    await follower

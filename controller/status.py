@@ -90,6 +90,8 @@ def _gist(status: NodeStatusStatus) -> object:
         {(one.type, one.status, one.reason) for one in status.conditions},
         {(one.kind, one.name, one.field, one.reason) for one in status.refusals},
         {one.name for one in status.sessions if beyond_limit(one)},
+        {(one.pools, one.waiting.bit_length(), one.pods > 0) for one in status.pool_needs},
+        status.requested_addresses,
         _lack(status).bit_length(),  # when pods come by the dozen: each time that twice as many wait
     )
 

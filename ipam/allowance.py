@@ -5,16 +5,17 @@ that asks for addresses of its own, that it takes these; whoever cannot have any
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
 from msgspec import Struct
 
+from towpath.ipam.apart import Labels, may_ask, pools_here, selects, serving
 from towpath.ipam.blocks import gateway
 from towpath.ipam.reserved import reserved
 from towpath.model.blocks import in_force, pool_holding
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, IPPool
 from towpath.model.net import Address, Family, Prefix, family_of, host_prefix, parse_address
 from towpath.model.reason import Reason, Refusal, Why, listed
 
@@ -36,6 +37,8 @@ class Asker(Struct, frozen=True):
     pod: str
     """``NAMESPACE/NAME``; empty where the runtime did not say."""
     container: str
+    labels: Labels = {}
+    """Of its namespace."""
     addresses: str = ""
     """What its annotation says."""
 
@@ -53,10 +56,23 @@ def allowance(offer: Offer, asker: Asker, *, taken: Mapping[Address, str]) -> Al
     if isinstance(wanted, Refusal):
         return wanted
     sets: list[tuple[Mapping[str, str], ...]] = []
+    pools = pools_here(offer.cluster, offer.node, _own(offer))
     for family in Family:
-        ranges = tuple(one for one in offer.ranges if family_of(ip_address(one["rangeStart"])) is family)
+        candidates = [pool for pool in pools if family_of(pool.spec.cidr) is family]
+        every = tuple(one for one in offer.ranges if family_of(_first(one)) is family)
+        ranges = tuple(one for one in every if _is_for(offer, asker, one, candidates))
         address = wanted.get(family)
+        if address is None and not ranges and (missing := _no_block(offer, asker, family, candidates)):
+            return missing
         if address is not None:
+            pool = pool_holding(host_prefix(address), offer.cluster.pools)
+            if pool is not None and not may_ask(candidates, pool, *_namespace(asker)):
+                return _annotation(
+                    asker,
+                    f"{address} lies in IPPool/{pool.name}, which is {_for_whom(pool, asker)}",
+                    Reason.ADDRESS_OUTSIDE,
+                )
+            ranges = every
             ranges = tuple(one for one in ranges if int(_first(one)) <= int(address) <= int(_last(one)))
             if not ranges or address in taken:
                 return _refused(offer, asker, address, taken=taken)
@@ -64,6 +80,12 @@ def allowance(offer: Offer, asker: Asker, *, taken: Mapping[Address, str]) -> Al
             return _full(offer, asker, family, ranges)
         if ranges:
             sets.append(ranges)
+    if not sets:
+        return Refusal(
+            Reason.NO_POOL,
+            f"no IPPool on node {offer.node} is for pods of namespace {_namespace(asker)[0]}",
+            Why("Pod", asker.pod),
+        )
     return Allowance(tuple(sets), tuple(wanted.values()))
 
 
@@ -78,6 +100,12 @@ def configured(configuration: Mapping[str, Any], allowed: Allowance) -> dict[str
         "ipam": {**configuration["ipam"], "type": "host-local", "ranges": [list(one) for one in allowed.ranges]},
         **({"args": {**given, "cni": {**(own if isinstance(own, Mapping) else {}), **asks}}} if asks else {}),
     }
+
+
+def asked_for(text: str) -> tuple[Address, ...]:
+    """The addresses that an annotation asks for; none where it says something else."""
+    wanted = _wanted(Asker("", container="", addresses=text))
+    return () if isinstance(wanted, Refusal) else tuple(wanted.values())
 
 
 def _wanted(asker: Asker) -> dict[Family, Address] | Refusal:
@@ -108,6 +136,37 @@ def _annotation(asker: Asker, message: str, reason: Reason = Reason.INVALID_SPEC
     return Refusal(reason, message, Why("Pod", asker.pod, f"metadata.annotations[{ADDRESSES}]"))
 
 
+def _namespace(asker: Asker) -> tuple[str, Labels]:
+    return asker.pod.partition("/")[0], asker.labels
+
+
+def _is_for(offer: Offer, asker: Asker, entry: Mapping[str, str], candidates: Sequence[IPPool]) -> bool:
+    """Whether a range is of a pool that the pod takes addresses from; what lies in no pool goes with the common ones."""
+    mine = serving(candidates, *_namespace(asker))
+    pool = pool_holding(host_prefix(_first(entry)), offer.cluster.pools)
+    if pool is None:
+        return not mine or any(one.spec.is_common for one in mine)
+    return pool in mine
+
+
+def _no_block(offer: Offer, asker: Asker, family: Family, candidates: Sequence[IPPool]) -> Refusal | None:
+    """That the pools of the pod's namespace have given this node no block yet."""
+    mine = [pool for pool in serving(candidates, *_namespace(asker)) if not pool.spec.is_common]
+    if not mine:
+        return None
+    message = (
+        f"pods of namespace {_namespace(asker)[0]} take IPv{family.value} addresses of IPPool {listed([one.name for one in mine])},"
+        f" and node {offer.node} has no block of it that is in use yet: the pod waits for the controller to claim one"
+    )
+    return Refusal(Reason.PODS_WAITING, message, Why("Pod", asker.pod))
+
+
+def _for_whom(pool: IPPool, asker: Asker) -> str:
+    if pool.spec.namespace_selector and not selects(pool, *_namespace(asker)):
+        return f"for other namespaces ({pool.spec.namespace_selector})"
+    return f"not for namespace {_namespace(asker)[0]}, which has pools of its own, or not for this node"
+
+
 def _refused(offer: Offer, asker: Asker, address: Address, *, taken: Mapping[Address, str]) -> Refusal:
     """Why a pod cannot have an address."""
     cluster, prefix = offer.cluster, host_prefix(address)
@@ -118,10 +177,10 @@ def _refused(offer: Offer, asker: Asker, address: Address, *, taken: Mapping[Add
     if block is None:
         assert pool is not None
         message = (
-            f"{address} lies in IPPool/{pool.name}, in no block of this node ({offer.node}) or any other:"
-            f" a node gives out addresses of its own blocks only, {_listed(_own(offer))} here"
+            f"{address} lies in IPPool/{pool.name}, in no block of this node ({offer.node}) or any other yet:"
+            f" the pod waits for the controller to claim one; the node has {_listed(_own(offer))}"
         )
-        return _annotation(asker, message, Reason.ADDRESS_OUTSIDE)
+        return _annotation(asker, message, Reason.PODS_WAITING)
     if block.node != offer.node:
         message = f"{address} lies in block {block.cidr} of node {block.node}, and this pod is on {offer.node}: it has to run there"
         return _annotation(asker, message, Reason.ADDRESS_OUTSIDE)

@@ -106,6 +106,10 @@ class Space:
         """The block at a place."""
         return carve(self.cidr, length=self.length, place=place)
 
+    def place_of(self, address: Address) -> int:
+        """The place of the block around an address of the pool."""
+        return (int(address) - int(self.cidr.network_address)) >> self._shift
+
     def hold(self, other: Span) -> None:
         """Take all places that something overlaps."""
         first, last = self._range(other)

@@ -38,6 +38,8 @@ _BESIDE, _SUFFIX = f"{NETWORK}-", ".conflist"
 NEWEST = "1.0.0"
 """The CNI version that every runtime in use reads; newer ones are offered beside it."""
 HOST_LOCAL = "host-local"
+EVERYBODY = "*"
+"""In place of the names of namespaces that wait for the agent: all do."""
 PROGRAM = "towpath-ipam"
 """Our own program between the plugins and host-local (``cni/``): it asks the agent which addresses a pod may have."""
 BRIDGE = "tp-br0"
@@ -127,6 +129,7 @@ def conflist(
     kept: Reserved = NOTHING,
     agent: Path | None = None,
     waiting: Collection[str] = (),
+    others: Collection[str] = (),
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
@@ -136,7 +139,7 @@ def conflist(
     kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
     nodes' own network, by name; without its ground none is served. ``by_node``: routes of pods beside the default one. Without a usable block the list has no ranges, and ``is_usable`` is false. ``agent``: the socket that our program
     asks at; None where there is no such program, and host-local is called at once. What is written is good for both, so
-    that our program can hand it on as it is where nobody answers, but to pods of the namespaces ``waiting``. ``versions`` are those that all
+    that our program can hand it on as it is where nobody answers, but to pods of the namespaces ``waiting``; ``others``: where ranges begin that the agent gives out of besides. ``versions`` are those that all
     plugins understand, ascending: one after 1.0.0 stands in ``cniVersions`` only (CNI 1.1.0, section 1), where runtimes
     look that know it; to the others it would be a version whose answers they cannot read.
     """
@@ -160,7 +163,11 @@ def conflist(
             "dataDir": str(data_dir),
             "ranges": list(ranges.values()),
             "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node] if way.primary else [],
-            **({"type": PROGRAM, "agent": str(agent), "waiting": sorted(waiting)} if agent is not None else {}),
+            **(
+                {"type": PROGRAM, "agent": str(agent), "waiting": sorted(waiting), "others": sorted(others)}
+                if agent is not None
+                else {}
+            ),
         },
     }
     if mtu is not None:
@@ -176,6 +183,11 @@ def called(configuration: Mapping[str, Any]) -> frozenset[str]:
     """The plugins of others that a configuration calls, also by our program."""
     plugins = configuration.get("plugins", ())
     return frozenset({one["type"] for one in plugins} | {HOST_LOCAL for one in plugins if "ipam" in one})
+
+
+def ranges_of(configuration: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:
+    """All ranges of a configuration that was made here."""
+    return tuple(one for each in configuration["plugins"][0]["ipam"]["ranges"] for one in each)
 
 
 def is_usable(configuration: Mapping[str, Any]) -> bool:
@@ -218,11 +230,20 @@ def stands(places: Places) -> bool:
 
 
 def served(places: Places) -> frozenset[Address]:
-    """The first address of every range of the configuration that stands; none where there is none in this boot."""
+    """The first address of every range that pods get addresses of by what stands; none where there is nothing in this boot."""
     try:
-        ranges = standing(places)["plugins"][0]["ipam"]["ranges"]
-        return frozenset(ip_address(one["rangeStart"]) for entry in ranges for one in entry)
+        ipam = standing(places)["plugins"][0]["ipam"]
+        starts = [one["rangeStart"] for entry in ipam["ranges"] for one in entry]
+        return frozenset(map(ip_address, (*starts, *ipam.get("others", ()))))
     except (ValueError, KeyError, IndexError, TypeError):
+        return frozenset()
+
+
+def waiting_in(places: Places) -> frozenset[str]:
+    """The namespaces whose pods wait for the agent by the configuration that stands; none where none can be read."""
+    try:
+        return frozenset(map(str, standing(places)["plugins"][0]["ipam"]["waiting"]))
+    except (KeyError, IndexError, TypeError):
         return frozenset()
 
 

@@ -17,8 +17,8 @@ from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock, Node, NodeStatus
 from towpath.model.delta import exchanged
 from towpath.model.kinds.ipam import IPAMBlockSpec
-from towpath.model.kinds.node import BlockReport
-from towpath.model.net import Prefix, host_prefix, overlaps
+from towpath.model.kinds.node import BlockReport, PoolNeed
+from towpath.model.net import Address, Prefix, host_prefix, overlaps
 from towpath.model.reason import Reason
 from towpath.model.resource import version_number
 
@@ -37,7 +37,11 @@ class Account(Struct, frozen=True):
     reports: Mapping[Prefix, BlockReport]
     """How full its blocks are; empty where what is there was written about an earlier Node of this name."""
     wanted: int
-    """Addresses of each family that its pods need."""
+    """Addresses of each family that its pods need of pools for all."""
+    needs: tuple[PoolNeed, ...] = ()
+    """What they need of other pools."""
+    requested: tuple[Address, ...] = ()
+    """Addresses that they ask for."""
     serves: bool = False
     """Whether it says that it gives pods addresses itself: no other network does any more."""
 
@@ -132,6 +136,8 @@ class Ledger:
             reports={report.cidr: report for report in body.blocks} if body else {},
             wanted=body.wanted_addresses if body else 0,
             serves=body is not None and any(one.type == "Ready" and one.status == "True" for one in body.conditions),
+            needs=body.pool_needs if body else (),
+            requested=body.requested_addresses if body else (),
         )
 
     def keeps(self, name: str) -> bool:

@@ -12,16 +12,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.ipam.blocks import start_of
+from towpath.ipam.byneed import candidates
 from towpath.ipam.conflicts import conflicts
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory, Observation, observe
 from towpath.ipam.misfits import misfits
 from towpath.ipam.spans import Spans, span
-from towpath.ipam.work import NOTHING, Change, Rules, Work, candidates, work
+from towpath.ipam.work import NOTHING, Change, Rules, Work, work
 from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec
-from towpath.model.net import Prefix
+from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why, listed
 
 GIVE_BACK_AFTER = 600.0
@@ -204,7 +205,7 @@ class _Claims:
         self.made: list[Claim] = []
         self.refusals: list[Refusal] = []
         self._ledger = ledger
-        self._nodes = [(name, one) for name, one in nodes if one.needs or one.beside or one.mirrors]
+        self._nodes = [(name, one) for name, one in nodes if one.asks_for_blocks]
         self._seen = seen
         self._new = Spans()
         self._waiting: dict[str, list[str]] = {}
@@ -223,6 +224,12 @@ class _Claims:
                     for _ in range(count):
                         if not self._take(node, sources):
                             break
+                for names, count in one.needs_apart:
+                    for _ in range(count):
+                        if not self._take(node, [self._ledger.cluster.pools[name] for name in names]):
+                            break
+                for pool, address in one.requested:
+                    self._take_around(node, cluster.pools[pool], address)
                 for prefix in one.mirrors:
                     self._mirror(node, prefix)
         for claim in self.made:
@@ -245,6 +252,16 @@ class _Claims:
         for pool in pools:
             self._waiting.setdefault(pool.name, []).append(node.meta.name)
         return False
+
+    def _take_around(self, node: Node, pool: IPPool, address: Address) -> None:
+        """The block around an address, if it is free: else its pod is told whose it is."""
+        space = self._ledger.spaces[pool.name]
+        block = space.find(space.place_of(address))
+        if block is None:
+            return
+        space.drop(span(block))
+        if address in block:
+            self._add(node, block, pool.name, Why("IPPool", pool.name))
 
     def _mirror(self, node: Node, prefix: Prefix) -> None:
         why = Why("Node", node.meta.name, "spec.podCIDRs")

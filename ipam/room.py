@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
+from towpath.ipam.byneed import by_themselves, candidates
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.pools import Pools, takes_part
-from towpath.ipam.work import candidates
 from towpath.model.cluster import Node
 from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.memo import remembered
@@ -82,8 +82,9 @@ def _served(
         if takes_part(node, configuration):
             for family in Family:
                 key = tuple(pool.name for pool in candidates(node, family, pools))
-                if key:
-                    found.setdefault(key, []).append(name)
+                others = ((pool.name,) for pool in by_themselves(node, family, pools))
+                for one in filter(None, (key, *others)):
+                    found.setdefault(one, []).append(name)
             for pool in pools.beside(node):
                 if not pool.spec.disabled:
                     found.setdefault((pool.name,), []).append(name)

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.ipam.byneed import candidates, needed, parted, requested, spare
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, takes_part
 from towpath.model.blocks import is_beside, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
-from towpath.model.net import Family, Prefix, family_of, overlaps
+from towpath.model.net import Address, Family, Prefix, family_of, overlaps
 from towpath.model.reason import Why
 
 
@@ -39,7 +40,11 @@ class Work(Struct, frozen=True):
 
     changes: tuple[Change, ...] = ()
     needs: tuple[tuple[Family, int], ...] = ()
-    """How many blocks of each family it needs beyond its own."""
+    """How many blocks of each family it needs beyond its own, of pools for all."""
+    needs_apart: tuple[tuple[tuple[str, ...], int], ...] = ()
+    """The same of pools for some, the first that has one left."""
+    requested: tuple[tuple[str, Address], ...] = ()
+    """Addresses that its pods ask for and that lie in none of its blocks, each with its pool."""
     beside: tuple[tuple[str, int], ...] = ()
     """The same of each pool that is a network beside that of all pods."""
     mirrors: tuple[Prefix, ...] = ()
@@ -52,6 +57,11 @@ class Work(Struct, frozen=True):
     """Blocks, one a family and network at most, that could go."""
     unknown: tuple[Prefix, ...] = ()
     """Blocks that it reports and that do not exist."""
+
+    @property
+    def asks_for_blocks(self) -> bool:
+        """Whether any is to be claimed for it."""
+        return bool(self.needs or self.needs_apart or self.requested or self.beside or self.mirrors)
 
 
 NOTHING = Work()
@@ -67,13 +77,24 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         if block.name not in account.out_of_force
     }
     node, ipam, (main, beside) = account.node, rules.ipam, _networks(account, rules.pools)
+    common, others = parted(main, (*own.values(), *main.uncertain), rules.pools)
     needs: tuple[tuple[Family, int], ...] = ()
+    needs_apart: tuple[tuple[tuple[str, ...], int], ...] = ()
+    asked_for: tuple[tuple[str, Address], ...] = ()
     mirrors: tuple[Prefix, ...] = ()
     assignment: tuple[Prefix, ...] = ()
     part = node is not None and takes_part(node, ipam)
     if node is not None and part and ipam.block_source == "Towpath":
-        serving = ((family, rules.pools.of(node, family)) for family in Family)
-        needs = tuple((family, count) for family, pools in serving if (count := _needed(pools, own, main, ipam)))
+        serving = ((family, _for_all(node, family, rules.pools)) for family in Family)
+        needs = tuple(
+            (family, count)
+            for family, pools in serving
+            if (count := _needed(pools, own, common, ipam, besides=[family_of(one) for one in others].count(family)))
+        )
+        known_main = (*(own[block.name] for block in main.blocks if block.name in own), *main.uncertain)
+        specs = [spec for spec in known_main if spec.state != "Quarantined"]
+        needs_apart = needed(main, specs, rules.pools, ipam, besides=dict(needs))
+        asked_for = requested(main, specs, rules.pools, ipam)
         if ipam.assign_pod_cidrs and not node.pod_cidrs and not needs:
             assignment = _first_of_each_family(node, own, main.blocks)
     elif node is not None and part:
@@ -82,11 +103,15 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
     return Work(
         changes=changes,
         needs=needs,
+        needs_apart=needs_apart,
+        requested=asked_for,
         beside=tuple(_needed_beside(rules.pools.beside(node), own, beside, ipam)) if node is not None and part else (),
         mirrors=mirrors,
         unassigned=node is not None and part and ipam.block_source == "PodCIDRs" and not node.pod_cidrs,
         assignment=assignment,
-        spare=tuple(_spares(main, beside, own, rules)) if part else (),
+        spare=(*_spares(common, beside, own, rules), *spare(main, () if _mirrors(rules) else others, rules.pools, ipam))
+        if part
+        else (),
         unknown=tuple(sorted(account.reports.keys() - set(exists), key=str)),
     )
 
@@ -215,16 +240,26 @@ def _needed_beside(
                 yield pool.name, 1 if pool.spec.attachment.whole else count
 
 
+def _for_all(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
+    """The pools that a node has blocks of before any pod asks; where all are disabled, those that were."""
+    return candidates(node, family, pools) or [pool for pool in pools.of(node, family) if pool.spec.is_common]
+
+
 def _needed(
-    candidates: Sequence[IPPool], specs: Mapping[str, IPAMBlockSpec], account: Account, ipam: IPAMConfigurationSpec
+    pools: Sequence[IPPool],
+    specs: Mapping[str, IPAMBlockSpec],
+    account: Account,
+    ipam: IPAMConfigurationSpec,
+    *,
+    besides: int = 0,
 ) -> int:
     """How many blocks a node needs of these pools beyond its own: one at least, and room for all its pods before the last is full.
 
-    ``specs``: its blocks in force by name, as they will be.
+    ``specs``: its blocks in force by name, as they will be; ``besides``: how many it has by need.
     """
-    if not candidates:
+    if not pools:
         return 0
-    family = family_of(candidates[0].spec.cidr)
+    family = family_of(pools[0].spec.cidr)
     known = (*(specs[one.name] for one in account.blocks if one.name in specs), *account.uncertain)
     own = [spec for spec in known if spec.state != "Quarantined" and family_of(spec.cidr) is family]
     active = [spec for spec in own if spec.state == "Active"]
@@ -237,12 +272,12 @@ def _needed(
     beyond = demand * 100 - ipam.grow_at_percent * total
     if shortfall <= 0 and beyond < 0:
         return 0
-    size = 1 << (family.bits - candidates[0].spec.block_length)
+    size = 1 << (family.bits - pools[0].spec.block_length)
     count = max(1, -(-shortfall // size), beyond // (ipam.grow_at_percent * size) + 1)
     if not active and not demand:
         count = 1  # what is free beyond it is seen when the node reports
     limit = ipam.max_blocks_per_host
-    return max(0, min(count, limit - len(own))) if limit else count
+    return max(0, min(count, limit - len(own) - besides)) if limit else count
 
 
 def _in_use_elsewhere(active: Sequence[IPAMBlockSpec], family: Family, account: Account) -> int:
@@ -313,8 +348,3 @@ def _one_spare(active: Sequence[IPAMBlock], account: Account, rules: Rules, *, k
         if rest - demand > 2 * ipam.min_free_addresses and demand * 100 < ipam.grow_at_percent * rest:
             return block
     return None
-
-
-def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
-    """The pools that a node's blocks of a family are cut from, in order."""
-    return [pool for pool in pools.of(node, family) if not pool.spec.disabled]

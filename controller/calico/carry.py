@@ -30,7 +30,7 @@ _NARROWING = frozenset({"node", "nodeSelector", "peerSelector", "localWorkloadSe
 """Fields without which an object would mean more than it did."""
 
 
-_SPARING = frozenset({"allowedUses", "assignmentMode", "namespaceSelector"})
+_SPARING = frozenset({"allowedUses"})
 """Fields of a pool that keep it for some: without them it is disabled, so that nobody gets what was not for all."""
 
 

@@ -25,7 +25,7 @@ def known() -> dict[str, Any]:
     """
     return {
         "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR", *balancers.CLAIMS, *followed.KINDS))},
-        "agent": {"follows": _by_group((*source.KINDS, "Pod", "ServiceCIDR", *services.KINDS))},
+        "agent": {"follows": _by_group((*source.KINDS, "Pod", "Namespace", "ServiceCIDR", *services.KINDS))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),
         "values": {"named": _values(many=True), "default": _values(many=False)},

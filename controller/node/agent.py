@@ -27,10 +27,11 @@ from towpath.controller.node.gate import (
 )
 from towpath.controller.node.guard import Guard
 from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
-from towpath.controller.node.report import Facts, compose
+from towpath.controller.node.report import Facts, compose, named
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
+from towpath.ipam.apart import NOTHING, Needs, in_apart
 from towpath.ipam.attachment import attached_to
 from towpath.ipam.underlay import gateways
 from towpath.model.blocks import in_force
@@ -341,8 +342,8 @@ class NodeAgent:
         serving = (*self.addressing.serving, *self.addressing.idle)
         return any(block.in_use and block.cidr not in serving for block in status.blocks)
 
-    def status(self, *, before: NodeStatusStatus | None, now: str, wanted: int = 0) -> NodeStatusStatus | None:
-        """What to report of this node, whose pods need ``wanted`` addresses of each family; None before the first step."""
+    def status(self, *, before: NodeStatusStatus | None, now: str, needs: Needs = NOTHING) -> NodeStatusStatus | None:
+        """What to report of this node, whose pods need these addresses; None before the first step."""
         if self.picture is None:
             return None
         cluster, kernel = self.picture.cluster, self._kernel.state()
@@ -365,11 +366,12 @@ class NodeAgent:
             in_sync=kernel.in_sync and self._speaker.report is not None,
             report=self._speaker.report,
             blocks=blocks,
-            wanted=wanted,
+            needs=needs,
+            apart=in_apart(cluster, self.node, (one.cidr for one in blocks)),
             routes=kernel.routes,
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
-            problems=(*map(_named, kernel.problems), *self._object_problems(), *map(_named, self.warnings)),
+            problems=(*map(named, kernel.problems), *self._object_problems(), *map(named, self.warnings)),
             asked_wrong=self._wrongly_asked,
         )
         return compose(facts, before=before.conditions if before else (), now=now)
@@ -387,14 +389,7 @@ class NodeAgent:
         What a selector holds is every reader's own memory.
         """
         return [
-            _named(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)))
+            named(Refusal(one.reason, one.message, Why(one.kind, one.name, one.field)))
             for one in self._source.problems()
             if self._alone or not one.name or one.kind not in USER_KINDS or one.reason is Reason.SELECTION_HELD
         ]
-
-
-def _named(refusal: Refusal) -> Refusal:
-    """The refusal with its object in the sentence, as a condition of another object shows it."""
-    if refusal.object.kind == "Node":
-        return refusal
-    return Refusal(refusal.reason, f"{refusal.object}: {refusal.message}", refusal.object)

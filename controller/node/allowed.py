@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.desk import Question
+from towpath.controller.node.namespaces import WatchedNamespaces
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.ports import Api
 from towpath.ipam.allowance import Allowance, Asker, allowance
+from towpath.ipam.apart import Labels
 from towpath.ipam.hostlocal import ENDPOINT, FOUND, GATEWAY, OURS
 from towpath.model.net import Address
-from towpath.model.reason import Refusal
+from towpath.model.reason import Reason, Refusal, Why
 
 _HOLDERS = {
     OURS: "this node, whose block is being given back",
@@ -22,20 +24,26 @@ _HOLDERS = {
 class Allowances:
     """Decides for one node."""
 
-    def __init__(self, pods: CNIPods, *, bound: BoundPods, api: Api) -> None:
+    def __init__(self, pods: CNIPods, *, bound: BoundPods, namespaces: WatchedNamespaces, api: Api) -> None:
         self._pods = pods
+        self._namespaces = namespaces
         self._bound = bound
         self._api = api
 
     async def decide(self, question: Question) -> Allowance | Refusal | None:
         """What a pod may have; None while nobody can say."""
         asks: str | None = ""
+        labels: Labels | None = {}
         if question.pod:
             asks = await self._bound.asks_for(question.pod, uid=question.uid, api=self._api)
+            labels = await self._namespaces.labels_of(question.namespace, self._api)
         offer = self._pods.offer
         if offer is None or asks is None:
             return None
-        asker = Asker(question.pod, container=question.container, addresses=asks)
+        if labels is None:
+            message = f"namespace {question.namespace} is not known yet, and pools are for some namespaces only: the pod waits for the API server"
+            return Refusal(Reason.PODS_WAITING, message, Why("Pod", question.pod))
+        asker = Asker(question.pod, container=question.container, addresses=asks, labels=labels)
         return allowance(offer, asker, taken=self._taken(question.container))
 
     def _taken(self, container: str) -> Mapping[Address, str]:

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 
 from towpath.controller.node.living import Living, decode_living
 from towpath.controller.ports import Api, ApiError, NotFoundError, Page, Reader, WatchEvent
-from towpath.ipam.allowance import ADDRESSES
+from towpath.ipam.allowance import ADDRESSES, asked_for
+from towpath.ipam.apart import Bound, Labels, Needs, needs_of, pools_of
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
 from towpath.model.service import key_of
@@ -39,28 +40,31 @@ class _Pod(Struct, frozen=True):
     """What is kept of a pod."""
 
     uid: str
-    needs: bool
     workload: Workload | None
     addresses: str
     """What it asks for, as its annotation says."""
     living: Living | None
+    bound: Bound | None
+    """What it needs; None: nothing."""
 
 
 def _read(body: Body) -> _Pod:
-    metadata = mapping(body["metadata"])
+    metadata, workload = mapping(body["metadata"]), decode_workload(body)
+    addresses = str(mapping(metadata.get("annotations")).get(ADDRESSES) or "")
+    namespace = key_of(body).partition("/")[0]
     return _Pod(
         uid=str(metadata.get("uid") or ""),
-        needs=needs_address(body),
-        workload=decode_workload(body),
-        addresses=str(mapping(metadata.get("annotations")).get(ADDRESSES) or ""),
+        workload=workload,
+        addresses=addresses,
         living=decode_living(body),
+        bound=Bound(namespace, workload is not None, asked_for(addresses)) if needs_address(body) else None,
     )
 
 
 class BoundPods:
     """The pods of one node.
 
-    ``changed``: they need another number of addresses; ``moved``: another one may be peered with; ``asked``: pods of other
+    ``changed``: they need other addresses than before; ``moved``: another one may be peered with; ``asked``: pods of other
     namespaces than before ask for addresses of their own.
     """
 
@@ -82,7 +86,16 @@ class BoundPods:
     @property
     def wanted(self) -> int:
         """Addresses of each family that the pods need."""
-        return sum(one.needs for one in self._pods.values())
+        return len(self.needing)
+
+    @property
+    def needing(self) -> tuple[Bound, ...]:
+        """The pods that need addresses."""
+        return tuple(one.bound for one in self._pods.values() if one.bound is not None)
+
+    def needs(self, cluster: Cluster, node: str, namespaces: Mapping[str, Labels]) -> Needs:
+        """What the pods need of the node's pools."""
+        return needs_of(self.needing, pools_of(cluster, node), namespaces)
 
     @property
     def workloads(self) -> Mapping[str, Workload]:
@@ -94,7 +107,7 @@ class BoundPods:
         """Pods in the cluster's network that have addresses; None where it is not known which there are."""
         if self._not_allowed or not self._listed_once:
             return None
-        return tuple(one.living for one in self._pods.values() if one.needs and one.living is not None)
+        return tuple(one.living for one in self._pods.values() if one.bound is not None and one.living is not None)
 
     async def asks_for(self, pod: str, *, uid: str, api: Api) -> str | None:
         """The addresses that a pod (``NAMESPACE/NAME``) asks for; None: nobody can say.
@@ -174,8 +187,8 @@ class BoundPods:
         self._know()
 
     def _become(self, pods: dict[str, _Pod]) -> None:
-        before, self._pods = self.wanted, pods
-        if self.wanted != before:
+        before, self._pods = self.needing, pods
+        if self.needing != before:
             self._changed()
         asking = frozenset(key.partition("/")[0] for key, one in pods.items() if one.addresses)
         if asking != self.asking:

@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct, field
 
-from towpath.ipam.attachment import attached_to, matches
-from towpath.ipam.pools import has_address, reaches, takes_part
-from towpath.model.blocks import is_beside, node_addresses, on_underlay, pool_around
+from towpath.ipam.apart import in_apart, pools_of, up_front
+from towpath.ipam.attachment import attached_to
+from towpath.ipam.pools import takes_part
+from towpath.model.blocks import is_beside, on_underlay, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, Node
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.resource import Meta
@@ -130,7 +131,8 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
     # a pool that is refused asks for nothing; but where its family has served, the way of all pools is being changed:
     # what stands goes on serving until there is a block for the new one
     changing = {family_of(prefix) for prefix in idle if prefix in standing.served}
-    missing = (families(cluster, node) | changing) - {family_of(prefix) for prefix in usable}
+    for_some = in_apart(cluster, node, usable)
+    missing = (families(cluster, node) | changing) - {family_of(prefix) for prefix in usable if prefix not in for_some}
     lacking += [f"no {family.key} block yet" for family in sorted(missing - changing)]
     return Addressing(
         usable=tuple(sorted(usable, key=_order)),
@@ -165,18 +167,7 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
         return frozenset()
     if cluster.ipam.block_source == "PodCIDRs":
         return frozenset(map(family_of, own.pod_cidrs))
-    known = set(node_addresses(found)) if found else set()
-    known |= {family for family in Family if has_address(own, family)}
-    refused = attached_to(cluster, node).refusals
-    return frozenset(
-        family_of(pool.spec.cidr)
-        for pool in cluster.pools.values()
-        if pool.spec.attachment.primary
-        and not pool.spec.disabled
-        and matches(pool, own)
-        and pool.name not in refused
-        and reaches(pool, known)
-    )
+    return frozenset(family_of(pool.spec.cidr) for pool in up_front(pools_of(cluster, node)))
 
 
 def waits_for(cluster: Cluster, node: str) -> str | None:

@@ -6,15 +6,15 @@ configured already it does not appear: who serves pods is for people to decide.
 """
 
 import asyncio
-import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 import structlog
 from msgspec.structs import replace
 
 from towpath.controller.node import parts
+from towpath.controller.node.attaching import DeviceError, Segment, mtu_of, on_underlay
 from towpath.controller.node.former import Former
 from towpath.controller.node.gate import Addressing
 from towpath.controller.node.ground import Grounds, by_node_of
@@ -23,8 +23,21 @@ from towpath.controller.node.looks import look, mark, said
 from towpath.controller.node.networks import Networks
 from towpath.controller.node.records import Records
 from towpath.ipam.allowance import Offer
+from towpath.ipam.apart import Labels, kept_apart, pools_around, pools_here
 from towpath.ipam.attachment import Attached, attached_to
-from towpath.ipam.cni import PROGRAM, Places, called, conflist, served, standing, stands, write
+from towpath.ipam.cni import (
+    EVERYBODY,
+    PROGRAM,
+    Places,
+    called,
+    conflist,
+    ranges_of,
+    served,
+    standing,
+    stands,
+    waiting_in,
+    write,
+)
 from towpath.ipam.hostlocal import HostLocal, Record
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed
@@ -38,6 +51,7 @@ from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger()
+_UNASKED = f"{PROGRAM} does not exist, and pools are for some pods only: none gets an address of these here"
 
 
 class CNIPods:
@@ -55,12 +69,13 @@ class CNIPods:
         before_first: Callable[[], None],
         former: Callable[[HostLocal], Former],
         mtu: Callable[[], int | None] = lambda: None,
-        asking: Callable[[], Collection[str]] = tuple,
+        asking: Callable[[], frozenset[str]] = frozenset,
+        namespaces: Callable[[], Mapping[str, Labels] | None] = dict,
     ) -> None:
         """``networks``: the folder for configurations of networks beside that of all pods.
 
         ``before_first`` is called before the first configuration of a boot is written, and ``OSError`` of it counts as one.
-        ``asking``: the namespaces whose pods are not to have any address that the configuration has.
+        ``asking``: the namespaces of pods that ask for addresses; ``namespaces``: the labels of all, where these matter, or None while they are not known.
         """
         self._node = node
         self._why = Why("Node", node)
@@ -72,8 +87,11 @@ class CNIPods:
         self._folders = plugins
         self._mtu = mtu
         self._asking = asking
+        self._namespaces = namespaces
         self.offer: Offer | None = None
         """What the node has to give, as of the last step that could tell."""
+        self._unasked = ""
+        """That pools for some pods only are of no use here."""
         self._plugins: tuple[Plugin, ...] | None = None
         """What the plugins said; None before they were asked."""
         self._refused: dict[str, str] = {}
@@ -86,6 +104,7 @@ class CNIPods:
         self._refusals: tuple[Refusal, ...] = ()
         """What pools ask of pods and do not get, as of the last step."""
         self._local = HostLocal(places.data_dir)
+        self._segment = Segment(self._local, bridge)
         self._kept = Kept(node, self._local)
         self._former = former(self._local)
         self._records = Records(self._local)
@@ -172,7 +191,7 @@ class CNIPods:
             self._configure(cluster, addressing)
             self._networks.desire(cluster, addressing, plugins=self._plugins or ())
             self._refused.pop("configuration", None)
-        except _DeviceError as error:
+        except DeviceError as error:
             self._unattached = str(error)
         except OSError as error:
             self._refused["configuration"] = f"the CNI configuration cannot be written: {said(error)}"
@@ -192,6 +211,7 @@ class CNIPods:
             *((Refusal(Reason.KERNEL_REFUSED, self._unattached, self._why),) if self._unattached else ()),
             *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
             *(Refusal(Reason.ADDRESS_OUTSIDE, message, self._why) for message in self._former.strangers),
+            *((Refusal(Reason.PLUGIN_MISSING, self._unasked, self._why),) if self._unasked else ()),
             *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
         )
 
@@ -216,9 +236,9 @@ class CNIPods:
 
     def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
         way = attached_to(cluster, self._node)
-        with _on_underlay():
+        with on_underlay():
             self._grounds.look(cluster)
-        mtu, refusals = self._mtu_of(way)
+        mtu, refusals = mtu_of(way, machine=self._mtu(), grounds=self._grounds)
         self._refusals = (*refusals, *self._grounds.refusals)
         self._calls = called(conflist((), {}, data_dir=self._places.data_dir, way=way.attachment))
         if self._plugins is None:
@@ -228,9 +248,9 @@ class CNIPods:
             return  # pods would not work, work otherwise than people have them now, or get addresses of others
         if before and before != self._calls and (missing or not addressing.complete):
             self._wait_with(way, missing)
-            self._keep_bridge()
+            self._segment.keep()
         else:
-            self._bridge_for(addressing, way, mtu=mtu)
+            self._segment.make_for(addressing.usable, bridged=way.attachment.type == "bridge", mtu=mtu)
         known = (*addressing.usable, *addressing.idle)
         lost = any(not any(start in cidr for cidr in known) for start in served(self._places))
         # while a family lacks its block, what stands is changed only to take away what is no longer ours
@@ -241,9 +261,11 @@ class CNIPods:
         if way.attachment.by_master and not self._has_ground(cluster, addressing):
             return  # likewise, as far as anything does
         asks = {one.name for one in self._plugins if not one.trouble and one.name == PROGRAM}
-        wanted = conflist(
-            [_spec(cluster, cidr) for cidr in addressing.usable],
-            cluster.pools,
+        around = pools_around(cluster, addressing.usable)
+        for_all = [cidr for cidr in addressing.usable if cidr not in around or around[cidr].spec.is_common]
+        made = functools.partial(
+            conflist,
+            pools=cluster.pools,
             data_dir=self._places.data_dir,
             way=way.attachment,
             versions=agreed([one for one in self._plugins if one.name in self._calls | asks]),
@@ -253,14 +275,27 @@ class CNIPods:
             by_node=by_node_of(cluster, self._node, self._grounds.grounds) if way.attachment.on_underlay else (),
             kept=self._kept.reserved,
             agent=self._places.socket if asks else None,
-            waiting=self._asking(),
         )
+        specs = {cidr: _spec(cluster, cidr) for cidr in addressing.usable}
+        labels = self._namespaces()
+        apart = (
+            waiting_in(self._places) if labels is None else kept_apart(pools_here(cluster, self._node, specs), labels)
+        )
+        waiting = self._asking() | apart
+        every = ranges_of(made(blocks=specs.values()))
+        wanted = made(
+            blocks=[specs[cidr] for cidr in for_all or specs],  # without any for all they are for those who ask alone
+            waiting=waiting if for_all else {EVERYBODY},
+            others=[one["rangeStart"] for one in every],
+        )
+        self._unasked = "" if asks or specs.keys() == set(for_all) else _UNASKED
+        if not (asks or for_all):
+            return  # everybody would get what is for some
         if not before:
             self._before_first()
         if write(wanted, self._places):
             log.info("cni.written", blocks=[str(cidr) for cidr in addressing.usable], file=str(self._places.link))
-        given = wanted["plugins"][0]["ipam"]["ranges"]
-        self.offer = Offer(self._node, cluster, tuple(one for ranges in given for one in ranges))
+        self.offer = Offer(self._node, cluster, every)
 
     def attached_otherwise(self, cluster: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks in which pods live that were attached in another way than new ones would be.
@@ -272,33 +307,6 @@ class CNIPods:
         other = [block for block in blocks if (block in bridged) is not on_bridge]
         return self._records.in_use(other)
 
-    def _bridge_for(self, addressing: Addressing, way: Attached, *, mtu: int | None) -> None:
-        """The bridge as it has to be for what is served on it from now on, and for pods that live on it."""
-        held, bridged = self._local.gateways(), way.attachment.type == "bridge"
-        lived_in = self._records.in_use([one.network for one in held])
-        served = frozenset(addressing.usable)
-        keep = lived_in | served if bridged else lived_in - served
-        self._local.drop_gateways(one for one in held if one.network not in keep)
-        if bridged:
-            for cidr in addressing.usable:
-                self._local.take_gateway(cidr)
-            self._make_bridge(mtu=mtu)
-        elif not self._keep_bridge():
-            with _on_bridge():
-                self._bridge.dismiss()
-
-    def _keep_bridge(self) -> bool:
-        """The bridge stays as it is, if there is one."""
-        held = self._local.gateways()
-        if held:
-            self._make_bridge(mtu=None)
-        return bool(held)
-
-    def _make_bridge(self, *, mtu: int | None) -> None:
-        gateways = self._local.gateways()
-        with _on_bridge():
-            self._bridge.desire(gateways, mtu=mtu)
-
     def _wait_with(self, way: Attached, missing: Collection[str]) -> None:
         """Say why pods are still attached as before; what is missing of programs is told by itself."""
         if not missing:
@@ -308,16 +316,6 @@ class CNIPods:
             )
             why = Why("IPPool", way.pool, "spec.attachment.type")
             self._refusals = (*self._refusals, Refusal(Reason.ATTACHMENT_PENDING, message, why))
-
-    def _mtu_of(self, way: Attached) -> tuple[int | None, tuple[Refusal, ...]]:
-        """The MTU of new pods: what their pool says, unless the node's devices take less."""
-        if way.attachment.by_master:
-            return self._grounds.mtu_of(way.attachment), ()
-        machine, asked = self._mtu(), way.attachment.mtu
-        if asked is None or machine is None or asked <= machine:
-            return asked or machine, ()
-        message = f"{asked} is more than the {machine} that the devices of the node take: new pods get {machine} there"
-        return machine, (Refusal(Reason.ATTACHMENT_MTU, message, Why("IPPool", way.pool, "spec.attachment.mtu")),)
 
     def _has_ground(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Whether every pool that new pods would get addresses of has its place on a network of the node."""
@@ -352,22 +350,6 @@ class CNIPods:
             cluster, [cidr for cidr in blocks if cidr in beside], draining=[cidr for cidr in draining if cidr in beside]
         )
         return (*(replace(one, capacity=one.in_use) if one.cidr in idle else one for one in reports), *others)
-
-
-class _DeviceError(OSError):
-    """The kernel refused something about what pods hang on."""
-
-
-@contextlib.contextmanager
-def _on(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise _DeviceError(f"pods cannot be attached to {what}: {error.strerror or error}") from error
-
-
-_on_bridge = functools.partial(_on, "a bridge")
-_on_underlay = functools.partial(_on, "the node's network")
 
 
 def _spec(cluster: Cluster, cidr: Prefix) -> IPAMBlockSpec:

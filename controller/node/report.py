@@ -1,14 +1,15 @@
 """The status of a node, composed from what its parts say; a pure function, so that any state of a node can be tried."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
 
 from towpath.controller.reports import reported
 from towpath.controller.status import condition, listed, with_times
+from towpath.ipam.apart import Needs
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport
-from towpath.model.net import family_of
+from towpath.model.net import Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.resource import Condition
 from towpath.model.speaker import Report
@@ -29,8 +30,10 @@ class Facts(Struct, frozen=True):
     report: Report | None
     blocks: tuple[BlockReport, ...]
     routes: RouteReport
-    wanted: int = 0
-    """Addresses of each family that the pods of this node need."""
+    needs: Needs = Needs()
+    """What the pods of this node need."""
+    apart: Collection[Prefix] = ()
+    """Those of the blocks that are for some pods only."""
     lacking: tuple[str, ...] = ()
     """What keeps pods from getting addresses."""
     leaving: bool = False
@@ -49,7 +52,9 @@ def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatu
         sessions=facts.report.sessions if facts.report else (),
         refusals=reported(facts.asked_wrong),
         blocks=facts.blocks,
-        wanted_addresses=facts.wanted,
+        wanted_addresses=facts.needs.common,
+        pool_needs=facts.needs.apart,
+        requested_addresses=facts.needs.addresses,
         routes=facts.routes,
         foreign_paths=facts.report.foreign_paths if facts.report else (),
         conditions=with_times(conditions(facts), before=before, now=now),
@@ -143,28 +148,37 @@ def _reachable(facts: Facts) -> Condition:
 def _waiting_pods(facts: Facts) -> list[Refusal]:
     """Pods for which the node's blocks have no room: the controller is to see that at once."""
     room: dict[str, int] = defaultdict(int)
-    for block in filter(_for_all, facts.blocks):
+    for block in _common(facts):
         room[family_of(block.cidr).key] += block.capacity
     return [
         Refusal(
-            Reason.PODS_WAITING, f"{facts.wanted - count} pods wait for an {family} address", Why("Node", facts.node)
+            Reason.PODS_WAITING,
+            f"{facts.needs.common - count} pods wait for an {family} address",
+            Why("Node", facts.node),
         )
         for family, count in room.items()
-        if facts.wanted > count
+        if facts.needs.common > count
     ]
 
 
-def _for_all(block: BlockReport) -> bool:
-    """Whether every pod gets an address of such blocks."""
-    return block.primary
+def _common(facts: Facts) -> Iterator[BlockReport]:
+    """Those of which every pod gets an address."""
+    return (block for block in facts.blocks if block.primary and block.cidr not in facts.apart)
 
 
 def _exhausted(facts: Facts) -> list[Refusal]:
     free: dict[str, int] = defaultdict(int)
-    for block in filter(_for_all, facts.blocks):
+    for block in _common(facts):
         free[family_of(block.cidr).key] += block.capacity - block.in_use
     return [
         Refusal(Reason.POOL_EXHAUSTED, f"no {family} address is free on this node", Why("Node", facts.node))
         for family, count in free.items()
         if count <= 0
     ]
+
+
+def named(refusal: Refusal) -> Refusal:
+    """The refusal with its object in the sentence, as a condition of another object shows it."""
+    if refusal.object.kind == "Node":
+        return refusal
+    return Refusal(refusal.reason, f"{refusal.object}: {refusal.message}", refusal.object)

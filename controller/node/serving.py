@@ -1,12 +1,18 @@
 """What serves the pods of a node, composed from its settings."""
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 
 from towpath.controller.node import hostports, parts
+from towpath.controller.node.allowed import Allowances
+from towpath.controller.node.bound import BoundPods
+from towpath.controller.node.desk import Desk
 from towpath.controller.node.former import Former, booted
+from towpath.controller.node.namespaces import WatchedNamespaces
 from towpath.controller.node.pods import CNIPods
+from towpath.controller.ports import Api
 from towpath.controller.settings import AgentSettings
+from towpath.ipam.apart import Labels
 from towpath.ipam.cni import BRIDGE, Places
 from towpath.ipam.plugins import Folders
 from towpath.ipam.runtime import CACHE
@@ -14,12 +20,18 @@ from towpath.routes.podbridge import PodBridge
 from towpath.routes.shim import PodShim
 
 
+def desk_of(pods: CNIPods, *, bound: BoundPods, namespaces: WatchedNamespaces, api: Api) -> Desk:
+    """Where these pods' addresses are asked for."""
+    return Desk(pods.socket, Allowances(pods, bound=bound, namespaces=namespaces, api=api).decide)
+
+
 def pods_of(
     settings: AgentSettings,
     *,
     mtu: Callable[[], int | None],
     inhabitants: parts.Inhabitants,
-    asking: Callable[[], Collection[str]],
+    asking: Callable[[], frozenset[str]],
+    namespaces: Callable[[], Mapping[str, Labels] | None],
 ) -> CNIPods | None:
     """Those of a node with these settings; None where it serves no pods."""
     if settings.cni_conf_dir is None:
@@ -37,4 +49,5 @@ def pods_of(
         ),
         mtu=mtu,
         asking=asking,
+        namespaces=namespaces,
     )

@@ -6,11 +6,13 @@ The Kubernetes client, HTTP and TLS are imported only where an API server is mea
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 from msgspec import Struct
 
-from towpath.controller.node import services
+from towpath.controller.node import namespaces, services
 from towpath.controller.node.bound import BoundPods, QualifiedNames
+from towpath.controller.node.namespaces import WatchedNamespaces
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.ports import Api
 from towpath.controller.secret_watch import OF_INTEREST, WatchedSecrets
@@ -18,6 +20,7 @@ from towpath.controller.service_ranges import SELDOM, ServiceRanges
 from towpath.controller.settings import Source
 from towpath.controller.store import Store, decode_served
 
+S = TypeVar("S", WatchedServices, WatchedNamespaces)
 KINDS = (
     "BGPConfiguration",
     "BGPPeer",
@@ -42,8 +45,25 @@ class Opened(Struct, frozen=True):
     """Keeps services and their endpoints up to date until cancelled."""
     follow_pods: Callable[[BoundPods], Awaitable[None]]
     """Keeps the pods of this node up to date until cancelled."""
+    follow_namespaces: Callable[[WatchedNamespaces], Awaitable[None]]
+    """Keeps the labels of namespaces up to date until cancelled."""
     follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
     """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
+
+
+async def follow(follower: Awaitable[None]) -> None:
+    """As a task can have it."""
+    await follower
+
+
+async def follow_while(sink: S, followed: Callable[[S], Awaitable[None]]) -> None:
+    """Follow what is wanted at times only, for ever."""
+    while True:
+        await sink.wanted.wait()
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(follow(followed(sink)))
+            await sink.unwanted.wait()
+            task.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -58,8 +78,16 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         def follow_pods_of(sink: BoundPods) -> Awaitable[None]:
             return folder.feed(sink, kinds=("Pod",))
 
+        def follow_namespaces_of(sink: WatchedNamespaces) -> Awaitable[None]:
+            return folder.feed(sink, kinds=(namespaces.KIND,))
+
         yield Opened(
-            store=store, api=folder, followers=(folder.run,), follow_services=folder.feed, follow_pods=follow_pods_of
+            store=store,
+            api=folder,
+            followers=(folder.run,),
+            follow_services=folder.feed,
+            follow_pods=follow_pods_of,
+            follow_namespaces=follow_namespaces_of,
         )
         return
     from towpath.controller.kube.connect import connect
@@ -86,6 +114,9 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
             own = f"spec.nodeName={node}"
             return Reflector(QualifiedNames(api), sink, kind="Pod", field_selector=own, retry=patient).run()
 
+        def follow_namespaces(sink: WatchedNamespaces) -> Awaitable[None]:
+            return Reflector(api, sink, kind=namespaces.KIND, retry=Retry(longest_refused=60.0)).run()
+
         async def follow_services(sink: WatchedServices) -> None:
             patient = Retry(longest_refused=60.0)  # where it is not allowed, ranges are announced and no more
             async with asyncio.TaskGroup() as tasks:
@@ -98,5 +129,6 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
             followers=(*(one.run for one in reflectors), ranges.run),
             follow_secrets=follow_secrets,
             follow_pods=follow_pods,
+            follow_namespaces=follow_namespaces,
             follow_services=follow_services,
         )

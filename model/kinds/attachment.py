@@ -105,6 +105,14 @@ ATTACHMENT_RULES = (
         check=lambda _meta, spec: spec.attachment.primary or spec.attachment.by_master,
     ),
     Rule(
+        cel=f"!{_BESIDE.format('self')} || (!has(self.namespaceSelector) && (!has(self.assignmentMode) || self.assignmentMode == 'Automatic'))",
+        message="a network beside pods' own one is for pods that Multus attaches to it: it has no namespaceSelector, and assignmentMode Automatic",
+        field="spec.attachment.primary",
+        check=lambda _meta, spec: (
+            spec.attachment.primary or (spec.namespace_selector is None and spec.assignment_mode == "Automatic")
+        ),
+    ),
+    Rule(
         cel=f"!has(self.attachment) || !has(self.attachment.mode) || !(self.attachment.mode in ['private', 'passthru']) || {_BESIDE.format('self')}",
         message="with private and passthru neither services nor probes reach pods: primary has to be false",
         field="spec.attachment.primary",

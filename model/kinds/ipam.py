@@ -33,6 +33,18 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     node_selector: Annotated[
         Selector | None, Field(description="Nodes that get blocks from this pool; all unless set.")
     ] = None
+    namespace_selector: Annotated[
+        Selector | None,
+        Field(
+            description="Namespaces that the pool is for; all unless set. Of a pool for load balancers: whose services get addresses of it. Of others: their pods take addresses of such pools alone, in the families that these have. A node gets blocks of one once a pod is there that needs them."
+        ),
+    ] = None
+    assignment_mode: Annotated[
+        Literal["Automatic", "Manual"],
+        Field(
+            description="Manual: only pods that ask for an address in it (annotation towpath.io/ip-addresses) get one; a node gets the block around it then."
+        ),
+    ] = "Automatic"
     ipip_mode: Annotated[
         Mode,
         Field(
@@ -74,12 +86,12 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
         Selector | None,
         Field(description="Of a pool for load balancers: services that get addresses of it; all unless set."),
     ] = None
-    namespace_selector: Annotated[
-        Selector | None,
-        Field(
-            description="Of a pool for load balancers: namespaces whose services get addresses of it; all unless set."
-        ),
-    ] = None
+
+    @property
+    def is_common(self) -> bool:
+        """Whether any pod may get an address of it, without asking."""
+        selector = self.namespace_selector
+        return self.assignment_mode == "Automatic" and (selector is None or selector.text.strip() in ("", "all()"))
 
     @property
     def block_length(self) -> int:

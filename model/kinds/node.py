@@ -10,7 +10,7 @@ from msgspec import Struct, field
 
 from towpath.model.kinds.kind import Column, Kind, json_name
 from towpath.model.kinds.values import IPV4_TEXT, ASNumber
-from towpath.model.net import Interface, Prefix
+from towpath.model.net import Address, Interface, Prefix
 from towpath.model.resource import Condition
 
 IPv4Text = Annotated[str, Field(pattern=rf"^{IPV4_TEXT}$")]
@@ -122,6 +122,14 @@ class BlockReport(Struct, frozen=True, rename=json_name):
     primary: Annotated[bool, Field(description="Whether its addresses are for pods' own network.")] = True
 
 
+class PoolNeed(Struct, frozen=True, rename=json_name):
+    """Pods that take addresses of one family from pools which are for some pods only."""
+
+    pools: Annotated[tuple[str, ...], Field(description="The pools that they may take addresses from.")]
+    pods: Annotated[int, Field(description="Pods bound to this node, those that have an address included.")] = 0
+    waiting: Annotated[int, Field(description="Those that have none.")] = 0
+
+
 class RouteReport(Struct, frozen=True, rename=json_name):
     """How many routes of ours the kernel holds."""
 
@@ -152,8 +160,16 @@ class NodeStatusStatus(Struct, frozen=True, rename=json_name):
     blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()
     wanted_addresses: Annotated[
         int,
-        Field(description="Pods bound to this node that need an address of each family, those that have one included."),
+        Field(
+            description="Pods bound to this node that need an address of a pool for all, those that have one included."
+        ),
     ] = 0
+    pool_needs: Annotated[
+        tuple[PoolNeed, ...], Field(description="What pods need of pools that are for some pods only.")
+    ] = ()
+    requested_addresses: Annotated[
+        tuple[Address, ...], Field(description="Addresses that pods bound to this node ask for, and may have.")
+    ] = ()
     routes: Annotated[RouteReport, Field(description="Routes in the kernel.")] = RouteReport()
     foreign_paths: Annotated[
         tuple[Prefix, ...],

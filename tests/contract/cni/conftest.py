@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.unit.ipam.world import block, pool
+from tests.unit.ipam.world import node as node_object
 from towpath.controller.node.desk import Desk, Question
 from towpath.ipam.allowance import Allowance, Asker, Offer, allowance
 from towpath.ipam.cni import NETWORK, conflist
@@ -41,7 +42,7 @@ class Node:
         self.path = f"{towpath_ipam().parent}:{cni_plugins()}"
         self.records = HostLocal(folder / "cni")
         blocks = {one.name: one for one in (*OWN, THEIRS)}
-        self.cluster = Cluster(pools=POOLS, blocks=blocks)
+        self.cluster = Cluster(pools=POOLS, blocks=blocks, nodes={"n": node_object("n")})
 
     def configuration(self, **changes: Any) -> dict[str, Any]:
         """What a plugin hands on."""

@@ -11,6 +11,7 @@ from towpath.controller.node.living import Living, decode_living
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.ports import UnreachableError
 from towpath.controller.status import urgent
+from towpath.ipam.apart import Needs
 from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport
@@ -84,7 +85,7 @@ def status(wanted):
         report=None,
         blocks=(BlockReport(parse_prefix("10.0.0.8/29"), 1, 8),),
         routes=RouteReport(),
-        wanted=wanted,
+        needs=Needs(common=wanted),
     )
     return compose(facts, before=(), now="2026-01-01T00:00:00Z")
 

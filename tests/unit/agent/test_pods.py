@@ -19,10 +19,12 @@ from towpath.controller.node.pods import CNIPods
 from towpath.ipam.cni import Places
 from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.plugins import NEEDED, Folders
+from towpath.model.cluster import Cluster, IPPool
 from towpath.model.kinds.attachment import Attachment
 from towpath.model.links import NodeLink
 from towpath.model.net import Interface
 from towpath.model.reason import Reason
+from towpath.model.selector import parse_selector
 from towpath.routes.shim import Shim
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
@@ -106,6 +108,7 @@ async def pods(
     mtu: int | None = None,
     shim: Shims | None = None,
     there: Inhabitants | None = None,
+    namespaces: Callable[[], Mapping[str, Mapping[str, str]] | None] = dict,
 ) -> CNIPods:
     """As a new process has them once it has asked the plugins, and knows which pods there are."""
     made = CNIPods(
@@ -118,6 +121,7 @@ async def pods(
         before_first=lambda: None,
         former=former(where, there),
         mtu=lambda: mtu,
+        namespaces=namespaces,
     )
     await made.look_at_plugins()
     made.take_over(WORLD)
@@ -541,3 +545,44 @@ async def test_a_pod_with_an_address_of_another_node_keeps_its_node_waiting(wher
     made.take_over(WORLD)
     made.desire(WORLD, ALL)
     assert (made.standing, told(made), made.lacking) == (True, {}, ())
+
+
+TEAM = ip_network("10.245.0.0/26")
+
+
+def for_some(where: Places, *own: str, pools: Mapping[str, IPPool]) -> Cluster:
+    """A world with these pools and blocks; the node has our program."""
+    plugin(folders(where).target / "towpath-ipam", "1.0.0")
+    return cluster(pools=pools, blocks={one.name: one for one in (block(cidr, "a") for cidr in own)})
+
+
+async def test_what_is_for_some_is_not_in_the_configuration(where: Places) -> None:
+    """Without the agent nobody gets an address of it, and those whom it is for wait; a new process knows that it serves."""
+    team = pool("team", str(ip_network("10.245.0.0/24")), namespace_selector=parse_selector("team == 'a'"))
+    world = for_some(where, str(V4), str(TEAM), pools={"v4": pool("v4", "10.244.0.0/16"), "team": team})
+    labels: dict[str, Mapping[str, str]] | None = {"mine": {"team": "a"}, "others": {}}
+    made = await pods(where, namespaces=lambda: labels)
+    assert made.desire(world, Addressing(usable=(V4, TEAM), complete=True))
+    ipam = json.loads(where.link.read_text())["plugins"][0]["ipam"]
+    assert (starts(where), ipam["waiting"], ipam["type"]) == (["10.244.0.2"], ["mine"], "towpath-ipam")
+    assert made.offer is not None
+    assert [one["rangeStart"] for one in made.offer.ranges] == ["10.244.0.2", "10.245.0.2"]
+    other = await pods(where, namespaces=lambda: None)
+    assert other.served([V4, TEAM]) == {V4, TEAM}
+    other.desire(world, Addressing(usable=(V4, TEAM), complete=True))
+    assert json.loads(where.link.read_text())["plugins"][0]["ipam"]["waiting"] == ["mine"]
+
+
+async def test_where_nothing_is_for_all_everybody_waits_without_the_agent(where: Places) -> None:
+    """The ranges stand there for pods to be deleted by. Without our program there is no configuration, and the node says why."""
+    team = pool("team", "10.245.0.0/24", namespace_selector=parse_selector("team == 'a'"))
+    world = for_some(where, str(TEAM), pools={"team": team})
+    made = await pods(where)
+    assert made.desire(world, Addressing(usable=(TEAM,), complete=True))
+    assert json.loads(where.link.read_text())["plugins"][0]["ipam"]["waiting"] == ["*"]
+    where.link.unlink()
+    (folders(where).target / "towpath-ipam").unlink()
+    await made.look_at_plugins()
+    made.desire(world, Addressing(usable=(TEAM,), complete=True))
+    assert not where.link.is_symlink()
+    assert "pools are for some pods only" in told(made)[Reason.PLUGIN_MISSING]

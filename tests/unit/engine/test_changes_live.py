@@ -293,6 +293,8 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
     ("cidr", "10.244.0.0/17", NOTHING),
     ("blockSize", 27, NOTHING),
     ("nodeSelector", "rack == 'y'", NOTHING),
+    ("namespaceSelector", "team == 'a'", NOTHING),
+    ("assignmentMode", "Manual", NOTHING),
     ("disabled", True, NOTHING),
     ("disableBGPExport", True, TOLD),
     ("natOutgoing", True, NOTHING),
@@ -302,7 +304,6 @@ POOL_FIELDS: list[tuple[str, Any, str]] = [
     ("attachment", {"type": "bridge"}, NOTHING),
     ("allowedUses", ["LoadBalancer"], NOTHING),
     ("serviceSelector", "all()", NOTHING),
-    ("namespaceSelector", "all()", NOTHING),
 ]
 
 

@@ -3,7 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from tests.unit.ipam.world import block, pool
+from tests.unit.ipam.world import block, node, pool
 from towpath.ipam.allowance import Allowance, Asker, Offer, allowance
 from towpath.model.cluster import Cluster, IPReservation
 from towpath.model.kinds.reservation import IPReservationSpec
@@ -22,6 +22,7 @@ BLOCKS = (
     block("fd00::/125", "n", pool="b"),
 )
 CLUSTER = Cluster(
+    nodes={"n": node("n")},
     pools={"a": pool("a", "10.0.0.0/24", blockSize=29), "b": pool("b", "fd00::/64", blockSize=125)},
     blocks={one.name: one for one in BLOCKS},
     reservations={
@@ -65,7 +66,7 @@ def test_a_pod_gets_the_range_of_what_it_asks_for(text: str) -> None:
         ("fe80::1%eth0", Reason.INVALID_SPEC, "no list of addresses"),
         ("10.0.0.3,10.0.0.4", Reason.INVALID_SPEC, "two addresses of one family"),
         ("10.1.0.3", Reason.ADDRESS_OUTSIDE, "no IPPool and in no IPAMBlock"),
-        ("10.0.0.99", Reason.ADDRESS_OUTSIDE, "IPPool/a, in no block of this node (n)"),
+        ("10.0.0.99", Reason.PODS_WAITING, "IPPool/a, in no block of this node (n) or any other yet"),
         ("10.0.0.41", Reason.ADDRESS_OUTSIDE, "block 10.0.0.40/29 of node m, and this pod is on n"),
         (
             "10.0.0.33",

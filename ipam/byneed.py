@@ -1,0 +1,155 @@
+"""Blocks that a node gets once a pod needs them, and not before: of pools that are for some pods only (``ipam.apart``).
+
+Counted apart from all others: a pod that may have no address of a block finds no room in it.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from msgspec.structs import replace
+
+from towpath.ipam.apart import apart, up_front
+from towpath.ipam.ledger import Account
+from towpath.ipam.pools import Pools
+from towpath.model.blocks import pool_around
+from towpath.model.cluster import IPAMBlock, IPPool, Node
+from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
+from towpath.model.net import Address, Family, Prefix, contains, family_of
+
+Specs = Collection[IPAMBlockSpec]
+
+
+def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
+    """The pools that a node's blocks of a family are cut from, in order, also where no pod asks for any."""
+    if all(pool.spec.is_common for one in pools.families.values() for pool in one):
+        return [pool for pool in pools.of(node, family) if not pool.spec.disabled]
+    always = {pool.name for pool in up_front(_of(node, pools).values())}
+    return [pool for pool in pools.of(node, family) if pool.name in always]
+
+
+def by_themselves(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
+    """The pools for some namespaces only that a node gets blocks of by need: no other one stands in for them."""
+    always = {pool.name for pool in candidates(node, family, pools)}
+    others = (pool for pool in pools.of(node, family) if not pool.spec.is_common and not pool.spec.disabled)
+    return [pool for pool in others if pool.name not in always and pool.spec.assignment_mode == "Automatic"]
+
+
+def parted(account: Account, specs: Specs, pools: Pools) -> tuple[Account, frozenset[Prefix]]:
+    """A node's page without the blocks that it has by need, and those."""
+    every = {pool.name: pool for family in pools.families.values() for pool in family}
+    if account.node is None or all(pool.spec.is_common for pool in every.values()):
+        return account, frozenset()
+    always = {pool.name for pool in up_front(_of(account.node, pools).values())}
+    around = {spec.cidr: pool_around(spec, every) for spec in specs}
+    others = frozenset(
+        cidr
+        for cidr, pool in around.items()
+        if pool is not None and not pool.spec.is_common and pool.name not in always
+    )
+    page = replace(
+        account,
+        blocks=tuple(block for block in account.blocks if block.spec.cidr not in others),
+        reports={cidr: one for cidr, one in account.reports.items() if cidr not in others},
+        uncertain=tuple(spec for spec in account.uncertain if spec.cidr not in others),
+    )
+    return page, others
+
+
+def needed(
+    account: Account, specs: Specs, pools: Pools, ipam: IPAMConfigurationSpec, *, besides: Mapping[Family, int]
+) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """How many blocks a node needs beyond its own, by the pools that they may be of; ``besides``: blocks of common pools that it gets at once."""
+    if account.node is None or not account.needs:
+        return ()
+    here, found = _of(account.node, pools), []
+    names, used = apart(here.values()), Counter(family_of(spec.cidr) for spec in specs)
+    used.update(besides)
+    for need in account.needs:
+        serving = [here[name] for name in need.pools if name in names]
+        enabled = tuple(pool.name for pool in serving if not pool.spec.disabled)
+        active = [spec for spec in specs if spec.state == "Active" and _inside(spec, serving)]
+        if not enabled or not need.pods or not all(spec.cidr in account.reports for spec in active):
+            continue  # nobody asks, or it has not even used what it got last
+        pool = here[enabled[0]]
+        family = family_of(pool.spec.cidr)
+        size = 1 << (family.bits - pool.spec.block_length)
+        total = sum(account.reports[spec.cidr].capacity for spec in active)
+        in_use = sum(account.reports[spec.cidr].in_use for spec in active)
+        shortfall = need.waiting - (total - in_use)
+        beyond = (in_use + need.waiting) * 100 - ipam.grow_at_percent * total
+        if active and shortfall <= 0 and beyond < 0:
+            continue
+        count = max(1, -(-shortfall // size), beyond // (ipam.grow_at_percent * size) + 1 if active else 1)
+        if ipam.max_blocks_per_host:
+            count = min(count, ipam.max_blocks_per_host - used[family])
+        if count > 0:
+            used[family] += count
+            found.append((enabled, count))
+    return tuple(found)
+
+
+def requested(
+    account: Account, specs: Specs, pools: Pools, ipam: IPAMConfigurationSpec
+) -> tuple[tuple[str, Address], ...]:
+    """Addresses that pods ask for and that lie in none of the node's blocks, each with its pool: blocks around them would help."""
+    if account.node is None or not account.requested:
+        return ()
+    own = {spec.cidr for spec in specs} | {block.spec.cidr for block in account.blocks}
+    here = [pool for pool in _of(account.node, pools).values() if not pool.spec.disabled]
+    limit, used = ipam.max_blocks_per_host, Counter(map(family_of, own))
+    found = [
+        (pool.name, address)
+        for address in account.requested
+        if not any(address in cidr for cidr in own) and (not limit or used[family_of(address)] < limit)
+        for pool in here
+        if address in pool.spec.cidr
+    ]
+    return tuple(found)
+
+
+def spare(
+    account: Account, others: Collection[Prefix], pools: Pools, ipam: IPAMConfigurationSpec
+) -> Iterator[IPAMBlock]:
+    """Of the blocks by need, those, one a family at most, that no pod needs any more, or that leave enough without them."""
+    every = {pool.name: pool for family in pools.families.values() for pool in family}
+    blocks = [block for block in account.blocks if block.spec.cidr in others]
+    for family in Family:
+        own = [block for block in blocks if family_of(block.spec.cidr) is family]
+        if any(block.spec.state == "Draining" for block in own):
+            continue
+        active = [block for block in own if block.spec.state == "Active"]
+        found = (block for block in reversed(active) if _is_spare(block, active, account, every, ipam))
+        yield from (block for block, _ in zip(found, range(1), strict=False))
+
+
+def _is_spare(
+    block: IPAMBlock,
+    active: Sequence[IPAMBlock],
+    account: Account,
+    pools: Mapping[str, IPPool],
+    ipam: IPAMConfigurationSpec,
+) -> bool:
+    cidr = block.spec.cidr
+    report = account.reports.get(cidr)
+    if report is None or report.in_use or not block.spec.managed or block.spec.mirrored:
+        return False
+    if any(address in cidr for address in account.requested):
+        return False
+    for need in account.needs:
+        serving = [pools[name] for name in need.pools if name in pools]
+        if not need.pods or not _inside(block.spec, serving):
+            continue
+        rest = [one.spec.cidr for one in active if one is not block and _inside(one.spec, serving)]
+        reports = [account.reports[one] for one in rest if one in account.reports]
+        total, in_use = sum(one.capacity for one in reports), sum(one.in_use for one in reports)
+        if (in_use + need.waiting) * 100 >= ipam.grow_at_percent * total:
+            return False
+    return True
+
+
+def _of(node: Node, pools: Pools) -> dict[str, IPPool]:
+    return {pool.name: pool for family in Family for pool in pools.of(node, family)}
+
+
+def _inside(spec: IPAMBlockSpec, pools: Collection[IPPool]) -> bool:
+    return any(contains(pool.spec.cidr, spec.cidr) for pool in pools)
