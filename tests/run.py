@@ -28,7 +28,7 @@ BIN = ROOT / ".venv" / "bin"
 SOAK_TIMEOUT = 4 * 3600
 UML_TIMEOUT = 1800
 FOLDERS = ("unit", "image", "sim", "contract", "netns", "uml", "kube", "chart", "cluster")
-SHARED = ("unit",)
+SHARED = ("unit", "sim")
 """Layers whose files several processes share: one a processor."""
 UML = "uml"
 """The layer that runs in a kernel of its own."""

@@ -2,6 +2,9 @@
 
 A watch that ends goes on where it ended; only 410, or what the store's breaker wants to see again, makes a new list. A
 list is taken page by page and counts when it is complete.
+
+A server that was away may come back with a store of before, from a backup. It takes a watch from a version that it has not
+reached yet, and says nothing until it has: so after a loss it is asked which version it has.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ from towpath.controller.ports import (
     Sink,
 )
 from towpath.controller.store import Store
+from towpath.model.resource import version_number
 
 log = structlog.get_logger(__name__)
 PAGE = 250
@@ -72,6 +76,8 @@ class Reflector:
         self._selector = field_selector
         self._retry = retry or Retry()
         self._version = ""
+        self._doubted = False
+        """Whether the server was away since the version was seen."""
         self._said = ""
 
     async def run(self) -> None:
@@ -80,8 +86,12 @@ class Reflector:
         while True:
             seen, error = self._version, None
             try:
+                if self._version and self._doubted and await self._went_back():
+                    log.warning("watch.went_back", kind=self._kind, remedy="none needed: it is listed anew")
+                    self._version = ""
                 if not self._version:
                     self._version = await self._list()
+                self._doubted = False
                 await self._watch()
             except ApiError as caught:
                 error = caught
@@ -116,7 +126,15 @@ class Reflector:
                         "kind.forbidden", kind=self._kind, error=str(error), remedy="give the account this right"
                     )
             case _:
+                self._doubted = True
                 log.info("watch.lost", kind=self._kind, error=str(error))
+
+    async def _went_back(self) -> bool:
+        """Whether the server's store is older than what it said before."""
+        page = await self._reader.list(
+            self._kind, namespace=self._namespace, field_selector=self._selector, limit=1, continue_token=""
+        )
+        return version_number(page.resource_version) < version_number(self._version)
 
     async def _list(self) -> str:
         """List all pages into the sink; returns the version to watch from."""

@@ -126,3 +126,34 @@ async def test_no_error_makes_a_hot_loop(monkeypatch, what, at):
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert 600 / 15 < reader.calls < 600 * 1.4
+
+
+class Restored:
+    """A server that goes away once and comes back with what it had at an earlier version."""
+
+    def __init__(self, *, back_at):
+        self.versions, self.watched, self.listed = iter(("90", back_at, back_at)), [], []
+
+    async def list(self, kind, *, limit, **_):
+        self.listed.append(limit)
+        return Page((), next(self.versions))
+
+    async def watch(self, kind, resource_version, **_):
+        self.watched.append(resource_version)
+        if len(self.watched) == 1:
+            raise UnreachableError("gone")
+        await asyncio.get_running_loop().create_future()
+        yield
+
+
+@pytest.mark.parametrize(("back_at", "goes_on_from"), [("90", "90"), ("95", "90"), ("50", "50")])
+async def test_a_store_from_a_backup_is_listed_anew(settled, back_at, goes_on_from):
+    """It would say nothing to a watch from a version that it has not reached; any other store goes on where it was lost."""
+    reader = Restored(back_at=back_at)
+    retry = Retry(first=0.001, longest=0.001, longest_refused=0.001, longest_asked=0.001)
+    task = asyncio.create_task(Reflector(reader, Store(("Node",)), kind="Node", retry=retry).run())
+    await settled(lambda: len(reader.watched) == 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert reader.watched == ["90", goes_on_from]
+    assert reader.listed[1] == 1

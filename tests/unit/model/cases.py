@@ -440,7 +440,7 @@ BAD = (
     Case("IPPool", "pool", {}, "spec.cidr"),
     _claim("metadata.name", name="198-51-100-8"),
     _claim("spec.address", address="198.51.100.300"),
-    Case("AddressClaim", "2001-db8--7", {"address": "2001:db8:0::7"}, "spec.address", "api"),
+    Case("AddressClaim", "2001-db8-0--7", {"address": "2001:db8:0::7"}, "spec.address", "api"),
     Case("AddressClaim", "198-51-100-7", None, "spec.address"),
     _pool_for_services("spec.allowedUses", nodeSelector="rack == 'a'"),
     _pool_for_services("spec.allowedUses", vxlanMode="Always"),
