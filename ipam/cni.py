@@ -11,7 +11,7 @@ address that somebody else owns by now. Runtimes notice a link that is renamed i
 
 import contextlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -237,6 +237,19 @@ def served(places: Places) -> frozenset[Address]:
         return frozenset(map(ip_address, (*starts, *ipam.get("others", ()))))
     except (ValueError, KeyError, IndexError, TypeError):
         return frozenset()
+
+
+def strayed(
+    places: Places, *, own: Collection[Prefix], offered: Iterable[Mapping[str, str]] = ()
+) -> tuple[tuple[Address, Address], ...]:
+    """First and last address of each range that pods get addresses of, by what stands and by what is ``offered`` to those who ask, and that lies in no block of ``own``."""
+    try:
+        ranges = [one for entry in standing(places)["plugins"][0]["ipam"]["ranges"] for one in entry]
+        ends = {(ip_address(one["rangeStart"]), ip_address(one["rangeEnd"])) for one in (*ranges, *offered)}
+    except (ValueError, KeyError, IndexError, TypeError):
+        return ()
+    found = (one for one in ends if not any(one[0] in block for block in own))
+    return tuple(sorted(found, key=lambda one: (one[0].version, int(one[0]))))
 
 
 def waiting_in(places: Places) -> frozenset[str]:

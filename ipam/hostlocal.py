@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -200,13 +200,18 @@ class HostLocal:
         ends = usable(block, pool=pool)
         if ends is None:
             return frozenset()
+        taken = self.reserve_between(*ends)
+        return frozenset(address for address, owner in taken.items() if owner not in _NO_POD and address in block)
+
+    def reserve_between(self, first: Address, last: Address) -> Mapping[Address, str]:
+        """Reserve every free address from one to another for nobody, under host-local's lock; who has the others of all."""
         with self._locked():
             taken = {record.address: record.container for record in self.records()}
-            for value in range(int(ends[0]), int(ends[1]) + 1):
-                address = ip_address(value) if block.version == 4 else type(ends[0])(value)
+            for value in range(int(first), int(last) + 1):
+                address = type(first)(value)
                 if address not in taken:
                     self._reserve(address, OURS)
-        return frozenset(address for address, owner in taken.items() if owner not in _NO_POD and address in block)
+        return taken
 
     def release_reserved(self, block: Prefix) -> None:
         """Take our own reservations in a block back: it is in use again, or not this node's any more."""

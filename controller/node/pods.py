@@ -35,6 +35,7 @@ from towpath.ipam.cni import (
     served,
     standing,
     stands,
+    strayed,
     waiting_in,
     write,
 )
@@ -180,7 +181,14 @@ class CNIPods:
         self._kept.look(cluster)
         try:
             subnet = functools.partial(self._subnet, cluster)
-            self._records.reserve(usable=addressing.usable, draining=addressing.draining, subnet=subnet)
+            self._records.reserve(
+                usable=addressing.usable,
+                draining=addressing.draining,
+                subnet=subnet,
+                strayed=strayed(
+                    self._places, own=self._own(cluster), offered=self.offer.ranges if self.offer is not None else ()
+                ),
+            )
             self._networks.reserve(cluster, addressing)
             self._refused.pop("records", None)
         except OSError as error:
@@ -196,6 +204,11 @@ class CNIPods:
         except OSError as error:
             self._refused["configuration"] = f"the CNI configuration cannot be written: {said(error)}"
         return not (self._refused or self._unattached)
+
+    def _own(self, cluster: Cluster) -> list[Prefix]:
+        """The blocks that this node may have pods in."""
+        found = (one.spec for one in in_force(cluster.blocks).values())
+        return [spec.cidr for spec in found if spec.node == self._node and spec.state != "Quarantined"]
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

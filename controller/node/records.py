@@ -8,13 +8,15 @@ import structlog
 from towpath.ipam.hostlocal import DrainWatch, HostLocal
 from towpath.ipam.reserved import Reserved
 from towpath.model.kinds.node import BlockReport
-from towpath.model.net import Prefix
+from towpath.model.net import Address, Prefix
 
 log = structlog.get_logger()
 OBSERVE_EVERY = 5.0
 """Seconds between two observations of a draining block: longer than a runtime takes from address to pod."""
 Subnet = Callable[[Prefix], Prefix | None]
 """Of a block, the subnet that its pods live in; None: the block itself."""
+Range = tuple[Address, Address]
+"""The first and the last address."""
 
 
 class Records:
@@ -28,13 +30,29 @@ class Records:
         self._reserved: frozenset[Prefix] = frozenset()
         self._released: frozenset[Prefix] = frozenset()
         """Blocks in which no reservation of ours is left."""
+        self._strayed: frozenset[Range] = frozenset()
 
-    def reserve(self, *, usable: Collection[Prefix], draining: Collection[Prefix], subnet: Subnet) -> None:
-        """Keep draining blocks from giving out addresses; take that back where a block is in use again. ``OSError``: try again."""
+    def reserve(
+        self,
+        *,
+        usable: Collection[Prefix],
+        draining: Collection[Prefix],
+        subnet: Subnet,
+        strayed: Collection[Range] = (),
+    ) -> None:
+        """Keep draining blocks from giving out addresses; take that back where a block is in use again. ``OSError``: try again.
+
+        ``strayed``: ranges that serve and are of no block of this node any more; the configuration cannot do without any.
+        """
         for cidr in frozenset(draining) - self._reserved:
             log.info("block.draining", block=str(cidr))
         for cidr in draining:
             self.local.reserve_free(cidr, pool=subnet(cidr))
+        for first, last in strayed:
+            if (first, last) not in self._strayed:
+                log.warning("block.gone", first=str(first), last=str(last), remedy="none needed: no pod gets these")
+            self.local.reserve_between(first, last)
+        self._strayed = frozenset(strayed)
         for cidr in usable:
             if cidr not in self._released:
                 self.local.release_reserved(cidr)

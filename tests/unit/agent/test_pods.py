@@ -166,6 +166,28 @@ async def test_the_last_block_stays_in_the_configuration(where: Places) -> None:
     assert starts(where) == ["10.244.0.2", "fd00:244::2"]
 
 
+@pytest.mark.parametrize("fate", ["gone", "of another node", "in quarantine"])
+async def test_of_a_block_that_is_lost_without_another_nobody_gets_an_address(where: Places, fate: str) -> None:
+    """It stays in the configuration, which cannot do without; somebody else's pods have its addresses by then. It may come back."""
+    assert (await pods(where)).desire(WORLD, ALL)
+    mine = live_in(where, "10.244.0.9")
+    others = {
+        "gone": (),
+        "of another node": (block(str(V4), "b"),),
+        "in quarantine": (block(str(V4), "a", state="Quarantined"),),
+    }[fate]
+    left = cluster(blocks={one.name: one for one in others})
+    made = await pods(where)
+    made.desire(left, Addressing())
+    assert starts(where) == ["10.244.0.2", "fd00:244::2"]
+    free = {str(one) for one in V4.hosts()} - {"10.244.0.1", "10.244.0.9"}
+    held = {path.name for path in mine.parent.iterdir() if path.read_text().startswith("towpath-drain")}
+    assert free <= held
+    assert mine.read_bytes() == b"somebody\r\neth0"
+    assert made.desire(WORLD, ALL)
+    assert {path.name for path in mine.parent.iterdir()} == {"10.244.0.9", "lock"}
+
+
 async def test_without_its_plugins_there_is_no_configuration(where: Places) -> None:
     """The missing one is named, and the configuration appears with it; one that stands stays, and the node is not ready."""
     missing = folders(where).target / "portmap"
