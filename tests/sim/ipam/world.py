@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 
 from towpath.controller.cluster import KINDS, ClusterController
@@ -46,11 +46,12 @@ class Network:
 
 
 class FaultyApi:
-    """An ``Api`` whose writes of blocks and nodes go through a network; reads are the server's own word or nothing."""
+    """An ``Api`` whose writes of some kinds go through a network; reads are the server's own word or nothing."""
 
-    def __init__(self, server: FakeApi, network: Network) -> None:
+    def __init__(self, server: FakeApi, network: Network, *, written: Collection[str]) -> None:
         self.server = server
         self.network = network
+        self.written = written
         self.deaf = False
 
     async def get(self, kind, name, *, namespace=""):
@@ -61,7 +62,7 @@ class FaultyApi:
     def __getattr__(self, verb):
         async def call(kind, *arguments, **options):
             step = lambda: getattr(self.server, verb)(kind, *arguments, **options)  # noqa: E731  # reads as one line
-            return await (self.network.send(step) if kind in ("IPAMBlock", "RoutingNode") else step())
+            return await (self.network.send(step) if kind in self.written else step())
 
         return call
 
@@ -80,7 +81,7 @@ class Replica:
         self.world = world
         self.network = network
         self.store = Store(KINDS, clock=lambda: world.time)
-        self.api = FaultyApi(world.server, network)
+        self.api = FaultyApi(world.server, network, written=("IPAMBlock", "RoutingNode"))
         self.restart()
 
     def restart(self) -> None:

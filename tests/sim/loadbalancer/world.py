@@ -4,12 +4,12 @@ import asyncio
 import json
 from ipaddress import ip_address
 
-from tests.sim.ipam.world import Lease, Network
+from tests.sim.ipam.world import FaultyApi, Lease, Network
 from towpath.controller.cluster import KINDS as STORE_KINDS
 from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.loadbalancer.balancers import CLAIMS, LoadBalancers
 from towpath.controller.loadbalancer.followed import KINDS, Followed
-from towpath.controller.ports import ApiError, UnreachableError
+from towpath.controller.ports import ApiError
 from towpath.controller.store import Store
 from towpath.ipam.loadbalancer.sharing import objection
 from towpath.lab.apiserver.objects import Objects
@@ -25,27 +25,6 @@ WRITTEN = ("AddressClaim", "Service")
 ALL = (*CLAIMS, *KINDS)
 
 
-class FaultyApi:
-    """An ``Api`` whose writes of claims and services go through a network; reads are the server's own word or nothing."""
-
-    def __init__(self, server: FakeApi, network: Network) -> None:
-        self.server = server
-        self.network = network
-        self.deaf = False
-
-    async def get(self, kind, name, *, namespace=""):
-        if self.deaf:
-            raise UnreachableError("no answer")
-        return await self.server.get(kind, name, namespace=namespace)
-
-    def __getattr__(self, verb):
-        async def call(kind, *arguments, **options):
-            step = lambda: getattr(self.server, verb)(kind, *arguments, **options)  # noqa: E731  # reads as one line
-            return await (self.network.send(step) if kind in WRITTEN else step())
-
-        return call
-
-
 class Replica:
     """One controller with caches of its own."""
 
@@ -53,7 +32,7 @@ class Replica:
         self.world = world
         self.store, self.claims = Store(STORE_KINDS), Store(CLAIMS)
         self.followed = Followed(changed=lambda: None)
-        self.api = FaultyApi(world.server, network)
+        self.api = FaultyApi(world.server, network, written=WRITTEN)
         self.restart()
 
     def restart(self) -> None:
