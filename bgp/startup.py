@@ -100,7 +100,8 @@ class Startup:
         """When to ask again at the latest."""
         settles = look_again_at = None
         if not self._synced and self._began is not None:
-            settles, look_again_at = self._settles(now), self._look_again_at
+            # who was waited for when ``in_sync`` was asked may not be any more: then it has to be asked again at once
+            settles, look_again_at = self._settles(now) or now, self._look_again_at
         return settles, look_again_at or None, self._deferred_until() if self.deferring else None
 
     def _settles(self, now: float) -> float | None:

@@ -267,6 +267,18 @@ def test_a_peer_without_graceful_restart_is_complete_when_it_falls_silent() -> N
     assert world.table.in_sync
 
 
+def test_who_falls_silent_between_two_questions_is_not_waited_for_for_ever() -> None:
+    """Asked too early, the table has to be asked again, although the time has come while it was asked when that should be."""
+    world = only("b")
+    world.up("b", restart=None)
+    world.now += 2.999
+    assert not world.table.in_sync
+    world.now += 0.002
+    assert world.table.deadline() == world.now
+    assert world.table.in_sync
+    assert world.table.deadline() is None
+
+
 def test_nothing_to_wait_for() -> None:
     """Without a state nothing is in sync, without sessions everything is, and withheld ones do not count."""
     world = World()
