@@ -1,7 +1,9 @@
 """The addresses that host-local has given out on a node, and whose they are."""
 
+import contextlib
 from ipaddress import ip_address
 
+from towpath.ipam.hostlocal import OURS
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.process import wait_for
 from towpath.model.net import Address
@@ -11,9 +13,14 @@ _STORE = "run/towpath/cni/towpath"
 
 
 def given_out(cluster: Cluster, node: str) -> set[Address]:
-    """The addresses that are somebody's, by host-local's files."""
-    names = [path.name for path in cluster.machine(node).path(_STORE).iterdir()]
-    return {ip_address(name) for name in names if "." in name.replace("last_reserved_ip.", "") or ":" in name}
+    """The addresses that are somebody's, by host-local's files; what the agent keeps from everybody is nobody's."""
+    found: set[Address] = set()
+    for path in cluster.machine(node).path(_STORE).iterdir():
+        with contextlib.suppress(ValueError, FileNotFoundError):  # lock, last_reserved_ip.N; or given back just now
+            address = ip_address(path.name)
+            if not path.read_text().startswith(OURS):
+                found.add(address)
+    return found
 
 
 def in_use(cluster: Cluster, node: str) -> set[Address]:
