@@ -31,6 +31,8 @@ def shown(installed: Release) -> Iterator[Cluster]:
     own = (
         ("pod", "explained"),
         ("bgpfilter", "shown"),
+        ("ipreservation", "shown"),
+        ("addressclaim", "203-0-113-77"),
         ("ipamconfiguration", "default"),
         ("ippool", WRONG),
         ("bgppeer", WRONG),
@@ -38,6 +40,8 @@ def shown(installed: Release) -> Iterator[Cluster]:
     try:
         made.apply(
             created("BGPFilter", "shown"),
+            created("IPReservation", "shown", reservedCIDRs=["203.0.113.0/30"]),
+            created("AddressClaim", "203-0-113-77", address="203.0.113.77"),
             created("IPAMConfiguration", "default"),
             created("IPPool", WRONG, cidr=str(next(PODS[Family.IPV4].subnets()))),
             created(
