@@ -31,8 +31,8 @@ from towpath.model.speaker import Announcement, SpeakerState
 from towpath.routes.plan import left_out
 
 SCHEMA = "towpath.explain/1"
-_UNASKED: Final = frozenset({"NodeStatus"})
-"""Nothing here depends on it, and an agent's account may not list it."""
+_UNASKED: Final = frozenset({"NodeStatus", "AddressClaim"})
+"""Nothing here depends on them, and an agent's account may not list them."""
 POD_SCHEMA = "towpath.explain.pod/1"
 _POD: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9][a-z0-9.-]*")
 Item = dict[str, Any]
