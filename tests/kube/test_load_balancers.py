@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from tests.leading import AlwaysLeading, running
 from tests.patience import within
 from towpath.controller import cluster
 from towpath.controller.kube.client import KubeApi
@@ -21,26 +22,14 @@ from towpath.model.balanced import ADDRESSES, CONDITION, OUR_CLASS, SHARES
 COUNT = 30
 
 
-class AlwaysLeading:
-    """What a controller has for a lease that was not told, or not yet, that another has taken it."""
-
-    leading = True
-    left = 3600.0
-
-
 @contextlib.asynccontextmanager
 async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncIterator[None]:
     """The part of a controller that gives out these addresses."""
     store = Store(cluster.KINDS)
     async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
         part = Running(api, store, lease=AlwaysLeading(), identity=identity, told=lambda: None)
-        task = asyncio.create_task(part.run())
-        try:
+        async with running(part.run()):
             yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
 
 
 def service(name: str, annotations: dict[str, str] | None = None, *, port: int = 80, **spec: Any) -> dict[str, Any]:

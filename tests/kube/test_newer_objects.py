@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.leading import AlwaysLeading
 from tests.patience import eventually
 from towpath.controller import cluster
 from towpath.controller.kube.connect import connect
@@ -51,11 +52,6 @@ def served(made: RealKubernetes, crd: dict[str, Any]) -> bool:
     return True
 
 
-class Leading:
-    leading = True
-    left = 3600.0
-
-
 async def test_fields_that_are_not_known_yet(server: RealKubernetes) -> None:
     """All objects are read without what is not known, those that people write as well: a release that is rolled back works on.
 
@@ -63,7 +59,7 @@ async def test_fields_that_are_not_known_yet(server: RealKubernetes) -> None:
     """
     async with await connect(kubeconfig=server.kubeconfig) as api:
         store = Store(cluster.KINDS, decoder=decode_served)
-        controller = cluster.ClusterController(api, store, lease=Leading())
+        controller = cluster.ClusterController(api, store, lease=AlwaysLeading())
         async with following(api, store):
             for name in ("old", "new"):
                 await api.create(

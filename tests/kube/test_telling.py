@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tests.leading import AlwaysLeading
 from tests.patience import within
 from towpath.controller import cluster
 from towpath.controller.kube.connect import connect
@@ -50,11 +51,6 @@ def described(kubernetes: RealKubernetes, *what: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env={**os.environ}).stdout
 
 
-class Leading:
-    leading = True
-    left = 3600.0
-
-
 async def test_describe_shows_what_is_wrong_with_an_object(kubernetes: RealKubernetes) -> None:
     """An overlapping pool has its condition and its event, once, with the controller as its source."""
     async with await connect(kubeconfig=kubernetes.kubeconfig) as api:
@@ -64,7 +60,7 @@ async def test_describe_shows_what_is_wrong_with_an_object(kubernetes: RealKuber
         for kind in store.kinds:
             page = await api.list(kind)
             store.listed(kind, page.items, version=page.resource_version)
-        controller = cluster.ClusterController(api, store, lease=Leading())
+        controller = cluster.ClusterController(api, store, lease=AlwaysLeading())
         for _ in range(3):
             await controller.step()
     losers = [one for one in ("one", "two") if "OverlappingPool" in described(kubernetes, "ippool", one)]
@@ -81,7 +77,7 @@ async def test_describe_shows_that_others_have_addresses_in_a_pool(kubernetes: R
         await api.create("IPPool", custom("IPPool", "wide", {"cidr": "10.96.0.0/14"}))
         await api.create("Node", objects.node("inside", (IPv4Address("10.97.0.7"),), rack="a"))
         store = Store(cluster.KINDS)
-        controller = cluster.ClusterController(api, store, lease=Leading())
+        controller = cluster.ClusterController(api, store, lease=AlwaysLeading())
         async with within(60):
             ranges = ServiceRanges(api, known=store.service_ranges)
             while not store.cluster().service_ranges:  # the server makes the object some seconds after its start
@@ -113,7 +109,7 @@ async def test_describe_shows_what_nodes_say_of_a_peer(kubernetes: RealKubernete
         for name in ("tor", "tor-again"):
             await api.create("BGPPeer", custom("BGPPeer", name, tor))
         store = Store(cluster.KINDS)
-        controller = cluster.ClusterController(api, store, lease=Leading())
+        controller = cluster.ClusterController(api, store, lease=AlwaysLeading())
 
         async def step() -> None:
             for kind in store.kinds:

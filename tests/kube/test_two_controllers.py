@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
+from tests.leading import AlwaysLeading, running
 from tests.patience import within
 from towpath.controller import cluster
 from towpath.controller.kube.client import KubeApi
@@ -21,25 +22,16 @@ from towpath.model.net import Family
 NODES = 40
 
 
-class AlwaysLeading:
-    """What a controller has for a lease that was not told, or not yet, that another has taken it."""
-
-    leading = True
-    left = 3600.0
-
-
 @contextlib.asynccontextmanager
 async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncIterator[None]:
     """A whole controller but for the election."""
     store = Store(cluster.KINDS)
-    async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
-        task = asyncio.create_task(cluster.run(api, store, lease=AlwaysLeading(), identity=identity))
-        try:
-            yield
-        finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async with (
+        await connect(kubeconfig=kubernetes.kubeconfig) as api,
+        following(api, store),
+        running(cluster.run(api, store, lease=AlwaysLeading(), identity=identity)),
+    ):
+        yield
 
 
 class History:

@@ -6,22 +6,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.effort import SEED, examples
-from tests.sim.ipam.world import Network, Replica, World
+from tests.sim.ipam.world import Replica, World
+from tests.sim.leaders import DEAF, FATES, REPLICAS, Leaders, Network
 from towpath.controller.cluster import KINDS
-from towpath.controller.ports import ApiError
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
 MACHINES = st.sampled_from(["one", "two"])
-REPLICAS = st.sampled_from([0, 1])
 CACHES = st.just(KINDS) | st.sets(st.sampled_from(KINDS)).map(tuple)
 TIMES = st.sampled_from([0, 1, 31, 150, 299, 301, 700])
-FATES = st.lists(st.sampled_from(["arrives", "lost", "late", "answer lost"]), max_size=5)
 
 
-class TwoLeaders(RuleBasedStateMachine):
+class TwoLeaders(Leaders):
     """Every step ends with ``World.judge``: a block with two owners, or one given away early, fails there."""
 
     @initialize()
@@ -69,39 +67,10 @@ class TwoLeaders(RuleBasedStateMachine):
         if active:
             self.world.put("IPAMBlock", data.draw(st.sampled_from(active)), spec={"state": "Draining"})
 
-    @rule(which=REPLICAS, kinds=CACHES, fates=FATES, deaf=st.sampled_from([False, False, True]), seconds=TIMES)
+    @rule(which=REPLICAS, kinds=CACHES, fates=FATES, deaf=DEAF, seconds=TIMES)
     def controller_steps(self, which, kinds, fates, deaf, seconds):
-        """Time passes, its cache catches up with some kinds, it does one pass; what is under way arrives some day."""
         self.world.time += seconds
-        replica = self.replicas[which]
-        replica.refresh(*kinds)
-        replica.api.deaf = deaf
-        self.network.plan.extend(fates)
-        replica.step()
-        self.network.plan.clear()
-
-    @rule(which=REPLICAS)
-    def controller_restarts(self, which):
-        self.replicas[which].restart()
-
-    @precondition(lambda self: self.network.under_way)
-    @rule(data=st.data())
-    def late_request_arrives(self, data):
-        index = data.draw(st.integers(0, len(self.network.under_way) - 1))
-
-        async def carry_out(step):
-            try:
-                await step()
-            except ApiError:
-                return
-
-        self.world.run(carry_out(self.network.under_way.pop(index)))
-
-    def teardown(self):
-        try:
-            self.settle()
-        finally:
-            self.world.close()
+        self.pass_of(which, kinds, fates=fates, deaf=deaf)
 
     def settle(self):
         """With everything working again each node has its blocks, and there is nothing left to do."""

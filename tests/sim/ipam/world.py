@@ -1,77 +1,21 @@
-"""A cluster in memory for controllers that must not be trusted: one server, a network that loses and delays, old caches."""
+"""A cluster in memory for controllers that must not be trusted, with old caches: every change of a block is judged."""
 
-import asyncio
 import contextlib
 import json
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
 
+from tests.leading import AlwaysLeading
+from tests.sim.leaders import FaultyApi, InMemory, Network
 from towpath.controller.cluster import KINDS, ClusterController
 from towpath.controller.kube.resources import RESOURCES
-from towpath.controller.ports import ApiError, UnreachableError
+from towpath.controller.ports import ApiError
 from towpath.controller.store import Store
-from towpath.lab.apiserver.objects import Objects
-from towpath.lab.apiserver.storage import Storage
-from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import IPAMBlock
 from towpath.model.decode import decode
 from towpath.model.net import overlaps
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 QUARANTINE = 300
 ADDRESSES = [{"type": "InternalIP", "address": address} for address in ("192.0.2.1", "2001:db8::1")]
-
-
-class Network:
-    """Requests on their way. ``plan`` says what becomes of each write, in turn; after it everything arrives."""
-
-    def __init__(self) -> None:
-        self.plan: deque[str] = deque()
-        self.under_way: list[Callable] = []
-
-    async def send(self, step: Callable):
-        """Carry out a write as the plan says."""
-        fate = self.plan.popleft() if self.plan else "arrives"
-        await asyncio.sleep(0)
-        if fate == "lost":
-            raise UnreachableError("the request is lost")
-        if fate == "late":
-            self.under_way.append(step)
-            raise UnreachableError("the request is still under way")
-        result = await step()
-        if fate == "answer lost":
-            raise UnreachableError("the answer is lost")
-        return result
-
-
-class FaultyApi:
-    """An ``Api`` whose writes of some kinds go through a network; reads are the server's own word or nothing."""
-
-    def __init__(self, server: FakeApi, network: Network, *, written: Collection[str]) -> None:
-        self.server = server
-        self.network = network
-        self.written = written
-        self.deaf = False
-
-    async def get(self, kind, name, *, namespace=""):
-        if self.deaf:
-            raise UnreachableError("no answer")
-        return await self.server.get(kind, name, namespace=namespace)
-
-    def __getattr__(self, verb):
-        async def call(kind, *arguments, **options):
-            step = lambda: getattr(self.server, verb)(kind, *arguments, **options)  # noqa: E731  # reads as one line
-            return await (self.network.send(step) if kind in self.written else step())
-
-        return call
-
-
-class Lease:
-    """A process that is sure that it leads."""
-
-    leading = True
-    left = 3600.0
 
 
 class Replica:
@@ -86,12 +30,12 @@ class Replica:
 
     def restart(self) -> None:
         """A new process; its cache is as old as the caller makes it."""
-        self.controller = ClusterController(self.api, self.store, lease=Lease(), clock=lambda: self.world.time)
+        self.controller = ClusterController(self.api, self.store, lease=AlwaysLeading(), clock=lambda: self.world.time)
 
     def refresh(self, *kinds: str) -> None:
         """The cache of these kinds sees the present."""
         for kind in kinds:
-            page = self.world.objects.list(RESOURCES[kind], self.world.everything(kind))
+            page = self.world.page(kind)
             self.store.listed(kind, page.items, version=str(page.version))
 
     def step(self) -> bool:
@@ -99,14 +43,11 @@ class Replica:
         return self.world.run(self.controller.step())
 
 
-class World:
+class World(InMemory):
     """The server, its clock, and the history of all blocks, judged as it happens."""
 
     def __init__(self) -> None:
-        self.time = 1000.0
-        self.objects = Objects(Storage(":memory:"), clock=self._stamp)
-        self.server = FakeApi(self.objects)
-        self._loop = asyncio.new_event_loop()
+        super().__init__()
         self.pods: dict[tuple[str, str], int] = {}
         """Pods by node uid and block name, as they really are."""
         self.sealed: set[tuple[str, str]] = set()
@@ -118,25 +59,9 @@ class World:
         self._past: list[tuple[IPAMBlock, float]] = []
         """Blocks that were deleted, and when their quarantine had begun."""
 
-    def close(self) -> None:
-        self._loop.close()
-        self.objects.storage.close()
-
-    def run(self, coroutine):
-        """Run to the end, then judge what happened."""
-        result = self._loop.run_until_complete(coroutine)
-        self.judge()
-        return result
-
-    def everything(self, kind: str):
-        """A selection without a selector."""
-        from towpath.lab.apiserver.selectors import Wanted
-
-        return Wanted(RESOURCES[kind], labels="", fields="")
-
     def items(self, kind: str) -> dict[str, dict]:
         """All objects of a kind, as the server has them."""
-        return {one["metadata"]["name"]: one for one in self.objects.list(RESOURCES[kind], self.everything(kind)).items}
+        return {one["metadata"]["name"]: one for one in self.page(kind).items}
 
     def blocks(self) -> dict[str, IPAMBlock]:
         """All blocks, as the server has them."""
@@ -233,6 +158,3 @@ class World:
         uid = block.spec.node_uid
         alive = any(node["metadata"]["uid"] == uid for node in self.items("Node").values())
         assert not (alive and self.pods.get((uid, block.name))), f"{block} has pods and is {what}"
-
-    def _stamp(self) -> str:
-        return (EPOCH + timedelta(seconds=self.time)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,17 +4,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import seed as with_seed
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.effort import SEED, examples
-from tests.sim.ipam.world import Network
+from tests.sim.leaders import DEAF, FATES, REPLICAS, Leaders, Network
 from tests.sim.loadbalancer.world import ALL, Replica, World
 from towpath.model.balanced import ADDRESSES, SHARES
 
 NAMES = st.sampled_from(["a", "b", "c", "d"])
-REPLICAS = st.sampled_from([0, 1])
 CACHES = st.just(ALL) | st.sets(st.sampled_from(ALL)).map(tuple)
-FATES = st.lists(st.sampled_from(["arrives", "lost", "late", "answer lost"]), max_size=5)
 BOTH = ["IPv4", "IPv6"]
 SHAPES = st.sampled_from(
     [
@@ -30,7 +28,7 @@ WISHES = st.sampled_from([{}, {}, {SHARES: "k"}, {SHARES: "k"}, {ADDRESSES: "198
 PORTS = st.sampled_from([80, 443, 25])
 
 
-class TwoLeaders(RuleBasedStateMachine):
+class TwoLeaders(Leaders):
     """Every step ends with ``World.judge``."""
 
     @initialize()
@@ -53,32 +51,10 @@ class TwoLeaders(RuleBasedStateMachine):
     def service_goes(self, name):
         self.world.delete(name)
 
-    @rule(which=REPLICAS, kinds=CACHES, fates=FATES, deaf=st.sampled_from([False, False, True]))
+    @rule(which=REPLICAS, kinds=CACHES, fates=FATES, deaf=DEAF)
     def controller_steps(self, which, kinds, fates, deaf):
-        """Its cache catches up with some kinds, it does one pass; what is under way arrives some day."""
         self.world.time += 6
-        replica = self.replicas[which]
-        replica.refresh(*kinds)
-        replica.api.deaf = deaf
-        self.network.plan.extend(fates)
-        replica.step()
-        self.network.plan.clear()
-
-    @rule(which=REPLICAS)
-    def controller_restarts(self, which):
-        self.replicas[which].restart()
-
-    @precondition(lambda self: self.network.under_way)
-    @rule(data=st.data())
-    def late_request_arrives(self, data):
-        index = data.draw(st.integers(0, len(self.network.under_way) - 1))
-        self.world.arrive(self.network.under_way.pop(index))
-
-    def teardown(self):
-        try:
-            self.settle()
-        finally:
-            self.world.close()
+        self.pass_of(which, kinds, fates=fates, deaf=deaf)
 
     def settle(self):
         """With everything working again who can be served is, nothing is left over, and nothing left to do."""

@@ -1,21 +1,16 @@
 """Controllers that give addresses to services and must not be trusted, on one server in memory that judges every write."""
 
-import asyncio
 import json
 from ipaddress import ip_address
 
-from tests.sim.ipam.world import FaultyApi, Lease, Network
+from tests.leading import AlwaysLeading
+from tests.sim.leaders import FaultyApi, InMemory, Network
 from towpath.controller.cluster import KINDS as STORE_KINDS
 from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.loadbalancer.balancers import CLAIMS, LoadBalancers
 from towpath.controller.loadbalancer.followed import KINDS, Followed
-from towpath.controller.ports import ApiError
 from towpath.controller.store import Store
 from towpath.ipam.loadbalancer.sharing import objection
-from towpath.lab.apiserver.objects import Objects
-from towpath.lab.apiserver.selectors import Wanted
-from towpath.lab.apiserver.storage import Storage
-from towpath.lab.fake_api import FakeApi
 from towpath.model.balanced import OUR_CLASS, Balanced, decode_balanced
 from towpath.model.cluster import AddressClaim
 from towpath.model.decode import decode
@@ -42,7 +37,7 @@ class Replica:
             self.store,
             self.claims,
             self.followed,
-            lease=Lease(),
+            lease=AlwaysLeading(),
             identity="one",
             told=lambda: None,
             clock=lambda: self.world.time,
@@ -51,13 +46,13 @@ class Replica:
     def refresh(self, *kinds: str) -> None:
         """The caches of these kinds see the present; those of pools always do."""
         for kind in STORE_KINDS:
-            self.store.listed(kind, self.world.bodies(kind), version=str(self.world.objects.storage.latest))
+            self.store.listed(kind, self.world.page(kind).items, version=str(self.world.objects.storage.latest))
         for kind in kinds:
             if kind in CLAIMS:
-                self.claims.listed(kind, self.world.bodies(kind), version=str(self.world.objects.storage.latest))
+                self.claims.listed(kind, self.world.page(kind).items, version=str(self.world.objects.storage.latest))
             else:
                 listing = self.followed.listing(kind)
-                listing.page(self.world.bodies(kind))
+                listing.page(self.world.page(kind).items)
                 listing.done(version="")
 
     def step(self) -> bool:
@@ -65,33 +60,16 @@ class Replica:
         return self.world.run(self.part.step())
 
 
-class World:
+class World(InMemory):
     """The server and the history of claims and services, judged as it happens."""
 
     def __init__(self) -> None:
-        self.time = 1000.0
-        self.objects = Objects(Storage(":memory:"))
-        self.server = FakeApi(self.objects)
-        self._loop = asyncio.new_event_loop()
+        super().__init__()
         self._seen = 0
         self.claims: dict[str, AddressClaim] = {}
         self.services: dict[str, Balanced] = {}
         for name in ("shop", "other"):
             self.run(self.server.create("Namespace", {"metadata": {"name": name, "labels": {"team": name}}}))
-
-    def close(self) -> None:
-        self._loop.close()
-        self.objects.storage.close()
-
-    def run(self, coroutine):
-        """Run to the end, then judge what happened."""
-        result = self._loop.run_until_complete(coroutine)
-        self.judge()
-        return result
-
-    def bodies(self, kind: str) -> tuple[dict, ...]:
-        """All objects of a kind, as the server has them."""
-        return self.objects.list(RESOURCES[kind], Wanted(RESOURCES[kind], labels="", fields="")).items
 
     def put_pool(self, name: str, cidr: str, **spec) -> None:
         """A pool for load balancers."""
@@ -125,17 +103,6 @@ class World:
     def delete_claim(self, address: str) -> None:
         """Somebody deletes a claim."""
         self.run(self.server.delete("AddressClaim", address_name(ip_address(address))))
-
-    def arrive(self, step) -> None:
-        """A request that was under way is carried out now, or refused."""
-
-        async def carry_out() -> None:
-            try:
-                await step()
-            except ApiError:
-                return
-
-        self.run(carry_out())
 
     def has(self, name: str) -> list[str]:
         """The addresses that a Service shows."""

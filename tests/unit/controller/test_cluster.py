@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.sim.ipam.world import Lease, Network, Replica, World
+from tests.leading import AlwaysLeading
+from tests.sim.ipam.world import Replica, World
+from tests.sim.leaders import Network
 from towpath.controller.cluster import KINDS, ClusterController
-from towpath.controller.kube.lease import Lease as KubeLease
+from towpath.controller.kube.lease import Lease
 from towpath.controller.store import Store
 from towpath.lab.apiserver.objects import Objects
 from towpath.lab.fake_api import FakeApi, Fault
@@ -108,7 +110,7 @@ def test_who_does_not_lead_writes_nothing(world):
     replica = Replica(world, Network())
     replica.refresh(*KINDS)
 
-    class Once(Lease):
+    class Once(AlwaysLeading):
         asked = 0
 
         @property
@@ -130,7 +132,7 @@ def test_a_write_ends_with_the_lease(world):
         return Fault.DELAYED_REQUEST if (call.verb, call.kind) == ("create", "IPAMBlock") else Fault.NONE
 
     api, store = FakeApi(world.objects, faults=delayed), Store(KINDS)
-    lease = KubeLease(api, namespace="default", name="l", identity="one", clock=lambda: clock[0])
+    lease = Lease(api, namespace="default", name="l", identity="one", clock=lambda: clock[0])
     controller = ClusterController(api, store, lease=lease, clock=lambda: clock[0])
     world.add_node("n1", "m")
 

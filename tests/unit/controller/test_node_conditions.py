@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.sim.ipam.world import Network, Replica, World
+from tests.sim.ipam.world import Replica, World
+from tests.sim.leaders import Network
 from towpath.controller.cluster import KINDS
 
 HEARTBEAT = "2026-01-01T00:00:00Z"

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.sim.ipam.world import Network, Replica, World
+from tests.sim.ipam.world import Replica, World
+from tests.sim.leaders import Network
 from towpath.controller.cluster import KINDS
 from towpath.controller.folding import folded, losses
 from towpath.controller.reports import Loss

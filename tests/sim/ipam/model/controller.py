@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from tests.leading import AlwaysLeading
 from tests.sim.ipam.model.server import FIELDS, Line, Request, Server
 from towpath.controller.block_writes import BlockWrites
 from towpath.controller.ports import ApiError
@@ -20,13 +21,6 @@ from towpath.model.cluster import Cluster
 KINDS = tuple(FIELDS)
 Answer = Any
 Task = Coroutine[Request, Answer, bool]
-
-
-class AlwaysLeading:
-    """A process that is sure that it leads: nothing here depends on leases."""
-
-    leading = True
-    left = 3600.0
 
 
 class PlainWriter(Writer):
