@@ -13,6 +13,7 @@ from typing import Any, Final
 from towpath.bgp.nodes import node_views
 from towpath.bgp.verdict import Outcome, Route, Verdict, attributes, exported, imported
 from towpath.controller.node.given import given_routes
+from towpath.controller.node.source import KINDS
 from towpath.controller.plan import here
 from towpath.controller.plan.command import load
 from towpath.controller.plan.converge import Ends, ends_of
@@ -23,6 +24,7 @@ from towpath.controller.plan.request import Request, show
 from towpath.controller.plan.sessions import whys
 from towpath.controller.plan.table import table
 from towpath.controller.settings import CannotRunError, UsageError
+from towpath.controller.store import FIELDS
 from towpath.model.blocks import in_force, pool_holding
 from towpath.model.cluster import Cluster
 from towpath.model.community import Community
@@ -31,8 +33,8 @@ from towpath.model.speaker import Announcement, SpeakerState
 from towpath.routes.plan import left_out
 
 SCHEMA = "towpath.explain/1"
-_UNASKED: Final = frozenset({"NodeStatus", "AddressClaim"})
-"""Nothing here depends on them, and an agent's account may not list them."""
+_UNASKED: Final = FIELDS.keys() - KINDS
+"""What an agent does not follow: nothing here depends on it, and an agent's account may not list it."""
 POD_SCHEMA = "towpath.explain.pod/1"
 _POD: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?/[a-z0-9][a-z0-9.-]*")
 Item = dict[str, Any]
