@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from towpath.bgp.nodes import log_severity
 from towpath.controller import metrics
+from towpath.controller.following import follow, follow_while
 from towpath.controller.health import Health
 from towpath.controller.kube.events import Events, Subject
 from towpath.controller.lock import only_one
@@ -34,7 +35,7 @@ from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.node.serving import desk_of, pods_of
-from towpath.controller.node.source import Opened, follow, follow_while, opened
+from towpath.controller.node.source import Opened, opened
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.secrets import Passwords, file_on_tmpfs, references

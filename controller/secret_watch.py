@@ -4,17 +4,16 @@ One watch for the namespace and not one for each Secret: an agent does not know 
 will need next, and the API server serves one watch a node more easily than a thousand.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping
 
 from msgspec import Struct
 
+from towpath.controller.following import Body, Follower, Gathered
 from towpath.controller.kindstore import number
 
 OF_INTEREST = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"
 """Field selector of the watch: what Helm keeps in the namespace is large and never a password of ours."""
-
-Body = Mapping[str, Any]
 
 
 class Known(Struct, frozen=True):
@@ -24,7 +23,7 @@ class Known(Struct, frozen=True):
     version: int
 
 
-class WatchedSecrets:
+class WatchedSecrets(Follower):
     """A sink for a reflector of Secrets. ``changed`` is called after each change of a named one."""
 
     def __init__(self, *, changed: Callable[[], None]) -> None:
@@ -49,10 +48,10 @@ class WatchedSecrets:
 
     # -- what a reflector calls -----------------------------------------------------------------------------------------
 
-    def listing(self, kind: str) -> "_Listing":
-        """A list begins."""
+    def listing(self, kind: str) -> Gathered[Known]:
+        """A list of the namespace begins; only what is named now is kept."""
         del kind
-        return _Listing(self._names, self._listed)
+        return Gathered(functools.partial(_read, self._names), self._listed)
 
     def _listed(self, found: Mapping[str, Known]) -> None:
         self._known = {name: found.get(name) or _known(None) for name in self._names}
@@ -79,38 +78,8 @@ class WatchedSecrets:
         del kind
         self._open = connected
 
-    def kind_missing(self, kind: str) -> None:
-        """Cannot be: every API server has Secrets."""
-
     def refused(self, kind: str, message: str) -> None:
         """Not allowed: the watch is not open, so each is asked for by its name."""
-
-    def answered(self) -> None:
-        """Of no interest."""
-
-    def look_again_in(self, kind: str) -> float | None:
-        """Never: no breaker holds anything back."""
-        del kind
-        return None
-
-
-class _Listing:
-    """A list of the namespace on its way; only what is named is kept."""
-
-    def __init__(self, names: frozenset[str], done: Callable[[Mapping[str, Known]], None]) -> None:
-        self._names = names
-        self._done = done
-        self._found: dict[str, Known] = {}
-
-    def page(self, objects: Iterable[Body]) -> None:
-        """Some of the objects."""
-        bodies = ((str(body["metadata"]["name"]), body) for body in objects)
-        self._found |= {name: _known(body) for name, body in bodies if name in self._names}
-
-    def done(self, *, version: str) -> None:
-        """That was all."""
-        del version
-        self._done(self._found)
 
 
 def _known(body: Body | None) -> Known:
@@ -119,3 +88,8 @@ def _known(body: Body | None) -> Known:
         return Known(None, 0)
     values = {field: body[field] for field in ("data", "stringData") if body.get(field)}
     return Known(values, number(str(body["metadata"].get("resourceVersion", ""))))
+
+
+def _read(names: frozenset[str], body: Body) -> tuple[str, Known] | None:
+    name = str(body["metadata"]["name"])
+    return (name, _known(body)) if name in names else None

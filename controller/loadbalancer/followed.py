@@ -3,39 +3,35 @@
 A sink for two reflectors. What was written by ourselves counts at once: a watch that is behind does not take it back.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
 
+from towpath.controller.following import AtTimes, Body, Gathered, labels_of
+from towpath.ipam.apart import Labels
 from towpath.model.balanced import Balanced, decode_balanced
 from towpath.model.reason import InvalidSpecError
 from towpath.model.service import key_of
 
 log = structlog.get_logger(__name__)
 KINDS = ("Service", "Namespace")
-Body = Mapping[str, Any]
-Labels = Mapping[str, str]
 
 
-class Followed:
+class Followed(AtTimes):
     """What is known of services and namespaces. ``changed`` is called after each change."""
 
     def __init__(self, *, changed: Callable[[], None]) -> None:
+        super().__init__()
         self._changed = changed
         self.services: dict[str, Balanced] = {}
         self.namespaces: dict[str, Labels] = {}
         self._unheard = set(KINDS)
-        self.wanted, self.unwanted = asyncio.Event(), asyncio.Event()
-        """Whether anybody needs them: one of both is set."""
-        self.unwanted.set()
 
     def want(self, wanted: bool) -> None:  # the one thing that it says
         """Whether they are needed; what is not is forgotten."""
-        now, before = (self.wanted, self.unwanted) if wanted else (self.unwanted, self.wanted)
-        now.set()
-        before.clear()
+        self.be_wanted(wanted)
         if not wanted:
             self.services, self.namespaces, self._unheard = {}, {}, set(KINDS)
 
@@ -60,9 +56,9 @@ class Followed:
 
     # -- what a reflector calls ---------------------------------------------------------------------------------------------
 
-    def listing(self, kind: str) -> "_Listing":
+    def listing(self, kind: str) -> Gathered[Balanced | Labels | None]:
         """A list begins."""
-        return _Listing(self, kind)
+        return Gathered(lambda body: (_key(kind, body), read(kind, body)), functools.partial(self.listed, kind))
 
     def listed(self, kind: str, found: Mapping[str, Balanced | Labels | None]) -> None:
         """What all objects of a kind say, by key; None: nothing that can be read, and what it said last stays."""
@@ -76,13 +72,13 @@ class Followed:
 
     def upserted(self, kind: str, body: Body) -> None:
         """One was added or changed."""
-        if self._take(kind, key_of(body) if kind == "Service" else _plain_name(body), body):
+        if self._take(kind, _key(kind, body), body):
             self._changed()
 
     def deleted(self, kind: str, name: str) -> None:
         """One is gone."""
         known: dict[str, Any] = self.services if kind == "Service" else self.namespaces
-        known.pop(name.removeprefix("/"), None)
+        known.pop(name, None)
         self._changed()
 
     def kind_missing(self, kind: str) -> None:
@@ -90,17 +86,6 @@ class Followed:
 
     def refused(self, kind: str, message: str) -> None:
         """We are not to read them; the reflector says so in the log."""
-
-    def answered(self) -> None:
-        """Of no interest."""
-
-    def contact(self, kind: str, *, connected: bool) -> None:
-        """Of no interest."""
-
-    def look_again_in(self, kind: str) -> float | None:
-        """Never: no breaker holds anything back."""
-        del kind
-        return None
 
     def _take(self, kind: str, key: str, body: Body) -> bool:
         return self._keep(key, read(kind, body))
@@ -119,31 +104,10 @@ class Followed:
         return old != one
 
 
-class _Listing:
-    """A list on its way: of each object only what it means is kept."""
-
-    def __init__(self, sink: Followed, kind: str) -> None:
-        self._sink = sink
-        self._kind = kind
-        self._found: dict[str, Balanced | Labels | None] = {}
-
-    def page(self, objects: Iterable[Body]) -> None:
-        """Some of the objects."""
-        for body in objects:
-            key = key_of(body) if self._kind == "Service" else _plain_name(body)
-            self._found[key] = read(self._kind, body)
-
-    def done(self, *, version: str) -> None:
-        """That was all."""
-        del version
-        self._sink.listed(self._kind, self._found)
-
-
 def read(kind: str, body: Body) -> Balanced | Labels | None:
     """What an object says; None where it has not the shape of its kind."""
     if kind == "Namespace":
-        labels = body["metadata"].get("labels")
-        return {str(key): str(value) for key, value in labels.items()} if isinstance(labels, dict) else {}
+        return labels_of(body)
     try:
         return decode_balanced(body)
     except InvalidSpecError as error:
@@ -151,5 +115,5 @@ def read(kind: str, body: Body) -> Balanced | Labels | None:
         return None
 
 
-def _plain_name(body: Body) -> str:
-    return str(body["metadata"]["name"]).removeprefix("/")
+def _key(kind: str, body: Body) -> str:
+    return key_of(body) if kind == "Service" else str(body["metadata"]["name"])

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
+from towpath.controller.following import QualifiedNames, follow_while
 from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.watch import Reflector, Retry
 from towpath.controller.loadbalancer.balancers import CLAIMS, LoadBalancers
-from towpath.controller.loadbalancer.followed import KINDS, Followed
+from towpath.controller.loadbalancer.followed import Followed
 from towpath.controller.loop import LevelLoop
-from towpath.controller.node.bound import QualifiedNames
+from towpath.controller.ports import Reader
 from towpath.controller.store import Store, decode_served
 from towpath.controller.writes import Leadership
 
@@ -35,29 +36,14 @@ class Running:
         async with asyncio.TaskGroup() as tasks:
             for kind in CLAIMS:
                 tasks.create_task(Reflector(self._api, self._claims, kind=kind, retry=PATIENT).run())
-            tasks.create_task(self._follow())
+            tasks.create_task(follow_while(self._followed, self._follow))
             tasks.create_task(self.loop.run())
 
     def _changed(self) -> None:
         self.loop.dirty()
 
-    async def _follow(self) -> None:
-        """Follow services and namespaces while they are wanted."""
-        while True:
-            await self._followed.wanted.wait()
-            readers = [
-                asyncio.create_task(
-                    Reflector(QualifiedNames(self._api), self._followed, kind=kind, retry=PATIENT).run()
-                )
-                for kind in KINDS
-            ]
-            unwanted = asyncio.create_task(self._followed.unwanted.wait())
-            try:
-                await asyncio.wait([*readers, unwanted], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (*readers, unwanted):
-                    task.cancel()
-                results = await asyncio.gather(*readers, unwanted, return_exceptions=True)
-            for result in results:
-                if isinstance(result, Exception):
-                    raise result
+    async def _follow(self, sink: Followed) -> None:
+        readers: dict[str, Reader] = {"Service": QualifiedNames(self._api), "Namespace": self._api}
+        async with asyncio.TaskGroup() as tasks:
+            for kind, reader in readers.items():
+                tasks.create_task(Reflector(reader, sink, kind=kind, retry=PATIENT).run())

@@ -4,15 +4,15 @@ A sink for a reflector of the pods that are bound to this node, or for a folder;
 Growth begins before anyone waits long. What was known last stays while nobody answers, at a start from the snapshot.
 """
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import structlog
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.controller.following import Body, Follower, Gathered
 from towpath.controller.node.living import Living, decode_living
-from towpath.controller.ports import Api, ApiError, NotFoundError, Page, Reader, WatchEvent
+from towpath.controller.ports import Api, ApiError, NotFoundError
 from towpath.ipam.allowance import ADDRESSES, asked_for
 from towpath.ipam.apart import Bound, Labels, Needs, needs_of, pools_of
 from towpath.model.cluster import Cluster
@@ -23,7 +23,6 @@ from towpath.model.workload import Workload, decode_workload, mapping
 log = structlog.get_logger()
 OTHER_NETWORK = "v1.multus-cni.io/default-network"
 """Annotation of a pod whose own network is not the cluster's."""
-Body = Mapping[str, Any]
 
 
 def needs_address(pod: Body) -> bool:
@@ -61,7 +60,7 @@ def _read(body: Body) -> _Pod:
     )
 
 
-class BoundPods:
+class BoundPods(Follower):
     """The pods of one node.
 
     ``changed``: they need other addresses than before; ``moved``: another one may be peered with; ``asked``: pods of other
@@ -144,10 +143,10 @@ class BoundPods:
 
     # -- what a reflector or a folder calls -----------------------------------------------------------------------------
 
-    def listing(self, kind: str) -> "_Listing":
+    def listing(self, kind: str) -> Gathered[_Pod]:
         """A list begins."""
         del kind
-        return _Listing(self._listed)
+        return Gathered(lambda body: (key_of(body), _read(body)), self._listed)
 
     def upserted(self, kind: str, body: Body) -> None:
         """A pod was added or changed."""
@@ -159,27 +158,16 @@ class BoundPods:
         del kind
         self._become({key: one for key, one in self._pods.items() if key != name})
 
-    def kind_missing(self, kind: str) -> None:
-        """Cannot be: every API server has pods."""
-
     def refused(self, kind: str, message: str) -> None:
         """Not allowed: growth goes by the addresses in use alone, and who was known as a peer stays one."""
         self._not_allowed = True
         log.warning("pods.refused", kind=kind, error=message, remedy="allow list and watch of pods")
         self._know()
 
-    def answered(self) -> None:
-        """Of no interest."""
-
     def contact(self, kind: str, *, connected: bool) -> None:
         """What was known last stays; whoever watches is allowed to."""
         del kind
         self._not_allowed = self._not_allowed and not connected
-
-    def look_again_in(self, kind: str) -> float | None:
-        """Never: no breaker holds anything back."""
-        del kind
-        return None
 
     def _listed(self, pods: dict[str, _Pod]) -> None:
         self._become(pods)
@@ -203,40 +191,3 @@ class BoundPods:
         if not self.settled:
             self.settled = True
             self._moved()
-
-
-class _Listing:
-    def __init__(self, done: Callable[[dict[str, _Pod]], None]) -> None:
-        self._done = done
-        self._found: dict[str, _Pod] = {}
-
-    def page(self, objects: Iterable[Body]) -> None:
-        """Some of the pods."""
-        self._found |= {key_of(body): _read(body) for body in objects}
-
-    def done(self, *, version: str) -> None:
-        """That was all."""
-        del version
-        self._done(self._found)
-
-
-class QualifiedNames:
-    """A reader of all namespaces whose objects are named ``NAMESPACE/NAME``: two pods may have one name."""
-
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
-
-    async def list(self, kind: str, **wanted: Any) -> Page:
-        """As ``Reader.list``."""
-        page = await self._reader.list(kind, **wanted)
-        return replace(page, items=tuple(map(_qualified, page.items)))
-
-    async def watch(self, kind: str, resource_version: str, **wanted: Any) -> AsyncGenerator[WatchEvent, None]:
-        """As ``Reader.watch``."""
-        async for event in self._reader.watch(kind, resource_version, **wanted):
-            yield event if event.type == "BOOKMARK" else replace(event, object=_qualified(event.object))
-
-
-def _qualified(body: dict[str, Any]) -> dict[str, Any]:
-    metadata = body["metadata"]
-    return {**body, "metadata": {**metadata, "name": f"{metadata.get('namespace', '')}/{metadata['name']}"}}

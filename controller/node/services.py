@@ -3,14 +3,15 @@
 A sink for two reflectors, or for a folder. What was known last stays while nobody answers, at a start from the snapshot.
 """
 
-import asyncio
+import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, assert_never
+from typing import assert_never
 
 from msgspec.structs import replace
 
 from towpath.bgp.service_table import ServiceTable
 from towpath.bgp.services import Entries
+from towpath.controller.following import AtTimes, Body, Gathered
 from towpath.controller.kindstore import Problem
 from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix
@@ -18,15 +19,15 @@ from towpath.model.reason import InvalidSpecError, Reason, Why
 from towpath.model.service import EndpointSlice, Service, decode_endpoint_slice, decode_service, key_of
 
 KINDS = ("Service", "EndpointSlice")
-Body = Mapping[str, Any]
 Read = Service | EndpointSlice | Problem | None
 """What an object says, or what is wrong with it; None: nothing that is announced."""
 
 
-class WatchedServices:
+class WatchedServices(AtTimes):
     """What is known of services. ``changed`` is called after each change of what is announced, or of what is wrong."""
 
     def __init__(self, node: str, *, changed: Callable[[], None], report: Callable[[Iterable[Problem]], None]) -> None:
+        super().__init__()
         self._changed = changed
         self._report = report
         self._table = ServiceTable(node)
@@ -34,9 +35,6 @@ class WatchedServices:
         """Kinds of which nobody has said yet which objects there are, or that we are not to know."""
         self._problems: dict[tuple[str, str], Problem] = {}
         self._told = self._table.routes()
-        self.wanted, self.unwanted = asyncio.Event(), asyncio.Event()
-        """Whether services are announced at all: one of both is set."""
-        self.unwanted.set()
 
     def want(self, entries: Entries) -> None:
         """These ranges are announced; without any, services are forgotten."""
@@ -48,9 +46,7 @@ class WatchedServices:
                 self._table.drop_slice(key)
             self._unheard = set(KINDS)
             self._wrong({})
-        now, before = (self.wanted, self.unwanted) if entries else (self.unwanted, self.wanted)
-        now.set()
-        before.clear()
+        self.be_wanted(bool(entries))
         self._told = self._table.routes()
 
     @property
@@ -75,9 +71,9 @@ class WatchedServices:
 
     # -- what a reflector or a folder calls -------------------------------------------------------------------------------
 
-    def listing(self, kind: str) -> "_Listing":
+    def listing(self, kind: str) -> Gathered[Read]:
         """A list begins."""
-        return _Listing(self, kind)
+        return Gathered(lambda body: (key_of(body), _read(kind, body)), functools.partial(self.listed, kind))
 
     def listed(self, kind: str, found: Mapping[str, Read]) -> None:
         """What all objects of a kind say, by key."""
@@ -112,18 +108,10 @@ class WatchedServices:
         """We are not to read them: what was read last stays in force."""
         self._cannot(kind, Reason.FORBIDDEN, message)
 
-    def answered(self) -> None:
-        """Of no interest."""
-
     def contact(self, kind: str, *, connected: bool) -> None:
         """A watch that is open is one that is allowed."""
         if connected and (kind, "") in self._problems:
             self._wrong({place: one for place, one in self._problems.items() if place != (kind, "")})
-
-    def look_again_in(self, kind: str) -> float | None:
-        """Never: no breaker holds anything back."""
-        del kind
-        return None
 
     # -- what is kept -------------------------------------------------------------------------------------------------------
 
@@ -165,24 +153,6 @@ class WatchedServices:
         before, self._told = self._told, self._table.routes()
         if self._told is not before:
             self._changed()
-
-
-class _Listing:
-    """A list on its way: of each object only what it means is kept."""
-
-    def __init__(self, sink: WatchedServices, kind: str) -> None:
-        self._sink = sink
-        self._kind = kind
-        self._found: dict[str, Read] = {}
-
-    def page(self, objects: Iterable[Body]) -> None:
-        """Some of the objects."""
-        self._found |= {key_of(body): _read(self._kind, body) for body in objects}
-
-    def done(self, *, version: str) -> None:
-        """That was all."""
-        del version
-        self._sink.listed(self._kind, self._found)
 
 
 def _read(kind: str, body: Body) -> Read:

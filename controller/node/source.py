@@ -6,12 +6,12 @@ The Kubernetes client, HTTP and TLS are imported only where an API server is mea
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
 
 from msgspec import Struct
 
+from towpath.controller.following import QualifiedNames
 from towpath.controller.node import namespaces, services
-from towpath.controller.node.bound import BoundPods, QualifiedNames
+from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.namespaces import WatchedNamespaces
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.ports import Api
@@ -20,7 +20,6 @@ from towpath.controller.service_ranges import SELDOM, ServiceRanges
 from towpath.controller.settings import Source
 from towpath.controller.store import Store, decode_served
 
-S = TypeVar("S", WatchedServices, WatchedNamespaces)
 KINDS = (
     "BGPConfiguration",
     "BGPPeer",
@@ -49,21 +48,6 @@ class Opened(Struct, frozen=True):
     """Keeps the labels of namespaces up to date until cancelled."""
     follow_secrets: Callable[[WatchedSecrets], Awaitable[None]] | None = None
     """Keeps Secrets up to date until cancelled; None: they have to be asked for."""
-
-
-async def follow(follower: Awaitable[None]) -> None:
-    """As a task can have it."""
-    await follower
-
-
-async def follow_while(sink: S, followed: Callable[[S], Awaitable[None]]) -> None:
-    """Follow what is wanted at times only, for ever."""
-    while True:
-        await sink.wanted.wait()
-        async with asyncio.TaskGroup() as tasks:
-            task = tasks.create_task(follow(followed(sink)))
-            await sink.unwanted.wait()
-            task.cancel()
 
 
 @contextlib.asynccontextmanager

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from tests.unit.agent.worlds import FakeApi as ApiOfObjects
+from towpath.controller.following import QualifiedNames
 from towpath.controller.kube.watch import Reflector
-from towpath.controller.node.bound import BoundPods, QualifiedNames, needs_address
+from towpath.controller.node.bound import BoundPods, needs_address
 from towpath.controller.node.living import Living, decode_living
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.ports import UnreachableError
