@@ -14,7 +14,7 @@ from msgspec import Struct
 from towpath.ipam.apart import Labels, may_ask, pools_here, selects, serving
 from towpath.ipam.blocks import gateway
 from towpath.ipam.reserved import reserved
-from towpath.model.blocks import in_force, pool_holding
+from towpath.model.blocks import by_node, in_force, pool_holding
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.net import Address, Family, Prefix, family_of, host_prefix, parse_address
 from towpath.model.reason import Reason, Refusal, Why, listed
@@ -36,7 +36,6 @@ class Asker(Struct, frozen=True):
 
     pod: str
     """``NAMESPACE/NAME``; empty where the runtime did not say."""
-    container: str
     labels: Labels = {}
     """Of its namespace."""
     addresses: str = ""
@@ -72,8 +71,7 @@ def allowance(offer: Offer, asker: Asker, *, taken: Mapping[Address, str]) -> Al
                     f"{address} lies in IPPool/{pool.name}, which is {_for_whom(pool, asker)}",
                     Reason.ADDRESS_OUTSIDE,
                 )
-            ranges = every
-            ranges = tuple(one for one in ranges if int(_first(one)) <= int(address) <= int(_last(one)))
+            ranges = tuple(one for one in every if int(_first(one)) <= int(address) <= int(_last(one)))
             if not ranges or address in taken:
                 return _refused(offer, asker, address, taken=taken)
         if ranges and all(map(taken.__contains__, _each(ranges))):
@@ -104,7 +102,7 @@ def configured(configuration: Mapping[str, Any], allowed: Allowance) -> dict[str
 
 def asked_for(text: str) -> tuple[Address, ...]:
     """The addresses that an annotation asks for; none where it says something else."""
-    wanted = _wanted(Asker("", container="", addresses=text))
+    wanted = _wanted(Asker("", addresses=text))
     return () if isinstance(wanted, Refusal) else tuple(wanted.values())
 
 
@@ -222,7 +220,7 @@ def _full(offer: Offer, asker: Asker, family: Family, ranges: Iterable[Mapping[s
 
 def _own(offer: Offer) -> list[Prefix]:
     """The node's blocks that are given out."""
-    own = (cidr for cidr, one in in_force(offer.cluster.blocks).items() if one.spec.node == offer.node)
+    own = (one.spec.cidr for one in by_node(in_force(offer.cluster.blocks)).get(offer.node, ()))
     return [cidr for cidr in own if any(_first(one) in cidr for one in offer.ranges)]
 
 

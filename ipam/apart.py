@@ -14,7 +14,7 @@ from towpath.ipam.pools import has_address, reaches
 from towpath.model.blocks import node_addresses, pool_around, pool_holding
 from towpath.model.cluster import Cluster, IPPool, Node
 from towpath.model.kinds.node import PoolNeed
-from towpath.model.net import Address, Family, Prefix, family_of, host_prefix
+from towpath.model.net import Address, Family, Prefix, block_name, family_of, host_prefix
 from towpath.model.resource import Meta
 
 Labels = Mapping[str, str]
@@ -73,15 +73,19 @@ def in_apart(cluster: Cluster, node: str, blocks: Iterable[Prefix]) -> frozenset
     """Those of a node's blocks that lie in such pools, whether these serve the node by now or not."""
     if all(pool.spec.is_common for pool in cluster.pools.values()):
         return frozenset()
-    always = {pool.name for pool in up_front(pools_of(cluster, node))}
-    around = pools_around(cluster, blocks)
+    return by_need(pools_around(cluster, blocks), pools_of(cluster, node))
+
+
+def by_need(around: Mapping[Prefix, IPPool], pools: Iterable[IPPool]) -> frozenset[Prefix]:
+    """Those of a node's blocks, each with its pool, that it has by need; ``pools``: those that serve the node."""
+    always = {pool.name for pool in up_front(pools)}
     return frozenset(cidr for cidr, pool in around.items() if not pool.spec.is_common and pool.name not in always)
 
 
 def pools_around(cluster: Cluster, blocks: Iterable[Prefix]) -> Mapping[Prefix, IPPool]:
     """The pool of each of these blocks, which are in the snapshot, as far as it lies in one."""
-    specs = {one.spec.cidr: one.spec for one in cluster.blocks.values()}
-    around = {cidr: pool_around(specs[cidr], cluster.pools) for cidr in blocks if cidr in specs}
+    found = ((cidr, cluster.blocks.get(block_name(cidr))) for cidr in blocks)
+    around = {cidr: pool_around(one.spec, cluster.pools) for cidr, one in found if one is not None}
     return {cidr: pool for cidr, pool in around.items() if pool is not None}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
-from towpath.ipam.apart import apart, up_front
+from towpath.ipam.apart import apart, by_need, up_front
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools
 from towpath.model.blocks import pool_around
@@ -21,7 +21,7 @@ Specs = Collection[IPAMBlockSpec]
 
 def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
     """The pools that a node's blocks of a family are cut from, in order, also where no pod asks for any."""
-    if all(pool.spec.is_common for one in pools.families.values() for pool in one):
+    if all(pool.spec.is_common for pool in pools.named.values()):
         return [pool for pool in pools.of(node, family) if not pool.spec.disabled]
     always = {pool.name for pool in up_front(_of(node, pools).values())}
     return [pool for pool in pools.of(node, family) if pool.name in always]
@@ -36,16 +36,10 @@ def by_themselves(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
 
 def parted(account: Account, specs: Specs, pools: Pools) -> tuple[Account, frozenset[Prefix]]:
     """A node's page without the blocks that it has by need, and those."""
-    every = {pool.name: pool for family in pools.families.values() for pool in family}
-    if account.node is None or all(pool.spec.is_common for pool in every.values()):
+    if account.node is None or all(pool.spec.is_common for pool in pools.named.values()):
         return account, frozenset()
-    always = {pool.name for pool in up_front(_of(account.node, pools).values())}
-    around = {spec.cidr: pool_around(spec, every) for spec in specs}
-    others = frozenset(
-        cidr
-        for cidr, pool in around.items()
-        if pool is not None and not pool.spec.is_common and pool.name not in always
-    )
+    around = ((spec.cidr, pool_around(spec, pools.named)) for spec in specs)
+    others = by_need({cidr: pool for cidr, pool in around if pool is not None}, _of(account.node, pools).values())
     page = replace(
         account,
         blocks=tuple(block for block in account.blocks if block.spec.cidr not in others),
@@ -111,14 +105,13 @@ def spare(
     account: Account, others: Collection[Prefix], pools: Pools, ipam: IPAMConfigurationSpec
 ) -> Iterator[IPAMBlock]:
     """Of the blocks by need, those, one a family at most, that no pod needs any more, or that leave enough without them."""
-    every = {pool.name: pool for family in pools.families.values() for pool in family}
     blocks = [block for block in account.blocks if block.spec.cidr in others]
     for family in Family:
         own = [block for block in blocks if family_of(block.spec.cidr) is family]
         if any(block.spec.state == "Draining" for block in own):
             continue
         active = [block for block in own if block.spec.state == "Active"]
-        found = (block for block in reversed(active) if _is_spare(block, active, account, every, ipam))
+        found = (block for block in reversed(active) if _is_spare(block, active, account, pools.named, ipam))
         yield from (block for block, _ in zip(found, range(1), strict=False))
 
 

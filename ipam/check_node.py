@@ -5,6 +5,8 @@ The kernel counts only where it is this machine's; without it, what the API does
 
 from collections.abc import Collection, Iterator
 
+from msgspec.structs import replace
+
 from towpath.ipam.check import Finding
 from towpath.ipam.cni import NETWORK
 from towpath.ipam.hostlocal import FOUND, Record, is_pods
@@ -38,8 +40,6 @@ def node_findings(
         elif record.container == FOUND:
             message = f"{record.address} is in use, and was given to no container"
             yield Finding(why, Reason.ADDRESS_UNRECORDED, message)
-    known = {record.address for record in records}
-    without = {one for one in seen.pods - known if any(one in block for block in seen.blocks)}
-    for address in without | unrecorded(seen):
+    for address in unrecorded(replace(seen, kernel=kernel | seen.pods)):
         message = f"{address} is in use on {node}, and host-local has no record of it: another pod may get it"
         yield Finding(Why("Node", node, f"cni/{NETWORK}/{address}"), Reason.ADDRESS_UNRECORDED, message)

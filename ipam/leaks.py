@@ -47,7 +47,8 @@ class LeakWatch:
 
 def nobodys(seen: Seen) -> Iterable[Record]:
     """Records that stand for a pod, where there is none at this moment."""
-    return (one for one in seen.records if is_pods(one) and one.address not in seen.pods | seen.kernel)
+    held = seen.pods | seen.kernel
+    return (one for one in seen.records if is_pods(one) and one.address not in held)
 
 
 def unrecorded(seen: Seen) -> frozenset[Address]:

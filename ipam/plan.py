@@ -220,13 +220,10 @@ class _Claims:
                 pools = self._ledger.pools
                 wanted = [(candidates(node, family, pools), count) for family, count in one.needs]
                 wanted += [([pools.named[pool]], count) for pool, count in one.beside]
+                wanted += [([cluster.pools[pool] for pool in names], count) for names, count in one.needs_apart]
                 for sources, count in wanted:
                     for _ in range(count):
                         if not self._take(node, sources):
-                            break
-                for names, count in one.needs_apart:
-                    for _ in range(count):
-                        if not self._take(node, [self._ledger.cluster.pools[name] for name in names]):
                             break
                 for pool, address in one.requested:
                     self._take_around(node, cluster.pools[pool], address)

@@ -43,7 +43,7 @@ class Allowances:
         if labels is None:
             message = f"namespace {question.namespace} is not known yet, and pools are for some namespaces only: the pod waits for the API server"
             return Refusal(Reason.PODS_WAITING, message, Why("Pod", question.pod))
-        asker = Asker(question.pod, container=question.container, addresses=asks, labels=labels)
+        asker = Asker(question.pod, addresses=asks, labels=labels)
         return allowance(offer, asker, taken=self._taken(question.container))
 
     def _taken(self, container: str) -> Mapping[Address, str]:

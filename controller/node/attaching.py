@@ -2,12 +2,12 @@
 
 import contextlib
 import functools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
 from towpath.controller.node import parts
 from towpath.controller.node.ground import Grounds
+from towpath.controller.node.records import Records
 from towpath.ipam.attachment import Attached
-from towpath.ipam.hostlocal import HostLocal
 from towpath.model.net import Prefix
 from towpath.model.reason import Reason, Refusal, Why
 
@@ -42,14 +42,15 @@ def mtu_of(way: Attached, *, machine: int | None, grounds: Grounds) -> tuple[int
 class Segment:
     """The bridge that pods share where they are attached to one, and the node's own address in each of its blocks."""
 
-    def __init__(self, local: HostLocal, bridge: parts.PodBridge) -> None:
-        self._local = local
+    def __init__(self, records: Records, bridge: parts.PodBridge) -> None:
+        self._records = records
+        self._local = records.local
         self._bridge = bridge
 
     def make_for(self, served: Collection[Prefix], *, bridged: bool, mtu: int | None) -> None:
         """As it has to be for what is ``served`` on it from now on, if it is, and for pods that live on it."""
         held = self._local.gateways()
-        lived_in = blocks_in_use(self._local, [one.network for one in held])
+        lived_in = self._records.in_use([one.network for one in held])
         keep = lived_in.union(served) if bridged else lived_in.difference(served)
         self._local.drop_gateways(one for one in held if one.network not in keep)
         if bridged:
@@ -71,10 +72,3 @@ class Segment:
         gateways = self._local.gateways()
         with on_bridge():
             self._bridge.desire(gateways, mtu=mtu)
-
-
-def blocks_in_use(local: HostLocal, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
-    """Those of the blocks that a pod has an address of."""
-    wanted = tuple(blocks)
-    addresses = local.in_use() if wanted else ()
-    return frozenset(block for block in wanted if any(address in block for address in addresses))

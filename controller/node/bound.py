@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.controller.following import Body, Follower, Gathered
-from towpath.controller.node.living import Living, decode_living
+from towpath.controller.node.living import Living, living_of
 from towpath.controller.ports import Api, ApiError, NotFoundError
 from towpath.ipam.allowance import ADDRESSES, asked_for
 from towpath.ipam.apart import Bound, Labels, Needs, needs_of, pools_of
@@ -55,7 +55,7 @@ def _read(body: Body) -> _Pod:
         uid=str(metadata.get("uid") or ""),
         workload=workload,
         addresses=addresses,
-        living=decode_living(body),
+        living=living_of(workload, body) if workload is not None else None,
         bound=Bound(namespace, workload is not None, asked_for(addresses)) if needs_address(body) else None,
     )
 
@@ -104,9 +104,14 @@ class BoundPods(Follower):
     @property
     def living(self) -> tuple[Living, ...] | None:
         """Pods in the cluster's network that have addresses; None where it is not known which there are."""
-        if self._not_allowed or not self._listed_once:
+        if not self._known:
             return None
         return tuple(one.living for one in self._pods.values() if one.bound is not None and one.living is not None)
+
+    @property
+    def _known(self) -> bool:
+        """Whether it is known which pods there are."""
+        return self._listed_once and not self._not_allowed
 
     async def asks_for(self, pod: str, *, uid: str, api: Api) -> str | None:
         """The addresses that a pod (``NAMESPACE/NAME``) asks for; None: nobody can say.
@@ -129,7 +134,7 @@ class BoundPods(Follower):
     @property
     def addresses(self) -> frozenset[Address] | None:
         """What pods have addresses; None where it is not known which pods there are."""
-        if self._not_allowed or not self._listed_once:
+        if not self._known:
             return None
         return frozenset(address for one in self._workloads.values() for address in one.addresses)
 

@@ -82,21 +82,26 @@ class Former:
         self.done = False
         if not self._pods.settled:
             return False
+        noted: Mapping[Address, Attachment] = {}
         if first:
-            self._follow(blocks)
+            since = self._booted()
+            noted = self._noted(since)
+            self._follow(blocks, noted, since=since)
         else:
             self._complete(blocks, new=frozenset(blocks) - frozenset(served) - self._looked)
         self._looked = frozenset(blocks)
         self._forget()
-        self.strangers = tuple(self._outside(cluster, blocks)) if first else ()
+        self.strangers = tuple(self._outside(cluster, blocks, noted)) if first else ()
         self.done = not self.strangers
         return self.done
 
-    def _outside(self, cluster: Cluster, blocks: Collection[Prefix]) -> Iterator[str]:
+    def _outside(
+        self, cluster: Cluster, blocks: Collection[Prefix], noted: Mapping[Address, Attachment]
+    ) -> Iterator[str]:
         """The addresses of our pools that another network gave to pods here, of none of this node's blocks."""
         pods = self._pods.living
         living = None if pods is None else {address: one.key for one in pods for address in one.addresses}
-        for address, one in sorted(self._noted(self._booted()).items(), key=str):
+        for address, one in sorted(noted.items(), key=str):
             prefix = host_prefix(address)
             pool = pool_holding(prefix, cluster.pools)
             apart = pool is None or not pool.spec.attachment.primary or any(contains(block, prefix) for block in blocks)
@@ -107,11 +112,9 @@ class Former:
             pod = f"pod {living[address]}" if living is not None else f"container {one.container}"
             yield f"{pod} has {address}, of {whose}"
 
-    def _follow(self, blocks: Collection[Prefix]) -> None:
+    def _follow(self, blocks: Collection[Prefix], noted: Mapping[Address, Attachment], *, since: float) -> None:
         """Who lives there now, and nobody of those who were written down before and do not any more."""
         self._open_until = self._clock() + LATE
-        since = self._booted()
-        noted = self._noted(since)
         addresses = {*noted, *_alive(self._pods.living or (), since=since)}
         found = {one: _record(one, noted.get(one)) for one in addresses if any(one in block for block in blocks)}
         self._local.free([one for address, one in self._written.items() if found.get(address) != one])

@@ -44,10 +44,10 @@ class Grounds:
             self._shim.desire(None)
             return
         self._links = self._shim.links()
-        self.beside, self.refusals = _judged(filter(self._knows, way.beside), self._links)
-        self.refusals += tuple(_lacks(pool) for pool in way.beside if not self._knows(pool))
+        lacking = [pool for pool in way.beside if not self._knows(pool)]
+        self.beside, beside = _judged((pool for pool in way.beside if pool not in lacking), self._links)
         self.grounds, refusals = _judged(_pools(cluster, way, own), self._links)
-        self.refusals = (*refusals, *self.refusals)
+        self.refusals = (*refusals, *beside, *map(_lacks, lacking))
         wanted = shim_of(cluster, self._node, self.grounds)
         if own and wanted is None and way.attachment.by_shim:
             return  # its master has gone, or its addresses: what is there serves pods that live

@@ -68,19 +68,24 @@ class Leaks:
             return False
 
     async def _look(self) -> bool:
+        if self._pods() is None:
+            return self._forget()  # whatever the kernel says, nothing would be done
         known = self._seen(await asyncio.to_thread(self._neighbours))
         asked = {one.address for one in nobodys(self._seen(frozenset()))} | unrecorded(known)
         seen = self._seen(await asyncio.to_thread(self._holders, asked))
         if self._pods() is None:
-            self._watch.forget()
-            self._suspects = frozenset()
-            return True
+            return self._forget()
         gone = self._watch.look(seen, now=self._clock())
         for one in self._local.free(gone):
             self._noticed(Notice(Reason.ADDRESS_FREED, f"{one.address} was kept for {one.container}, which is gone"))
         before, self._suspects = self._suspects, unrecorded(seen)
         for address in self._suspects & before:
             self._local.keep(address)
+        return True
+
+    def _forget(self) -> bool:
+        self._watch.forget()
+        self._suspects = frozenset()
         return True
 
     @property

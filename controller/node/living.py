@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from towpath.model.net import Address
-from towpath.model.workload import decode_workload, mapping
+from towpath.model.workload import Workload, mapping
 
 _STATUSES = ("containerStatuses", "initContainerStatuses")
 _STATES = ("state", "lastState")
@@ -22,11 +22,8 @@ class Living(Struct, frozen=True):
     """When the latest of its containers started, in seconds since the epoch; 0: none has."""
 
 
-def decode_living(body: Mapping[str, Any]) -> Living | None:
-    """A pod of the API; None where it has no address of its own: not yet, not any more, or because it has the node's."""
-    workload = decode_workload(body)
-    if workload is None:
-        return None
+def living_of(workload: Workload, body: Mapping[str, Any]) -> Living:
+    """What a pod of the API with addresses of its own says of its life."""
     return Living(workload.key, workload.addresses, max(_starts(mapping(body.get("status"))), default=0.0))
 
 

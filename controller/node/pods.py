@@ -43,7 +43,7 @@ from towpath.ipam.hostlocal import HostLocal, Record
 from towpath.ipam.neighbours import OtherNetwork, others
 from towpath.ipam.plugins import Folders, Plugin, agreed
 from towpath.ipam.reserved import reserved
-from towpath.model.blocks import in_force, is_beside, pool_around
+from towpath.model.blocks import by_node, in_force, is_beside, pool_around
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec
@@ -105,10 +105,10 @@ class CNIPods:
         self._refusals: tuple[Refusal, ...] = ()
         """What pools ask of pods and do not get, as of the last step."""
         self._local = HostLocal(places.data_dir)
-        self._segment = Segment(self._local, bridge)
+        self._records = Records(self._local)
+        self._segment = Segment(self._records, bridge)
         self._kept = Kept(node, self._local)
         self._former = former(self._local)
-        self._records = Records(self._local)
         self._version = (0, 0)
         self._marks: tuple[tuple[int, tuple[str, ...]], ...] = ()
         self._seen: object = None
@@ -168,7 +168,7 @@ class CNIPods:
 
     def take_over(self, cluster: Cluster) -> bool:
         """Give no pod what others have of this node's blocks since before they were served; whether it is done."""
-        own = (one.spec for one in in_force(cluster.blocks).values() if one.spec.node == self._node)
+        own = (one.spec for one in by_node(in_force(cluster.blocks)).get(self._node, ()))
         blocks = [spec.cidr for spec in own if not is_beside(spec, cluster.pools)]
         return self._former.take(cluster, blocks, served=self.served(blocks), first=not self.standing)
 
@@ -207,8 +207,8 @@ class CNIPods:
 
     def _own(self, cluster: Cluster) -> list[Prefix]:
         """The blocks that this node may have pods in."""
-        found = (one.spec for one in in_force(cluster.blocks).values())
-        return [spec.cidr for spec in found if spec.node == self._node and spec.state != "Quarantined"]
+        found = (one.spec for one in by_node(in_force(cluster.blocks)).get(self._node, ()))
+        return [spec.cidr for spec in found if spec.state != "Quarantined"]
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:

@@ -93,7 +93,7 @@ class Node:
         taken = {one.address: f"container {one.container}" for one in self.records.records()}
         ranges = self.configuration()["ipam"]["ranges"]
         offer = Offer("n", self.cluster, tuple(one for each in ranges for one in each))
-        asker = Asker(question.pod, container=question.container, addresses=self.asks.get(question.pod, ""))
+        asker = Asker(question.pod, addresses=self.asks.get(question.pod, ""))
         return None if self.silent else allowance(offer, asker, taken=taken)
 
 

@@ -8,7 +8,7 @@ from tests.unit.agent.worlds import FakeApi as ApiOfObjects
 from towpath.controller.following import QualifiedNames
 from towpath.controller.kube.watch import Reflector
 from towpath.controller.node.bound import BoundPods, needs_address
-from towpath.controller.node.living import Living, decode_living
+from towpath.controller.node.living import Living, living_of
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.ports import UnreachableError
 from towpath.controller.status import urgent
@@ -17,6 +17,7 @@ from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport
 from towpath.model.net import parse_address, parse_prefix
+from towpath.model.workload import decode_workload
 
 
 def pod(name="p", namespace="a", *, metadata=None, spec=None, status=None):
@@ -167,7 +168,9 @@ async def test_what_a_pod_asks_for_is_asked_for_where_it_is_not_known():
 )
 def test_since_when_something_of_a_pod_has_been_running(status, started):
     """When the latest of its containers started; when one ended says nothing, for runtimes write it after a boot."""
-    living = decode_living(pod(status={"podIP": "10.0.0.5", **status}))
+    body = pod(status={"podIP": "10.0.0.5", **status})
+    workload = decode_workload(body)
+    living = living_of(workload, body) if workload is not None else None
     assert living == Living("a/p", (parse_address("10.0.0.5"),), started)
 
 

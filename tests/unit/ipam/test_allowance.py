@@ -33,9 +33,7 @@ OFFER = Offer("n", CLUSTER, (FOUR, {**MORE, "rangeStart": "10.0.0.18"}, SIX))
 
 
 def allowed(addresses: str = "", *taken: str, offer: Offer = OFFER) -> Allowance | Refusal:
-    return allowance(
-        offer, Asker("ns/p", container="c", addresses=addresses), taken={parse_address(one): "pod x/y" for one in taken}
-    )
+    return allowance(offer, Asker("ns/p", addresses=addresses), taken={parse_address(one): "pod x/y" for one in taken})
 
 
 def test_a_pod_that_asks_for_nothing_may_have_anything() -> None:

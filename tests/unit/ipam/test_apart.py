@@ -145,7 +145,7 @@ def offered(*ranges, pools=(ALL, TEAM, HAND, SIX), blocks=("10.0.0.8/29", "10.1.
 
 
 def asks(offer, pod, labels, addresses=""):
-    return allowance(offer, Asker(pod, container="c", labels=labels, addresses=addresses), taken={})
+    return allowance(offer, Asker(pod, labels=labels, addresses=addresses), taken={})
 
 
 def starts(found):
