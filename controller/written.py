@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from towpath.model.decode import decode
 from towpath.model.reason import InvalidSpecError
-from towpath.model.resource import Resource
+from towpath.model.resource import Resource, version_number
 
 R = TypeVar("R", bound=Resource[Any, Any])
 LOOK_UP_AFTER = 5.0
@@ -48,7 +48,7 @@ class OwnWrites(Generic[R]):
             value = None
         self.uncertain.pop(name, None)
         self._gone.pop(name, None)
-        self._written[name] = _Written(_number(metadata.get("resourceVersion", "")), self._clock(), value)
+        self._written[name] = _Written(version_number(metadata.get("resourceVersion", "")), self._clock(), value)
 
     def gone(self, name: str, *, uid: str = "") -> None:
         """The API server's word that the object with this uid does not exist (any more)."""
@@ -81,7 +81,7 @@ class OwnWrites(Generic[R]):
             return cached
         result = dict(cached)
         for name, one in list(self._written.items()):
-            if name in cached and _number(cached[name].meta.resource_version) >= one.version:
+            if name in cached and version_number(cached[name].meta.resource_version) >= one.version:
                 del self._written[name]
             elif one.value is not None:
                 result[name] = one.value
@@ -95,7 +95,3 @@ class OwnWrites(Generic[R]):
         for name in cached.keys() & self.uncertain.keys():
             del self.uncertain[name]
         return result
-
-
-def _number(version: str) -> int:
-    return int(version) if version.isascii() and version.isdigit() else 0

@@ -9,13 +9,12 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
-from towpath.ipam.attachment import attached_to, matches
+from towpath.ipam.attachment import attached_to, matches, node_of
 from towpath.ipam.pools import has_address, reaches
 from towpath.model.blocks import node_addresses, pool_around, pool_holding
-from towpath.model.cluster import Cluster, IPPool, Node
+from towpath.model.cluster import Cluster, IPPool
 from towpath.model.kinds.node import PoolNeed
 from towpath.model.net import Address, Family, Prefix, block_name, family_of, host_prefix
-from towpath.model.resource import Meta
 
 Labels = Mapping[str, str]
 
@@ -42,7 +41,7 @@ NOTHING = Needs()
 def pools_of(cluster: Cluster, node: str) -> tuple[IPPool, ...]:
     """The pools in force that serve a node, disabled ones included, from a snapshot of the store."""
     found = cluster.routing_nodes.get(node)
-    own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
+    own = node_of(cluster, node)
     known = set(node_addresses(found)) if found else set()
     known |= {family for family in Family if has_address(own, family)}
     refused = attached_to(cluster, node).refusals

@@ -62,9 +62,14 @@ def attached(pools: Iterable[IPPool]) -> Attached:
 
 def attached_to(cluster: Cluster, node: str) -> Attached:
     """The same from a snapshot of the store, which has only pools in force; one in which the node has blocks matches."""
-    found = cluster.routing_nodes.get(node)
-    own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
+    own = node_of(cluster, node)
     return attached(pool for pool in cluster.pools.values() if matches(pool, own))
+
+
+def node_of(cluster: Cluster, name: str) -> Node:
+    """A Node, or what is known of it while nobody has told of it: its labels, as the RoutingNode has them."""
+    found = cluster.routing_nodes.get(name)
+    return cluster.nodes.get(name) or Node(found.meta if found else Meta(name=name))
 
 
 def matches(pool: IPPool, node: Node) -> bool:

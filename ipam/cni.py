@@ -232,9 +232,9 @@ def stands(places: Places) -> bool:
 def served(places: Places) -> frozenset[Address]:
     """The first address of every range that pods get addresses of by what stands; none where there is nothing in this boot."""
     try:
-        ipam = standing(places)["plugins"][0]["ipam"]
-        starts = [one["rangeStart"] for entry in ipam["ranges"] for one in entry]
-        return frozenset(map(ip_address, (*starts, *ipam.get("others", ()))))
+        found = standing(places)
+        starts = [one["rangeStart"] for one in ranges_of(found)]
+        return frozenset(map(ip_address, (*starts, *found["plugins"][0]["ipam"].get("others", ()))))
     except (ValueError, KeyError, IndexError, TypeError):
         return frozenset()
 
@@ -244,8 +244,8 @@ def strayed(
 ) -> tuple[tuple[Address, Address], ...]:
     """First and last address of each range that pods get addresses of, by what stands and by what is ``offered`` to those who ask, and that lies in no block of ``own``."""
     try:
-        ranges = [one for entry in standing(places)["plugins"][0]["ipam"]["ranges"] for one in entry]
-        ends = {(ip_address(one["rangeStart"]), ip_address(one["rangeEnd"])) for one in (*ranges, *offered)}
+        ranges = (*ranges_of(standing(places)), *offered)
+        ends = {(ip_address(one["rangeStart"]), ip_address(one["rangeEnd"])) for one in ranges}
     except (ValueError, KeyError, IndexError, TypeError):
         return ()
     found = (one for one in ends if not any(one[0] in block for block in own))

@@ -12,9 +12,8 @@ from msgspec import Struct
 from towpath.model.codec import from_builtins
 from towpath.model.kinds.claim import Tenant
 from towpath.model.net import Address, Family, family_of, parse_address
-from towpath.model.reason import InvalidSpecError, Why
 from towpath.model.resource import Condition, version_number
-from towpath.model.service import key_of
+from towpath.model.service import as_shape, key_of
 
 OUR_CLASS: Final = "towpath.io/bgp"
 """``spec.loadBalancerClass`` of services that are for us alone."""
@@ -136,11 +135,7 @@ class _Object(Struct):
 
 def decode_balanced(body: Mapping[str, Any]) -> Balanced:
     """A Service of whatever shape; ``InvalidSpecError`` where it has not the shape of one."""
-    try:
-        found = msgspec.convert(body, _Object)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$.")
-        raise InvalidSpecError(Why("Service", key_of(body), path.rstrip("`")), message) from None
+    found = as_shape("Service", body, _Object)
     meta, spec, status = found.metadata, found.spec or _Spec(), found.status or _Status()
     annotations = meta.annotations or {}
     families = _families(spec)

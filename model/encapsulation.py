@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
+from towpath.model.force import age
 from towpath.model.memo import Pieces, remembered
 from towpath.model.net import Address, Family, Interface, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
@@ -136,13 +137,9 @@ def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[
             continue
         key = tunnel.vni, family_of(block.spec.cidr)
         before = found.get(key)
-        if before is None or _age(block) < _age(before):
+        if before is None or age(block) < age(before):
             found[key] = block
     return found
-
-
-def _age(block: IPAMBlock) -> tuple[str, str]:
-    return block.meta.creation_timestamp, block.name
 
 
 def underlay(mine: Iterable[Family], others: Iterable[Family], *, inner: Family) -> Family | None:

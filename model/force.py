@@ -50,8 +50,8 @@ class InForce:
         return self._found
 
     def _barred(self, block: IPAMBlock) -> bool:
-        age = _age(block)
-        return any(_age(self._blocks[name]) < age for name in self._beside(place(block)) if name != block.name)
+        own = age(block)
+        return any(age(self._blocks[name]) < own for name in self._beside(place(block)) if name != block.name)
 
     def _beside(self, where: Place) -> Iterator[str]:
         """The names of all that overlap a place, those at it included."""
@@ -70,7 +70,8 @@ class InForce:
                     index += 1
 
 
-def _age(block: IPAMBlock) -> tuple[str, str]:
+def age(block: IPAMBlock) -> tuple[str, str]:
+    """What blocks are older or younger by."""
     return block.meta.creation_timestamp, block.name
 
 

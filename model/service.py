@@ -107,7 +107,7 @@ def key_of(body: Mapping[str, Any]) -> str:
 
 def decode_service(body: Mapping[str, Any]) -> Service:
     """A Service of whatever shape; ``InvalidSpecError`` where it has not the shape of one."""
-    found = _convert("Service", body, _ServiceObject)
+    found = as_shape("Service", body, _ServiceObject)
     spec = found.spec or _ServiceSpec()
     key = key_of(body)
     kind = spec.type or "ClusterIP"
@@ -129,7 +129,7 @@ def decode_service(body: Mapping[str, Any]) -> Service:
 
 def decode_endpoint_slice(body: Mapping[str, Any]) -> EndpointSlice | None:
     """An EndpointSlice; None where it belongs to no Service or has names for addresses."""
-    found = _convert("EndpointSlice", body, _SliceObject)
+    found = as_shape("EndpointSlice", body, _SliceObject)
     service = (found.metadata.labels or {}).get(SERVICE_OF_SLICE)
     if not service or found.addressType not in ("IPv4", "IPv6"):
         return None
@@ -165,7 +165,8 @@ def _addresses(texts: Iterable[str | None]) -> tuple[Address, ...]:
     return tuple(found)
 
 
-def _convert(kind: str, body: Mapping[str, Any], shape: type[T]) -> T:
+def as_shape(kind: str, body: Mapping[str, Any], shape: type[T]) -> T:
+    """An object of Kubernetes as far as a struct says; ``InvalidSpecError`` where it has not the shape of its kind."""
     try:
         return msgspec.convert(body, shape)
     except msgspec.ValidationError as error:

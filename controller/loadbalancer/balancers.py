@@ -5,7 +5,7 @@ from what the caches show with our own answered writes laid over, and carries th
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import structlog
 
@@ -21,7 +21,8 @@ from towpath.controller.telling import REMIND_AFTER, WhileLeading
 from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.loadbalancer.book import World
 from towpath.ipam.loadbalancer.plan import ASSIGNED, LoadBalancerPlan, plan
-from towpath.model.cluster import Cluster
+from towpath.model.cluster import Cluster, IPAMBlock, IPReservation, Node
+from towpath.model.memo import remembered
 from towpath.model.net import Prefix, contains, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 
@@ -73,10 +74,9 @@ class LoadBalancers:
         if not (self._store.complete and self._claims.complete and self._followed.complete):
             return True
         for _ in range(ROUNDS):
-            known = self._writes.over(self._claims.cluster().claims)
+            self._writes.over(self._claims.cluster().claims)  # what the cache shows by now needs no question
             if not await self._writer.all(*self._writes.lookups()):
                 return False
-            known = self._writes.over(self._claims.cluster().claims)
             wished = self._plan = plan(self._world(self._store.cluster()))
             if wished.is_empty:
                 break
@@ -98,7 +98,7 @@ class LoadBalancers:
             services=self._followed.services,
             namespaces=self._followed.namespaces,
             takes_all=cluster.ipam.load_balancer_assign_ips == "AllServices",
-            reserved=tuple(_reserved(cluster)),
+            reserved=(*_reserved(cluster.reservations, cluster.blocks, cluster.nodes), *service_ranges(cluster)),
             barred=frozenset(unreadable) | self._writes.barred,
         )
 
@@ -167,14 +167,16 @@ def unannounced(cluster: Cluster) -> Iterator[Refusal]:
             yield Refusal(Reason.NOT_LISTED, message, Why("IPPool", name, "spec.cidr"))
 
 
-def _reserved(cluster: Cluster) -> Iterable[Prefix]:
-    """What no service gets: what people keep, and addresses of other services, of pods and of nodes."""
-    yield from (prefix for one in cluster.reservations.values() for prefix in one.spec.reserved_cidrs)
-    yield from service_ranges(cluster)
-    yield from (block.spec.cidr for block in cluster.blocks.values())
-    for node in cluster.nodes.values():
-        yield from node.pod_cidrs
-        yield from map(host_prefix, node.addresses)
+@remembered
+def _reserved(
+    reservations: Mapping[str, IPReservation], blocks: Mapping[str, IPAMBlock], nodes: Mapping[str, Node]
+) -> tuple[Prefix, ...]:
+    """What no service gets besides addresses of other services: what people keep, and addresses of pods and of nodes."""
+    return (
+        *(prefix for one in reservations.values() for prefix in one.spec.reserved_cidrs),
+        *(block.spec.cidr for block in blocks.values()),
+        *(prefix for node in nodes.values() for prefix in (*node.pod_cidrs, *map(host_prefix, node.addresses))),
+    )
 
 
 def _service(key: str, uid: str) -> Subject:

@@ -10,12 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from msgspec import Struct, field
 
 from towpath.ipam.apart import in_apart, pools_of, up_front
-from towpath.ipam.attachment import attached_to
+from towpath.ipam.attachment import attached_to, node_of
 from towpath.ipam.pools import takes_part
 from towpath.model.blocks import is_beside, on_underlay, pool_around
-from towpath.model.cluster import Cluster, IPAMBlock, Node
+from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Family, Prefix, family_of
-from towpath.model.resource import Meta
 from towpath.model.speaker import Announcement, Report
 
 
@@ -161,8 +160,7 @@ def families(cluster: Cluster, node: str) -> frozenset[Family]:
 
     Where the cluster assigns: those of its podCIDRs. Else those with a pool for it and in which it can be reached.
     """
-    found = cluster.routing_nodes.get(node)
-    own = cluster.nodes.get(node) or Node(found.meta if found else Meta(name=node))
+    own = node_of(cluster, node)
     if not takes_part(own, cluster.ipam):
         return frozenset()
     if cluster.ipam.block_source == "PodCIDRs":

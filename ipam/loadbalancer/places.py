@@ -5,9 +5,9 @@ that end in zeros stay free, for they are routers' in some subnet (RFC 4291 sect
 """
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from towpath.ipam.spans import span
+from towpath.ipam.spans import merged, span
 from towpath.model.balanced import Balanced
 from towpath.model.cluster import IPPool
 from towpath.model.net import Address, Family, Prefix, family_of, overlaps
@@ -24,7 +24,7 @@ class Places:
         self.pool = pool
         self._mine = span(cidr)
         self._base = cidr.network_address
-        self._ranges = list(_merged(span(one)[1:] for one in reserved if overlaps(one, cidr)))
+        self._ranges = merged(span(one)[1:] for one in reserved if overlaps(one, cidr))
         self._firsts = [first for first, _ in self._ranges]
         self._taken: set[int] = set()
         self._next = self._mine.first
@@ -87,16 +87,3 @@ def places_of(pools: Collection[IPPool], *, reserved: Collection[Prefix]) -> dic
         if pool.spec.for_services:
             found[family_of(pool.spec.cidr)].append(Places(pool, reserved=reserved))
     return found
-
-
-def _merged(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    at: tuple[int, int] | None = None
-    for first, last in sorted(ranges):
-        if at is None or first > at[1] + 1:
-            if at is not None:
-                yield at
-            at = first, last
-        else:
-            at = at[0], max(at[1], last)
-    if at is not None:
-        yield at

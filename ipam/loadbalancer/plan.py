@@ -7,7 +7,7 @@ carries the version that it was decided on. So controllers that plan from old sn
 and what a status shows is always claimed for it.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from towpath.model.balanced import CONDITION, OUR_CLASS, Balanced, Ingress
 from towpath.model.cluster import AddressClaim
 from towpath.model.kinds.claim import AddressClaimSpec, Tenant
 from towpath.model.net import Address, Family, family_of
-from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.reason import Reason, Refusal, Why, listed
 from towpath.model.resource import Condition, version_number
 
 ASSIGNED = "Assigned"
@@ -335,7 +335,7 @@ class _Plan:
 
     def _full_pools(self) -> Iterator[Refusal]:
         for pool, services in sorted(self._exhausted.items()):
-            message = f"no address is left for {_listed(sorted(set(services)))}"
+            message = f"no address is left for {listed([f'Service/{one}' for one in sorted(set(services))])}"
             yield Refusal(Reason.POOL_EXHAUSTED, message, Why("IPPool", pool, "spec.cidr"))
 
 
@@ -360,8 +360,3 @@ def _condition(status: str, reason: str, message: str) -> Condition:
 
 def _says(condition: Condition | None) -> tuple[str, str, str] | None:
     return None if condition is None else (condition.status, condition.reason, condition.message)
-
-
-def _listed(names: Collection[str]) -> str:
-    shown = ", ".join(f"Service/{one}" for one in list(names)[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
