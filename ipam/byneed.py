@@ -13,6 +13,7 @@ from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
+from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 
@@ -82,23 +83,27 @@ def needed(
     return tuple(found)
 
 
-def requested(
-    account: Account, specs: Specs, pools: Pools, ipam: IPAMConfigurationSpec
-) -> tuple[tuple[str, Address], ...]:
+def requested(account: Account, specs: Specs, pools: Pools) -> tuple[tuple[str, Address], ...]:
     """Addresses that pods ask for and that lie in none of the node's blocks, each with its pool: blocks around them would help."""
     if account.node is None or not account.requested:
         return ()
     own = {spec.cidr for spec in specs} | {block.spec.cidr for block in account.blocks}
     here = [pool for pool in _of(account.node, pools).values() if not pool.spec.disabled]
-    limit, used = ipam.max_blocks_per_host, Counter(map(family_of, own))
     found = [
         (pool.name, address)
         for address in account.requested
-        if not any(address in cidr for cidr in own) and (not limit or used[family_of(address)] < limit)
+        if not any(address in cidr for cidr in own)
         for pool in here
         if address in pool.spec.cidr
     ]
     return tuple(found)
+
+
+def left(account: Account, specs: Specs, ipam: IPAMConfigurationSpec, *, besides: Counter[Family]) -> dict[Family, int]:
+    """How many more blocks a node may have of each family, ``besides`` those that it gets at once; empty: there is no limit."""
+    own = {spec.cidr for spec in specs} | {block.spec.cidr for block in account.blocks}
+    used = Counter(map(family_of, own)) + besides
+    return {family: ipam.max_blocks_per_host - used[family] for family in Family if ipam.max_blocks_per_host}
 
 
 def spare(
@@ -126,7 +131,7 @@ def _is_spare(
     report = account.reports.get(cidr)
     if report is None or report.in_use or not block.spec.managed or block.spec.mirrored:
         return False
-    if any(address in cidr for address in account.requested):
+    if any(address in cidr for address in account.requested) or _is_endpoint(block, account, pools):
         return False
     for need in account.needs:
         serving = [pools[name] for name in need.pools if name in pools]
@@ -138,6 +143,12 @@ def _is_spare(
         if (in_use + need.waiting) * 100 >= ipam.grow_at_percent * total:
             return False
     return True
+
+
+def _is_endpoint(block: IPAMBlock, account: Account, pools: Mapping[str, IPPool]) -> bool:
+    """Whether its lowest address is the node's own in a tunnel, which without it would become that of another block."""
+    key = next((key for key, one in endpoints(account.blocks, pools).items() if one is block), None)
+    return key is not None and key in endpoints((one for one in account.blocks if one is not block), pools)
 
 
 def _of(node: Node, pools: Pools) -> dict[str, IPPool]:

@@ -6,6 +6,7 @@ creation, and all other changes carry the version that they were decided on, so 
 is refused by the API server and made again.
 """
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
@@ -22,7 +23,7 @@ from towpath.ipam.work import NOTHING, Change, Rules, Work, work
 from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Address, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why, listed
 
 GIVE_BACK_AFTER = 600.0
@@ -225,8 +226,11 @@ class _Claims:
                     for _ in range(count):
                         if not self._take(node, sources):
                             break
+                room = Counter(one.room)
                 for pool, address in one.requested:
-                    self._take_around(node, cluster.pools[pool], address)
+                    family = family_of(address)
+                    if family not in one.room or room[family] > 0:
+                        room[family] -= self._take_around(node, cluster.pools[pool], address)
                 for prefix in one.mirrors:
                     self._mirror(node, prefix)
         for claim in self.made:
@@ -250,15 +254,16 @@ class _Claims:
             self._waiting.setdefault(pool.name, []).append(node.meta.name)
         return False
 
-    def _take_around(self, node: Node, pool: IPPool, address: Address) -> None:
-        """The block around an address, if it is free: else its pod is told whose it is."""
+    def _take_around(self, node: Node, pool: IPPool, address: Address) -> bool:
+        """The block around an address, if it is free: else its pod is told whose it is. Whether it was."""
         space = self._ledger.spaces[pool.name]
         block = space.find(space.place_of(address))
         if block is None:
-            return
+            return False
         space.drop(span(block))
         if address in block:
             self._add(node, block, pool.name, Why("IPPool", pool.name))
+        return address in block
 
     def _mirror(self, node: Node, prefix: Prefix) -> None:
         why = Why("Node", node.meta.name, "spec.podCIDRs")

@@ -4,12 +4,13 @@ A pure function of the node's page in the books and of the rules that hold for a
 is another than before.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.ipam.byneed import candidates, needed, parted, requested, spare
+from towpath.ipam.byneed import candidates, left, needed, parted, requested, spare
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, takes_part
 from towpath.model.blocks import is_beside, pool_around
@@ -45,6 +46,8 @@ class Work(Struct, frozen=True):
     """The same of pools for some, the first that has one left."""
     requested: tuple[tuple[str, Address], ...] = ()
     """Addresses that its pods ask for and that lie in none of its blocks, each with its pool."""
+    room: Mapping[Family, int] = {}
+    """How many blocks around these it may have; a family that is not in it has no limit."""
     beside: tuple[tuple[str, int], ...] = ()
     """The same of each pool that is a network beside that of all pods."""
     mirrors: tuple[Prefix, ...] = ()
@@ -81,6 +84,7 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
     needs: tuple[tuple[Family, int], ...] = ()
     needs_apart: tuple[tuple[tuple[str, ...], int], ...] = ()
     asked_for: tuple[tuple[str, Address], ...] = ()
+    room: Mapping[Family, int] = {}
     mirrors: tuple[Prefix, ...] = ()
     assignment: tuple[Prefix, ...] = ()
     part = node is not None and takes_part(node, ipam)
@@ -94,7 +98,11 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         known_main = (*(own[block.name] for block in main.blocks if block.name in own), *main.uncertain)
         specs = [spec for spec in known_main if spec.state != "Quarantined"]
         needs_apart = needed(main, specs, rules.pools, ipam, besides=dict(needs))
-        asked_for = requested(main, specs, rules.pools, ipam)
+        asked_for = requested(main, specs, rules.pools)
+        promised = Counter(dict(needs))
+        for names, count in needs_apart:
+            promised[family_of(rules.pools.named[names[0]].spec.cidr)] += count
+        room = left(main, specs, ipam, besides=promised)
         if ipam.assign_pod_cidrs and not node.pod_cidrs and not needs:
             assignment = _first_of_each_family(node, own, main.blocks)
     elif node is not None and part:
@@ -105,6 +113,7 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         needs=needs,
         needs_apart=needs_apart,
         requested=asked_for,
+        room=room,
         beside=tuple(_needed_beside(rules.pools.beside(node), own, beside, ipam)) if node is not None and part else (),
         mirrors=mirrors,
         unassigned=node is not None and part and ipam.block_source == "PodCIDRs" and not node.pod_cidrs,

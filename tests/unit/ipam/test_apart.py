@@ -96,6 +96,20 @@ def test_the_limit_counts_all_blocks():
     assert len(claims(ALL, TEAM, own, limit, status)) == 1
 
 
+def test_the_limit_counts_blocks_around_addresses_that_pods_ask_for():
+    """Those that come at once included; an address that is not to be had takes nobody's place."""
+    own, theirs = block("10.0.0.8/29", "n", pool="all"), block("10.3.0.0/29", "m", pool="hand")
+    free = report("10.0.0.8/29", in_use=0, capacity=64)
+    asked = ["10.3.0.1", "10.3.0.20", "10.3.0.21", "10.3.0.44"]
+    status = said(free, needs=[PoolNeed(("team",), pods=1, waiting=1)], requested=asked)
+    for limit, found in ((1, []), (2, ["team"]), (3, ["hand", "team"]), (4, ["hand", "hand", "team"])):
+        rules = resource("IPAMConfiguration", "default", maxBlocksPerHost=limit)
+        made = plan(
+            cluster(node("n"), node("m"), ALL, HAND, TEAM, own, theirs, rules, status), memory=Memory(), now=0.0
+        )
+        assert sorted(one.spec.pool for one in made.claims if one.spec.node == "n") == found
+
+
 def test_a_node_gets_the_block_around_an_address_that_a_pod_asks_for():
     """Of a pool for all or by hand, if it is nobody's; else nothing."""
     own = block("10.0.0.8/29", "n", pool="all")
@@ -123,6 +137,26 @@ def test_a_block_that_no_pod_needs_any_more_is_given_back():
     assert drained(said(free, empty, needs=[PoolNeed(("team",), pods=1, waiting=1)])) == []
     assert drained(said(free, empty, requested=["10.1.0.9"])) == []
     assert drained(said(free, report("10.1.0.8/29", in_use=1, capacity=8))) == []
+
+
+def test_the_block_with_the_nodes_own_address_in_a_tunnel_goes_last():
+    """Without it others would send to the lowest address of another block, which a pod may have by then."""
+    tunnel = pool("team", "10.1.0.0/24", blockSize=29, namespaceSelector="team == 'a'", vxlanMode="Always")
+    own = block("10.0.0.8/29", "n", pool="all")
+    first = block("10.1.0.8/29", "n", pool="team", created="2026-01-01T00:00:00Z")
+    second = block("10.1.0.16/29", "n", pool="team", created="2026-01-02T00:00:00Z")
+    free = report("10.0.0.8/29", in_use=0, capacity=64)
+
+    def drained(*blocks, used):
+        reports = [report(str(one.spec.cidr), in_use=one is used, capacity=7) for one in blocks]
+        planner, world = Planner(), cluster(node("n"), ALL, tunnel, own, *blocks, said(free, *reports))
+        planner.plan(world, now=0.0)
+        made = planner.plan(world, now=GIVE_BACK_AFTER)
+        return [str(change.spec.cidr) for change in made.changes if change.spec.state == "Draining"]
+
+    assert drained(first, second, used=second) == []
+    assert drained(first, second, used=first) == ["10.1.0.16/29"]
+    assert drained(first, used=None) == ["10.1.0.8/29"]
 
 
 def test_what_the_pods_of_a_node_need():
