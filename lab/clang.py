@@ -6,12 +6,11 @@ everywhere, so that the same source gives the same bytes.
 
 import hashlib
 import platform
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from towpath.lab.golang import cache, locked
+from towpath.lab.golang import cache, from_pypi
 from towpath.lab.process import run
 
 LOCK = Path(__file__).resolve().parent.parent / "requirements" / "compiler.lock"
@@ -24,13 +23,7 @@ _PROCESSORS = {"amd64": "x86_64", "arm64": "aarch64"}
 def toolchain() -> Path:
     """The folder of the compiler; the first time it is fetched from PyPI (80 MB)."""
     folder = cache() / "ziglang" / hashlib.sha256(LOCK.read_bytes()).hexdigest()[:24]
-    if not folder.exists():
-        with locked(folder), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            if not folder.exists():
-                made = Path(scratch) / "made"
-                wanted = ("--no-deps", "--require-hashes", "--target", str(made), "-r", str(LOCK))
-                run(sys.executable, "-m", "pip", "install", "--quiet", *wanted, timeout=600)
-                made.rename(folder)
+    from_pypi(folder, "--no-deps", "--require-hashes", "-r", str(LOCK), there=folder)
     return folder / "ziglang"
 
 

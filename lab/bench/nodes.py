@@ -4,6 +4,7 @@ Nobody is on the nodes. What is counted is what the API server counts, so that n
 """
 
 import asyncio
+import contextlib
 import re
 import sys
 import tempfile
@@ -35,33 +36,40 @@ def nodes(counts: tuple[int, ...] = COUNTS) -> Iterator[Result]:
         yield from _nodes(count)
 
 
-def _nodes(count: int) -> Iterator[Result]:
+@contextlib.contextmanager
+def controlled(*pools: dict[str, Any]) -> Iterator[tuple[RealKubernetes, Process]]:
+    """The real API server with these pools, and a controller alone that leads and has nothing left to do."""
     with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, RealKubernetes() as server:
         server.install_crds()
-        create(server, [custom("IPPool", family.key, {"cidr": cidr}) for family, cidr in POOLS.items()])
+        create(server, list(pools))
         command = [sys.executable, "-m", "towpath.controller.cli", "controller", "--kubeconfig", str(server.kubeconfig)]
-        log = Path(scratch) / "controller.log"
-        process = Process([*command, "--namespace", "default"], log=log).start()
+        process = Process([*command, "--namespace", "default"], log=Path(scratch) / "controller.log").start()
         try:
             wait_for(lambda: "leading" in process.log or "lease.taken" in process.log, deadline=60, what="it leads")
             settle(process)
-            before, began = writes(server), time.monotonic()
-            create(server, [_node(number) for number in range(count)])
-            wait_for(lambda: _done(server, count), deadline=900, what=f"{count} nodes have blocks", interval=0.5)
-            yield alone(f"{count} nodes at once", ours=time.monotonic() - began, unit="s")
-            settle(process)
-            yield alone(f"{count} nodes, writes a node", ours=(writes(server) - before) / count, unit="calls")
-            yield alone(f"{count} nodes, controller", ours=resident(process), unit="MB")
-            before, used, began = writes(server), cpu_seconds(process), time.monotonic()
-            create(server, [_node(count)])
-            wait_for(lambda: _done(server, count + 1), deadline=60, what="one more has blocks", interval=0.02)
-            yield alone(f"one more of {count}, until it has blocks", ours=time.monotonic() - began, unit="s")
-            settle(process)
-            spent = 1000 * (cpu_seconds(process) - used)
-            yield alone(f"one more of {count}, processor time", ours=spent, unit="ms")
-            yield alone(f"one more of {count}, writes", ours=writes(server) - before, unit="calls")
+            yield server, process
         finally:
             process.kill()
+
+
+def _nodes(count: int) -> Iterator[Result]:
+    pools = [custom("IPPool", family.key, {"cidr": cidr}) for family, cidr in POOLS.items()]
+    with controlled(*pools) as (server, process):
+        before, began = writes(server), time.monotonic()
+        create(server, [_node(number) for number in range(count)])
+        wait_for(lambda: _done(server, count), deadline=900, what=f"{count} nodes have blocks", interval=0.5)
+        yield alone(f"{count} nodes at once", ours=time.monotonic() - began, unit="s")
+        settle(process)
+        yield alone(f"{count} nodes, writes a node", ours=(writes(server) - before) / count, unit="calls")
+        yield alone(f"{count} nodes, controller", ours=resident(process), unit="MB")
+        before, used, began = writes(server), cpu_seconds(process), time.monotonic()
+        create(server, [_node(count)])
+        wait_for(lambda: _done(server, count + 1), deadline=60, what="one more has blocks", interval=0.02)
+        yield alone(f"one more of {count}, until it has blocks", ours=time.monotonic() - began, unit="s")
+        settle(process)
+        spent = 1000 * (cpu_seconds(process) - used)
+        yield alone(f"one more of {count}, processor time", ours=spent, unit="ms")
+        yield alone(f"one more of {count}, writes", ours=writes(server) - before, unit="calls")
 
 
 def _node(number: int) -> dict[str, Any]:
