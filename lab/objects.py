@@ -63,11 +63,14 @@ def node(name: str, addresses: Sequence[Address], *, rack: str) -> dict[str, Any
                 {"type": "Hostname", "address": name},
             ],
             "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
-            "nodeInfo": {
-                # made from the name: the same machine has the same identity after a reboot
-                "machineID": uuid.uuid5(uuid.NAMESPACE_DNS, f"machine.{name}").hex,
-                "systemUUID": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"system.{name}")),
-                "operatingSystem": "linux",
-            },
+            "nodeInfo": {**identity(name), "operatingSystem": "linux"},
         },
+    }
+
+
+def identity(machine: str) -> dict[str, str]:
+    """What a Node says of its machine, made from a name: the same machine has the same identity after a reboot."""
+    return {
+        "machineID": uuid.uuid5(uuid.NAMESPACE_DNS, f"machine.{machine}").hex,
+        "systemUUID": str(uuid.uuid5(uuid.NAMESPACE_DNS, f"system.{machine}")),
     }

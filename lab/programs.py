@@ -29,6 +29,8 @@ class Programs:
         self.root = root
         self.servers = servers
         self.source = tuple(source)
+        self.module = "towpath.controller.cli"
+        """What Python runs as one of ours."""
         self._processes: dict[str, Process] = {}
 
     def __getitem__(self, name: str) -> Process:
@@ -109,4 +111,4 @@ class Programs:
                 arguments = ["agent", "--node", host, *self.source, *socket, *folders, *cni, *_HEALTH]
             case _:
                 arguments = ["controller", *self.source, "--identity", host, *_HEALTH]
-        return ["towpath.controller.cli", *arguments]
+        return [self.module, *arguments]

@@ -6,17 +6,19 @@ import itertools
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
 
+from tests.kube.history import Judge, Store
 from tests.leading import AlwaysLeading, running
 from tests.patience import within
 from towpath.controller import cluster
-from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import following
-from towpath.controller.store import Store
+from towpath.controller.store import Store as Objects
+from towpath.ipam.plan import quarantine_time
 from towpath.lab import objects
 from towpath.lab.addressing import PODS, RACK_A
 from towpath.lab.api import custom
 from towpath.lab.kubernetes import RealKubernetes
+from towpath.model.cluster import Cluster
 from towpath.model.net import Family
 
 NODES = 40
@@ -25,7 +27,7 @@ NODES = 40
 @contextlib.asynccontextmanager
 async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncIterator[None]:
     """A whole controller but for the election."""
-    store = Store(cluster.KINDS)
+    store = Objects(cluster.KINDS)
     async with (
         await connect(kubeconfig=kubernetes.kubeconfig) as api,
         following(api, store),
@@ -34,42 +36,13 @@ async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncItera
         yield
 
 
-class History:
-    """Every state of every block, as a watch shows them; ``judge`` says what was wrong at any moment."""
-
-    def __init__(self) -> None:
-        self.now: dict[str, dict] = {}
-        self.wrong: list[str] = []
-        self.changes = 0
-
-    async def follow(self, api: KubeApi) -> None:
-        page = await api.list("IPAMBlock")
-        async for event in api.watch("IPAMBlock", page.resource_version):
-            if event.type in ("ADDED", "MODIFIED", "DELETED"):
-                self.take(event.type, event.object)
-
-    def take(self, kind: str, block: dict) -> None:
-        self.changes += 1
-        name = block["metadata"]["name"]
-        before = self.now.pop(name, None)
-        if kind == "DELETED":
-            return
-        self.now[name] = block
-        same = before is not None and before["metadata"]["uid"] == block["metadata"]["uid"]
-        if same and before["spec"]["node"] != block["spec"]["node"]:
-            self.wrong.append(f"{name}: {before['spec']['node']} and then {block['spec']['node']}")
-        mine = ip_network(block["spec"]["cidr"])
-        for other, known in self.now.items():
-            cidr = ip_network(known["spec"]["cidr"])
-            if other != name and cidr.version == mine.version and cidr.overlaps(mine):
-                self.wrong.append(f"{name} overlaps {other}")
-
-    def active(self) -> list[tuple[str, int]]:
-        return sorted(
-            (block["spec"]["node"], ip_network(block["spec"]["cidr"]).version)
-            for block in self.now.values()
-            if block["spec"].get("state", "Active") == "Active"
-        )
+def active(judge: Judge) -> list[tuple[str, int]]:
+    """Whose the blocks in force are, and of which family."""
+    return sorted(
+        (block["spec"]["node"], ip_network(block["spec"]["cidr"]).version)
+        for block in tuple(judge.blocks.values())
+        if block["spec"].get("state", "Active") == "Active"
+    )
 
 
 async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
@@ -80,9 +53,8 @@ async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
             api = await stack.enter_async_context(await connect(kubeconfig=kubernetes.kubeconfig))
             for family in Family:
                 await api.create("IPPool", custom("IPPool", f"pods-{family.key}", {"cidr": str(PODS[family])}))
-            history = History()
-            watching = asyncio.create_task(history.follow(api))
-            stack.callback(watching.cancel)
+            judge = Judge(quarantine=quarantine_time(Cluster()))
+            store = stack.enter_context(Store(None, take=judge.take, port=kubernetes.place.client))
             for number in (1, 2):
                 await stack.enter_async_context(controller(kubernetes, identity=f"ctl{number}"))
             names = [f"node{number}" for number in range(1, NODES + 1)]
@@ -97,8 +69,8 @@ async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
             async def settled(wanted: list[str]) -> None:
                 goal = sorted(itertools.product(wanted, (4, 6)))
                 async with within(20):
-                    while history.active() != goal:  # the watch changes it
-                        assert not watching.done(), watching
+                    while active(judge) != goal:  # the store's thread changes it
+                        assert store.error is None
                         await asyncio.sleep(0.02)
                 made = {item["metadata"]["name"] for item in (await api.list("RoutingNode")).items}
                 assert made == set(wanted)
@@ -113,5 +85,5 @@ async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
             await settled(sorted({*names} - {*later}))
             await asyncio.gather(*map(create, later))
             await settled(names)
-            assert history.changes >= NODES * 2
-            assert history.wrong == []
+            assert judge.versions >= NODES * 2
+            assert judge.wrong == []
