@@ -150,6 +150,11 @@ def reports(lab: Lab) -> dict[str, dict[str, Any]]:
     return {name: item.get("status", {}) for name, item in lab.api.items("NodeStatus").items()}
 
 
+def conditions(lab: Lab, node: str) -> dict[str, dict[str, Any]]:
+    """What a node's agent says of it, by type; empty while there is no report."""
+    return {one["type"]: one for one in reports(lab).get(node, {}).get("conditions", ())}
+
+
 def endpoints(lab: Lab, *, client: bool = True) -> list[tuple[str, tuple[Address, ...]]]:
     """All pods, and the client, with their addresses."""
     found: list[tuple[str, tuple[Address, ...]]] = []

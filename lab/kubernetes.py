@@ -163,7 +163,8 @@ def install_crds(ask: Ask) -> None:
 
 
 def _established(ask: Ask, name: str) -> bool:
-    conditions = ask("GET", f"{_CRDS}/{name}", None).get("status", {}).get("conditions", [])
+    # null at first
+    conditions = ask("GET", f"{_CRDS}/{name}", None).get("status", {}).get("conditions") or ()
     return any(one["type"] == "Established" and one["status"] == "True" for one in conditions)
 
 

@@ -7,10 +7,12 @@ that a test asserts may depend on how soon something came.
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from towpath.lab.process import patience
 
+T = TypeVar("T")
 os.environ.setdefault("TOWPATH_PATIENCE", "8")  # what a test starts inherits it
 
 
@@ -33,3 +35,13 @@ async def eventually(
     while not (last := probe()):
         assert clock() < end, f"still {last!r}: {what}"
         await asyncio.sleep(interval)
+
+
+async def asked(probe: Callable[[], Awaitable[T]], *, deadline: float = 30, what: str = "", interval: float = 0.1) -> T:
+    """Ask what takes a request, again and again, until the answer is true; that answer."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + longer(deadline)
+    while not (last := await probe()):
+        assert clock() < end, f"still {last!r}: {what}"
+        await asyncio.sleep(interval)
+    return last

@@ -7,8 +7,11 @@ import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
+from tests.patience import asked, within
 from towpath.controller.definitions import KIND, RELEASE, Definitions, release
+from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
 from towpath.controller.ports import NotFoundError
 from towpath.lab.api import custom
@@ -43,7 +46,8 @@ async def test_created_updated_and_left_alone() -> None:
                 spec.pop("required", None)
                 one["spec"]["versions"][0].pop("additionalPrinterColumns")
             assert await Definitions(api, wanted=old, by="0.0.1").step()
-            async with asyncio.timeout(30):
+            await settled(api)
+            async with within(30):
                 while True:
                     try:
                         await api.create("IPPool", custom("IPPool", "pods", {"cidr": "10.0.0.0/16"}))
@@ -51,6 +55,7 @@ async def test_created_updated_and_left_alone() -> None:
                     except NotFoundError:  # created, and not served yet
                         await asyncio.sleep(0.1)
             assert await Definitions(api).step()
+            await settled(api)
             before = {one["metadata"]["name"]: one["metadata"] for one in (await api.list(KIND)).items}
             assert {one["annotations"][RELEASE] for one in before.values()} == {release()}
             assert await Definitions(api).step()
@@ -63,6 +68,20 @@ async def test_created_updated_and_left_alone() -> None:
             schema = (await api.get(KIND, "ippools.towpath.io"))["spec"]["versions"][0]["schema"]
             properties = schema["openAPIV3Schema"]["properties"]["spec"]["properties"]
             assert "blockSize" in properties
+
+
+async def settled(api: KubeApi) -> None:
+    """The server has written down of each definition that it serves it: from then on it does not touch them by itself."""
+
+    def established(definition: dict[str, Any]) -> bool:
+        # null at first
+        told = {one["type"]: one["status"] for one in definition.get("status", {}).get("conditions") or ()}
+        return told.get("NamesAccepted") == told.get("Established") == "True"
+
+    async def all_of_them() -> bool:
+        return all(map(established, (await api.list(KIND)).items))
+
+    await asked(all_of_them, deadline=60, what="all definitions are served")
 
 
 def test_without_rights_it_says_so_and_waits(tmp_path: Path) -> None:

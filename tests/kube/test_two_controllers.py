@@ -8,7 +8,7 @@ from ipaddress import ip_network
 
 from tests.kube.history import Judge, Store
 from tests.leading import AlwaysLeading, running
-from tests.patience import within
+from tests.patience import asked, within
 from towpath.controller import cluster
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import following
@@ -72,8 +72,11 @@ async def test_no_block_has_two_owners_and_no_node_two_blocks() -> None:
                     while active(judge) != goal:  # the store's thread changes it
                         assert store.error is None
                         await asyncio.sleep(0.02)
-                made = {item["metadata"]["name"] for item in (await api.list("RoutingNode")).items}
-                assert made == set(wanted)
+
+                async def described() -> bool:
+                    return {one["metadata"]["name"] for one in (await api.list("RoutingNode")).items} == set(wanted)
+
+                await asked(described, deadline=20, what="a RoutingNode for each")
 
             await asyncio.gather(*map(create, names))
             await settled(names)

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from towpath.lab import pods
 from towpath.lab.api import custom
 from towpath.lab.bird import Bird
 from towpath.lab.netns import Host, Network
@@ -129,6 +130,13 @@ class Node:
         self.speaker.stop()
         options = [str(part) for option in self.options.items() for part in option]
         self.node.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *options)
+
+    def plugin(self) -> dict[str, Any]:
+        """What the first plugin of its configuration is told; empty where there is none."""
+        try:
+            return dict(pods.conflist(self.cni)["plugins"][0])
+        except pods.NotReadyError:
+            return {}
 
     def status(self) -> dict[str, Any]:
         path = self.folder / "status" / f"NodeStatus-{self.name}.yaml"

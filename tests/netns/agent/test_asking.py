@@ -28,11 +28,7 @@ class Asking(OneNode):
         self.options["--cni-bin-dir"] = self.bin
 
     def configured(self) -> dict[str, Any]:
-        try:
-            found: dict[str, Any] = pods.conflist(self.cni)["plugins"][0]["ipam"]
-        except pods.NotReadyError:
-            return {}
-        return found
+        return dict(self.plugin().get("ipam", {}))
 
     def asks(self, **texts: str) -> None:
         """Have these pods in the folder, with what they ask for."""

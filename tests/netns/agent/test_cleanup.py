@@ -85,15 +85,8 @@ def routed(one: OneNode, *devices: str) -> bool:
     return [found.get(block) for block in OTHER] == list(devices)
 
 
-def plugin(one: OneNode) -> dict[str, Any]:
-    try:
-        return dict(pods.conflist(one.cni)["plugins"][0])
-    except pods.NotReadyError:
-        return {}
-
-
 def on_bridge(one: OneNode) -> bool:
-    return plugin(one).get("type") == "bridge" and "10.244.1.1/29" in one.node.ip("addr")
+    return one.plugin().get("type") == "bridge" and "10.244.1.1/29" in one.node.ip("addr")
 
 
 def translates(one: OneNode) -> bool:
@@ -113,7 +106,7 @@ WAYS = {
     ),
     "bridge": Way(stands=on_bridge, pools={"attachment": {"type": "bridge"}}, blocks=SMALL),
     "macvlan": Way(
-        stands=lambda one: plugin(one).get("type") == "macvlan" and underlay.SHIM in one.node.ip("link"),
+        stands=lambda one: one.plugin().get("type") == "macvlan" and underlay.SHIM in one.node.ip("link"),
         instead=tuple(underlay.objects(type="macvlan", mode="bridge", master="eth0")),
     ),
     "natOutgoing": Way(stands=translates, pools={"natOutgoing": True}),
@@ -173,7 +166,7 @@ class Cleaned(OneNode):
 
     def stands(self, way: Way) -> None:
         try:
-            wait_for(lambda: way.stands(self) and plugin(self), deadline=60, what="the way stands")
+            wait_for(lambda: way.stands(self) and self.plugin(), deadline=60, what="the way stands")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.conditions()}\n{self.agent.log}\n{self.speaker.log}") from None
 

@@ -84,7 +84,11 @@ def works(one: OneNode, clock: Clock, number: int) -> None:
         lambda: cidr in [block["cidr"] for block in one.status()["blocks"]], deadline=60, what="the new block reported"
     )
     assert clock.shows(one.status()["reportedAt"])
-    assert {one.conditions()[kind]["status"] for kind in ("Ready", "InSync", "SessionsUp")} == {"True"}
+    wait_for(
+        lambda: {one.conditions()[kind]["status"] for kind in ("Ready", "InSync", "SessionsUp")} == {"True"},
+        deadline=60,
+        what="all is well, as it says",
+    )
 
 
 def test_a_year_ahead_then_steps_of_an_hour(one: OneNode) -> None:

@@ -188,7 +188,7 @@ def test_a_mesh_between_loopbacks(rack: tuple[dict[str, Host], Bird]) -> None:
         wait_for(
             lambda seen=seen: a.run("ss", "-Htn", "state", "established", seen), deadline=30, what=f"a session: {seen}"
         )
-        a.run("ping", "-c", "1", "-W", "2", "-I", mine, other)
+        a.run("ping", "-c", "1", "-W", "20", "-I", mine, other)
     assert loopback("a")[0] + "/32" in bird.ask("show route protocol a4")
 
 

@@ -67,9 +67,8 @@ def test_filters_managers_and_neighbours(one: OneNode) -> None:
     wait(one, lambda: says(one, "MTUMismatch", "have MTU 1500", "b 9000"), "MTUMismatch")
     one.converged()
     wait(one, lambda: one.conditions()["Ready"]["status"] == "True", "Ready")
-    assert {"ForwardDropped", "RoutesManaged", "MTUMismatch", "BridgeBypass"} <= {
-        reason for reason in one.conditions() if f"reason={reason}" in one.agent.log
-    }
+    reasons = ("ForwardDropped", "RoutesManaged", "MTUMismatch", "BridgeBypass")
+    wait(one, lambda: all(f"reason={reason}" in one.agent.log for reason in reasons), "an event of each")
     configuration = host / "etc/systemd/networkd.conf.d/towpath.conf"
     configuration.parent.mkdir(parents=True)
     configuration.write_text("[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n")

@@ -1,6 +1,5 @@
 """Two nodes and a router on one switch, with pods on that network: real agents, the CNI project's plugins, and translation as kube-proxy's."""
 
-import json
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,17 +22,18 @@ SERVICE = {Family.IPV4: ip_address("10.96.0.10"), Family.IPV6: ip_address("fd00:
 PORT, NODE_PORT = 80, 30080
 SERVER = """
 import socket, sys, threading
-def tcp():
-    s = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+def tcp(s):
     while True:
         c, peer = s.accept()
         c.sendall(sys.argv[1].encode()); c.close()
 def udp():
     s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     s.bind(("::", 80))
+    print("listening", flush=True)
     while True:
         _, peer = s.recvfrom(100); s.sendto(sys.argv[1].encode(), peer)
-threading.Thread(target=tcp, daemon=True).start(); udp()
+taken = socket.create_server(("::", 80), family=socket.AF_INET6, dualstack_ipv6=True)
+threading.Thread(target=tcp, args=(taken,), daemon=True).start(); udp()
 """
 CLIENT = """
 import socket, sys
@@ -96,7 +96,7 @@ class Segment:
             node.speaker.start()
             node.start_agent()
         for node in self.nodes.values():
-            self.wait(lambda node=node: bool(device(node)), "the configuration", node)
+            self.wait(lambda node=node: node.plugin(), "the configuration", node)
 
     def wait(self, probe: Any, what: str, node: Node | None = None) -> None:
         """Wait, and show what the agents said if it does not come true."""
@@ -112,6 +112,7 @@ class Segment:
         self.pods[name] = (node, pods.add(self.nodes[node].node, host, folder=self.nodes[node].cni))
         log = self.root / f"server-{name}.log"
         self.servers.append(host.process(sys.executable, "-c", SERVER, name, log=log))
+        wait_for(lambda: log.exists() and "listening" in log.read_text(), deadline=30, what=f"the server of {name}")
         return host
 
     def host(self, name: str) -> Host:
@@ -173,9 +174,3 @@ class Segment:
             self.host(node).run("nft", "delete", "table", "inet", "proxy", check=False)
         self.servers.clear()
         self.pods.clear()
-
-
-def device(node: Node) -> dict[str, Any]:
-    """What the first plugin of a node's configuration is told; empty where there is none."""
-    links = list(node.cni.iterdir())
-    return json.loads(links[0].read_text())["plugins"][0] if links and links[0].exists() else {}
