@@ -15,7 +15,7 @@ from towpath.model.net import Address, unscoped
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import Announcement, Session
 from towpath.routes.devices.device import Ipip, Link, Vxlan
-from towpath.routes.nft import Rules
+from towpath.routes.ruleset import Rules
 
 log = structlog.get_logger()
 

@@ -17,7 +17,7 @@ from towpath.model.reason import Refusal, Why
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
 from towpath.routes.devices.device import Link
-from towpath.routes.nft import Rules
+from towpath.routes.ruleset import Rules
 from towpath.routes.shim import Shim
 
 

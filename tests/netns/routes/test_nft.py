@@ -18,6 +18,7 @@ from tests.names import own
 from towpath.lab.netns import Host, Network
 from towpath.model.net import Prefix
 from towpath.routes import nft, nftwatch
+from towpath.routes.ruleset import Rules
 
 RANGES: tuple[Prefix, ...] = (ip_network("10.96.0.0/16"), ip_network("192.0.2.1/32"), ip_network("fd00:96::/112"))
 PORT_OF_A_NODE = """
@@ -88,7 +89,7 @@ def test_pods_reach_no_speaker_but_as_peers(host: Host, pod: Host) -> None:
         "-",
         stdin="table ip n {\n chain p {\n type nat hook prerouting priority -100;\n tcp dport 80 dnat to 10.0.0.1:179\n }\n}\n",
     )
-    rules = nft.Rules(
+    rules = Rules(
         pools=(ip_network("10.244.0.0/16"), ip_network("fd20::/64")),
         speakers=((ip_address("10.0.0.1"), 179), (ip_address("fd00::1"), 179)),
         peers=((ip_address("10.244.0.5"), ip_address("192.0.2.179")),),
@@ -105,7 +106,7 @@ def test_pods_reach_no_speaker_but_as_peers(host: Host, pod: Host) -> None:
         assert reaches(pod, "192.0.2.179", 179, within=10)
         assert not reaches(pod, "192.0.2.179", 80), "a name that leads elsewhere"
         # nodes whose own address lies in a pool are not pods
-        mistaken = nft.Rules(pools=rules.pools, speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)))
+        mistaken = Rules(pools=rules.pools, speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)))
         with host.entered():
             asyncio.run(table.desire(mistaken))
         assert reaches(pod, "10.0.0.1", 179, within=10)
@@ -117,7 +118,7 @@ def test_the_addresses_of_a_pods_cable_lead_to_no_speaker(host: Host, pod: Host,
     (shown,) = host.ip_json("-6", "addr", "show", "dev", "eth0")
     (local,) = (one["local"] for one in shown["addr_info"] if one["scope"] == "link")
     address = f"{local}%{pod.ip_json('link', 'show', 'dev', 'eth0')[0]['ifindex']}"
-    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"), ip_network("fd20::/64")))
+    rules = Rules(pools=(ip_network("10.244.0.0/16"), ip_network("fd20::/64")))
     with listening(host, 179, 8080):
         with host.entered():
             asyncio.run(nft.Table().desire(rules))
@@ -141,7 +142,7 @@ def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
     host.address("10.0.9.1/24", dev="eth1")
     other.address("10.0.9.2/24", dev="eth0")
     other.ip("route", "add", "default", "via", "10.0.9.1")
-    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"),), speakers=((ip_address("10.0.9.2"), 1790),))
+    rules = Rules(pools=(ip_network("10.244.0.0/16"),), speakers=((ip_address("10.0.9.2"), 1790),))
     with listening(other, 179, 1790):
         assert reaches(pod, "10.0.9.2", 1790, within=10)
         with host.entered():
@@ -154,6 +155,7 @@ def test_speakers_elsewhere_are_out_of_reach(host: Host, pod: Host) -> None:
 def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int = 4789, by: int = 0) -> bool:
     """Whether a VXLAN packet (RFC 7348) comes through to whoever listens there; one of another program follows it, which does.
 
+    What no receiver reads is not zero in them.
     ``by``: the port that it is sent to, where that is another one.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -165,16 +167,29 @@ def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int =
         taking.bind(("", port))
         taking.settimeout(20)
         for number, inside in ((vni, b"first"), (9, b"last")):
-            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\0" + inside, (address, by or port))
+            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\xff" + inside, (address, by or port))
         found = [taking.recv(100)[8:]]
         while found[-1] != b"last":
             found.append(taking.recv(100)[8:])
     return b"first" in found
 
 
+def arrives(sender: Host, at: Host, address: str, said: bytes) -> bool:
+    """Whether a datagram to VXLAN's port comes through, and nothing else does before it."""
+    with at.entered():
+        taking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with sender.entered():
+        sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with taking, sending:
+        taking.bind(("", 4789))
+        taking.settimeout(20)
+        sending.sendto(said, (address, 4789))
+        return taking.recv(100) == said
+
+
 def test_nodes_alone_send_into_tunnels(host: Host, pod: Host) -> None:
     """Packets with a number of ours come from addresses of nodes; other numbers, and other ports, are not ours to judge."""
-    rules = nft.Rules(
+    rules = Rules(
         speakers=((ip_address("10.244.0.5"), 179), (ip_address("10.0.0.1"), 179)), tunnels=((7, 8472), (4096, 4789))
     )
     table = nft.Table()
@@ -198,12 +213,13 @@ def test_pods_send_into_no_tunnel(host: Host, pod: Host, device: str) -> None:
     other.ip("route", "add", "default", "via", "10.0.9.1")
     renamed(host, device)
     ends = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
-    rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
+    rules = Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
     with host.entered():
         asyncio.run(nft.Table().desire(rules))
     assert not vxlan_arrives(pod, host, "10.0.0.1", vni=4096)
     assert not vxlan_arrives(pod, other, "10.0.9.2", vni=4096)
+    assert arrives(pod, other, "10.0.9.2", b"short"), "no VXLAN"
     assert vxlan_arrives(host, other, "10.0.9.2", vni=4096)
 
 
@@ -215,13 +231,13 @@ def test_what_a_service_leads_to_a_node_is_a_strangers(host: Host, pod: Host) ->
     other.address("10.0.9.2/24", dev="eth0")
     host.run("nft", "-f", "-", stdin=PORT_OF_A_NODE)
     ends = [ip_address(one) for one in ("10.0.0.1", "10.0.9.1", "10.0.9.2")]
-    rules = nft.Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
+    rules = Rules(speakers=tuple((one, 179) for one in ends), tunnels=((4096, 4789),))
     assert vxlan_arrives(pod, other, "10.0.0.1", vni=4096, by=30789)
     with host.entered():
         asyncio.run(nft.Table().desire(rules))
     assert not vxlan_arrives(pod, other, "10.0.0.1", vni=4096, by=30789)
     pod.ip("route", "add", "10.0.9.2", "via", "10.244.0.1", "src", "10.244.0.5")
-    known = nft.Rules(speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)), tunnels=rules.tunnels)
+    known = Rules(speakers=(*rules.speakers, (ip_address("10.244.0.5"), 179)), tunnels=rules.tunnels)
     with host.entered():
         asyncio.run(nft.Table().desire(known))
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096), "a node behind this one"
@@ -248,7 +264,7 @@ def test_what_a_service_leads_here_from_a_node_is_no_nodes(host: Host, pod: Host
     other.ip("route", "add", "default", "via", "10.0.9.1")
     host.run("nft", "-f", "-", stdin=PORTS_OF_A_NODE)
     nodes = [ip_address(one) for one in ("10.244.0.5", "10.0.0.1", "10.0.9.2")]
-    rules = nft.Rules(
+    rules = Rules(
         pools=(ip_network("10.245.0.0/16"),), speakers=tuple((one, 179) for one in nodes), tunnels=((4096, 4789),)
     )
     with listening(host, 179), listening(other, 179):
@@ -272,7 +288,7 @@ def test_link_local_addresses_on_a_network_of_pods(host: Host, pod: Host) -> Non
         if one["scope"] == "link"
     )
     address = f"{local}%{pod.ip_json('link', 'show', 'dev', 'eth0')[0]['ifindex']}"
-    rules = nft.Rules(pools=(ip_network("10.244.0.0/16"),), masters=("eth0",))
+    rules = Rules(pools=(ip_network("10.244.0.0/16"),), masters=("eth0",))
     table = nft.Table()
     with listening(host, 179, 8080):
         for near, reached in (((), False), ((ip_address(mine), ip_address("fe80::9")), True)):
@@ -299,7 +315,7 @@ def dropped(host: Host) -> set[str]:
 
 def desire(host: Host, table: nft.Table, *ranges: Prefix) -> None:
     async def ask() -> None:
-        await table.desire(nft.Rules(services=ranges))
+        await table.desire(Rules(services=ranges))
 
     with host.entered():
         asyncio.run(ask())
@@ -367,7 +383,7 @@ def test_a_refusal_is_an_error_in_words(host: Host, monkeypatch: pytest.MonkeyPa
     assert "towpath" in tables(host)
 
 
-OUTGOING = nft.Rules(
+OUTGOING = Rules(
     pools=(ip_network("10.9.1.0/24"),), masqueraded=(ip_network("10.9.1.0/24"),), kept_ports=(("tcp", 179),)
 )
 
@@ -443,11 +459,11 @@ def test_a_kernel_that_would_translate_bridged_packets_translates_none(
 def test_the_chain_stays_while_the_table_does(host: Host) -> None:
     """Without any the kernel would stop translating what it began to translate; a fresh process sees it there."""
     with host.entered():
-        asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
+        asyncio.run(nft.Table().desire(Rules(pools=OUTGOING.pools)))
     assert "type nat" not in host.run("nft", "list", "table", "inet", "towpath")
     with host.entered():
         asyncio.run(nft.Table().desire(OUTGOING))
-        asyncio.run(nft.Table().desire(nft.Rules(pools=OUTGOING.pools)))
+        asyncio.run(nft.Table().desire(Rules(pools=OUTGOING.pools)))
     listed = host.run("nft", "list", "table", "inet", "towpath")
     assert "type nat hook postrouting" in listed
     assert "10.9.1.0/24" in listed

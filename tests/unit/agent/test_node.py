@@ -28,8 +28,8 @@ from towpath.model.selector import parse_selector
 from towpath.model.speaker import Report, SpeakerState
 from towpath.model.workload import Workload
 from towpath.routes.devices.device import Ipip, Link, Vxlan
-from towpath.routes.nft import Rules
 from towpath.routes.plan import static_routes
+from towpath.routes.ruleset import Rules
 
 V4, V6 = ip_network("10.244.0.0/26"), ip_network("fd00:244::/122")
 

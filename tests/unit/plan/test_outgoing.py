@@ -6,7 +6,7 @@ from tests.unit.plan.worlds import cluster, config, node, obj, peer
 from towpath.bgp.peering import sessions
 from towpath.controller.node.guard import rules_of
 from towpath.model.cluster import Cluster
-from towpath.routes.nft import Rules, script
+from towpath.routes.ruleset import Rules, script
 
 NODES = node("a", "10.0.0.1/24", "fd00::1/64"), node("b", "10.0.0.2/24")
 

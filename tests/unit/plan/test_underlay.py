@@ -12,8 +12,8 @@ from towpath.controller.plan.explain import explained
 from towpath.controller.plan.inputs import gathered
 from towpath.controller.plan.topology.build import topology
 from towpath.model.encapsulation import mac_of
-from towpath.routes.nft import script
 from towpath.routes.plan import static_routes
+from towpath.routes.ruleset import script
 
 NODES = node("a", "10.0.0.1/24", "fd00::1/64"), node("b", "10.0.0.2/24")
 BESIDE = {"type": "macvlan", "master": "eth0", "mode": "bridge", "gateway": "10.0.0.254"}

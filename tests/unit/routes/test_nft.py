@@ -6,10 +6,11 @@ from ipaddress import ip_network
 import pytest
 
 from towpath.routes import nft
+from towpath.routes.ruleset import Rules
 
 BROKEN = '{"nftables": [{"metainfo": {"version": "1.0.6"}}, {"table": {"family": "inet", "name": "towpath", "flags": \n'
 WHOLE = '{"nftables": [{"metainfo": {}}, {"table": {"family": "inet", "name": "towpath", "handle": 1}}]}'
-RULES = nft.Rules(services=(ip_network("10.96.0.0/16"),))
+RULES = Rules(services=(ip_network("10.96.0.0/16"),))
 
 
 @pytest.fixture
