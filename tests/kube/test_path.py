@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_network
 
 import pytest
@@ -30,12 +31,18 @@ def lab() -> Iterator[Lab]:
 
 def test_nodes_become_routing_nodes_blocks_routes_and_packets(lab: Lab) -> None:
     """Each Node has a RoutingNode that it owns, a block of each family, routes everywhere, and pods that are reached."""
+
+    def described(name: str) -> bool:
+        """Status is written after the object, by a request of its own."""
+        status = (lab.api.get("RoutingNode", name) or {}).get("status", {})
+        addresses = {text.partition("/")[0] for text in (status.get("ipv4Address", ""), status.get("ipv6Address", ""))}
+        return addresses == {str(one) for one in lab.node_addresses(name)}
+
     for name, node in lab.api.items("Node").items():
+        wait_for(partial(described, name), deadline=10, what=f"the RoutingNode of {name} has its addresses")
         made = lab.api.get("RoutingNode", name)
         assert made is not None
         assert [owner["uid"] for owner in made["metadata"]["ownerReferences"]] == [node["metadata"]["uid"]]
-        addresses = {made["status"]["ipv4Address"], made["status"]["ipv6Address"]}
-        assert {text.partition("/")[0] for text in addresses} == {str(one) for one in lab.node_addresses(name)}
         own = [prefix for prefix, owner in facts.blocks(lab).items() if owner == name]
         assert sorted(family_of(prefix) for prefix in own) == [Family.IPV4, Family.IPV6]
     assert not facts.missing_routes(lab)
