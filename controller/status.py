@@ -85,7 +85,7 @@ def _content(status: NodeStatusStatus) -> NodeStatusStatus:
 def _gist(status: NodeStatusStatus) -> object:
     return (
         status.node_uid,
-        {one.cidr: one.drained for one in status.blocks},
+        {one.cidr: one.drained and one.drained_version for one in status.blocks},
         status.foreign_paths,
         {(one.type, one.status, one.reason) for one in status.conditions},
         {(one.kind, one.name, one.field, one.reason) for one in status.refusals},

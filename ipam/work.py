@@ -17,6 +17,7 @@ from towpath.model.blocks import is_beside, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
+from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Family, Prefix, family_of, overlaps
 from towpath.model.reason import Why
 
@@ -193,12 +194,20 @@ def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | No
         return Change(block, replace(spec, state="Active"), Why("Node", node.meta.name, "spec.podCIDRs"))
     if spec.state == "Draining":
         report = account.reports.get(spec.cidr)
-        if report is not None and report.drained and not report.in_use:
+        if report is not None and report.drained and not report.in_use and _is_of_this_draining(report, block):
             return Change(block, replace(spec, state="Quarantined"), Why("NodeStatus", spec.node, "status.blocks"))
     if spec.state == "Active":
         why = _leaves(block, node, account, rules)
         return Change(block, replace(spec, state="Draining"), why) if why else None
     return None
+
+
+def _is_of_this_draining(report: BlockReport, block: IPAMBlock) -> bool:
+    """Whether a node says of the block as it is now that it is drained: before that it may have been active again, and used.
+
+    An agent of an earlier release does not say of which.
+    """
+    return report.drained_version in ("", block.meta.resource_version)
 
 
 def _mirrors(rules: Rules) -> bool:

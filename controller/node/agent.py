@@ -27,7 +27,7 @@ from towpath.controller.node.gate import (
 )
 from towpath.controller.node.guard import Guard
 from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
-from towpath.controller.node.report import Facts, compose, named
+from towpath.controller.node.report import Facts, compose, named, with_versions
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
@@ -356,7 +356,8 @@ class NodeAgent:
             idle = [cidr for cidr in self.addressing.idle if cidr in own]
             # somebody lives there
             withdrawn = sorted(self._pods.in_use(own.difference(usable, draining, idle)), key=str)
-            blocks = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining, idle=idle)
+            found = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining, idle=idle)
+            blocks = with_versions(found, cluster)
         facts = Facts(
             node=self.node,
             node_uid=self.uid,

@@ -4,12 +4,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from towpath.controller.reports import reported
 from towpath.controller.status import condition, listed, with_times
 from towpath.ipam.apart import Needs
+from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RouteReport
-from towpath.model.net import Prefix, family_of
+from towpath.model.net import Prefix, block_name, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.resource import Condition
 from towpath.model.speaker import Report
@@ -58,6 +60,14 @@ def compose(facts: Facts, *, before: Iterable[Condition], now: str) -> NodeStatu
         routes=facts.routes,
         foreign_paths=facts.report.foreign_paths if facts.report else (),
         conditions=with_times(conditions(facts), before=before, now=now),
+    )
+
+
+def with_versions(reports: Iterable[BlockReport], cluster: Cluster) -> tuple[BlockReport, ...]:
+    """The reports with the versions of the blocks that are drained: what is said of one draining counts for no later one."""
+    return tuple(
+        replace(one, drained_version=cluster.blocks[block_name(one.cidr)].meta.resource_version) if one.drained else one
+        for one in reports
     )
 
 

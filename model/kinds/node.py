@@ -120,6 +120,9 @@ class BlockReport(Struct, frozen=True, rename=json_name):
     capacity: Annotated[int, Field(description="Addresses that pods can get.")]
     drained: Annotated[bool, Field(description="Draining, and no address was in use in two observations.")] = False
     primary: Annotated[bool, Field(description="Whether its addresses are for pods' own network.")] = True
+    drained_version: Annotated[
+        str, Field(description="The version of the IPAMBlock that it is drained in: a later draining is another one.")
+    ] = ""
 
 
 class PoolNeed(Struct, frozen=True, rename=json_name):

@@ -5,6 +5,7 @@ import pytest
 from tests.effort import BRIEF, SOAK
 from tests.sim.ipam.model.controller import KINDS
 from tests.sim.ipam.model.explore import Menu, explore
+from tests.sim.ipam.model.guards import DRAINED
 from tests.sim.ipam.model.world import Shape
 
 OFTEN = 99
@@ -60,6 +61,14 @@ MENUS = {
                 "pass": 3,
             },
             waits=(6.0,),
+        ),
+    ),
+    "a block drains again": (
+        6,
+        Menu(
+            Shape(pool="10.0.0.0/29", names=("a",), spares=0, controllers=1),
+            {"set_state": 2, "sync": 2, "report": 2, "pod": 1, "pod_ends": 1, "pass": 2},
+            first=DRAINED,
         ),
     ),
     "a store is restored": (

@@ -107,7 +107,9 @@ class World(InMemory):
                 self.sealed.discard(key)
             in_use = self.pods.get(key, 0)
             drained = key in self.sealed and not in_use
-            reports.append({"cidr": str(block.spec.cidr), "inUse": in_use, "capacity": 4, "drained": drained})
+            version = block.meta.resource_version if drained else ""
+            report = {"cidr": str(block.spec.cidr), "inUse": in_use, "capacity": 4}
+            reports.append(report | {"drained": drained, "drainedVersion": version})
         self.put("NodeStatus", name, status={"nodeUID": uid, "blocks": reports})
 
     def judge(self) -> None:

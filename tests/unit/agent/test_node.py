@@ -149,6 +149,8 @@ class Pods:
         """Addresses that pods have."""
         self.used: frozenset[Prefix] = frozenset()
         """Blocks that pods have addresses of."""
+        self.drained: frozenset[Prefix] = frozenset()
+        """Blocks that were seen empty twice."""
         self.problems: tuple[Refusal, ...] = ()
         self.refusals: tuple[Refusal, ...] = ()
         self.otherwise: frozenset[Prefix] = frozenset()
@@ -184,7 +186,10 @@ class Pods:
     ) -> tuple[BlockReport, ...]:
         every = (*blocks, *idle, *draining)
         assert {*every} <= {one.spec.cidr for one in world.blocks.values()}, "usage of what is not there"
-        return tuple(BlockReport(cidr=one, in_use=int(one in self.used), capacity=62) for one in every)
+        return tuple(
+            BlockReport(cidr=one, in_use=int(one in self.used), capacity=62, drained=one in self.drained)
+            for one in every
+        )
 
 
 class Kernel:
@@ -484,6 +489,23 @@ async def test_pods_in_a_block_that_was_taken_away_are_reported() -> None:
         assert status is not None
         assert [one.cidr for one in status.blocks] == told
         assert node.inactive_in_use(status) is (V6 in used)
+
+
+async def test_that_a_block_is_drained_is_said_with_its_version() -> None:
+    """The one in which the node saw it last; of blocks that are in use none is said."""
+    parts = Parts()
+    one, other = block(str(V4), "a", state="Draining"), block(str(V6), "a")
+    one = msgspec.structs.replace(one, meta=msgspec.structs.replace(one.meta, resource_version="17"))
+    parts.present = cluster(blocks={each.name: each for each in (one, other)})
+    node, pods = await agent(parts)
+    pods.drained = frozenset({V4})
+    await node.step()
+    status = node.status(before=None, now="now")
+    assert status is not None
+    assert {each.cidr: (each.drained, each.drained_version) for each in status.blocks} == {
+        V4: (True, "17"),
+        V6: (False, ""),
+    }
 
 
 def with_pods() -> Cluster:

@@ -219,6 +219,22 @@ def test_a_node_that_is_left_out_later_loses_no_pod(fields, selector):
     assert states(third) == {"10.0.0.64/26": "Quarantined"}
 
 
+def test_what_a_node_said_of_an_earlier_draining_does_not_end_a_later_one():
+    """Left out, taken in again and left out once more, while the report of the first time is the newest: pods may be there by now."""
+    configuration = resource("IPAMConfiguration", "default", blockSource="PodCIDRs")
+    cidr = parse_prefix("10.0.0.64/26")
+    known = {"pod_cidrs": (cidr,)}
+    inside, outside = node("n1", **known), node("n1", labels={"towpath.io/exclude": ""}, **known)
+    fields = {"mirrored": True, "pool": ""}
+    drained = replace(report(str(cidr), in_use=0, drained=True), drained_version="2")
+    first = made(configuration, inside, block(str(cidr), "n1", state="Draining", version="2", **fields), status("n1", drained))
+    assert states(first) == {str(cidr): "Active"}
+    again = block(str(cidr), "n1", state="Draining", version="4", **fields)
+    assert states(made(configuration, outside, again, status("n1", drained))) == {}
+    now = replace(drained, drained_version="4")
+    assert states(made(configuration, outside, again, status("n1", now))) == {str(cidr): "Quarantined"}
+
+
 def test_growth_counts_pods_that_wait_and_claims_for_all_of_them_at_once():
     """A hundred pods on a /29: as many blocks as they need, in one pass; not twice."""
     small = pool("a", "10.0.0.0/16", blockSize=29)

@@ -293,7 +293,7 @@ def _spec(names: _Names, spec: Any) -> Key:
 
 def _report(names: _Names, value: NodeStatus) -> Key:
     status = value.status
-    return status and (names.uid(status.node_uid), tuple((one.cidr, one.in_use, one.drained) for one in status.blocks))
+    return status and (names.uid(status.node_uid), tuple((one.cidr, one.in_use, _version(one.drained_version)) for one in status.blocks))
 
 
 def _cluster(names: _Names, cluster: Cluster | None) -> Key:
@@ -308,7 +308,7 @@ def _request(names: _Names, request: Request | None) -> Key:
         return None
     body = request.body or {}
     spec, meta = body.get("spec", {}), body.get("metadata", {})
-    blocks = tuple((one["cidr"], one["inUse"], one["drained"]) for one in body.get("blocks", ()))
+    blocks = tuple((one["cidr"], one["inUse"], _version(one["drainedVersion"])) for one in body.get("blocks", ()))
     return (
         request.verb,
         request.kind,
@@ -356,6 +356,10 @@ def _controller(names: _Names, one: Controller, now: float) -> Key:
     )
 
 
+def _draining(block: IPAMBlock) -> Any:
+    return _version(block.meta.resource_version) if block.spec.state == "Draining" else None
+
+
 def _machine(names: _Names, one: Machine) -> Key:
     blocks: Iterable[IPAMBlock] = one.view.blocks.values() if one.view else ()
     return (
@@ -364,7 +368,7 @@ def _machine(names: _Names, one: Machine) -> Key:
         tuple(sorted(one.reserved)),
         tuple((block, names.age(since)) for block, since in sorted(one.served.items())),
         tuple(_object(names, value) for value in one.own.values()),
-        tuple((value.name, *_spec(names, value.spec)) for value in blocks),
+        tuple((value.name, *_spec(names, value.spec), _draining(value)) for value in blocks),
         one.view is None or names.uid(one.view.nodes[one.name].meta.uid)
         if one.view and one.name in one.view.nodes
         else None,

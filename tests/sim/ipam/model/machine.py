@@ -17,7 +17,7 @@ from towpath.ipam.blocks import usable
 from towpath.ipam.hostlocal import DrainWatch
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Address, Prefix, block_name
 
 
 class Holding(Struct, frozen=True):
@@ -127,6 +127,9 @@ class Machine:
         self._configure(now)
         self.stepped = True
 
+    def _version(self, block: Prefix) -> str:
+        return self.view.blocks[block_name(block)].meta.resource_version if self.view else ""
+
     def _reserve(self) -> None:
         for block in self.addressing.draining:
             self.reserved.update(self.free(block))
@@ -158,6 +161,7 @@ class Machine:
                 "inUse": count,
                 "capacity": len(self.addresses(block)),
                 "drained": block in self.drained,
+                "drainedVersion": self._version(block) if block in self.drained else "",
             }
             for block, count in counts.items()
         ]
