@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
 from towpath.controller.writes import Writer, may_have_happened
 from towpath.controller.written import OwnWrites
+from towpath.ipam.changes import Change
 from towpath.ipam.plan import Claim, IpamPlan
-from towpath.ipam.work import Change
 from towpath.model.cluster import IPAMBlock
 from towpath.model.decode import encode
 from towpath.model.net import Prefix, block_name

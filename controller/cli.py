@@ -68,6 +68,12 @@ def parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     controller.option(
         "--manage-crds", kind=true_or_false, default=True, help="create CRDs, and make older ones newer, at start"
     )
+    controller.option(
+        "--leaving",
+        kind=true_or_false,
+        default=False,
+        help="before towpath is uninstalled: let go of all pools; ready when that is done",
+    )
     controller.option("--health-socket", kind=Path, help="serve them on this Unix socket")
     controller.option("--metrics-port", kind=int, help="serve /metrics on this port of all addresses")
 
@@ -262,6 +268,7 @@ def run(arguments: argparse.Namespace) -> int:
         namespace=arguments.namespace,
         health_port=arguments.health_port,
         manage_crds=arguments.manage_crds,
+        leaving=arguments.leaving,
         health_socket=arguments.health_socket,
         metrics_port=arguments.metrics_port,
     )

@@ -18,12 +18,14 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node_writes import NodeWrites
 from towpath.controller.peer_review import PeerReview
-from towpath.controller.ports import Api
+from towpath.controller.pool_writes import PoolWrites
+from towpath.controller.ports import Server
 from towpath.controller.reports import Reports
 from towpath.controller.routing_nodes import RoutingNodeCache
 from towpath.controller.service_ranges import service_ranges
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
+from towpath.ipam.ending import remainders
 from towpath.ipam.plan import Planner
 from towpath.ipam.room import running_low
 from towpath.model.cluster import Cluster
@@ -71,17 +73,21 @@ class Picture(Protocol):
 
 
 class ClusterController:
-    """The composition of one controller on one API client. ``clock`` is monotonic seconds, ``others`` what else is to be said."""
+    """The composition of one controller on one API client. ``clock`` is monotonic seconds, ``others`` what else is to be said.
+
+    ``leaving``: towpath is being taken off the cluster, and keeps no pool from going.
+    """
 
     def __init__(
         self,
-        api: Api,
+        api: Server,
         store: Picture,
         *,
         lease: Leadership,
         identity: str = "towpath-controller",
         clock: Callable[[], float] = time.monotonic,
         others: Callable[[], Iterable[Refusal]] = tuple,
+        leaving: bool = False,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -89,6 +95,7 @@ class ClusterController:
         self._writer = Writer(api, lease=lease)
         self._blocks = BlockWrites(self._writer, clock=clock)
         self._nodes = NodeWrites(self._writer, clock=clock)
+        self._pools = PoolWrites(api, self._writer, leaving=leaving)
         self._telling = Telling(self._writer, identity=identity, clock=clock)
         self._routing_nodes = RoutingNodeCache()
         self._review = PeerReview()
@@ -115,23 +122,29 @@ class ClusterController:
         if self._store.went_back:
             self._blocks.doubt()
             self._nodes.doubt()
+            self._pools.doubt()
         if not await self._settle():
             return False
         cluster, unsure, problems = self._cluster(), self._store.unsure("Node"), self._store.problems()
+        uncertain = {name: claim.spec for name, claim in self._blocks.uncertain.items()}
         wished = self._planner.plan(
             cluster,
             now=self._clock(),
-            uncertain={name: claim.spec for name, claim in self._blocks.uncertain.items()},
+            uncertain=uncertain,
             barred=self._blocks.barred.values(),
             services=service_ranges(cluster),
             restored=self._store.went_back,
             unsure=unsure,
         )
         self._store.went_back = False
+        going = await self._pools.hold(self._planner.ledger, (one.spec for one in wished.claims))
+        if going:
+            wished = replace(wished, claims=tuple(one for one in wished.claims if one.spec.pool not in going))
         nodes = self._routing_nodes.look(cluster, keeps=self._planner.ledger.keeps)
         done = await self._writer.all(
             *self._nodes.writes(cluster, nodes, wished, unsure=unsure, spoiled=_spoiled(problems)),
             *self._blocks.writes(wished),
+            *self._pools.writes(self._planner.ledger, uncertain.values()),
             *node_conditions.writes(self._writer, cluster),
         )
         refusals = (
@@ -147,9 +160,10 @@ class ClusterController:
             *((node, one) for node, found in contradictions.items() for one in found),
             *self._reports.said(cluster),
             *running_low(self._planner.ledger),
+            *remainders(self._planner.ledger),
         )
         told = await self._telling.tell(cluster, refusals, problems=problems, folded=folded(said), losses=losses(lost))
-        return told and done
+        return told and done and not going
 
     def _cluster(self) -> Cluster:
         cluster = self._store.cluster()
@@ -180,7 +194,7 @@ def _owners(cluster: Cluster) -> frozenset[str]:
 
 
 async def run(
-    api: Api,
+    api: Server,
     store: Picture,
     *,
     lease: Leadership,
@@ -188,14 +202,15 @@ async def run(
     pace: Pace | None = None,
     others: Callable[[], Iterable[Refusal]] = tuple,
     on_loop: Callable[[LevelLoop], None] | None = None,
+    leaving: bool = False,
 ) -> None:
     """Run the controller until cancelled.
 
     The store is fed and the lease is run by the caller, who calls ``dirty`` of the loop (handed to ``on_loop``) when the
     lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``. ``others``: what else is to be
-    said of objects.
+    said of objects; ``leaving``: no pool is kept from going.
     """
-    controller = ClusterController(api, store, lease=lease, identity=identity, others=others)
+    controller = ClusterController(api, store, lease=lease, identity=identity, others=others, leaving=leaving)
     loop = LevelLoop(controller.step, pace=pace)
     store.subscribe(loop.dirty)
     if on_loop is not None:

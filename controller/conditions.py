@@ -23,12 +23,14 @@ ATTACHED = "Attached"
 CONSISTENT = "Consistent"
 WITHIN_LIMITS = "WithinLimits"
 AMPLE = "Ample"
+IN_SERVICE = "InService"
 LEAVES_ROOM = "LeavesRoom"
 UNUSED = "Unused"
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     "IPPool": (
         (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED, Reason.POOL_RESERVED}), "BlocksFree"),
         (AMPLE, frozenset({Reason.POOL_RUNNING_LOW}), "BlocksLeft"),
+        (IN_SERVICE, frozenset({Reason.POOL_DELETED}), "InService"),
         (
             DISJOINT,
             frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT}),

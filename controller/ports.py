@@ -126,6 +126,10 @@ class Api(Protocol):
         """Delete, with preconditions where given."""
 
 
+class Server(Api, Reader, Protocol):
+    """Both: single objects, and all of a kind."""
+
+
 class Listing(Protocol):
     """A list on its way into a sink."""
 

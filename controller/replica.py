@@ -22,6 +22,7 @@ from towpath.controller.ports import ApiError
 from towpath.controller.service_ranges import ServiceRanges
 from towpath.controller.settings import CannotRunError, ControllerSettings
 from towpath.controller.store import Store, decode_served
+from towpath.ipam.ending import is_held
 from towpath.model.reason import Reason
 
 log = structlog.get_logger()
@@ -75,7 +76,7 @@ async def _run(settings: ControllerSettings) -> None:
         definitions = Definitions(api) if settings.manage_crds else None
         health = Health(
             dead=lambda: "the API server does not answer" if store.unanswered_for() > SILENT_AFTER else None,
-            unready=lambda: None if store.complete else _incomplete(store, definitions),
+            unready=lambda: _waits_for(store, definitions, leaving=settings.leaving),
         )
         if settings.health_port is not None:
             await health.serve(settings.health_port)
@@ -96,6 +97,7 @@ async def _run(settings: ControllerSettings) -> None:
                     identity=identity,
                     others=lambda: balancers.part.refusals,
                     on_loop=loops.append,
+                    leaving=settings.leaving,
                 )
             )
             tasks.create_task(balancers.run())
@@ -121,6 +123,14 @@ async def _bring(definitions: Definitions) -> None:
     while not await definitions.step():
         failures += 1
         await asyncio.sleep(pace.pause(failures))
+
+
+def _waits_for(store: Store, definitions: Definitions | None, *, leaving: bool) -> str | None:
+    """What keeps a replica from ready."""
+    if not store.complete:
+        return _incomplete(store, definitions)
+    held = [pool.name for pool in store.cluster().pools.values() if is_held(pool)] if leaving else []
+    return f"pools that are not let go of yet: {', '.join(held)}" if held else None
 
 
 def _incomplete(store: Store, definitions: Definitions | None) -> str:

@@ -99,5 +99,7 @@ class ControllerSettings(Struct, frozen=True):
     """Create the CustomResourceDefinitions, and make older ones newer, at start."""
     metrics_port: int | None = None
     """Port on all addresses for ``/metrics``; None: it is not served."""
+    leaving: bool = False
+    """towpath is being taken off the cluster: no pool is kept from going, and this is ready when none is."""
     health_socket: Path | None = None
     """Where ``/healthz`` and ``/readyz`` are served besides: two replicas may share one host's ports."""

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from towpath.ipam.attachment import attached_to, matches, node_of
 from towpath.ipam.pools import has_address, reaches
-from towpath.model.blocks import node_addresses, pool_around, pool_holding
+from towpath.model.blocks import is_open, node_addresses, pool_around, pool_holding
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.kinds.node import PoolNeed
 from towpath.model.net import Address, Family, Prefix, block_name, family_of, host_prefix
@@ -57,7 +57,7 @@ def up_front(pools: Iterable[IPPool]) -> tuple[IPPool, ...]:
 
     Where none is common it is those that need not be asked for: a node without a block would never be ready for a pod.
     """
-    enabled = [pool for pool in pools if not pool.spec.disabled]
+    enabled = [pool for pool in pools if is_open(pool)]
     common = tuple(pool for pool in enabled if pool.spec.is_common)
     return common or tuple(pool for pool in enabled if pool.spec.assignment_mode == "Automatic")
 

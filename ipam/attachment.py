@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from towpath.model.blocks import is_open
 from towpath.model.cluster import Cluster, IPPool, Node
 from towpath.model.kinds.attachment import Attachment
 from towpath.model.reason import Reason, Refusal, Why
@@ -38,8 +39,8 @@ class Attached(Struct, frozen=True):
 
 
 def attached(pools: Iterable[IPPool]) -> Attached:
-    """What holds for a node that these pools, in force and disabled ones included, match."""
-    ordered = sorted(pools, key=lambda one: (one.spec.disabled, one.meta.creation_timestamp, one.name))
+    """What holds for a node that these pools, in force and disabled or deleted ones included, match."""
+    ordered = sorted(pools, key=lambda one: (not is_open(one), one.meta.creation_timestamp, one.name))
     primary = [one for one in ordered if one.spec.attachment.primary]
     first = primary[0] if primary else None
     wanted = first.spec.attachment if first is not None else PTP

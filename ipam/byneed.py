@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from towpath.ipam.apart import apart, by_need, up_front
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools
-from towpath.model.blocks import pool_around
+from towpath.model.blocks import is_open, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
@@ -23,7 +23,7 @@ Specs = Collection[IPAMBlockSpec]
 def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
     """The pools that a node's blocks of a family are cut from, in order, also where no pod asks for any."""
     if all(pool.spec.is_common for pool in pools.named.values()):
-        return [pool for pool in pools.of(node, family) if not pool.spec.disabled]
+        return [pool for pool in pools.of(node, family) if is_open(pool)]
     always = {pool.name for pool in up_front(_of(node, pools).values())}
     return [pool for pool in pools.of(node, family) if pool.name in always]
 
@@ -31,7 +31,7 @@ def candidates(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
 def by_themselves(node: Node, family: Family, pools: Pools) -> Sequence[IPPool]:
     """The pools for some namespaces only that a node gets blocks of by need: no other one stands in for them."""
     always = {pool.name for pool in candidates(node, family, pools)}
-    others = (pool for pool in pools.of(node, family) if not pool.spec.is_common and not pool.spec.disabled)
+    others = (pool for pool in pools.of(node, family) if not pool.spec.is_common and is_open(pool))
     return [pool for pool in others if pool.name not in always and pool.spec.assignment_mode == "Automatic"]
 
 
@@ -61,7 +61,7 @@ def needed(
     used.update(besides)
     for need in account.needs:
         serving = [here[name] for name in need.pools if name in names]
-        enabled = tuple(pool.name for pool in serving if not pool.spec.disabled)
+        enabled = tuple(pool.name for pool in serving if is_open(pool))
         active = [spec for spec in specs if spec.state == "Active" and _inside(spec, serving)]
         if not enabled or not need.pods or not all(spec.cidr in account.reports for spec in active):
             continue  # nobody asks, or it has not even used what it got last
@@ -88,7 +88,7 @@ def requested(account: Account, specs: Specs, pools: Pools) -> tuple[tuple[str, 
     if account.node is None or not account.requested:
         return ()
     own = {spec.cidr for spec in specs} | {block.spec.cidr for block in account.blocks}
-    here = [pool for pool in _of(account.node, pools).values() if not pool.spec.disabled]
+    here = [pool for pool in _of(account.node, pools).values() if is_open(pool)]
     found = [
         (pool.name, address)
         for address in account.requested
@@ -116,8 +116,15 @@ def spare(
         if any(block.spec.state == "Draining" for block in own):
             continue
         active = [block for block in own if block.spec.state == "Active"]
-        found = (block for block in reversed(active) if _is_spare(block, active, account, pools.named, ipam))
+        found = (block for block in in_turn(active, pools) if _is_spare(block, active, account, pools.named, ipam))
         yield from (block for block, _ in zip(found, range(1), strict=False))
+
+
+def in_turn(blocks: Sequence[IPAMBlock], pools: Pools) -> list[IPAMBlock]:
+    """Blocks of a node in the order in which they are given back: those of pools first that no new ones are cut from."""
+    around = ((block, pool_around(block.spec, pools.named)) for block in reversed(blocks))
+    cut = [(block, pool is not None and is_open(pool)) for block, pool in around]
+    return [block for wanted in (False, True) for block, is_cut in cut if is_cut is wanted]
 
 
 def _is_spare(

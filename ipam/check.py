@@ -44,6 +44,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.POD_CIDR_CONFLICT: "no block is cut there: have one of the two assign, by blockSource",
     Reason.POOL_EXHAUSTED: "add a pool",
     Reason.POOL_RUNNING_LOW: "add a pool before nodes need more",
+    Reason.POOL_DELETED: "nothing: it goes with its last block; a pod that is restarted gets an address of another pool",
     Reason.NO_POD_CIDRS: "run the controller manager with --allocate-node-cidrs, or set blockSource to Towpath",
 }
 """What to do, by reason."""

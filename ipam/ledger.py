@@ -13,7 +13,7 @@ from towpath.ipam.blocks import Space, space_of
 from towpath.ipam.pools import Pools, pools_by_family
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
-from towpath.model.blocks import in_force
+from towpath.model.blocks import in_force, is_ending
 from towpath.model.cluster import Cluster, IPAMBlock, Node, NodeStatus
 from towpath.model.delta import exchanged
 from towpath.model.kinds.ipam import IPAMBlockSpec
@@ -148,6 +148,10 @@ class Ledger:
         """Whether a node has any block, quarantined ones included."""
         return name in self._own
 
+    def blocks_of(self, pool: str) -> int:
+        """How many blocks name a pool."""
+        return self._of_pool[pool]
+
     def _enter(self, name: str, old: IPAMBlock | None, new: IPAMBlock | None) -> set[str]:
         """Take a block's old state out of the books and its new one in; the nodes concerned."""
         touched: set[str] = set()
@@ -212,7 +216,10 @@ class Ledger:
 
     def _read_rules(self) -> object:
         """What every node is judged by: pools, which of them have blocks, what is kept of them, and the configuration."""
-        pools = {name: (pool.spec, pool.meta.creation_timestamp) for name, pool in self.cluster.pools.items()}
+        pools = {
+            name: (pool.spec, pool.meta.creation_timestamp, is_ending(pool))
+            for name, pool in self.cluster.pools.items()
+        }
         kept = {name: one.spec for name, one in self.cluster.reservations.items()}
         return pools, {name for name in pools if self._of_pool[name] > 0}, self.cluster.ipam, kept
 

@@ -14,12 +14,13 @@ from msgspec.structs import replace
 
 from towpath.ipam.blocks import start_of
 from towpath.ipam.byneed import candidates
+from towpath.ipam.changes import Change, Rules
 from towpath.ipam.conflicts import conflicts
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory, Observation, observe
 from towpath.ipam.misfits import misfits
 from towpath.ipam.spans import Spans, span
-from towpath.ipam.work import NOTHING, Change, Rules, Work, work
+from towpath.ipam.work import NOTHING, Work, work
 from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec

@@ -10,6 +10,7 @@ from msgspec import Struct
 from towpath.ipam.byneed import by_themselves, candidates
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.pools import Pools, takes_part
+from towpath.model.blocks import is_open
 from towpath.model.cluster import Node
 from towpath.model.kinds.ipam import IPAMConfigurationSpec
 from towpath.model.memo import remembered
@@ -86,7 +87,7 @@ def _served(
                 for one in filter(None, (key, *others)):
                     found.setdefault(one, []).append(name)
             for pool in pools.beside(node):
-                if not pool.spec.disabled:
+                if is_open(pool):
                     found.setdefault((pool.name,), []).append(name)
     return {key: tuple(names) for key, names in found.items()}
 

@@ -10,31 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from towpath.ipam.byneed import candidates, left, needed, parted, requested, spare
+from towpath.ipam.byneed import candidates, in_turn, left, needed, parted, requested, spare
+from towpath.ipam.changes import Change, Rules, cluster_assigns, transition
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, takes_part
-from towpath.model.blocks import is_beside, pool_around
+from towpath.model.blocks import is_beside, is_ending, is_open, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
-from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
-from towpath.model.kinds.node import BlockReport
-from towpath.model.net import Address, Family, Prefix, family_of, overlaps
-from towpath.model.reason import Why
-
-
-class Rules(Struct, frozen=True):
-    """What holds for every node."""
-
-    ipam: IPAMConfigurationSpec
-    pools: Pools
-
-
-class Change(Struct, frozen=True):
-    """A block to write anew, from the version that is in ``block``."""
-
-    block: IPAMBlock
-    spec: IPAMBlockSpec
-    why: Why
+from towpath.model.kinds.ipam import IPAMBlockSpec
+from towpath.model.net import Address, Family, Prefix, family_of
 
 
 class Work(Struct, frozen=True):
@@ -73,7 +57,7 @@ NOTHING = Work()
 
 def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
     """The work for one node; ``exists``: those of the blocks that it reports which do exist, whoever has them."""
-    changes = tuple(change for block in account.blocks if (change := _transition(block, account, rules)) is not None)
+    changes = tuple(change for block in account.blocks if (change := transition(block, account, rules)) is not None)
     changed = {change.block.name: change.spec for change in changes}
     own = {
         block.name: changed.get(block.name, block.spec)
@@ -94,7 +78,7 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         needs = tuple(
             (family, count)
             for family, pools in serving
-            if (count := _needed(pools, own, common, ipam, besides=[family_of(one) for one in others].count(family)))
+            if (count := _needed(pools, own, common, rules, besides=[family_of(one) for one in others].count(family)))
         )
         known_main = (*(own[block.name] for block in main.blocks if block.name in own), *main.uncertain)
         specs = [spec for spec in known_main if spec.state != "Quarantined"]
@@ -115,11 +99,14 @@ def work(account: Account, rules: Rules, *, exists: Iterable[Prefix]) -> Work:
         needs_apart=needs_apart,
         requested=asked_for,
         room=room,
-        beside=tuple(_needed_beside(rules.pools.beside(node), own, beside, ipam)) if node is not None and part else (),
+        beside=tuple(_needed_beside(rules.pools.beside(node), own, beside, rules)) if node is not None and part else (),
         mirrors=mirrors,
         unassigned=node is not None and part and ipam.block_source == "PodCIDRs" and not node.pod_cidrs,
         assignment=assignment,
-        spare=(*_spares(common, beside, own, rules), *spare(main, () if _mirrors(rules) else others, rules.pools, ipam))
+        spare=(
+            *_spares(common, beside, own, rules),
+            *spare(main, () if cluster_assigns(rules) else others, rules.pools, ipam),
+        )
         if part
         else (),
         unknown=tuple(sorted(account.reports.keys() - set(exists), key=str)),
@@ -154,105 +141,20 @@ def _networks(account: Account, pools: Pools) -> tuple[Account, dict[str, Accoun
     return found.pop(""), found
 
 
-def same_machine(block: IPAMBlockSpec, node: Node) -> bool:
-    """Whether a node is surely the machine that a block was bound to."""
-    recorded, present = (block.machine_id, block.system_uuid), (node.machine_id, node.system_uuid)
-    return all(recorded) and recorded == present
-
-
-def _is_another(block: IPAMBlockSpec, node: Node) -> bool:
-    """Whether a node tells of another machine than the one recorded, or of the first."""
-    recorded, present = (block.machine_id, block.system_uuid), (node.machine_id, node.system_uuid)
-    return recorded != present and (all(present) or (any(present) and not any(recorded)))
-
-
-def _transition(block: IPAMBlock, account: Account, rules: Rules) -> Change | None:
-    """The change that a block's owner or its own state asks for; blocks made by hand are their maker's.
-
-    One that names its pool is the controller's from when its node serves pods: before that another network may go on
-    giving out what looks free.
-    """
-    spec, node = block.spec, account.node
-    if block.meta.deletion_timestamp:
-        return None
-    if spec.awaiting and node is not None and account.serves and block.name not in account.out_of_force:
-        known = replace(spec, node_uid=node.meta.uid, machine_id=node.machine_id, system_uuid=node.system_uuid)
-        return Change(block, known, Why("Node", node.meta.name))
-    if not spec.managed:
-        return None
-    if node is None or node.meta.uid != spec.node_uid:
-        if node is not None and same_machine(spec, node) and _may_have(spec, node, rules):
-            return Change(block, replace(spec, node_uid=node.meta.uid, state="Active"), Why("Node", node.meta.name))
-        if spec.state != "Quarantined":
-            return Change(block, replace(spec, state="Quarantined"), Why("Node", spec.node))
-        return None
-    if spec.state != "Quarantined" and _is_another(spec, node):
-        # the pods are the Node object's, and so are their addresses, whichever machine it stands for by now
-        known = replace(spec, machine_id=node.machine_id, system_uuid=node.system_uuid)
-        return Change(block, known, Why("Node", node.meta.name, "status.nodeInfo"))
-    if spec.state != "Active" and spec.cidr in node.pod_cidrs and _mirrors(rules) and takes_part(node, rules.ipam):
-        return Change(block, replace(spec, state="Active"), Why("Node", node.meta.name, "spec.podCIDRs"))
-    if spec.state == "Draining":
-        report = account.reports.get(spec.cidr)
-        if report is not None and report.drained and not report.in_use and _is_of_this_draining(report, block):
-            return Change(block, replace(spec, state="Quarantined"), Why("NodeStatus", spec.node, "status.blocks"))
-    if spec.state == "Active":
-        why = _leaves(block, node, account, rules)
-        return Change(block, replace(spec, state="Draining"), why) if why else None
-    return None
-
-
-def _is_of_this_draining(report: BlockReport, block: IPAMBlock) -> bool:
-    """Whether a node says of the block as it is now that it is drained: before that it may have been active again, and used.
-
-    An agent of an earlier release does not say of which.
-    """
-    return report.drained_version in ("", block.meta.resource_version)
-
-
-def _mirrors(rules: Rules) -> bool:
-    return rules.ipam.block_source == "PodCIDRs"
-
-
-def _may_have(spec: IPAMBlockSpec, node: Node, rules: Rules) -> bool:
-    """Whether a node that came back may have its block again: what the cluster assigns, it may have given to another."""
-    if not takes_part(node, rules.ipam):
-        return False
-    return spec.cidr in node.pod_cidrs or not (spec.mirrored or (_mirrors(rules) and spec.primary))
-
-
-def _leaves(block: IPAMBlock, node: Node, account: Account, rules: Rules) -> Why | None:
-    """What makes a block of a node that is there leave it, without taking an address from any pod."""
-    if not takes_part(node, rules.ipam):
-        return Why("Node", node.meta.name, "metadata.labels")
-    cidr = block.spec.cidr
-    if not _mirrors(rules) or cidr in node.pod_cidrs or not node.pod_cidrs or not block.spec.primary:
-        return None
-    served = {one.spec.cidr for one in account.blocks if one.spec.state == "Active"}
-    if served.issuperset(node.pod_cidrs):
-        return Why("Node", node.meta.name, "spec.podCIDRs")
-    # it lies where the node's own podCIDR is to be a block: new pods need it until then, unless nobody asks for new ones
-    report = account.reports.get(cidr)
-    empty = report is not None and not report.in_use
-    if any(overlaps(cidr, prefix) for prefix in node.pod_cidrs) and (empty or node.unschedulable):
-        return Why("Node", node.meta.name, "spec.podCIDRs")
-    return None
-
-
 def _needed_beside(
     pools: Iterable[IPPool],
     own: Mapping[str, IPAMBlockSpec],
     beside: Mapping[str, Account],
-    ipam: IPAMConfigurationSpec,
+    rules: Rules,
 ) -> Iterator[tuple[str, int]]:
     """The pools of networks beside that of all pods of which a node needs blocks, and how many: of those for one pod only one."""
     for pool in pools:
         account = beside.get(pool.name)
-        if pool.spec.disabled:
+        if not is_open(pool):
             continue
         if account is None:
             yield pool.name, 1
-        elif count := _needed([pool], own, account, ipam):
+        elif count := _needed([pool], own, account, rules):
             has_one = any(own[one.name].state == "Active" for one in account.blocks if one.name in own)
             if not pool.spec.attachment.whole or not (has_one or account.uncertain):
                 yield pool.name, 1 if pool.spec.attachment.whole else count
@@ -267,7 +169,7 @@ def _needed(
     pools: Sequence[IPPool],
     specs: Mapping[str, IPAMBlockSpec],
     account: Account,
-    ipam: IPAMConfigurationSpec,
+    rules: Rules,
     *,
     besides: int = 0,
 ) -> int:
@@ -277,10 +179,12 @@ def _needed(
     """
     if not pools:
         return 0
-    family = family_of(pools[0].spec.cidr)
+    ipam, family = rules.ipam, family_of(pools[0].spec.cidr)
     known = (*(specs[one.name] for one in account.blocks if one.name in specs), *account.uncertain)
     own = [spec for spec in known if spec.state != "Quarantined" and family_of(spec.cidr) is family]
-    active = [spec for spec in own if spec.state == "Active"]
+    # what is left of a deleted pool goes, once others have taken its place
+    staying = [spec for spec in own if not _ends(spec, rules)] if is_open(pools[0]) else own
+    active = [spec for spec in staying if spec.state == "Active"]
     if not all(spec.cidr in account.reports for spec in active):
         return 0  # it has not even used what it got last
     total = sum(account.reports[spec.cidr].capacity for spec in active)
@@ -296,6 +200,11 @@ def _needed(
         count = 1  # what is free beyond it is seen when the node reports
     limit = ipam.max_blocks_per_host
     return max(0, min(count, limit - len(own) - besides)) if limit else count
+
+
+def _ends(spec: IPAMBlockSpec, rules: Rules) -> bool:
+    pool = pool_around(spec, rules.pools.named)
+    return pool is not None and is_ending(pool)
 
 
 def _in_use_elsewhere(active: Sequence[IPAMBlockSpec], family: Family, account: Account) -> int:
@@ -321,7 +230,7 @@ def _spares(
     main: Account, beside: Mapping[str, Account], own: dict[str, IPAMBlockSpec], rules: Rules
 ) -> Iterator[IPAMBlock]:
     """The blocks that could go; where the cluster assigns those of the network of all pods are not ours to give back."""
-    for account in (*(() if _mirrors(rules) else (main,)), *beside.values()):
+    for account in (*(() if cluster_assigns(rules) else (main,)), *beside.values()):
         yield from _spare(account, own, rules)
 
 
@@ -331,7 +240,7 @@ def _spare(account: Account, own: dict[str, IPAMBlockSpec], rules: Rules) -> tup
     for family in Family:
         specs = {name: spec for name, spec in own.items() if family_of(spec.cidr) is family}
         active = [block for block in account.blocks if block.name in specs and specs[block.name].state == "Active"]
-        known = {pool.name for pool in rules.pools.families.get(family, ())}
+        known = {pool.name for pool in rules.pools.families.get(family, ()) if not is_ending(pool)}
         if not active or any(spec.state == "Draining" for spec in specs.values()):
             continue
         if not all(block.spec.cidr in account.reports for block in active):
@@ -352,9 +261,9 @@ def _one_spare(active: Sequence[IPAMBlock], account: Account, rules: Rules, *, k
     demand = max(in_use, account.wanted - elsewhere)
     total = sum(reports[block.spec.cidr].capacity for block in active)
     assigned = account.node.pod_cidrs if account.node else ()
-    pools = {pool.name: pool for pool in rules.pools.families.get(family, ())}
+    pools = {pool.name: pool for pool in rules.pools.families.get(family, ()) if pool.name in known}
     of_the_node = endpoints(account.blocks, pools).values()
-    for block in reversed(active):
+    for block in in_turn(active, rules.pools):
         report = reports[block.spec.cidr]
         if block in of_the_node:
             continue  # its lowest address is the node's own in a tunnel, by which others send

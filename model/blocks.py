@@ -75,6 +75,16 @@ def is_beside(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> bool:
     return not (pool.spec.attachment.primary if pool is not None else block.primary)
 
 
+def is_ending(pool: IPPool) -> bool:
+    """Whether a pool has been deleted and stays until its blocks are empty."""
+    return bool(pool.meta.deletion_timestamp)
+
+
+def is_open(pool: IPPool) -> bool:
+    """Whether blocks are still cut from a pool: nobody has disabled or deleted it."""
+    return not (pool.spec.disabled or is_ending(pool))
+
+
 def pool_holding(prefix: Prefix, pools: Mapping[str, IPPool]) -> IPPool | None:
     """The first pool that a prefix lies in."""
     return next((pool for pool in pools.values() if contains(pool.spec.cidr, prefix)), None)

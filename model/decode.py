@@ -42,7 +42,7 @@ def decode(kind: str, obj: Mapping[str, Any], *, served: bool = False) -> Resour
     of a newer one, perhaps a default of it in every object, and is left out; elsewhere it is somebody's mistake.
     """
     definition = KINDS[kind]
-    meta = _meta(kind, obj)
+    meta = decode_meta(kind, obj)
     stored = {} if obj.get("spec") is None else _without_nulls(obj["spec"])
     if definition.earlier is not None and isinstance(stored, dict):
         stored = definition.earlier(stored)
@@ -76,7 +76,7 @@ def decode_node(obj: Mapping[str, Any]) -> Node:
     conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or ()}
     cidrs = spec.get("podCIDRs") or [cidr for cidr in (spec.get("podCIDR"),) if cidr]
     return Node(
-        meta=_meta("Node", obj),
+        meta=decode_meta("Node", obj),
         addresses=_addresses(status.get("addresses") or ()),
         pod_cidrs=_prefixes(cidrs),
         machine_id=info.get("machineID", ""),
@@ -106,7 +106,8 @@ def _prefixes(texts: Any) -> tuple[Prefix, ...]:
     return tuple(found)
 
 
-def _meta(kind: str, obj: Mapping[str, Any]) -> Meta:
+def decode_meta(kind: str, obj: Mapping[str, Any]) -> Meta:
+    """The metadata of an object; ``InvalidSpecError`` where it has no name or is not the shape of any."""
     metadata = obj.get("metadata")
     name = str(metadata.get("name", "")) if isinstance(metadata, Mapping) else ""
     if not name:

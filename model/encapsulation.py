@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
+from towpath.model.blocks import by_node, in_force, is_ending, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, RoutingNode
 from towpath.model.force import age
 from towpath.model.memo import Pieces, remembered
@@ -137,9 +137,15 @@ def endpoints(blocks: Iterable[IPAMBlock], pools: Mapping[str, IPPool]) -> dict[
             continue
         key = tunnel.vni, family_of(block.spec.cidr)
         before = found.get(key)
-        if before is None or age(block) < age(before):
+        if before is None or _turn(block, pools) < _turn(before, pools):
             found[key] = block
     return found
+
+
+def _turn(block: IPAMBlock, pools: Mapping[str, IPPool]) -> tuple[bool, tuple[str, str]]:
+    """What blocks come in the order of: those of pools that are deleted last, so that a node has its address elsewhere before they go."""
+    pool = pool_around(block.spec, pools)
+    return pool is not None and is_ending(pool), age(block)
 
 
 def underlay(mine: Iterable[Family], others: Iterable[Family], *, inner: Family) -> Family | None:

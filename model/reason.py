@@ -140,6 +140,7 @@ class Reason(enum.StrEnum):
     ADDRESS_UNRECORDED = "AddressUnrecorded"
     RESERVED_ADDRESS = "ReservedAddress"
     POOL_RUNNING_LOW = "PoolRunningLow"
+    POOL_DELETED = "PoolDeleted"
     POOL_RESERVED = "PoolReserved"
     ADDRESS_TAKEN = "AddressTaken"
     # pools in which others have addresses

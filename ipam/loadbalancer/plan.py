@@ -16,6 +16,7 @@ from towpath.ipam.loadbalancer.book import Book, World, among
 from towpath.ipam.loadbalancer.places import Places
 from towpath.ipam.loadbalancer.sharing import objection, same_facts
 from towpath.model.balanced import CONDITION, OUR_CLASS, Balanced, Ingress
+from towpath.model.blocks import is_open
 from towpath.model.cluster import AddressClaim
 from towpath.model.kinds.claim import AddressClaimSpec, Tenant
 from towpath.model.net import Address, Family, family_of
@@ -203,7 +204,7 @@ class _Plan:
 
     def _find(self, service: Balanced, family: Family) -> Address | Refusal:
         serving = [one for one in self._book.places[family] if self._book.serves(one, service)]
-        usable = [one for one in serving if not one.pool.spec.disabled]
+        usable = [one for one in serving if is_open(one.pool)]
         asked = service.requested.get(family)
         if asked is not None:
             return self._asked(service, asked, serving)
@@ -220,7 +221,7 @@ class _Plan:
                 return free
         why = Why("Service", service.key)
         if not usable:
-            disabled = f" (IPPool/{serving[0].pool.name} is disabled)" if serving else ""
+            disabled = f" (IPPool/{serving[0].pool.name} is disabled or deleted)" if serving else ""
             text = f"no IPPool with allowedUses LoadBalancer gives it an IPv{family.value} address{disabled}"
             return Refusal(Reason.NO_POOL, text, why)
         for place in usable:
@@ -239,8 +240,8 @@ class _Plan:
             return Refusal(Reason.ADDRESS_TAKEN, f"{asked} is not free: {objecting}", why)
         if asked in service.addresses:
             return asked  # it had it, and the claim is gone
-        if place.pool.spec.disabled:
-            return Refusal(Reason.NO_POOL, f"{asked} is in IPPool/{place.pool.name}, which is disabled", why)
+        if not is_open(place.pool):
+            return Refusal(Reason.NO_POOL, f"{asked} is in IPPool/{place.pool.name}, which is disabled or deleted", why)
         if place.is_kept(asked):
             return Refusal(Reason.RESERVED_ADDRESS, f"{asked} is given to no service", why)
         return asked

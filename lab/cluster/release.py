@@ -100,7 +100,8 @@ class Release:
     def clean(self, *, deadline: float = 180) -> None:
         """Take towpath off the nodes and uninstall it, as the documentation says; definitions and objects stay."""
         self.upgrade(cleanup={"enabled": True})
-        self.rolled_out(deadline=deadline)
+        for what in (_NODES, "deployment/towpath-controller"):
+            self.rolled_out(what, deadline=deadline)
         self.cluster.helm("uninstall", NAME, "-n", OURS, "--wait")
         self.values = {name: value for name, value in self.values.items() if name != "cleanup"}
 

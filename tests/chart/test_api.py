@@ -293,6 +293,26 @@ def test_a_controller_may_no_more_than_it_needs(
     assert "cannot" in said["message"]
 
 
+def test_a_controller_changes_nothing_of_a_pool_but_its_mark(server: RealKubernetes, admin: Caller) -> None:
+    """RBAC knows no fields: the policy lets it keep a pool and let go of it, and no more."""
+    controller = Caller(server, token(admin, "towpath-controller"))
+    path = f"{OURS}/ippools/default-ipv4"
+
+    def refused(change: dict[str, Any]) -> bool:
+        status, said = controller.call("PATCH", path, change)
+        return status == 403 and "cannot change a pool but for its finalizer" in said["message"]
+
+    wait_for(lambda: refused({"spec": {"natOutgoing": True}}), deadline=60, what="the policy is in force")
+    assert refused({"metadata": {"labels": {"a": "b"}}})
+    assert refused({"metadata": {"annotations": {"towpath.io/acknowledge": "1"}}})
+    assert refused({"metadata": {"finalizers": ["example.com/other"]}})
+    for finalizers in (["towpath.io/blocks"], None):
+        good(controller.call("PATCH", path, {"metadata": {"finalizers": finalizers}}))
+    good(admin.call("PATCH", path, {"metadata": {"finalizers": ["example.com/other"]}}))
+    assert refused({"metadata": {"finalizers": None}}), "that of somebody else is not its to take off"
+    good(admin.call("PATCH", path, {"metadata": {"finalizers": None}, "spec": {"natOutgoing": False}}))
+
+
 @pytest.mark.parametrize("level", ["baseline", "restricted"])
 def test_a_namespace_that_enforces_less_refuses_the_pods(level: str, admin: Caller) -> None:
     """What the page on installing says of Pod Security: the message that one sees, and the label that helps."""

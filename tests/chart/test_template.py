@@ -73,9 +73,8 @@ def test_the_chart_has_the_version_of_the_package() -> None:
     assert containers(rendered())["agent"]["image"] == f"towpath.io/towpath:{version}"
 
 
-EVERY = pytest.mark.parametrize(
-    "arguments", [(), ("--set", "cleanup.enabled=true"), ("--set", "unnumbered.enabled=true")]
-)
+CLEANUP = ("--set", "cleanup.enabled=true")
+EVERY = pytest.mark.parametrize("arguments", [(), CLEANUP, ("--set", "unnumbered.enabled=true")])
 
 
 @EVERY
@@ -140,6 +139,16 @@ def test_cleanup_needs_no_api() -> None:
     pod = find(objects, "DaemonSet", "towpath-node")["spec"]["template"]["spec"]
     assert [one["name"] for one in pod["containers"]] == ["cleanup"]
     assert "token" not in [one["name"] for one in pod["volumes"]]
+
+
+def test_who_leaves_lets_go_of_pools_and_is_ready_then() -> None:
+    """The controllers of before are gone first: they would keep the pools again."""
+    staying, leaving = (find(rendered(*more), "Deployment", "towpath-controller")["spec"] for more in ((), CLEANUP))
+    assert staying["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert leaving["strategy"] == {"type": "Recreate"}
+    said = {"name": "TOWPATH_LEAVING", "value": "true"}
+    assert said in leaving["template"]["spec"]["containers"][0]["env"]
+    assert said not in staying["template"]["spec"]["containers"][0]["env"]
 
 
 def test_the_users_objects_are_kept_unless_asked() -> None:

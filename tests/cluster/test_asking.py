@@ -77,10 +77,12 @@ def pools(installed: Release) -> Iterator[Cluster]:
     finally:
         cluster.kubectl("delete", "pod", "hand", "--ignore-not-found", "--wait=true")
         cluster.kubectl("delete", "namespace", "team-a", "--wait=true")
-        cluster.kubectl("delete", "ippool", "team", "hand", "--wait=true")
+        cluster.kubectl("delete", "ippool", "team", "hand", "--wait=false")
         for cidr in blocks(cluster):
             if overlaps(cidr, TEAM) or overlaps(cidr, HAND):
                 cluster.kubectl("delete", "ipamblock", block_name(cidr), "--wait=true")
+        # they stay until no block of them is left
+        cluster.kubectl("wait", "--for=delete", "ippool/team", "ippool/hand", "--timeout=60s")
 
 
 def test_a_namespace_has_a_pool_of_its_own_and_another_pool_has_to_be_asked(pools: Cluster) -> None:

@@ -1,9 +1,11 @@
 """The way back: towpath taken off a cluster, and installed again."""
 
 from tests.cluster.nodes import state
+from towpath.ipam.ending import FINALIZER
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release
 from towpath.lab.process import wait_for
+from towpath.model.net import Family
 
 
 def blocks(cluster: Cluster) -> dict[str, str]:
@@ -24,7 +26,10 @@ def test_every_node_is_as_before_and_an_installation_finds_its_blocks(
     cluster.kubectl("delete", "daemonset", "--all", "-n", "default", "--wait=true")
     cluster.kubectl("delete", "service", "web", "-n", "default", "--ignore-not-found")
     wait_for(lambda: not cluster.get("pods", "-n", "default"), deadline=120, what="the pods are gone", interval=0.3)
+    held = {one["metadata"]["name"] for one in cluster.get("ippools") if FINALIZER in one["metadata"]["finalizers"]}
+    assert held == {f"default-{family.key}" for family in Family}
     installed.clean()
+    assert not any(one["metadata"].get("finalizers") for one in cluster.get("ippools")), "anybody may delete them"
     assert {name: state(cluster.machine(name)) for name in cluster.nodes} == untouched
     wait_for(lambda: not any(cluster.nodes_ready().values()), deadline=90, what="the nodes are NotReady", interval=0.5)
     installed.install()

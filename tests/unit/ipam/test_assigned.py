@@ -227,7 +227,9 @@ def test_what_a_node_said_of_an_earlier_draining_does_not_end_a_later_one():
     inside, outside = node("n1", **known), node("n1", labels={"towpath.io/exclude": ""}, **known)
     fields = {"mirrored": True, "pool": ""}
     drained = replace(report(str(cidr), in_use=0, drained=True), drained_version="2")
-    first = made(configuration, inside, block(str(cidr), "n1", state="Draining", version="2", **fields), status("n1", drained))
+    first = made(
+        configuration, inside, block(str(cidr), "n1", state="Draining", version="2", **fields), status("n1", drained)
+    )
     assert states(first) == {str(cidr): "Active"}
     again = block(str(cidr), "n1", state="Draining", version="4", **fields)
     assert states(made(configuration, outside, again, status("n1", drained))) == {}

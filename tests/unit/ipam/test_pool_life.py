@@ -2,8 +2,9 @@
 
 from msgspec.structs import replace
 
-from tests.unit.ipam.world import claimed, cluster, node, pool, report, status
+from tests.unit.ipam.world import block, claimed, cluster, node, pool, report, resource, status
 from towpath.ipam.plan import Planner, quarantine_time
+from towpath.model.encapsulation import endpoints
 
 OLD, NEW = pool("old", "10.0.0.0/24", blockSize=28), pool("new", "10.1.0.0/24", blockSize=26)
 OFF = pool("old", "10.0.0.0/24", blockSize=28, disabled=True)
@@ -36,10 +37,10 @@ class World:
         """Pool and state of each block."""
         return {one.spec.pool: one.spec.state for one in self.cluster.blocks.values()}
 
-    def use(self, *, drained: bool = False, **in_use: int) -> None:
-        """The node reports so many addresses in use, by pool, and room in the blocks for sixteen."""
+    def use(self, *, drained: bool = False, room: int = 16, **in_use: int) -> None:
+        """The node reports so many addresses in use, by pool, and room in the blocks for so many."""
         reports = [
-            report(str(one.spec.cidr), in_use=in_use.get(one.spec.pool, 0), capacity=16, drained=drained)
+            report(str(one.spec.cidr), in_use=in_use.get(one.spec.pool, 0), capacity=room, drained=drained)
             for one in self.cluster.blocks.values()
             if one.spec.state != "Quarantined"
         ]
@@ -109,3 +110,92 @@ def test_a_pool_that_is_deleted_too_early_loses_its_blocks_when_they_are_empty()
     world.planner.plan(world.cluster, now=world.now)
     (change,) = world.planner.plan(world.cluster, now=world.now + 601).changes
     assert (change.spec.pool, change.spec.state) == ("old", "Draining")
+
+
+def test_of_two_empty_blocks_the_disabled_pools_goes():
+    """Whichever is first by address: a node is not left with what it cannot grow from."""
+    for old, new in (("10.0.0.0/24", "10.1.0.0/24"), ("10.1.0.0/24", "10.0.0.0/24")):
+        world = World(pool("old", old, blockSize=28), node("n"))
+        world.settle()
+        world.put(pool("old", old, blockSize=28, disabled=True), pool("new", new, blockSize=26))
+        world.use(old=15)
+        world.settle()
+        assert world.blocks() == {"old": "Active", "new": "Active"}
+        world.use(room=62)
+        world.settle()
+        world.settle(seconds=601)
+        assert world.blocks() == {"old": "Draining", "new": "Active"}
+        world.use(room=62, drained=True)
+        world.settle()
+        assert world.blocks() == {"old": "Quarantined", "new": "Active"}
+        world.settle(seconds=quarantine_time(world.cluster) + 1)
+        assert world.blocks() == {"new": "Active"}
+
+
+def deleted(one):
+    """The same pool after somebody has deleted it, and while something keeps it."""
+    return replace(one, meta=replace(one.meta, deletion_timestamp="2026-02-01T00:00:00Z"))
+
+
+def test_a_node_leaves_a_deleted_pool_once_it_uses_a_block_of_another():
+    """The other's block first, of whatever age and order; pods keep the addresses that they have."""
+    world = World(OLD, node("n"))
+    world.settle()
+    world.use(old=3)
+    world.put(NEW, deleted(OLD))
+    world.settle()
+    assert world.blocks() == {"old": "Active", "new": "Active"}, "the node has not said that it uses the new one"
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Active", "new": "Active"}
+    world.use(old=3)
+    world.settle()
+    assert world.blocks() == {"old": "Draining", "new": "Active"}
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Draining", "new": "Active"}, "pods have addresses of it"
+
+
+def test_the_last_block_of_a_deleted_pool_goes_when_it_is_empty():
+    """Ten minutes later, as one whose pool is gone; nobody gets a block of the pool again."""
+    world = World(deleted(OLD), node("n"))
+    world.cluster = replace(world.cluster, pools={"old": OLD})
+    world.settle()
+    world.use(old=1)
+    world.put(deleted(OLD))
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Active"}
+    world.use()
+    world.settle()
+    world.settle(seconds=601)
+    assert world.blocks() == {"old": "Draining"}
+    world.use(drained=True)
+    world.settle(seconds=1)
+    world.settle(seconds=quarantine_time(world.cluster) + 1)
+    assert world.blocks() == {}
+
+
+def test_a_block_that_is_the_nodes_pod_cidr_outlives_the_deletion_of_its_pool():
+    """It is never given back, so the pool stays as long."""
+    settings = resource("IPAMConfiguration", "default", assignPodCIDRs=True)
+    world = World(OLD, settings, node("n"))
+    world.settle()
+    (own,) = (one.spec.cidr for one in world.cluster.blocks.values())
+    world.put(NEW, deleted(OLD), node("n", pod_cidrs=(own,)))
+    world.use(old=1)
+    world.settle()
+    world.use(old=1)
+    world.settle(seconds=3600)
+    assert world.blocks() == {"old": "Active", "new": "Active"}
+
+
+def test_a_node_has_its_address_in_a_tunnel_of_another_pool_as_soon_as_it_can():
+    """What is deleted has the last turn, so that the new block's lowest address is kept from pods from the beginning."""
+    old = pool("old", "10.0.0.0/24", blockSize=28, vxlanMode="Always")
+    new = pool("new", "10.1.0.0/24", blockSize=28, vxlanMode="Always")
+    blocks = [
+        block("10.0.0.16/28", "n", pool="old"),
+        block("10.1.0.16/28", "n", pool="new", created="2026-06-01T00:00:00Z"),
+    ]
+    before, after = cluster(old, new), cluster(deleted(old), new)
+    assert [one.spec.pool for one in endpoints(blocks, before.pools).values()] == ["old"]
+    assert [one.spec.pool for one in endpoints(blocks, after.pools).values()] == ["new"]
+    assert [one.spec.pool for one in endpoints(blocks[:1], after.pools).values()] == ["old"]

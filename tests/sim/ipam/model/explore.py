@@ -293,7 +293,10 @@ def _spec(names: _Names, spec: Any) -> Key:
 
 def _report(names: _Names, value: NodeStatus) -> Key:
     status = value.status
-    return status and (names.uid(status.node_uid), tuple((one.cidr, one.in_use, _version(one.drained_version)) for one in status.blocks))
+    return status and (
+        names.uid(status.node_uid),
+        tuple((one.cidr, one.in_use, _version(one.drained_version)) for one in status.blocks),
+    )
 
 
 def _cluster(names: _Names, cluster: Cluster | None) -> Key:

@@ -18,7 +18,7 @@ from tests.sim.ipam.model.world import Shape
 from towpath.controller.block_writes import BlockWrites
 from towpath.controller.node.gate import Standing
 from towpath.controller.written import OwnWrites
-from towpath.ipam import memory, plan, work
+from towpath.ipam import changes, memory, plan
 from towpath.ipam.hostlocal import DrainWatch
 from towpath.model.net import parse_prefix
 
@@ -241,13 +241,13 @@ GUARDS = (
         "a block goes back to the same machine alone",
         "a new machine under an old name inherits addresses that the old one may still use",
         "another machine's",
-        lambda patch: patch.setattr(work, "same_machine", lambda block, node: True),
+        lambda patch: patch.setattr(changes, "same_machine", lambda block, node: True),
     ),
     Guard(
         "that a block is drained is said of a version of it",
         "what a node said of an earlier draining ends a later one, although pods have had addresses again in between",
         "has pods and is put into quarantine",
-        lambda patch: patch.setattr(work, "_is_of_this_draining", lambda report, block: True),
+        lambda patch: patch.setattr(changes, "_is_of_this_draining", lambda report, block: True),
         Menu(_one(), {"set_state": 2, "sync": 1, "pod": 1, "pass": 1}, first=DRAINED),
     ),
     Guard(
