@@ -1,4 +1,4 @@
-"""Writes the files that are made from definitions: the chart's CRDs and values, and the reference pages.
+"""Writes the files that are made from definitions: the chart's CRDs and values, the reference pages, and the pictures of paths.
 
 ``python -m towpath.controller.generate`` writes them below the current folder, ``--check`` only says which are stale.
 """
@@ -6,7 +6,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from towpath.controller.chart.known import known
 from towpath.controller.chart.page import values_page, values_yaml
 from towpath.controller.chart.schema import values_schema
 from towpath.controller.definitions import release, stamped
+from towpath.controller.pictures import FOLDER, pictures
 from towpath.model.crd import crds
 from towpath.model.reference import reference
 
@@ -34,8 +35,8 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-def files() -> dict[Path, str]:
-    """Every generated file, by its path from the project's root."""
+def files(root: Path) -> dict[Path, str]:
+    """Every generated file, by its path from the project's root; ``root``: where that is, for the objects that pictures are of."""
     made = {
         CRD_FOLDER / f"{crd['spec']['names']['plural']}.yaml": yaml.dump(
             stamped(crd, by=release()), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
@@ -48,14 +49,15 @@ def files() -> dict[Path, str]:
         VALUES: values_yaml(),
         VALUES_SCHEMA: json.dumps(values_schema(), indent=2, ensure_ascii=False) + "\n",
         VALUES_PAGE: values_page(),
+        **pictures(root),
     }
 
 
-def stale(root: Path) -> list[Path]:
-    """The files below ``root`` that differ from what they should be, are missing, or should not be there."""
-    wanted = files()
+def stale(root: Path, wanted: Mapping[Path, str]) -> list[Path]:
+    """The files below ``root`` that differ from those ``wanted``, are missing, or should not be there."""
     wrong = [path for path, text in wanted.items() if not (root / path).is_file() or (root / path).read_text() != text]
-    extra = [path.relative_to(root) for path in sorted((root / CRD_FOLDER).glob("*.yaml"))]
+    made = (*(root / CRD_FOLDER).glob("*.yaml"), *(root / FOLDER).glob("*.svg"))
+    extra = [path.relative_to(root) for path in sorted(made)]
     return wrong + [path for path in extra if path not in wanted]
 
 
@@ -65,15 +67,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, say what is stale")
     options = parser.parse_args(arguments)
     root = Path.cwd()
-    wrong = stale(root)
+    wanted = files(root)
+    wrong = stale(root, wanted)
     for path in wrong:
         print(path)
         if options.check:
             continue
         target = root / path
-        if path in files():
+        if path in wanted:
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(files()[path])
+            target.write_text(wanted[path])
         else:
             target.unlink()
     return 1 if options.check and wrong else 0

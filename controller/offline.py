@@ -92,6 +92,7 @@ def add(commands: Any) -> None:
 
     topology = commands.add_parser("topology", help="draw nodes, routers, the sessions between them, and pools")
     _objects(topology)
+    topology.add_argument("--assign", action="store_true", help="with the blocks that the controller would claim")
     topology.add_argument("-o", "--output", choices=("text", "svg"), default="text", help="default text")
 
     ipam = commands.add_parser("ipam", help="look at pools and the blocks that are dealt out of them")
@@ -190,7 +191,7 @@ def _run(arguments: argparse.Namespace, source: Source) -> int:
     if arguments.command == "topology":
         from towpath.controller.plan.topology import command as drawing
 
-        return drawing.run(drawing.Request(files=files, source=source, style=arguments.output))
+        return drawing.run(drawing.Request(files=files, source=source, assign=arguments.assign, style=arguments.output))
     if arguments.command == "ipam":
         from towpath.controller.plan.ipam import check, repair
         from towpath.controller.plan.ipam import command as ipam

@@ -123,12 +123,16 @@ def _pool(cluster: Cluster, block: IPAMBlock) -> str:
 
 
 def _pools(cluster: Cluster) -> Iterator[Pool]:
+    from_objects = cluster.bgp.cluster_routes == "Kubernetes"
     taken = Counter(_pool(cluster, block) for block in in_force(cluster.blocks).values())
     for name, pool in sorted(cluster.pools.items()):
         spec = pool.spec
         how = [f"{'IPIP' if spec.by_ipip else 'VXLAN'} {spec.mode}"] if spec.encapsulates else []
         how += [f"group {spec.vxlan.group}"] if spec.encapsulates and spec.vxlan.group is not None else []
-        how += [f"{spec.attachment.type} on {spec.attachment.master}"] if spec.attachment.on_underlay else []
+        way = spec.attachment
+        how += [f"{way.type} {way.mode} on {way.master}"] if way.by_master else []
+        how += ["pods on a bridge"] if way.type == "bridge" else []
+        how += ["routes from the objects"] if from_objects and not (spec.encapsulates or way.on_underlay) else []
         how += [] if spec.attachment.primary else ["beside pods' own network"]
         how += ["NAT outgoing"] if spec.nat_outgoing else []
         yield Pool(name, spec.cidr, spec.block_length, spec.disabled, tuple(how), taken[name])

@@ -17,12 +17,14 @@ class Request(Struct, frozen=True):
 
     files: tuple[str, ...]
     source: Source
+    assign: bool = False
+    """With the blocks that the controller would claim."""
     style: Literal["text", "svg"] = "text"
 
 
 def run(request: Request) -> int:
     """Draw; the exit code. Objects that do not count are named on standard error."""
-    inputs = load(request.files, request.source)
+    inputs = load(request.files, request.source, assign=request.assign)
     warn(inputs)
     name_rejected(inputs)
     picture = topology(inputs)

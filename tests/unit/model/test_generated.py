@@ -10,17 +10,22 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_generated_files_are_fresh() -> None:
-    """CRDs and the reference page equal what is made from the kinds; ``python -m towpath.controller.generate`` writes them."""
-    assert stale(ROOT) == []
+    """CRDs, the reference pages and the pictures equal what is made now; ``python -m towpath.controller.generate`` writes them."""
+    assert stale(ROOT, files(ROOT)) == []
 
 
 def test_a_stale_file_is_found(tmp_path: Path) -> None:
-    """A missing file and one that is too many are both stale."""
-    extra = tmp_path / "charts/towpath/crds/other.yaml"
-    extra.parent.mkdir(parents=True)
-    extra.write_text("")
-    assert set(stale(tmp_path)) == {*files(), extra.relative_to(tmp_path)}
-    assert len(files()) > len(KINDS)
+    """A missing file and one that is too many are both stale, and so is a picture that has become another."""
+    wanted, many = files(ROOT), ("charts/towpath/crds/other.yaml", "docs/pictures/paths/other.svg")
+    for name in many:
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    assert set(stale(tmp_path, wanted)) == {*wanted, *map(Path, many)}
+    assert len(wanted) > len(KINDS)
+    for path, text in wanted.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text + "\n" * path.match("*/vxlan.svg"))
+    assert set(stale(tmp_path, wanted)) == {Path("docs/pictures/paths/vxlan.svg"), *map(Path, many)}
 
 
 def test_every_field_is_described() -> None:

@@ -88,4 +88,4 @@ def test_explain_and_the_picture_say_which_network() -> None:
     found = explained(inputs, ip_network("10.0.0.70/32"))
     assert (found["pool"], found["network"], found["announcedBy"]) == ("on", "eth0", [])
     (drawn,) = topology(inputs).pools
-    assert drawn.how == ("macvlan on eth0",)
+    assert drawn.how == ("macvlan bridge on eth0",)

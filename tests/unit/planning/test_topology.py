@@ -1,5 +1,6 @@
 """``towpath topology``: what is in the picture, as text and as SVG."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -9,7 +10,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.tree import ROOT
 from towpath.controller.cli import main
+from towpath.controller.pictures import PATHS
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs, gathered
 from towpath.controller.plan.topology.build import topology
@@ -32,6 +35,49 @@ def test_the_picture_of_two_racks_is_what_it_was(style: str, file: Path, capsys:
     """The golden files; the SVG is the one that the documentation shows."""
     assert main(["topology", "-f", str(RACKS), "-o", style]) == 0
     assert capsys.readouterr().out == file.read_text()
+
+
+COMMAND = re.compile(r"^    towpath (topology [^\n]*)\n\n```\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+
+
+def test_what_the_page_of_paths_says_is_what_its_commands_print(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command, typed as it stands there, gives the text below it."""
+    monkeypatch.chdir(ROOT)
+    told = COMMAND.findall((ROOT / "docs" / "paths.md").read_text())
+    assert len(told) == len(PATHS)
+    for command, text in told:
+        assert main(command.split()) == 0
+        said = capsys.readouterr()
+        assert (said.out, said.err) == (f"{text}\n", "")
+
+
+def test_a_pool_says_how_its_pods_are_reached_and_attached() -> None:
+    """What is not the default, in a few words."""
+    objects = [
+        custom("BGPConfiguration", "default", {"clusterRoutes": "Kubernetes"}),
+        custom("IPPool", "a", {"cidr": "10.1.0.0/24"}),
+        custom("IPPool", "b", {"cidr": "10.2.0.0/24", "vxlanMode": "Always", "attachment": {"type": "bridge"}}),
+        custom(
+            "IPPool", "c", {"cidr": "10.3.0.0/24", "attachment": {"type": "ipvlan", "mode": "l3s", "master": "eth1"}}
+        ),
+        custom(
+            "IPPool",
+            "d",
+            {
+                "cidr": "10.4.0.0/24",
+                "attachment": {"type": "macvlan", "mode": "private", "master": "eth2", "primary": False},
+            },
+        ),
+    ]
+    made = topology(gathered(objects, secret_namespace=SECRET_NAMESPACE))
+    assert {one.name: one.how for one in made.pools} == {
+        "a": ("routes from the objects",),
+        "b": ("VXLAN Always", "pods on a bridge"),
+        "c": ("ipvlan l3s on eth1", "routes from the objects"),
+        "d": ("macvlan private on eth2", "beside pods' own network"),
+    }
 
 
 def test_objects_that_do_not_count_are_named_and_the_rest_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
