@@ -3,6 +3,8 @@
  * Addresses are given out and taken back by host-local alone, which takes this program's place: it is handed the agent's
  * configuration, or the runtime's own where no agent answers. Only ADD asks. So a pod can always be deleted, and all but
  * pods whose namespace has pools of its own can always be made.
+ *
+ * Before a plugin that gives an interface away it stands by itself: ADD asks whether another pod has that, and says so.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -26,6 +28,7 @@
 #define LOCK_PATIENCE 10000 /* milliseconds for host-local's lock */
 #define LARGEST (4u << 20)  /* bytes of a configuration or an answer */
 #define OURS "towpath-"     /* what the agent writes in place of a container begins with this */
+#define PROGRAM "towpath-ipam"
 
 enum { INVALID_ENVIRONMENT = 4, IO_FAILED = 5, NOT_DECODED = 6, INVALID_CONFIGURATION = 7, TRY_AGAIN = 11, UNAVAILABLE = 50, REFUSED = 100 };
 
@@ -177,12 +180,22 @@ static text configured(void) {
     return json;
 }
 
+/* First of a network's plugins: a pod that may not have the next one's interface is told why; all others go on with nothing yet. */
+static _Noreturn void admit(text json) {
+    text content;
+    unsigned code = 0;
+    if (ask(json, &content, &code) == ANSWER_REFUSE) fail(code ? code : REFUSED, content);
+    printf("{\"cniVersion\":\"%s\"}\n", asked.version);
+    exit(0);
+}
+
 static _Noreturn void add(void) {
     text json = configured(), content;
     unsigned code = 0;
     char namespace[LONGEST_NAME] = "";
     for (const char *name = "CNI_CONTAINERID\0CNI_IFNAME\0CNI_ARGS\0"; *name; name += strlen(name) + 1)
         if (strchr(environment(name), '\n')) failf(INVALID_ENVIRONMENT, "%s has more than one line", name);
+    if (strcmp(asked.type, PROGRAM) == 0) admit(json);
     argument(environment("CNI_ARGS"), "K8S_POD_NAMESPACE", namespace, sizeof namespace);
     switch (ask(json, &content, &code)) {
     case ANSWER_USE: hand_to_host_local(content);

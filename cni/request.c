@@ -19,6 +19,7 @@ const char *configuration_read(text json, configuration *into) {
         return "cniVersion is no version";
     if (!scan_member(json, "name", &value) || !scan_string(value, into->network, sizeof into->network) || !is_file_name(into->network))
         return "name is no network's";
+    if (scan_member(json, "type", &value) && !scan_string(value, into->type, sizeof into->type)) *into->type = '\0';
     if (!scan_member(json, "ipam", &ipam)) return "ipam is missing";
     if (scan_member(ipam, "dataDir", &value) && !scan_string(value, into->folder, sizeof into->folder))
         return "ipam.dataDir is no path";

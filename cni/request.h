@@ -9,6 +9,7 @@
 
 typedef struct {
     char version[32];           /* cniVersion; the oldest where none is said */
+    char type[LONGEST_NAME];    /* the plugin that is called, ours or one that calls us; empty where it is longer */
     char network[LONGEST_NAME]; /* name */
     char folder[LONGEST_PATH];  /* host-local's dataDir */
     char socket[108];           /* the agent's; empty: there is none to ask */

@@ -20,6 +20,7 @@ RESOLVED = "ResolvedRefs"
 USER_KINDS = ("BGPConfiguration", "BGPPeer", "BGPFilter", "IPPool", "IPReservation", "IPAMConfiguration")
 DISJOINT = "Disjoint"
 ATTACHED = "Attached"
+TUNNELLED = "TunnelsStand"
 CONSISTENT = "Consistent"
 WITHIN_LIMITS = "WithinLimits"
 AMPLE = "Ample"
@@ -37,6 +38,7 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
             "NoConflict",
         ),
         (CONSISTENT, frozenset({Reason.TUNNEL_CONFLICT}), "NoConflict"),
+        (TUNNELLED, frozenset({Reason.DEVICE_REFUSED, Reason.ENDS_NOT_FOUND}), "NothingRefused"),
         (
             ATTACHED,
             frozenset(
@@ -44,6 +46,7 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
                     Reason.ATTACHMENT_CONFLICT,
                     Reason.ATTACHMENT_MASTER,
                     Reason.ATTACHMENT_MTU,
+                    Reason.ATTACHMENT_DHCP,
                     Reason.ATTACHMENT_PENDING,
                     Reason.KERNEL_LACKS,
                 }

@@ -22,7 +22,10 @@ FROM_NODES = frozenset(
         Reason.ATTACHMENT_CONFLICT,
         Reason.ATTACHMENT_MASTER,
         Reason.ATTACHMENT_MTU,
+        Reason.ATTACHMENT_DHCP,
         Reason.ATTACHMENT_PENDING,
+        Reason.DEVICE_REFUSED,
+        Reason.ENDS_NOT_FOUND,
         Reason.KERNEL_LACKS,
         Reason.RESERVED_ADDRESS,
     }

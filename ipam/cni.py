@@ -133,7 +133,8 @@ def conflist(
 ) -> dict[str, Any]:
     """The network configuration list for blocks that are the node's for certain; only Active ones are used.
 
-    A network beside that of all pods has no routes but to its own subnet, and no ports of the node.
+    A network beside that of all pods has no routes but to its own subnet, and no ports of the node. Where one pod has
+    all of an interface our program, if it is there, stands before the plugin by itself, to say who that is.
 
     One range set a family and one range a block, more where addresses in it are ``kept``: a pod gets one address per family. ``mtu`` None leaves it to the
     kernel; ``endpoints`` are blocks whose lowest address is the node's own. ``grounds``: of pools on the
@@ -155,6 +156,7 @@ def conflist(
             found = _ranges(block.cidr, outer, endpoint=block.cidr in endpoints, kept=kept)
         if found:
             ranges.setdefault(family_of(block.cidr), []).extend(found)
+    gate = way.whole and agent is not None
     device: dict[str, Any] = {
         **_DEVICES[way.type],
         **({"master": way.master, "mode": way.mode} if way.by_master else {}),
@@ -165,7 +167,7 @@ def conflist(
             "routes": [*({"dst": _DEFAULT_ROUTE[family]} for family in ranges), *by_node] if way.primary else [],
             **(
                 {"type": PROGRAM, "agent": str(agent), "waiting": sorted(waiting), "others": sorted(others)}
-                if agent is not None
+                if agent is not None and not gate
                 else {}
             ),
         },
@@ -174,7 +176,8 @@ def conflist(
         device["mtu"] = mtu
     portmap = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}
     common = [version for version in versions if version <= NEWEST]
-    plugins = [device, portmap] if way.primary else [device]
+    asking = {"type": PROGRAM, "ipam": {**device["ipam"], "agent": str(agent)}}
+    plugins = [device, portmap] if way.primary else [asking, device] if gate else [device]
     made = {"cniVersion": common[-1] if common else NEWEST, "name": network, "plugins": plugins}
     return {**made, "cniVersions": list(versions)} if len(common) < len(versions) else made
 
@@ -182,7 +185,7 @@ def conflist(
 def called(configuration: Mapping[str, Any]) -> frozenset[str]:
     """The plugins of others that a configuration calls, also by our program."""
     plugins = configuration.get("plugins", ())
-    return frozenset({one["type"] for one in plugins} | {HOST_LOCAL for one in plugins if "ipam" in one})
+    return frozenset({one["type"] for one in plugins} | {HOST_LOCAL for one in plugins if "ipam" in one}) - {PROGRAM}
 
 
 def ranges_of(configuration: Mapping[str, Any]) -> tuple[Mapping[str, str], ...]:

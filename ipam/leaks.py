@@ -45,6 +45,17 @@ class LeakWatch:
         self._gone = {}
 
 
+def beside(records: Collection[Record], *, own: Collection[Record], attached: Collection[Address]) -> Seen:
+    """What is to be seen of a network beside that of all pods: neither the API nor the kernel knows who has an address there.
+
+    Whoever has one is a container that has one of pods' own network too, for that comes first and goes last; ``own``: the
+    records of that. ``attached``: addresses that are written on pods.
+    """
+    containers = {one.container for one in own if is_pods(one)}
+    alive = frozenset(one.address for one in records if one.container in containers)
+    return Seen(records=records, blocks=(), pods=alive.union(attached), kernel=frozenset())
+
+
 def nobodys(seen: Seen) -> Iterable[Record]:
     """Records that stand for a pod, where there is none at this moment."""
     held = seen.pods | seen.kernel

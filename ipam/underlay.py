@@ -23,6 +23,9 @@ from towpath.model.links import NodeLink
 from towpath.model.net import Address, Family, Prefix, contains, family_of, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 
+OUTSIDE_DHCP = "towpath.io/outside-dhcp"
+"""Annotation of a pool whose addresses the network's DHCP server is known not to lend."""
+
 
 class Ground(Struct, frozen=True):
     """What pods of a pool stand on, on one node."""
@@ -101,6 +104,25 @@ def mtu_refusal(pool: IPPool, links: Mapping[str, NodeLink]) -> Refusal | None:
         return None
     message = f"{wanted.mtu} is more than the {taken} that {wanted.master} takes: new pods get {taken} there"
     return Refusal(Reason.ATTACHMENT_MTU, message, Why("IPPool", pool.name, "spec.attachment.mtu"))
+
+
+def dhcp_refusal(pool: IPPool, links: Mapping[str, NodeLink]) -> Refusal | None:
+    """That the node's own address in the pool's subnet is a DHCP server's, which may lend addresses of the pool to others.
+
+    Of IPv6 nobody counts addresses of a subnet: those that routers have hosts make up are not taken from a range.
+    """
+    wanted, cidr = pool.spec.attachment, pool.spec.cidr
+    if not wanted.on_underlay or pool.meta.annotations.get(OUTSIDE_DHCP) == "true":
+        return None
+    master = links.get(wanted.master) if wanted.master is not None else None
+    for one in master.leased if master is not None else ():
+        if family_of(cidr) is Family.IPV4 and contains(one.network, cidr):
+            message = (
+                f"{wanted.master} has {one} from a DHCP server, which may lend addresses of {cidr} to others as well:"
+                f" leave them out of its range, and say so with the annotation {OUTSIDE_DHCP}: 'true'"
+            )
+            return Refusal(Reason.ATTACHMENT_DHCP, message, Why("IPPool", pool.name, "spec.cidr"))
+    return None
 
 
 def gateways(cluster: Cluster) -> frozenset[Address]:

@@ -102,11 +102,20 @@ def add(
     return Pod(name=pod.name, node=node.name, container=call.container, addresses=addresses, result=result)
 
 
-def check(node: Host, pod: Host, made: Pod, *, folder: Path, network: str = "", interface: str = "eth0") -> None:
+def check(
+    node: Host,
+    pod: Host,
+    made: Pod,
+    *,
+    folder: Path,
+    network: str = "",
+    interface: str = "eth0",
+    plugins: Path = PLUGINS,
+) -> None:
     """Have the plugins compare what they made with what is there; ``PluginError``: it is other."""
     found = conflist(folder, network)
     for plugin in found["plugins"]:
-        call = Call(node, pod, made.container, interface)
+        call = Call(node, pod, made.container, interface, plugins=plugins)
         _run("CHECK", call, network=found, plugin=plugin, before=dict(made.result))
 
 

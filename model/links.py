@@ -12,5 +12,7 @@ class NodeLink(Struct, frozen=True):
     enslaved: bool = False
     """It is a port of a bridge, or the like."""
     addresses: tuple[Interface, ...] = ()
+    leased: tuple[Interface, ...] = ()
+    """Those of the addresses that somebody lent for a time, a DHCP server or a router that advertises."""
     above: tuple[tuple[str, str, str], ...] = ()
     """Kind, mode and name of others' devices that share it in the way pods would; those of pods are not to be seen from here."""

@@ -153,6 +153,7 @@ class Reason(enum.StrEnum):
     ATTACHMENT_CONFLICT = "AttachmentConflict"
     ATTACHMENT_MASTER = "AttachmentMaster"
     ATTACHMENT_MTU = "AttachmentMTU"
+    ATTACHMENT_DHCP = "AttachmentDHCP"
     ATTACHMENT_PENDING = "AttachmentPending"
 
 

@@ -1,7 +1,8 @@
 """A Workload: a pod as a peer selects it, by its labels and by where it runs, with the addresses that it speaks from."""
 
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -14,6 +15,10 @@ SERVICE_ACCOUNT = ("towpath.io/service-account", "projectcalico.org/serviceaccou
 """Labels that every pod has for selectors, whatever labels it gives itself: in our words and in Calico's."""
 
 
+NETWORK_STATUS = ("k8s.v1.cni.cncf.io/network-status", "k8s.v1.cni.cncf.io/networks-status")
+"""Annotations in which Multus or the like says what interfaces it gave a pod (Network Plumbing Working Group's convention)."""
+
+
 class Workload(Struct, frozen=True):
     """A pod that runs and has addresses; ``key`` is ``NAMESPACE/NAME``."""
 
@@ -21,6 +26,8 @@ class Workload(Struct, frozen=True):
     node: str
     labels: Mapping[str, str]
     addresses: tuple[Address, ...]
+    beside: tuple[Address, ...] = ()
+    """Those on networks beside its own, as far as somebody has written them on it; its own may be among them."""
 
 
 def decode_workload(body: Mapping[str, Any]) -> Workload | None:
@@ -40,7 +47,21 @@ def decode_workload(body: Mapping[str, Any]) -> Workload | None:
     given = dict.fromkeys(NAMESPACE, key.partition("/")[0])
     given |= dict.fromkeys(SERVICE_ACCOUNT, str(spec.get("serviceAccountName") or "default"))
     labels = {str(name): str(value) for name, value in mapping(metadata.get("labels")).items()}
-    return Workload(key, str(spec["nodeName"]), {**labels, **given}, tuple(addresses))
+    beside = tuple(_beside(mapping(metadata.get("annotations"))))
+    return Workload(key, str(spec["nodeName"]), {**labels, **given}, tuple(addresses), beside)
+
+
+def _beside(annotations: Mapping[str, Any]) -> Iterator[Address]:
+    for name in NETWORK_STATUS:
+        try:
+            listed = json.loads(annotations.get(name) or "[]")
+        except (ValueError, TypeError, RecursionError):
+            continue
+        for one in listed if isinstance(listed, list) else ():
+            texts = mapping(one).get("ips")
+            for text in texts if isinstance(texts, list) else ():
+                with contextlib.suppress(ValueError):
+                    yield parse_address(str(text))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

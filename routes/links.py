@@ -16,6 +16,7 @@ from towpath.routes.message import NLM_F_CREATE, NLM_F_EXCL, attributes, nested,
 from towpath.routes.netsocket import (
     ADDRESS_HEADER,
     IFA_ADDRESS,
+    IFA_F_PERMANENT,
     IFA_LOCAL,
     IFF_UP,
     IFLA_ADDRESS,
@@ -106,15 +107,20 @@ def devices(asking: socket.socket) -> Iterator[Device]:
 
 def addresses(asking: socket.socket) -> Iterator[tuple[int, Interface]]:
     """All addresses, each with the index of its device."""
+    return ((index, one) for index, one, _ in addresses_by_term(asking))
+
+
+def addresses_by_term(asking: socket.socket) -> Iterator[tuple[int, Interface, bool]]:
+    """The same, and whether it stays until somebody takes it away; else it ends with its lease."""
     for data in dump(asking, RTM_GETADDR, ADDRESS_HEADER.pack(0, 0, 0, 0, 0)):
         for start, length, kind, _ in messages(data):
             if kind != RTM_NEWADDR:
                 continue
-            _, prefix, _, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
+            _, prefix, flags, _, index = ADDRESS_HEADER.unpack_from(data, start + 16)
             values = dict(attributes(data, start + 24, start + length))
             found = values.get(IFA_LOCAL, values.get(IFA_ADDRESS))
             if found is not None:
-                yield index, ip_interface((address(found), prefix))
+                yield index, ip_interface((address(found), prefix)), bool(flags & IFA_F_PERMANENT)
 
 
 def _device(data: bytes, start: int, end: int) -> Device:

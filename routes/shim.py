@@ -24,7 +24,18 @@ from towpath.model.links import NodeLink
 from towpath.model.net import Address, Family, Interface, Prefix, family_of
 from towpath.routes import sysctl
 from towpath.routes.devices.message import change_body, numbered
-from towpath.routes.links import IFLA_LINK, MODE, Device, addresses, ask, devices, exchange, exists, of_ours
+from towpath.routes.links import (
+    IFLA_LINK,
+    MODE,
+    Device,
+    addresses,
+    addresses_by_term,
+    ask,
+    devices,
+    exchange,
+    exists,
+    of_ours,
+)
 from towpath.routes.message import (
     AF,
     NLM_F_CREATE,
@@ -106,8 +117,11 @@ class PodShim:
         """The interfaces of the node by name, with their addresses. ``OSError``: try again."""
         with closing(open_socket()[0]) as asking:
             on: dict[int, list[Interface]] = {}
-            for index, one in addresses(asking):
+            leased: dict[int, list[Interface]] = {}
+            for index, one, stays in addresses_by_term(asking):
                 on.setdefault(index, []).append(one)
+                if not stays:
+                    leased.setdefault(index, []).append(one)
             found = list(devices(asking))
             above: dict[int, list[tuple[str, str, str]]] = {}
             for there in found:
@@ -120,6 +134,7 @@ class PodShim:
                     there.mtu,
                     enslaved=bool(there.master),
                     addresses=tuple(on.get(there.index, ())),
+                    leased=tuple(leased.get(there.index, ())),
                     above=tuple(sorted(above.get(there.index, ()))),
                 )
                 for there in found

@@ -31,7 +31,9 @@ class Allowances:
         self._api = api
 
     async def decide(self, question: Question) -> Allowance | Refusal | None:
-        """What a pod may have; None while nobody can say."""
+        """What a pod may have; None while nobody can say, or where an interface is free as far as is known."""
+        if question.before_plugin:
+            return self._has_interface(question)
         asks: str | None = ""
         labels: Labels | None = {}
         if question.pod:
@@ -45,6 +47,24 @@ class Allowances:
             return Refusal(Reason.PODS_WAITING, message, Why("Pod", question.pod))
         asker = Asker(question.pod, addresses=asks, labels=labels)
         return allowance(offer, asker, taken=self._taken(question.container))
+
+    def _has_interface(self, question: Question) -> Refusal | None:
+        """That a pod which lives has the interface. A record alone says nothing: of one that is gone the kernel gives it."""
+        found = self._pods.networks.holders(
+            str(question.configuration.get("name")), container=question.container, interface=question.interface
+        )
+        if found is None:
+            return None
+        pool, holders = found[0], {one.container for one in found[1]}
+        own = {one.address for one in self._pods.records() if one.container in holders}
+        names = [one.key for one in self._bound.workloads.values() if own.intersection(one.addresses)]
+        if not names:
+            return None
+        message = (
+            f"passthru gives all of {pool.spec.attachment.master} to one pod, and pod {names[0]} has it on this node:"
+            " this pod waits until that is gone, or runs on another node"
+        )
+        return Refusal(Reason.ADDRESS_TAKEN, message, Why("IPPool", pool.name, "spec.attachment.mode"))
 
     def _taken(self, container: str) -> Mapping[Address, str]:
         """Who has each address, but for those that the container has itself: host-local says what is wrong with that."""

@@ -30,9 +30,13 @@ def needs_address(pod: Body) -> bool:
     metadata, spec, status = mapping(pod["metadata"]), mapping(pod.get("spec")), mapping(pod.get("status"))
     if spec.get("hostNetwork") or OTHER_NETWORK in mapping(metadata.get("annotations")):
         return False
-    if status.get("phase") in ("Succeeded", "Failed"):
+    if not _lives(pod):
         return False
     return bool(status.get("podIP")) or not metadata.get("deletionTimestamp")
+
+
+def _lives(pod: Body) -> bool:
+    return mapping(pod.get("status")).get("phase") not in ("Succeeded", "Failed")
 
 
 class _Pod(Struct, frozen=True):
@@ -45,6 +49,8 @@ class _Pod(Struct, frozen=True):
     living: Living | None
     bound: Bound | None
     """What it needs; None: nothing."""
+    unseen: bool = False
+    """Its own network is another than the cluster's, and nobody says what else it has."""
 
 
 def _read(body: Body) -> _Pod:
@@ -57,6 +63,9 @@ def _read(body: Body) -> _Pod:
         addresses=addresses,
         living=living_of(workload, body) if workload is not None else None,
         bound=Bound(namespace, workload is not None, asked_for(addresses)) if needs_address(body) else None,
+        unseen=OTHER_NETWORK in mapping(metadata.get("annotations"))
+        and _lives(body)
+        and not (workload and workload.beside),
     )
 
 
@@ -137,6 +146,13 @@ class BoundPods(Follower):
         if not self._known:
             return None
         return frozenset(address for one in self._workloads.values() for address in one.addresses)
+
+    @property
+    def beside(self) -> frozenset[Address] | None:
+        """What pods have on networks beside their own, as is written on them; None where nobody can say of all of them."""
+        if not self._known or any(one.unseen for one in self._pods.values()):
+            return None
+        return frozenset(address for one in self._workloads.values() for address in one.beside)
 
     def seed(self, cluster: Cluster) -> None:
         """What was known in an earlier life counts until somebody says what there is."""

@@ -17,6 +17,7 @@ import structlog
 from msgspec import Struct
 
 from towpath.ipam.allowance import Allowance, configured
+from towpath.ipam.cni import PROGRAM
 from towpath.model.reason import Reason, Refusal
 
 log = structlog.get_logger()
@@ -39,6 +40,7 @@ class Question(Struct, frozen=True):
     """What the program asks for a pod; name and namespace are empty where the runtime does not say."""
 
     container: str
+    interface: str
     namespace: str
     name: str
     uid: str
@@ -48,6 +50,11 @@ class Question(Struct, frozen=True):
     def pod(self) -> str:
         """``NAMESPACE/NAME``; empty where it is not known."""
         return f"{self.namespace}/{self.name}" if self.namespace and self.name else ""
+
+    @property
+    def before_plugin(self) -> bool:
+        """Whether it is not about addresses: the program stands before a plugin that gives an interface to one pod."""
+        return self.configuration.get("type") == PROGRAM
 
 
 Decide = Callable[[Question], Awaitable[Allowance | Refusal | None]]
@@ -114,7 +121,7 @@ class Desk:
 def read(content: bytes) -> Question | None:
     """A question; None where it is none."""
     try:
-        container, _, arguments, text = content.decode().split("\n", 3)
+        container, interface, arguments, text = content.decode().split("\n", 3)
         configuration = json.loads(text)
     except (ValueError, RecursionError):
         return None
@@ -123,6 +130,7 @@ def read(content: bytes) -> Question | None:
     said = dict(one.split("=", 1) for one in arguments.split(";") if "=" in one)
     return Question(
         container=container,
+        interface=interface,
         namespace=said.get("K8S_POD_NAMESPACE", ""),
         name=said.get("K8S_POD_NAME", ""),
         uid=said.get("K8S_POD_UID", ""),

@@ -7,7 +7,7 @@ from towpath.bgp.services import covering
 from towpath.controller.node import parts
 from towpath.controller.service_ranges import service_ranges
 from towpath.ipam.attachment import Attached, attached_to
-from towpath.ipam.underlay import Ground, ground, mtu_refusal, routes
+from towpath.ipam.underlay import Ground, dhcp_refusal, ground, mtu_refusal, routes
 from towpath.model.blocks import by_node, in_force, node_addresses, pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool
 from towpath.model.encapsulation import link_local_of, mac_of
@@ -135,8 +135,8 @@ def _judged(pools: Iterable[IPPool], links: Mapping[str, NodeLink]) -> tuple[dic
             grounds[pool.name] = found
         else:
             refusals.append(found)
-        if (too_large := mtu_refusal(pool, links)) is not None:
-            refusals.append(too_large)
+        told = (judge(pool, links) for judge in (mtu_refusal, dhcp_refusal))
+        refusals += [one for one in told if one is not None]
     return grounds, tuple(refusals)
 
 

@@ -6,7 +6,7 @@ Nothing is freed on a guess. Where it is not known which pods there are, or the 
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 import structlog
 
@@ -14,9 +14,9 @@ from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node.bound import BoundPods
 from towpath.controller.settings import AgentSettings
 from towpath.controller.store import Store
-from towpath.ipam.cni import Places, stands
-from towpath.ipam.hostlocal import FOUND, HostLocal
-from towpath.ipam.leaks import LeakWatch, Seen, nobodys, unrecorded
+from towpath.ipam.cni import Places, network_of, stands
+from towpath.ipam.hostlocal import FORMER, FOUND, HostLocal, Record
+from towpath.ipam.leaks import LeakWatch, Seen, beside, nobodys, unrecorded
 from towpath.model.blocks import is_beside
 from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why, listed
@@ -45,7 +45,10 @@ class Leaks:
         holders: Callable[[Collection[Address]], frozenset[Address]],
         noticed: Callable[[Notice], None],
         clock: Callable[[], float],
+        networks: Callable[[], Iterable[HostLocal]] = tuple,
+        attached: Callable[[], frozenset[Address] | None] = lambda: None,
     ) -> None:
+        """``networks``: the records of networks beside that of all pods; ``attached``: addresses of theirs that are written on pods, None where nobody can say."""
         self._node = node
         self._local = local
         self._pods = pods
@@ -55,6 +58,10 @@ class Leaks:
         self._noticed = noticed
         self._clock = clock
         self._watch = LeakWatch()
+        self._networks = networks
+        self._attached = attached
+        self._beside: dict[str, LeakWatch] = {}
+        """By network."""
         self._suspects: frozenset[Address] = frozenset()
         """In use without a record, when it was looked last."""
         self.loop = LevelLoop(self.look, pace=Pace(period=EVERY, backoff=5.0))
@@ -76,15 +83,32 @@ class Leaks:
         if self._pods() is None:
             return self._forget()
         gone = self._watch.look(seen, now=self._clock())
-        for one in self._local.free(gone):
-            self._noticed(Notice(Reason.ADDRESS_FREED, f"{one.address} was kept for {one.container}, which is gone"))
+        self._free(self._local, gone)
+        self._look_beside()
         before, self._suspects = self._suspects, unrecorded(seen)
         for address in self._suspects & before:
             self._local.keep(address)
         return True
 
+    def _look_beside(self) -> None:
+        """The networks beside that of all pods, once it is known who of their pods has what on their own."""
+        attached, own = self._attached(), self._local.records()
+        if attached is None or not self._blocks() or any(one.container in (FORMER, FOUND) for one in own):
+            self._beside.clear()
+            return
+        for local in self._networks():
+            watch = self._beside.setdefault(local.folder.name, LeakWatch())
+            seen = beside(local.records(), own=own, attached=attached)
+            self._free(local, watch.look(seen, now=self._clock()), of=f" of {local.folder.name}")
+
+    def _free(self, local: HostLocal, gone: Collection[Record], *, of: str = "") -> None:
+        for one in local.free(gone):
+            message = f"{one.address}{of} was kept for {one.container}, which is gone"
+            self._noticed(Notice(Reason.ADDRESS_FREED, message))
+
     def _forget(self) -> bool:
         self._watch.forget()
+        self._beside.clear()
         self._suspects = frozenset()
         return True
 
@@ -127,4 +151,6 @@ def leaks_of(
         holders=functools.partial(holders, wait=lambda: time.sleep(ANSWER_WITHIN)),
         noticed=noticed,
         clock=time.monotonic,
+        networks=lambda: (HostLocal(places.data_dir, network=network_of(pool)) for pool in places.given_out()),
+        attached=lambda: bound.beside,
     )

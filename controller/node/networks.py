@@ -18,8 +18,8 @@ from towpath.controller.node.gate import Addressing, Beside
 from towpath.controller.node.ground import Grounds
 from towpath.controller.node.records import Records
 from towpath.ipam.attachment import attached_to
-from towpath.ipam.cni import Places, called, conflist, remove, served, stands, write
-from towpath.ipam.hostlocal import HostLocal
+from towpath.ipam.cni import PROGRAM, Places, called, conflist, network_of, remove, served, stands, write
+from towpath.ipam.hostlocal import HostLocal, Record, is_pods
 from towpath.ipam.plugins import Plugin, agreed
 from towpath.ipam.reserved import reserved
 from towpath.model.blocks import pool_around
@@ -40,6 +40,8 @@ class Networks:
         self._grounds = grounds
         self._records: dict[str, Records] = {}
         """By pool."""
+        self._whole: dict[str, IPPool] = {}
+        """Those that give an interface to one pod, as they are wanted."""
         self.calls: frozenset[str] = frozenset()
         """The plugins of the configurations that are wanted."""
 
@@ -64,6 +66,7 @@ class Networks:
     def desire(self, cluster: Cluster, addressing: Addressing, *, plugins: Collection[Plugin]) -> None:
         """The configurations as the confirmed blocks say, once it is known what the ``plugins`` are. ``OSError``: try again."""
         wanted = {pool.name: pool for pool in attached_to(cluster, self._node).beside}
+        self._whole = {name: pool for name, pool in wanted.items() if pool.spec.attachment.whole}
         for places in self._main.networks(self.conf_dir):
             if places.pool not in wanted or not stands(places):
                 remove(places)
@@ -101,6 +104,14 @@ class Networks:
             ):
                 yield replace(one, capacity=min(one.capacity, 1) if whole else one.capacity, primary=False)
 
+    def holders(self, network: str, *, container: str, interface: str) -> tuple[IPPool, tuple[Record, ...]] | None:
+        """The pool whose network this is, and what others than this have of it; None: it gives no interface to one pod alone."""
+        pool = next((one for name, one in self._whole.items() if network_of(name) == network), None)
+        if pool is None:
+            return None
+        records = (one for one in self._of(pool.name).local.records() if is_pods(one))
+        return pool, tuple(one for one in records if (one.container, one.interface) != (container, interface))
+
     def _of(self, pool: str) -> Records:
         if pool not in self._records:
             places = self._places(pool)
@@ -120,15 +131,17 @@ class Networks:
         self, pool: IPPool, cluster: Cluster, usable: Collection[Prefix], plugins: Collection[Plugin]
     ) -> dict[str, Any]:
         places, way = self._places(pool.name), pool.spec.attachment
-        asked = (*called(conflist((), {}, data_dir=places.data_dir, way=way)),)
+        asks = {one.name for one in plugins if not one.trouble and one.name == PROGRAM and way.whole}
+        calls = called(conflist((), {}, data_dir=places.data_dir, way=way)) | asks
         return conflist(
             [cluster.blocks[block_name(cidr)].spec for cidr in usable],
             cluster.pools,
             data_dir=places.data_dir,
             network=places.network,
             way=way,
-            versions=agreed([one for one in plugins if one.name in asked]),
+            versions=agreed([one for one in plugins if one.name in calls]),
             mtu=self._grounds.mtu_of(way),
             grounds=self._grounds.beside,
             kept=reserved(cluster.reservations),
+            agent=places.socket if asks else None,
         )

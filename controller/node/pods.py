@@ -82,7 +82,7 @@ class CNIPods:
         self._why = Why("Node", node)
         self._bridge = bridge
         self._grounds = Grounds(node, shim)
-        self._networks = Networks(node, places=places, conf_dir=networks, grounds=self._grounds)
+        self.networks = Networks(node, places=places, conf_dir=networks, grounds=self._grounds)
         self._before_first = before_first
         self._places = places
         self._folders = plugins
@@ -123,29 +123,29 @@ class CNIPods:
         self._refused.pop("plugins", None)
         if looked.refused:
             self._refused["plugins"] = looked.refused
-        return not looked.refused and not self._missing(self._calls | self._networks.calls)
+        return not looked.refused and not self._missing(self._calls | self.networks.calls)
 
     def changed(self) -> bool:
         """Whether pods came or went since this was asked last: nobody tells us, so the folder is looked at."""
-        before, self._version = self._version, (self._local.version(), self._networks.version())
+        before, self._version = self._version, (self._local.version(), self.networks.version())
         return self._version != before
 
     def disturbed(self) -> bool:
         """Whether somebody has changed the folders of configurations or plugins, or what pods hang on, since this was asked last."""
         before = self._marks, self._seen
-        self._marks = tuple(map(mark, (self._places.conf_dir, self._networks.conf_dir, self._folders.target)))
+        self._marks = tuple(map(mark, (self._places.conf_dir, self.networks.conf_dir, self._folders.target)))
         self._seen = self._bridge.seen(), self._grounds.seen()
         return (self._marks, self._seen) != before
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that the configurations of this boot have, whichever process wrote them."""
-        starts = (*served(self._places), *self._networks.served())
+        starts = (*served(self._places), *self.networks.served())
         return frozenset(block for block in blocks if any(start in block for start in starts))
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
         wanted = tuple(blocks)
-        return self._records.in_use(wanted) | (self._networks.in_use(wanted) if wanted else frozenset())
+        return self._records.in_use(wanted) | (self.networks.in_use(wanted) if wanted else frozenset())
 
     @property
     def socket(self) -> Path:
@@ -189,7 +189,7 @@ class CNIPods:
                     self._places, own=self._own(cluster), offered=self.offer.ranges if self.offer is not None else ()
                 ),
             )
-            self._networks.reserve(cluster, addressing)
+            self.networks.reserve(cluster, addressing)
             self._refused.pop("records", None)
         except OSError as error:
             self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {said(error)}"
@@ -197,7 +197,7 @@ class CNIPods:
         self._unattached = ""
         try:
             self._configure(cluster, addressing)
-            self._networks.desire(cluster, addressing, plugins=self._plugins or ())
+            self.networks.desire(cluster, addressing, plugins=self._plugins or ())
             self._refused.pop("configuration", None)
         except DeviceError as error:
             self._unattached = str(error)
@@ -218,7 +218,7 @@ class CNIPods:
     @property
     def problems(self) -> tuple[Refusal, ...]:
         """What people have to see to: full or read-only disks, plugins that are not there, other networks."""
-        missing = self._missing(self._calls | self._networks.calls)
+        missing = self._missing(self._calls | self.networks.calls)
         return (
             *(Refusal(Reason.DISK_REFUSED, message, self._why) for _, message in sorted(self._refused.items())),
             *((Refusal(Reason.KERNEL_REFUSED, self._unattached, self._why),) if self._unattached else ()),
@@ -242,10 +242,10 @@ class CNIPods:
     def _besides(self, other: OtherNetwork) -> str:
         name = f"{other.file} configures the network {other.name or 'without a name'}"
         if not stands(self._places):
-            return f"{name}: ours is not written while it is there"
+            return f"{name}: ours is not written while it is there, remove it to have pods in ours"
         if other.first:
-            return f"{name}, and comes before ours: new pods are attached by it"
-        return f"{name}, and comes after ours: new pods are not attached by it"
+            return f"{name}, and comes before ours: new pods are attached by it until it is removed"
+        return f"{name}, and comes after ours: new pods are not attached by it, and it can be removed"
 
     def _configure(self, cluster: Cluster, addressing: Addressing) -> None:
         way = attached_to(cluster, self._node)
@@ -359,7 +359,7 @@ class CNIPods:
             endpoints=own_endpoints(cluster, self._node),
             kept=reserved(cluster.reservations),
         )
-        others = self._networks.usage(
+        others = self.networks.usage(
             cluster, [cidr for cidr in blocks if cidr in beside], draining=[cidr for cidr in draining if cidr in beside]
         )
         return (*(replace(one, capacity=one.in_use) if one.cidr in idle else one for one in reports), *others)

@@ -16,7 +16,7 @@ from towpath.controller.service_ranges import service_ranges
 from towpath.controller.settings import Source, UsageError
 from towpath.ipam.check import Finding, findings
 from towpath.ipam.check_node import node_findings
-from towpath.ipam.cni import Places
+from towpath.ipam.cni import Places, network_of
 from towpath.ipam.hostlocal import HostLocal
 from towpath.model.net import Address
 from towpath.model.reason import Why
@@ -82,14 +82,16 @@ def _on_node(inputs: Inputs, request: Request) -> Iterator[Finding]:
         return
     if request.node is None:
         raise UsageError("--node-dir needs --node, the node whose files these are")
-    records = HostLocal(Places(run_dir=request.node_dir, conf_dir=request.node_dir).data_dir).records()
+    places = Places(run_dir=request.node_dir, conf_dir=request.node_dir)
+    records = HostLocal(places.data_dir).records()
+    networks = {pool: HostLocal(places.data_dir, network=network_of(pool)).records() for pool in places.given_out()}
     kernel: frozenset[Address] = frozenset()
     if request.here:
         from towpath.routes.holders import ANSWER_WITHIN, holders
 
         known = {each for pod in inputs.cluster.workloads.values() for each in pod.addresses}
         kernel = holders({one.address for one in records} - known, wait=lambda: time.sleep(ANSWER_WITHIN))
-    yield from sorted(node_findings(inputs.cluster, request.node, records=records, kernel=kernel))
+    yield from sorted(node_findings(inputs.cluster, request.node, records=records, kernel=kernel, networks=networks))
 
 
 def document(found: Iterable[Finding]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.names import in_memory, own
 from tests.netns.agent.node import kernel
-from tests.netns.agent.underlay import NODE_PORT, SERVICE, SHIM, Segment, objects
+from tests.netns.agent.underlay import NODE_PORT, NODES, SERVICE, SHIM, SUBNETS, Segment, objects
 from towpath.lab.netns import Network
 from towpath.model.net import Family
 
@@ -218,6 +218,31 @@ def test_what_cannot_be_is_said_of_the_pool_alone(segment: tuple[Segment, Any]) 
     wait_reached(made, "a", "a1")
     node.write(objects(**BRIDGE))
     made.wait(lambda: not told(), "all is well again")
+
+
+def test_a_dhcp_server_is_told_of_by_the_pool_alone(segment: tuple[Segment, Any]) -> None:
+    """The node's address has a lifetime, as a DHCP client gives it: its pool says so, and pods go on; so it is until that ends."""
+    made, _ = segment
+    node = made.nodes["a"]
+
+    def told() -> set[tuple[str, str, str]]:
+        return {(one["reason"], one["name"], one["field"]) for one in node.status().get("refusals", ())}
+
+    own = ("addr", "change", SUBNETS[0].format(NODES["a"]), "dev", "eth0")
+    node.node.ip(*own, "valid_lft", "3600", "preferred_lft", "3600")
+    made.wait(lambda: told() == {("AttachmentDHCP", "v4", "spec.cidr")}, "the pool says so")
+    assert node.plugin()["master"] == "eth0"
+    made.wait(lambda: all(made.reaches("a", "a1").values()), "the pod goes on")
+    noted = objects(**BRIDGE)
+    for one in noted:
+        if one["kind"] == "IPPool":
+            one["metadata"]["annotations"] = {"towpath.io/outside-dhcp": "true"}
+    node.write(noted)
+    made.wait(lambda: not told(), "it is seen to")
+    node.write(objects(**BRIDGE))
+    made.wait(lambda: bool(told()), "it is not any more")
+    node.node.ip(*own, "valid_lft", "forever", "preferred_lft", "forever")
+    made.wait(lambda: not told(), "the address stays")
 
 
 def test_cleanup_leaves_the_nodes_as_they_were(segment: tuple[Segment, Any]) -> None:

@@ -1,5 +1,6 @@
 """Networks beside that of all pods: what Multus would call, who reaches whom by macvlan private and passthru, and what cannot be."""
 
+import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -7,13 +8,11 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import Node, kernel, made, made_block
+from tests.netns.agent.node import kernel
+from tests.netns.agent.sites import NUMBERS, Sites, has, names, objects, told
 from towpath.lab import pods
 from towpath.lab.netns import Network
-from towpath.lab.process import wait_for
-from towpath.model.net import Address, Family
 
-NUMBERS = {"a": 1, "b": 2, "gw": 254}
 EDGE, ALONE = "towpath-edge", "towpath-alone"
 """Networks of eth1, where the nodes have addresses, and of eth2, which is for one pod."""
 POOLS: dict[str, dict[str, Any]] = {
@@ -61,102 +60,13 @@ BLOCKS = {
 }
 
 
-def objects(reader: str) -> list[dict[str, Any]]:
+def told_to(reader: str) -> list[dict[str, Any]]:
     """What a node is told."""
-    found = [made("BGPConfiguration", "default", clusterRoutes="Kubernetes", nodeToNodeMeshEnabled=False)]
-    found += [made("IPPool", name, **spec) for name, spec in POOLS.items()]
-    if reader == "b":
-        for number, (name, (_, attachment)) in enumerate(CANNOT.items()):
-            found.append(made("IPPool", name, cidr=f"10.7.{number}.0/24", attachment={"primary": False, **attachment}))
-    for name, blocks in BLOCKS.items():
-        address = f"10.0.0.{NUMBERS[name]}"
-        found.append(made("RoutingNode", name, bgp={"ipv4Address": f"{address}/24"}))
-        addresses = [{"type": "InternalIP", "address": address}]
-        found.append(
-            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "status": {"addresses": addresses}}
-        )
-        found += [made_block(cidr, name, pool) for cidr, pool in blocks.items()]
-    return found
-
-
-class Sites:
-    """Two nodes on three networks, of which the last two are for pods as well, and a router on each."""
-
-    def __init__(self, network: Network, root: Any) -> None:
-        self.network = network
-        self.made: dict[str, tuple[str, pods.Pod, dict[str, pods.Pod]]] = {}
-        switches = [network.switch(f"sw{one}") for one in range(3)]
-        hosts = {name: network.host(name) for name in NUMBERS}
-        for name, host in hosts.items():
-            for number, switch in enumerate(switches):
-                network.plug(switch, host, f"eth{number}")
-            host.address(f"10.0.0.{NUMBERS[name]}/24", dev="eth0")
-            host.address(f"10.9.0.{NUMBERS[name]}/24", f"fd09::{NUMBERS[name]}/64", dev="eth1")
-        hosts["gw"].address("10.8.0.254/24", dev="eth2")
-        for name in BLOCKS:
-            (root / name).mkdir()
-        self.nodes = {name: Node(hosts[name], root / name, objects(name), name=name) for name in BLOCKS}
-        self.before = {name: kernel(one.node) for name, one in self.nodes.items()}
-
-    def start(self) -> None:
-        """Until each node has all configurations."""
-        for node in self.nodes.values():
-            node.speaker.start()
-            node.start_agent()
-        for node in self.nodes.values():
-            self.wait(
-                lambda node=node: has(node.cni) and all(has(node.networks, each) for each in (EDGE, ALONE)), "them"
-            )
-
-    def wait(self, probe: Any, what: str) -> None:
-        """Wait, and show what the agents said if it does not come true."""
-        try:
-            wait_for(probe, deadline=60, what=what)
-        except AssertionError as error:
-            said = [f"{one.node.ip('addr')}\n{one.status()}\n{one.agent.log}" for one in self.nodes.values()]
-            raise AssertionError("\n".join([str(error), *said])) from None
-
-    def pod(self, name: str, at: str, **networks: str) -> None:
-        """A pod with further interfaces, as Multus attaches them: after its own one, for the same container."""
-        node, host = self.nodes[at], self.network.host(name, forwarding=False)
-        own = pods.add(node.node, host, folder=node.cni)
-        more: dict[str, pods.Pod] = {}
-        self.made[name] = at, own, more
-        for interface, network in networks.items():
-            more[interface] = self.attach(name, interface, network)
-
-    def attach(self, name: str, interface: str, network: str) -> pods.Pod:
-        """One more interface."""
-        at, own, _ = self.made[name]
-        node, host, container = self.nodes[at], self.network.hosts[name], own.container
-        return pods.add(
-            node.node, host, folder=node.networks, network=network, interface=interface, container=container
-        )
-
-    def detach(self, name: str, interface: str, network: str) -> None:
-        """That one again."""
-        at, own, _ = self.made[name]
-        node, host, container = self.nodes[at], self.network.hosts[name], own.container
-        pods.remove(node.node, host, folder=node.networks, network=network, interface=interface, container=container)
-
-    def on(self, name: str, number: int, family: Family = Family.IPV4) -> Address:
-        """The address of a pod, a node or the router on one of the networks."""
-        if name in self.made:
-            found = self.made[name][2][f"net{number}"].address(family)
-            assert found is not None
-            return found
-        return ip_address(f"10.{10 - number}.0.{NUMBERS[name]}" if family is Family.IPV4 else f"fd09::{NUMBERS[name]}")
-
-    def reaches(self, source: str, target: str, number: int, *, wait: int = 3) -> bool:
-        """Whether a whole packet on one of the networks is answered."""
-        return pods.ping(self.network.hosts[source], self.on(target, number), wait=wait, size=1500)
-
-
-def has(folder: Any, network: str = "") -> bool:
-    try:
-        return bool(pods.conflist(folder, network))
-    except pods.NotReadyError:
-        return False
+    more = {
+        name: {"cidr": f"10.7.{number}.0/24", "attachment": {"primary": False, **attachment}}
+        for number, (name, (_, attachment)) in enumerate(CANNOT.items())
+    }
+    return objects({**POOLS, **(more if reader == "b" else {})}, BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +74,7 @@ def sites() -> Iterator[Sites]:
     """The nodes, with pods that have an interface in the networks beside their own."""
     prefix = own("tpu")
     with in_memory(prefix) as root, Network(prefix) as network:
-        made = Sites(network, root)
+        made = Sites(network, root, told_to, (EDGE, ALONE))
         made.start()
         made.pod("a1", "a", net1=EDGE, net2=ALONE)
         made.pod("a2", "a", net1=EDGE)
@@ -191,7 +101,7 @@ def test_what_was_made_is_what_is_checked(sites: Sites) -> None:
     """CHECK finds the interface, and says so when its address is gone; a second interface of one network comes and goes."""
     node, host = sites.nodes["a"], sites.network.hosts["a2"]
     made = sites.attach("a2", "net9", "towpath-edge6")
-    where = {"folder": node.networks, "network": "towpath-edge6", "interface": "net9"}
+    where = {"folder": node.networks, "network": "towpath-edge6", "interface": "net9", "plugins": sites.bin}
     pods.check(node.node, host, made, **where)
     host.ip("addr", "flush", "dev", "net9", "scope", "global")
     with pytest.raises(pods.PluginError, match="CHECK"):
@@ -228,10 +138,15 @@ def test_who_reaches_whom(sites: Sites, number: int, wanted: dict[tuple[str, str
 
 
 def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:
-    """Another pod is refused, has no address, and keeps all else; when the first lets go the next one gets it."""
-    with pytest.raises(pods.PluginError, match="failed to create macvlan"):
-        sites.attach("a2", "net2", ALONE)
+    """Another pod is refused with who has it, has no address, and keeps all else; when the first lets go the next one gets it."""
+    said = r"IPPool/alone spec\.attachment\.mode: passthru gives all of eth2 to one pod, and pod default/a1 has it on this node"
+    sites.wait(lambda: re.search(said, sites.refused("a2", "net2", ALONE)), "the pod's name is known")
     assert "net2" not in sites.network.hosts["a2"].ip("link")
+    assert sites.given("a", ALONE) == {sites.made["a1"][1].container}
+    sites.nodes["a"].agent.stop()
+    assert "failed to create macvlan" in sites.refused("a2", "net2", ALONE), "without an agent the kernel says it"
+    sites.nodes["a"].start_agent()
+    sites.wait(lambda: re.search(said, sites.refused("a2", "net2", ALONE)), "the agent is back")
     sites.wait(lambda: sites.reaches("a1", "gw", 2), "the one that has it goes on")
     sites.detach("a1", "net2", ALONE)
     sites.attach("a2", "net2", ALONE)
@@ -274,10 +189,10 @@ def test_an_interface_goes_and_comes_back(sites: Sites) -> None:
 def test_a_pool_goes(sites: Sites) -> None:
     """Its configuration goes with it, those of the others stay as they are."""
     node = sites.nodes["a"]
-    node.write([one for one in objects("a") if one["metadata"]["name"] != "edge6"])
+    node.write(sites.told("a", without="edge6"))
     sites.wait(lambda: names(node) == {f"{EDGE}.conflist", f"{ALONE}.conflist"}, "its configuration has gone")
     assert has(node.cni)
-    node.write(objects("a"))
+    node.write(sites.told("a"))
     sites.wait(lambda: has(node.networks, "towpath-edge6"), "it is back")
 
 
@@ -287,19 +202,9 @@ def test_cleanup_leaves_the_nodes_as_they_were(sites: Sites) -> None:
         node, host = sites.nodes[at], sites.network.hosts[name]
         for interface in more:
             sites.detach(name, interface, EDGE if interface == "net1" else ALONE)
-        pods.remove(node.node, host, folder=node.cni, container=first.container)
+        pods.remove(node.node, host, folder=node.cni, container=first.container, plugins=sites.bin)
         sites.network.remove_host(name)
     for name, node in sites.nodes.items():
         node.clean_up()
         assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
         assert kernel(node.node) == sites.before[name]
-
-
-def told(node: Node) -> dict[str, str]:
-    """What a node refuses of pools: reason and field."""
-    refused = node.status().get("refusals", ())
-    return {one["name"]: f"{one['reason']} {one['field'].removeprefix('spec.attachment.')}" for one in refused}
-
-
-def names(node: Node) -> set[str]:
-    return {one.name for one in node.networks.iterdir()}

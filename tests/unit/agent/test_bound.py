@@ -1,6 +1,7 @@
 """Which pods need an address, and when the controller hears of it."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -194,3 +195,26 @@ def test_pods_that_live_in_the_network_of_the_cluster():
     unknown = BoundPods(changed=lambda: None, moved=lambda: None)
     unknown.refused("Pod", "no")
     assert (unknown.settled, unknown.living) == (True, None)
+
+
+def test_what_pods_have_on_networks_beside_their_own():
+    """As Multus wrote it on them; of a pod whose own network is another nobody knows it unless it is written there."""
+    name, other = "k8s.v1.cni.cncf.io/network-status", {"v1.multus-cni.io/default-network": "other"}
+    address = {"podIP": "10.0.0.5"}
+
+    def beside(**metadata):
+        bound = BoundPods(changed=lambda: None, moved=lambda: None)
+        assert bound.beside is None
+        listing = bound.listing("Pod")
+        listing.page([pod("a/p", metadata={"annotations": metadata["annotations"]}, status=metadata["status"])])
+        listing.done(version="1")
+        return bound.beside
+
+    wanted = {parse_address("10.9.0.5"), parse_address("fd09::5")}
+    said = json.dumps([{"name": "x", "ips": ["10.9.0.5", "fd09::5", "no"]}, 7, {"ips": 7}])
+    assert beside(annotations={name: said}, status=address) == wanted
+    assert beside(annotations={name: said, **other}, status=address) == wanted
+    for wrong in ("{", "[]", "7", ""):
+        assert beside(annotations={name: wrong}, status=address) == frozenset()
+        assert beside(annotations={name: wrong, **other}, status=address) is None
+    assert beside(annotations=other, status={"phase": "Failed"}) == frozenset()

@@ -8,13 +8,15 @@ import pytest
 
 from towpath.controller.node.leaks import EVERY, Leaks
 from towpath.ipam.cni import NETWORK
-from towpath.ipam.hostlocal import ENDPOINT, FOUND, OURS, HostLocal
+from towpath.ipam.hostlocal import ENDPOINT, FORMER, FOUND, OURS, HostLocal
 from towpath.ipam.leaks import GONE_AFTER
 from towpath.model.net import Address
 from towpath.model.reason import Reason
 from towpath.model.speaker import Notice
 
+EDGE = "towpath-edge"
 ONE, TWO = ip_address("10.244.0.5"), ip_address("fd00:244::6")
+THREE, FOUR, FIVE, SIX = (ip_address(f"10.9.0.{last}") for last in (3, 4, 5, 6))
 
 
 class Node:
@@ -32,6 +34,8 @@ class Node:
         """Who was a neighbour."""
         self.asked: set[Address] = set()
         self.notices: list[Notice] = []
+        self.attached: frozenset[Address] | None = frozenset()
+        """What is written on pods of networks beside their own."""
         self.leaks = Leaks(
             "a",
             HostLocal(folder),
@@ -41,14 +45,17 @@ class Node:
             holders=self._holders,
             noticed=self.notices.append,
             clock=lambda: self.now,
+            networks=lambda: [HostLocal(folder, network=EDGE)],
+            attached=lambda: self.attached,
         )
 
     def _holders(self, asked: Collection[Address]) -> frozenset[Address]:
         self.asked = set(asked)
         return frozenset(self.routed | (self.answers & self.asked))
 
-    def give(self, address: Address, container: str = "sandbox") -> Path:
-        record = self.folder / str(address)
+    def give(self, address: Address, container: str = "sandbox", *, network: str = NETWORK) -> Path:
+        record = self.folder.with_name(network) / str(address)
+        record.parent.mkdir(exist_ok=True)
         record.write_text(f"{container}\r\neth0")
         return record
 
@@ -188,3 +195,43 @@ async def test_a_kernel_that_cannot_be_read_is_asked_again(node: Node, monkeypat
     node.now = 2 * GONE_AFTER
     assert not await node.leaks.look()
     assert record.exists()
+
+
+async def test_a_network_beside_pods_own_gets_back_what_is_nobodys(node: Node) -> None:
+    """What a container has whose own address is gone: no sooner, and nobody else's; no kernel is asked of these."""
+    node.pods = frozenset({ONE})
+    node.give(ONE, "lives")
+    gone, drain = (node.give(address, whose, network=EDGE) for address, whose in ((THREE, "gone"), (FIVE, OURS)))
+    lives, noted = (node.give(address, whose, network=EDGE) for address, whose in ((FOUR, "lives"), (SIX, "dark")))
+    node.attached = frozenset({SIX})
+    await node.look()
+    assert node.asked == set()
+    await node.look(seconds=GONE_AFTER - 1)
+    assert gone.exists()
+    await node.look(seconds=1)
+    assert [one.exists() for one in (gone, drain, lives, noted)] == [False, True, True, True]
+    assert [one.message for one in node.notices] == ["10.9.0.3 of towpath-edge was kept for gone, which is gone"]
+    node.attached = frozenset()
+    await node.look(seconds=GONE_AFTER)
+    await node.look(seconds=GONE_AFTER)
+    assert (noted.exists(), lives.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("unknown", ["attached", "former", "found"])
+async def test_nothing_is_guessed_of_networks_beside_pods_own(node: Node, unknown: str) -> None:
+    """A pod whose own network is another's, one that another network attached, or one whose record is lost may be the one that has it."""
+    record = node.give(THREE, "gone", network=EDGE)
+    await node.look()
+    node.pods = frozenset({ONE})
+    if unknown == "attached":
+        node.attached = None
+    else:
+        node.give(ONE, FORMER if unknown == "former" else FOUND)
+    await node.look(seconds=3 * GONE_AFTER)
+    assert record.exists()
+    node.attached = frozenset()
+    node.give(ONE, "known")
+    await node.look(seconds=GONE_AFTER - 1)
+    assert record.exists()
+    await node.look(seconds=GONE_AFTER)
+    assert not record.exists()

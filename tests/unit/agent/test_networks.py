@@ -5,6 +5,7 @@ from ipaddress import ip_interface, ip_network
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.agent.test_gate import FINE
 from tests.unit.agent.test_pods import ALL, V4, V6, Shims, pods
@@ -14,6 +15,7 @@ from towpath.controller.node.gate import Addressing, Beside, addressing
 from towpath.controller.node.ground import Grounds
 from towpath.ipam.cni import Places
 from towpath.ipam.hostlocal import OURS
+from towpath.ipam.underlay import OUTSIDE_DHCP
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.attachment import Attachment
 from towpath.model.links import NodeLink
@@ -174,6 +176,36 @@ def test_the_node_waits_for_none_of_them() -> None:
     assert (alone.complete, alone.lacking, alone.beside) == (True, (), {})
     gone = addressing(world(there=False), "a", blocks=blocks, standing=FINE)
     assert (gone.usable, gone.beside, gone.complete) == ((V4, V6), {"edge": Beside()}, True)
+
+
+@pytest.mark.parametrize(
+    ("leased", "mode", "annotations", "said"),
+    [
+        (("192.0.2.1/24",), "private", {}, ["AttachmentDHCP IPPool/edge spec.cidr"]),
+        (("192.0.2.1/24",), "private", {OUTSIDE_DHCP: "true"}, []),
+        (("192.0.2.1/24",), "private", {OUTSIDE_DHCP: "no"}, ["AttachmentDHCP IPPool/edge spec.cidr"]),
+        (("198.51.100.1/24",), "private", {}, []),
+        (("fe80::1/64",), "private", {}, []),
+        ((), "private", {}, []),
+    ],
+)
+def test_a_dhcp_server_on_the_pods_network_is_told_of(
+    leased: tuple[str, ...], mode: str, annotations: dict[str, str], said: list[str]
+) -> None:
+    """Of the subnet around the pool alone; the pool is used all the same; whoever has seen to it is told no more."""
+    way = Attachment(type="macvlan", master="eth1", mode=mode, primary=False)
+    mine = tuple(map(ip_interface, leased))
+    grounds = Grounds("a", Shims(eth1=NodeLink(1500, addresses=mine, leased=mine)))
+    found = world(way=way)
+    pool = found.pools["edge"]
+    pool = replace(
+        pool,
+        meta=replace(pool.meta, annotations=annotations),
+        spec=replace(pool.spec, cidr=ip_network("192.0.2.128/25")),
+    )
+    grounds.look(replace(found, pools={**found.pools, "edge": pool}))
+    assert [f"{one.reason} {one.object}" for one in grounds.refusals] == said
+    assert "edge" in grounds.beside
 
 
 @pytest.mark.parametrize(("asked", "taken", "given"), [(None, 1400, 1400), (1300, 1400, 1300), (9000, 1400, 1400)])

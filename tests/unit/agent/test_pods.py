@@ -232,7 +232,7 @@ async def test_another_network_is_left_alone(where: Places) -> None:
     made.desire(WORLD, ALL)
     assert not where.link.is_symlink()
     assert told(made) == {
-        Reason.OTHER_NETWORK_PLUGIN: f"{theirs} configures the network theirs: ours is not written while it is there"
+        Reason.OTHER_NETWORK_PLUGIN: f"{theirs} configures the network theirs: ours is not written while it is there, remove it to have pods in ours"
     }
     assert made.lacking == ("the CNI configuration is not written yet",)
     theirs.unlink()
@@ -249,8 +249,12 @@ async def test_another_network_beside_ours_is_told(where: Places, name: str, lac
     theirs = other(where, name)
     made.desire(WORLD, ALL)
     assert where.link.exists()
-    order = "before ours: new pods are attached" if lacking else "after ours: new pods are not attached"
-    assert told(made)[Reason.OTHER_NETWORK_PLUGIN] == f"{theirs} configures the network theirs, and comes {order} by it"
+    order = (
+        "before ours: new pods are attached by it until it is removed"
+        if lacking
+        else "after ours: new pods are not attached by it, and it can be removed"
+    )
+    assert told(made)[Reason.OTHER_NETWORK_PLUGIN] == f"{theirs} configures the network theirs, and comes {order}"
     assert len(made.lacking) == lacking
 
 

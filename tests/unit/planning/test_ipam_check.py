@@ -323,6 +323,36 @@ def test_the_files_of_a_node_are_looked_at_too(tmp_path: Path, capsys: pytest.Ca
     assert all(one["remedy"] != ELSE for one in said["findings"])
 
 
+def test_the_files_of_networks_beside_pods_own_are_looked_at_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Records of containers without an address of pods' own, unless a pod is said to have it, and those in no block."""
+    way = {"type": "macvlan", "mode": "private", "master": "eth1", "primary": False}
+    objects = [
+        *world(),
+        custom("IPPool", "edge", {"cidr": "10.9.0.0/24", "blockSize": 28, "attachment": way}),
+        custom("IPAMBlock", "10-9-0-16-28", {"cidr": "10.9.0.16/28", "node": "n2", "pool": "edge", "primary": False}),
+    ]
+    noted = pod("noted", "n2", "192.0.2.77")
+    status = [{"name": "flannel", "ips": ["192.0.2.77"]}, {"name": "factory/towpath-edge", "ips": ["10.9.0.18"]}, 7]
+    noted["metadata"]["annotations"] = {"k8s.v1.cni.cncf.io/network-status": json.dumps(status)}
+    file = tmp_path / "objects.yaml"
+    file.write_text(yaml.safe_dump_all([*objects, noted]))
+    there = records(tmp_path / "run", _10_244_2_0="one", _10_244_2_5="other")
+    folder = there / "cni" / "towpath-edge"
+    folder.mkdir()
+    for address, container in {"16": "one", "17": "gone", "18": "dark", "64": "other", "20": "towpath-drain"}.items():
+        (folder / f"10.9.0.{address}").write_text(f"{container}\r\nnet1")
+    command = ["ipam", "check", "-f", str(file), "--node", "n2", "--node-dir", str(there)]
+    assert main([*command, "-o", "json"]) == 6
+    said = json.loads(capsys.readouterr().out)
+    beside = {(one["field"], one["reason"]) for one in said["findings"] if "towpath-edge" in (one["field"] or "")}
+    assert beside == {
+        ("cni/towpath-edge/10.9.0.17", "AddressLeaked"),
+        ("cni/towpath-edge/10.9.0.64", "AddressOutside"),
+    }
+
+
 def test_where_files_and_pods_agree_nothing_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And a folder without records of host-local, where every pod lacks its record, is not taken for one that agrees."""
     file = tmp_path / "objects.yaml"
