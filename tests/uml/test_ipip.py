@@ -14,6 +14,7 @@ from tests.names import in_memory, own
 from tests.netns.agent.node import OneNode, kernel, made, made_block, manifests, ours
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
 from tests.netns.path.mtu import NARROW, carried, learned, narrow
+from tests.uml import lacking as lacking_program
 from towpath.lab import facts, pods
 from towpath.lab.api import collection
 from towpath.lab.netns import Network
@@ -248,6 +249,67 @@ def test_to_vxlan_and_back(lab: Lab) -> None:
     switch(lab, ipipMode="Always", vxlanMode="Never")
     with router_drops_pods(lab):
         wait_large(lab, size=1450)
+
+
+def tunnels(lab: Lab) -> dict[str, tuple[set[str], list[str]]]:
+    """By which tunnels each node takes packets, and which kinds its kernel lacks, as others are told."""
+    return {
+        name: (set(one["status"]["tunnels"]), one["status"]["lacks"])
+        for name, one in lab.api.items("RoutingNode").items()
+    }
+
+
+def lacking(lab: Lab) -> dict[str, str]:
+    """Which nodes say in a condition that their kernel lacks something, and what."""
+    return {
+        node: one["message"]
+        for node, status in facts.reports(lab).items()
+        for one in status.get("conditions", ())
+        if one["type"] == "KernelLacks"
+    }
+
+
+def test_one_node_among_others_whose_kernel_has_none(lab: Lab) -> None:
+    """It says so; to and from it packets go by VXLAN, and among the others as before. All have one kernel here, which its agent does not ask for any."""
+    switch(lab, ipipMode="Always", vxlanMode="Never")
+    agent = lab.programs["node3/agent"]
+    plain = agent.command
+    module = plain.index("-m")
+    vxlan = "tp-vx4-4096"
+    assert lacking(lab) == {}
+    try:
+        lab.stop("node3/agent")
+        lab.host("node3").ip("link", "del", "dev", DEVICE)
+        agent.command = [*plain[:module], lacking_program.__file__, "ipip", *plain[module + 1 :]]
+        lab.start("node3/agent")
+        both = {DEVICE, vxlan}
+        wanted = {"node1": (both, []), "node2": (both, []), "node3": ({vxlan}, ["ipip"])}
+        wait_for(lambda: tunnels(lab) == wanted, deadline=60, what="what each node has")
+        by = {
+            "node1": {"node2": DEVICE, "node3": vxlan},
+            "node2": {"node1": DEVICE, "node3": vxlan},
+            "node3": {"node1": vxlan, "node2": vxlan},
+        }
+        for node, devices in by.items():
+            wait_for(
+                lambda node=node, devices=devices: {one: dev for one, (_, dev) in ways(lab, node).items()} == devices,  # type: ignore[misc]  # bound now
+                deadline=60,
+                what=f"the ways of {node}",
+            )
+        with router_drops_pods(lab):
+            wait_large(lab, size=1450)
+        said = {"node3": "the kernel knows no devices of kind ipip: VXLAN is used in its place"}
+        wait_for(lambda: lacking(lab) == said, deadline=60, what="it says so, alone")
+        assert standing(lab, "node3") is None
+    finally:
+        lab.stop("node3/agent")
+        agent.command = plain
+        lab.start("node3/agent")
+    wait_for(
+        lambda: tunnels(lab) == {node: ({DEVICE}, []) for node in lab.nodes}, deadline=60, what="all have it again"
+    )
+    wait_for(lambda: lacking(lab) == {}, deadline=60, what="nobody says so")
+    facts.wait_reachable(lab)
 
 
 def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
