@@ -98,7 +98,13 @@ def _filters(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
             )
     for family in sorted(wanted.families & machine.families - machine.forwards):
         name = "net.ipv4.ip_forward" if family is Family.IPV4 else "net.ipv6.conf.all.forwarding"
-        yield Reason.FORWARD_DROPPED, f"sysctl {name} is 0 and cannot be set: {family.key} packets are not forwarded"
+        yield (
+            Reason.FORWARD_DROPPED,
+            (
+                f"sysctl {name} is 0 and cannot be set, so that {family.key} packets are not forwarded:"
+                " set it to 1 on the node, or mount its /proc/sys/net for the agent so that it can be written"
+            ),
+        )
 
 
 def _bridge(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
@@ -134,13 +140,22 @@ def _managers(machine: Machine) -> Iterable[tuple[Reason, str]]:
 
 def _kernel(machine: Machine, wanted: Wanted) -> Iterable[tuple[Reason, str]]:
     for kind in machine.lacking_kinds:
-        yield Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {kind}"
+        yield Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {kind}: load the module {kind}"
     if wanted.passwords and not machine.has_md5:
-        yield Reason.KERNEL_LACKS, "the kernel cannot sign TCP (CONFIG_TCP_MD5SIG): sessions with a password stay down"
+        yield (
+            Reason.KERNEL_LACKS,
+            (
+                "the kernel cannot sign TCP, so that sessions with a password stay down:"
+                " run one with CONFIG_TCP_MD5SIG, or have no password on sessions of this node"
+            ),
+        )
     for family in sorted(wanted.families - machine.families):
         yield (
             Reason.KERNEL_LACKS,
-            f"{family.key} is switched off on this node, and a pool gives it {family.key} addresses",
+            (
+                f"{family.key} is switched off on this node, and a pool gives it {family.key} addresses: switch it on"
+                " (sysctl net.ipv6.conf.all.disable_ipv6), or have the pool's nodeSelector leave the node out"
+            ),
         )
 
 
@@ -152,7 +167,7 @@ def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
         devices = ", ".join(f"{name} {mtu}" for name, mtu in sorted(wanted.device_mtus.items()))
         yield (
             Reason.MTU_MISMATCH,
-            f"the devices that lead to other nodes and to peers differ ({devices}): pods have the smallest",
+            f"the devices that lead to other nodes and to peers differ ({devices}): pods have the smallest; give all the same",
         )
     others = [f"{name} {mtu}" for name, mtu in sorted(wanted.neighbours.items()) if mtu != own]
     if others:
@@ -160,11 +175,14 @@ def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
             Reason.MTU_MISMATCH,
             (
                 f"pods of this node have MTU {own}, and on the same link others have another, so that large packets"
-                f" are lost without a word: {_listed(others)}"
+                f" are lost without a word; give all devices on that link the same: {_listed(others)}"
             ),
         )
     if Family.IPV6 in wanted.families and own < 1280:
-        yield Reason.MTU_MISMATCH, f"MTU {own} is below the 1280 that IPv6 needs (RFC 8200 section 5)"
+        yield (
+            Reason.MTU_MISMATCH,
+            f"MTU {own} is below the 1280 that IPv6 needs (RFC 8200 section 5): raise that of the node's devices",
+        )
 
 
 def _listed(names: Iterable[object], most: int = 8) -> str:

@@ -91,7 +91,8 @@ class Listener:
             if error.errno == errno.EAFNOSUPPORT:
                 return  # a kernel without IPv6
             where = f"{listen.address if listen.address is not None else '*'} port {listen.port}"
-            said = self.refused[listen, family] = f"cannot listen on {where}: {error.strerror}"
+            remedy = ": stop what listens there, or set another listenPort" if error.errno == errno.EADDRINUSE else ""
+            said = self.refused[listen, family] = f"cannot listen on {where}: {error.strerror}{remedy}"
             self._tell(Reason.LISTEN_REFUSED, said)
             self._later()
             return

@@ -93,6 +93,8 @@ class Node:
         self.node = host
         self.folder, self.run_dir, self.cni = root / "manifests", root / "run", root / "cni"
         self.networks = root / "networks"
+        self.within: tuple[str, ...] = ()
+        """What agent and speaker are run by; to be changed before they are started."""
         self.folder.mkdir()
         self.cni.mkdir()
         self.write(objects)
@@ -109,13 +111,18 @@ class Node:
         host.network.processes += [self.speaker, self.agent]
 
     def process(self, *arguments: str) -> Process:
-        command = [sys.executable, "-m", "towpath.controller.cli", *arguments]
+        command = [*self.within, sys.executable, "-m", "towpath.controller.cli", *arguments]
         return Process(command, log=self.root / f"{arguments[0]}.log", netns=self.node.netns)
 
     def write(self, objects: list[dict[str, Any]]) -> None:
         beside = self.folder / "node.new"
         beside.write_text(yaml.safe_dump_all(objects))
         beside.rename(self.folder / "node.yaml")
+
+    def run_within(self, *words: str) -> None:
+        """Agent and speaker are run by another program, which is given their command."""
+        self.within = words
+        self.speaker.command = self.process("speaker", "--run-dir", str(self.run_dir)).command
 
     def start_agent(self) -> None:
         """With the options as they are now."""

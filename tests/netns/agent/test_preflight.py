@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.netns.agent.node import OneNode, manifests
+from tests.netns.agent import unsigned
+from tests.netns.agent.node import BLOCKS, LEARNED, OneNode, announced, manifests, ours
 from towpath.lab.process import wait_for
 
 DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
 CALLS = ("net__bridge__bridge-nf-call-iptables", "net__bridge__bridge-nf-call-ip6tables")
 """Whether packet filters see what a bridge hands on."""
+READ_ONLY = 'mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@"'
 TAKES_PORT = "import socket,time; s=socket.create_server(('{}', 179)); print('taken', flush=True); time.sleep(3600)"
 
 
@@ -102,6 +104,35 @@ def test_a_family_that_is_off(one: OneNode) -> None:
     wait(one, lambda: says(one, "KernelLacks", "ipv6 is switched off"), "KernelLacks")
 
 
+def test_a_kernel_that_cannot_sign_tcp(one: OneNode) -> None:
+    """Where a session has a password it is said, with what to do, and that one alone stays down, never without its password."""
+    one.run_within(sys.executable, unsigned.__file__)
+    one.start()
+    wait(one, lambda: says(one, "KernelLacks", "cannot sign TCP", "CONFIG_TCP_MD5SIG", "no password"), "KernelLacks")
+    wait(one, lambda: {LEARNED[1]} <= ours(one.node), "the session without a password is up")
+    wait_for(lambda: BLOCKS[1] in announced(one.bird), deadline=60, what="and our block is at its router")
+    assert BLOCKS[0] not in announced(one.bird)
+    states = {each["peer"]: each["state"] for each in one.status()["sessions"]}
+    assert states["10.0.0.254"] != "Established"
+    taken = [each for each in manifests() if each["metadata"]["name"] != "tor4"]
+    one.write(taken)
+    wait(one, lambda: "KernelLacks" not in one.conditions(), "no condition")
+
+
+def test_sysctls_that_cannot_be_written(one: OneNode) -> None:
+    """/proc/sys is mounted read-only: it is said which sysctl, and what to do; all else works, and it is well once somebody has set them."""
+    names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    one.node.sysctl(**dict.fromkeys(("net__ipv4__ip_forward", "net__ipv6__conf__all__forwarding"), 0))
+    one.run_within("unshare", "--mount", "sh", "-ec", READ_ONLY, "sh")
+    one.start()
+    said = [f"sysctl {name} is 0 and cannot be set" for name in names]
+    wait(one, lambda: says(one, "ForwardDropped", *said, "set it to 1 on the node", "/proc/sys/net"), "ForwardDropped")
+    one.converged(deadline=60)
+    assert one.node.run("sysctl", "-n", *names).split() == ["0", "0"]
+    one.node.sysctl(net__ipv4__ip_forward=1, net__ipv6__conf__all__forwarding=1)
+    wait(one, lambda: "ForwardDropped" not in one.conditions(), "no condition")
+
+
 def test_another_speaker_on_the_port(one: OneNode) -> None:
     """The condition names address and port; sessions that we dial work; when it is gone we listen there."""
     taker = one.node.process(sys.executable, "-c", TAKES_PORT.format("0.0.0.0"), log=one.root / "taker.log")
@@ -109,7 +140,11 @@ def test_another_speaker_on_the_port(one: OneNode) -> None:
     one.start()
     one.converged()
     wait(
-        one, lambda: says(one, "ListenRefused", "cannot listen on * port 179: Address already in use"), "ListenRefused"
+        one,
+        lambda: says(
+            one, "ListenRefused", "cannot listen on * port 179: Address already in use", "stop what listens there"
+        ),
+        "ListenRefused",
     )
     taker.stop()
     wait(one, lambda: "ListenRefused" not in one.conditions(), "no condition")

@@ -600,7 +600,9 @@ async def test_a_port_that_is_taken_is_a_notice(table):
     apply(engine, listening())
     apply(engine, listening())
     assert [notice.reason for notice in engine.notices()] == [Reason.LISTEN_REFUSED]
-    assert engine.deaf() == (f"cannot listen on {HERE} port {PORT}: Address already in use",)
+    assert engine.deaf() == (
+        f"cannot listen on {HERE} port {PORT}: Address already in use: stop what listens there, or set another listenPort",
+    )
     taken.close()
     await taken.wait_closed()
     apply(engine, listening())
