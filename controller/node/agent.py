@@ -373,7 +373,7 @@ class NodeAgent:
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
             problems=(*map(named, kernel.problems), *self._object_problems(), *map(named, self.warnings)),
-            asked_wrong=self._wrongly_asked,
+            asked_wrong=(*self._wrongly_asked, *(one for one in kernel.problems if one.object.kind == "IPPool")),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 

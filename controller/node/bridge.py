@@ -18,7 +18,7 @@ from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.leading import Leading
 from towpath.controller.node.parts import KernelState
 from towpath.controller.node.routers import RoutersFile
-from towpath.controller.node.underlay import Seen, Underlay, silent_ends
+from towpath.controller.node.underlay import Seen, Underlay, refused_devices, silent_ends
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
@@ -307,7 +307,7 @@ class Bridge:
                     Refusal(Reason.DISCOVERY_REFUSED, f"no router is looked for on {interface}: {said}", why)
                     for interface, said in self._finder.problems.items()
                 ),
-                *(Refusal(reason, said, why) for reason, said in self._devices.problems.values()),
+                *refused_devices(self._devices.problems, self._tunnels, node=why),
                 *self._tunnels.refusals,
                 *silent_ends(self._devices.silent, self._tunnels),
             ),

@@ -78,6 +78,19 @@ def _networks(nodes: Mapping[str, RoutingNode]) -> frozenset[Network]:
     return frozenset[Network]().union(*_NETWORKS_OF.of(nodes).values())
 
 
+def refused_devices(problems: Mapping[str, tuple[Reason, str]], plan: TunnelPlan, *, node: Why) -> Iterator[Refusal]:
+    """What is wrong with tunnels: a kernel that lacks a kind is the node's matter, all else that of the pools that ask for them."""
+    for name, (reason, said) in problems.items():
+        device = plan.devices.get(name)
+        pools = [one for one in device.why if one.kind == "IPPool"] if device is not None else []
+        if reason is Reason.KERNEL_LACKS or device is None or not pools:
+            yield Refusal(reason, said, node)
+            continue
+        for one in pools:
+            field = "spec.vxlan" if isinstance(device.link, Vxlan) else one.field
+            yield Refusal(reason, said, Why(one.kind, one.name, field))
+
+
 def silent_ends(silent: Mapping[str, tuple[Address, ...]], plan: TunnelPlan) -> Iterator[Refusal]:
     """Tunnels whose group brings no answer."""
     for name, lost in silent.items():

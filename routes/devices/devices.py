@@ -300,10 +300,12 @@ class Devices:
 
     def _refuse(self, device: Device, error: OSError) -> None:
         if error.errno == errno.EOPNOTSUPP:
-            instead = ": VXLAN is used in its place" if isinstance(device.link, Ipip) else ""
-            reason, said = Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {device.link.kind}{instead}"
+            kind = device.link.kind
+            remedy = "VXLAN is used in its place" if isinstance(device.link, Ipip) else f"load the module {kind}"
+            reason, said = Reason.KERNEL_LACKS, f"the kernel knows no devices of kind {kind}: {remedy}"
         elif error.errno == errno.EEXIST and device.name not in self._seen:
-            said = f"{device.name} cannot be made: another device {_same(device.link)}"
+            remedy = ", or give the pool another vxlan.vni or port" if isinstance(device.link, Vxlan) else ""
+            said = f"{device.name} cannot be made: another device {_same(device.link)}: remove that one{remedy}"
             reason = Reason.DEVICE_REFUSED
         else:
             reason, said = Reason.DEVICE_REFUSED, f"{device.name}: {error.strerror}"

@@ -402,6 +402,35 @@ def guarded_and_gone(host: Host) -> bool:
     return not there
 
 
+def test_a_number_that_somebody_has_is_said_of_the_pool(lab: Lab) -> None:
+    """On the node where it is taken there is no such tunnel, and the pool that goes by it says so, no other; what has it stays as it is."""
+    paths = [f"{collection('IPPool')}/pods-{family.key}" for family in Family]
+
+    def told() -> dict[str, str]:
+        return {
+            name: f"{one['status']} {one['reason']} {one['message']}"
+            for name, pool in lab.api.items("IPPool").items()
+            for one in pool.get("status", {}).get("conditions", ())
+            if one["type"] == "TunnelsStand"
+        }
+
+    fine = dict.fromkeys(("pods-ipv4", "pods-ipv6"), "True NothingRefused ")
+    wait_for(lambda: told() == fine, deadline=60, what="nothing is refused")
+    before = of_others(lab.host("node1"))
+    try:
+        for path in paths:
+            lab.api.patch(path, {"spec": {"vxlan": {"vni": 9, "port": 8472}}})
+        words = ("False DeviceRefused spec.vxlan: ", "the VXLAN 9 on port 8472", "node1", "another vxlan.vni or port")
+        wait_for(lambda: all(word in told()["pods-ipv4"] for word in words), deadline=60, what="the pool says so")
+        assert told()["pods-ipv6"] == fine["pods-ipv6"]
+        assert of_others(lab.host("node1")) == before
+    finally:
+        for path in paths:
+            lab.api.patch(path, {"spec": {"vxlan": {"vni": None, "port": None}}})
+    wait_for(lambda: told() == fine, deadline=90, what="nothing is refused again")
+    facts.wait_reachable(lab)
+
+
 @pytest.mark.parametrize("below", list(Family))
 def test_pods_of_a_family_that_the_network_has_not(below: Family) -> None:
     """Nodes of one family carry pods of both: two tunnels at once, each with a number and a port of its own."""

@@ -152,7 +152,8 @@ async def test_others_devices_are_left_alone(kernel: FakeDevices, keeper: Device
     said = {name: f"{reason}: {sentence}" for name, (reason, sentence) in keeper.problems.items()}
     assert said == {
         NAME: "DeviceRefused: tp-vx4-4096: a device of kind bridge has its name",
-        "tp-vx4-7": "DeviceRefused: tp-vx4-7 cannot be made: another device has the VXLAN 7 on port 4789",
+        "tp-vx4-7": "DeviceRefused: tp-vx4-7 cannot be made: another device has the VXLAN 7 on port 4789:"
+        " remove that one, or give the pool another vxlan.vni or port",
     }
     assert keeper.standing == ()
     await keeper.remove_all()
@@ -169,7 +170,7 @@ async def test_a_kernel_without_vxlan(kernel: FakeDevices) -> None:
     await keeper.start()
     await desire(keeper, DEVICE)
     (problem,) = keeper.problems.values()
-    assert problem == ("KernelLacks", "the kernel knows no devices of kind vxlan")
+    assert problem == ("KernelLacks", "the kernel knows no devices of kind vxlan: load the module vxlan")
     keeper.close()
 
 
