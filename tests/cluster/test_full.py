@@ -3,6 +3,7 @@
 Blocks have eight addresses each, and the controller manager gives ranges inside the pool away.
 """
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -56,17 +57,23 @@ def refused(cluster: Cluster, node: str) -> str:
 
 def files(machine: Machine, folder: str) -> dict[str, str]:
     """Everything in a folder of a node: what files say, where links lead."""
-    return {
-        path.name: str(path.readlink()) if path.is_symlink() else path.read_text()
-        for path in machine.path(folder).iterdir()
-    }
+    found = {}
+    for path in machine.path(folder).iterdir():
+        with contextlib.suppress(FileNotFoundError):  # renamed just now
+            found[path.name] = str(path.readlink()) if path.is_symlink() else path.read_text()
+    return found
 
 
 def fill(machine: Machine, mount: str) -> None:
     """A file system in memory takes no more; what is in it stays."""
     machine.run("sh", "-c", f"mount -o remount,size=$(($(df --output=used -k {mount} | tail -1) + 64))k {mount}")
-    machine.run("sh", "-c", f"cat /dev/zero > {mount}/filler", check=False)
-    assert machine.run("df", "--output=avail", mount).split()[1] == "0"
+
+    def full() -> bool:
+        """Somebody may have let go of something meanwhile."""
+        machine.run("sh", "-c", f"cat /dev/zero >> {mount}/filler", check=False)
+        return machine.run("df", "--output=avail", mount).split()[1] == "0"
+
+    wait_for(full, deadline=20, what=f"{mount} is full")
 
 
 def make_room(machine: Machine, mount: str) -> None:
@@ -79,12 +86,12 @@ def test_sixty_pods_at_once(release: Release, record_property: Callable[[str, ob
     cluster = release.cluster
     others = assigned(cluster)
     assert len(others) == 2 * len(Family)
-    told = {
-        (body["metadata"]["name"], one["type"]): one["status"]
-        for body in cluster.get("ippools")
-        for one in body["status"]["conditions"]
-    }
-    assert [status for (_, kind), status in told.items() if kind == "Disjoint"] == ["False", "False"]
+
+    def disjoint() -> list[str]:
+        conditions = [one for body in cluster.get("ippools") for one in body.get("status", {}).get("conditions", ())]
+        return [one["status"] for one in conditions if one["type"] == "Disjoint"]
+
+    wait_for(lambda: disjoint() == ["False", "False"], deadline=60, what="the pools say so", interval=0.5)
     cluster.apply(burst.replicas("many", MANY, node="node2"))
     cluster.wait_pods("app=many", count=MANY, deadline=400)
     burst.assert_owned(cluster, "app=many", count=MANY * len(Family))
@@ -139,7 +146,8 @@ def test_run_is_full(release: Release) -> None:
             what="the node says that it is full",
             interval=0.3,
         )
-        assert files(node1, CONFIGURATION) == before
+        # a write that is refused may be under way, beside what stands
+        wait_for(lambda: files(node1, CONFIGURATION) == before, deadline=20, what="what stood stands alone")
         client = cluster.host("client")
         pods = cluster.pods("app=web")
         servers = [(str(address), web.PORT) for pod in pods for address in cluster.addresses(pod).values()]
@@ -149,7 +157,7 @@ def test_run_is_full(release: Release) -> None:
     cluster.wait_pods("app=some", count=SOME)
     burst.assert_owned(cluster, "app=some", count=SOME * len(Family))
     wait_for(lambda: not refused(cluster, "node1"), deadline=90, what="the node has room", interval=0.5)
-    assert files(node1, CONFIGURATION).keys() == before.keys()
+    wait_for(lambda: files(node1, CONFIGURATION).keys() == before.keys(), deadline=20, what="nothing is left over")
     web.everybody(cluster, cluster.nodes)
     wait_no_leaks(cluster, "node1")
 
@@ -165,18 +173,20 @@ def test_the_cni_folder_is_full(release: Release) -> None:
     renew(release, "node1")
     cluster.restart("node1/containerd")  # it looks at the folder that was there when it started
     wait_for(
-        lambda: NO_ROOM in refused(cluster, "node1") and conditions(cluster, "node1")["Ready"]["status"] == "False",
+        lambda: (
+            all(words in refused(cluster, "node1") for words in (NO_ROOM, LINK))
+            and conditions(cluster, "node1")["Ready"]["status"] == "False"
+        ),
         deadline=90,
         what="the node says that it is full",
         interval=0.3,
     )
-    assert f"{LINK}" in refused(cluster, "node1")
     assert files(node1, FOLDER) == {}
     wait_for(lambda: not cluster.nodes_ready()["node1"], deadline=90, what="it is NotReady", interval=0.3)
     node1.run("mount", "-o", "remount,nr_inodes=100", f"/{FOLDER}")
     cluster.wait_ready("node1")
     wait_for(lambda: not refused(cluster, "node1"), deadline=90, what="the node has room", interval=0.5)
-    assert files(node1, FOLDER) == {LINK: f"/{CONFIGURATION}/{LINK}"}
+    wait_for(lambda: files(node1, FOLDER) == {LINK: f"/{CONFIGURATION}/{LINK}"}, deadline=20, what="the link alone")
     web.everybody(cluster, cluster.nodes)
 
 

@@ -62,7 +62,8 @@ def test_a_pod_gets_addresses_and_answers(bare: Cluster) -> None:
     assert set(bare.addresses(made)) == set(Family)
     shown = bare.exec("one", "ip", "addr", "show", "dev", "eth0")
     assert all(str(address) in shown for address in bare.addresses(made).values())
-    assert bare.kubectl("logs", "one") == "hello\n"
+    # a container counts as running before its first command has run
+    wait_for(lambda: bare.kubectl("logs", "one", check=False) == "hello\n", deadline=60, what="the pod's log")
     with bare.attached(made, "pod-one") as below:
         assert {one["ifname"] for one in below.ip_json("link")} == {"lo", "eth0"}
 

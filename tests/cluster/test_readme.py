@@ -67,7 +67,10 @@ def test_the_readmes_line_gives_a_working_cluster() -> None:
         typed(f"{ways}; {upgrade}")
         Release(cluster).wait()
         web.everybody(cluster, cluster.nodes)
-        assert typed(f"{command} status").count("Established") == NODES * len(cluster.shape.families)
+        sessions = NODES * len(cluster.shape.families)
+        wait_for(
+            lambda: typed(f"{command} status").count("Established") == sessions, deadline=60, what="sessions in status"
+        )
     finally:
         typed(f"{command} down")
     assert traces(own("tpd")) == []

@@ -101,11 +101,19 @@ def test_get_tells_who_is_well(shown: Cluster) -> None:
     mine = {cidr: words for cidr, words in states.items() if words[0] in shown.nodes and words[1] == "Active"}
     assert len(mine) == len(shown.nodes) * len(Family)
     assert {words[2] for words in mine.values()} == {"default-ipv4", "default-ipv6"}
-    _, rows = table(shown.kubectl("get", "ippools"))
-    accepted = {row.split()[0]: row.split()[-2] for row in rows}
-    assert accepted == {"default-ipv4": "True", "default-ipv6": "True", WRONG: "False"}
-    _, rows = table(shown.kubectl("get", "nodestatuses", "node2"))
-    assert rows[0].split()[:4] == ["node2", "True", "true", "True"]
+
+    def accepted() -> dict[str, str]:
+        _, rows = table(shown.kubectl("get", "ippools"))
+        return {row.split()[0]: row.split()[-2] for row in rows}
+
+    said = {"default-ipv4": "True", "default-ipv6": "True", WRONG: "False"}
+    wait_for(lambda: accepted() == said, deadline=60, what="the pools' conditions", interval=0.5)
+
+    def told() -> list[str]:
+        _, rows = table(shown.kubectl("get", "nodestatuses", "node2"))
+        return rows[0].split()[:4]
+
+    wait_for(lambda: told() == ["node2", "True", "true", "True"], deadline=60, what="node2 is well", interval=0.5)
 
 
 def test_a_pod_is_explained_from_inside_an_agents_container(shown: Cluster) -> None:
@@ -161,4 +169,9 @@ def test_describe_shows_events(shown: Cluster) -> None:
         what="the peer's events say so too",
         interval=0.5,
     )
-    assert "spec.password: Secret nowhere does not exist" in shown.kubectl("describe", "bgppeer", WRONG)
+    wait_for(
+        lambda: "spec.password: Secret nowhere does not exist" in shown.kubectl("describe", "bgppeer", WRONG),
+        deadline=60,
+        what="and its condition",
+        interval=0.5,
+    )

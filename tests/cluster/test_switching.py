@@ -146,7 +146,8 @@ def attached_by(cluster: Cluster, node: str) -> str:
 def guarded(cluster: Cluster, node: str) -> bool:
     """Whether the packet filter of a node has what tunnels and ``natOutgoing`` ask for."""
     table = cluster.machine(node).run("nft", "list", "table", "inet", "towpath")
-    return "chain tunnel_input" in table and "masquerade" in table
+    sets = [table.partition(f"set masqueraded{family:d} {{")[2].partition("\n\t}")[0] for family in Family]
+    return "chain tunnel_input" in table and all("elements" in one for one in sets)
 
 
 def test_pods_on_a_bridge_and_in_a_tunnel_reach_everybody(

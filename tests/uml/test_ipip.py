@@ -12,7 +12,7 @@ import pytest
 
 from tests.names import in_memory, own
 from tests.netns.agent.node import OneNode, kernel, made, made_block, manifests, ours
-from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
+from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
 from tests.netns.path.mtu import NARROW, carried, learned, narrow
 from tests.uml import lacking as lacking_program
 from towpath.lab import facts, pods
@@ -109,8 +109,7 @@ def test_always(lab: Lab) -> None:
         to = str(pod.address(Family.IPV4))
         assert not fits(lab, "node1-p1", to, size=LARGEST + 1)
         wait_for(lambda: fits(lab, "node1", to, size=LARGEST), deadline=10, what="from a node itself")
-    for name, one in lab.api.items("RoutingNode").items():
-        assert (one["status"]["tunnels"], one["status"]["lacks"]) == ([DEVICE], []), name
+    wait_for(lambda: set(said_tunnels(lab).values()) == {((DEVICE,), ())}, deadline=60, what="the nodes say so")
 
 
 @pytest.mark.parametrize(

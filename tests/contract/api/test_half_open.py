@@ -1,6 +1,7 @@
 """A connection whose other end has vanished without a word is noticed, and the store catches up afterwards."""
 
 import asyncio
+import contextlib
 import functools
 import sys
 import threading
@@ -10,6 +11,7 @@ import uuid
 import pytest
 
 from tests.names import own
+from tests.patience import asked
 from towpath.controller.kube.client import Timeouts
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import Retry, following
@@ -155,11 +157,22 @@ def test_a_request_that_was_given_up_never_arrives(served):
     server, client = served
 
     async def main():
-        async with await connect(server="http://192.0.2.1:8001", timeouts=Timeouts(request=0.5)) as api:
+        async with (
+            await connect(server="http://192.0.2.1:8001") as api,
+            await connect(server="http://192.0.2.1:8001", timeouts=Timeouts(request=0.5)) as hasty,
+        ):
             await api.create("Node", {"metadata": {"name": "before"}})
+
+            async def answered() -> bool:
+                """The connection is there over which the request goes; a busy machine may take longer than half a second."""
+                with contextlib.suppress(UnreachableError):
+                    return bool((await hasty.list("Node")).items)
+                return False
+
+            await asked(answered, what="an answer")
             server.run("nft", f"table inet cut {{ {THERE}; }}")
             with pytest.raises(UnreachableError):
-                await api.create("Node", {"metadata": {"name": "late"}})
+                await hasty.create("Node", {"metadata": {"name": "late"}})
             server.run("nft", "delete table inet cut")
             await asyncio.sleep(2)  # its retransmissions would come within this time
             return [body["metadata"]["name"] for body in (await api.list("Node")).items]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 import subprocess
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from towpath.controller.node.desk import Desk, Question
 from towpath.ipam.allowance import Allowance, Asker, Offer, allowance
 from towpath.ipam.cni import NETWORK, conflist
 from towpath.ipam.hostlocal import HostLocal
+from towpath.lab.process import wait_for
 from towpath.lab.tools import cni_plugins, towpath_ipam
 from towpath.model.cluster import Cluster
 from towpath.model.reason import Refusal
@@ -87,6 +89,11 @@ class Node:
         assert code == 0, said
         return [one["address"] for one in said["ips"]]
 
+    def listened_to(self) -> bool:
+        """Whether somebody takes connections at the socket, which is there a moment before."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            return asking.connect_ex(str(self.socket)) == 0
+
     async def decide(self, question: Question) -> Allowance | Refusal | None:
         """As the agent does."""
         self.asked.append(question)
@@ -116,6 +123,7 @@ def served(node: Node) -> Iterator[Node]:
     thread = threading.Thread(target=run)
     thread.start()
     try:
+        wait_for(node.listened_to, deadline=20, what="the desk")
         yield node
     finally:
         loop.call_soon_threadsafe(task.cancel)

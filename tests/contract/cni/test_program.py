@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract.cni.conftest import Node
-from towpath.lab.process import run, wait_for
+from towpath.lab.process import run
 from towpath.lab.tools import ROOT
 from towpath.model.net import parse_address
 
@@ -27,7 +27,6 @@ def given(node: Node) -> set[str]:
 
 def test_a_pod_gets_what_the_agent_says_and_gives_it_back(served: Node) -> None:
     """ADD asks, once; CHECK finds the addresses and DEL frees them without asking."""
-    wait_for(served.socket.exists, deadline=20, what="the desk")
     addresses = served.add()
     assert addresses == ["10.99.0.8/24", "fd99::8/64"]
     (question,) = served.asked
@@ -44,7 +43,6 @@ def test_a_pod_gets_what_the_agent_says_and_gives_it_back(served: Node) -> None:
 
 def test_a_pod_gets_the_address_that_it_asks_for(served: Node) -> None:
     """Of the other family it gets any; one that is taken, another node's, or nobody's is refused with what would help."""
-    wait_for(served.socket.exists, deadline=20, what="the desk")
     served.asks = {
         "default/p": "10.99.0.13",
         "default/q": '["fd99::e", "10.99.0.13"]',
@@ -79,7 +77,6 @@ def test_a_pod_gets_the_address_that_it_asks_for(served: Node) -> None:
 
 def test_a_full_node_says_so(served: Node) -> None:
     """The text names the family, the node and its blocks."""
-    wait_for(served.socket.exists, deadline=20, what="the desk")
     assert len({served.add(container=str(number))[0] for number in range(8)}) == 8
     code, said = served.call("ADD", container="late")
     assert (code, said["code"]) == (1, TRY_AGAIN)
@@ -99,7 +96,6 @@ def test_without_an_agent_the_configuration_counts(node: Node) -> None:
 
 def test_an_agent_that_knows_nothing_yet_says_nothing(served: Node) -> None:
     """The pod starts as without it, unless its namespace has to wait; then the text says why."""
-    wait_for(served.socket.exists, deadline=20, what="the desk")
     served.silent, served.waiting = True, ("team",)
     assert served.add(pod="default/p")[0] == "10.99.0.8/24"
     code, said = served.call("ADD", pod="team/p", container="d")

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from tests.netns.engine.rig import AS_OURS, AS_PEER, Bird, bird_neighbour, make_session
 from tests.netns.engine.test_policy import attributes, filtered, spec
-from tests.netns.engine.test_speaker import agent_at, desired, path, speaker  # noqa: F401  # two are fixtures
+from tests.netns.engine.test_speaker import agent_at, desired, path, speaker, state_of  # noqa: F401  # two are fixtures
 from tests.patience import eventually as until
 from towpath.model.speaker import Session, SpeakerState
 
@@ -64,5 +64,5 @@ async def test_roles_that_do_not_fit(segment, speaker, path, tmp_path):  # noqa:
             what="our word of it",
         )
         agent.client.desire(desired(UP))
-        await until(lambda: agent.report.sessions[0].state == "Established", what="the right role")
+        await until(lambda: state_of(agent) == "Established", what="the right role")
         assert "2/11" not in agent.report.sessions[0].reason

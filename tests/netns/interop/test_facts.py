@@ -188,7 +188,7 @@ def our_reflector(place: Place) -> Outcome:
     path = place.bench.held(REFLECTED, "10.9.20.3")
     assert path.originator == ip_address("10.9.0.3")
     assert ip_address("10.9.8.8") in path.clusters
-    assert UPSTREAM in place.node.kernel()
+    wait_for(lambda: UPSTREAM in place.node.kernel(), deadline=20, what="the route in our kernel")
     return YES
 
 

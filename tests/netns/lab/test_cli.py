@@ -39,7 +39,7 @@ def test_a_pod_is_added_reached_and_deleted(up: str) -> None:
     added = lab("pod", "add", "node1")
     assert added.returncode == 0, added.stderr
     address = added.stdout.split()[1].partition("/")[0]
-    assert "1 received" in lab("exec", "client", "ping", "-n", "-c", "1", "-W", "2", address).stdout
+    assert "1 received" in lab("exec", "client", "ping", "-n", "-c", "1", "-W", "20", address).stdout
     assert lab("pod", "del", "node1-p1").stdout == "node1-p1 is gone\n"
 
 

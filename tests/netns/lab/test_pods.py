@@ -27,7 +27,7 @@ def test_ping_tells_who_answers(lab: Lab) -> None:
     """Pods of the other node answer in both families; an address that nobody has does not."""
     here = lab.host("node1-p1")
     addresses = [lab.pods["node2-p1"].address(family) for family in lab.families]
-    assert [pods.ping(here, address) for address in addresses if address] == [True, True]
+    assert [pods.ping(here, address, wait=20) for address in addresses if address] == [True, True]
     assert not pods.ping(here, ip_address("10.244.2.9"))
 
 

@@ -99,6 +99,12 @@ def saved(lab: Lab, node: str) -> Cluster | None:
     return SnapshotFile(lab.node_directory(node, "state") / "snapshot", node=node).load()
 
 
+def said_tunnels(lab: Lab) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The tunnels that each node says it has, and the kinds of devices that it says its kernel lacks."""
+    found = {name: one.get("status", {}) for name, one in lab.api.items("RoutingNode").items()}
+    return {name: (tuple(one.get("tunnels", ())), tuple(one.get("lacks", ()))) for name, one in found.items()}
+
+
 @contextlib.contextmanager
 def watched(lab: Lab, *hosts: str) -> Iterator[Callable[[], dict[str, tuple[RouteEvent, ...]]]]:
     """Watch the routes of hosts; what is given tells the hosts on which some moved, and how."""

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 
+from tests.patience import longer
 from towpath.lab import facts
 from towpath.lab.netns import Host
 from towpath.lab.topology import Lab
@@ -43,11 +44,11 @@ def carried(source: Host, target: Host, address: Address, *, size: int = 1 << 20
     with source.entered():
         client = socket.socket(family)
     with listener, client:
-        listener.settimeout(30)
-        client.settimeout(30)
+        listener.settimeout(longer(30))
+        client.settimeout(longer(30))
         client.connect(listener.getsockname()[:2])
         server, _ = listener.accept()
-        server.settimeout(30)
+        server.settimeout(longer(30))
         sending = threading.Thread(target=partial(_send, client, size))
         sending.start()
         with server, contextlib.suppress(TimeoutError):

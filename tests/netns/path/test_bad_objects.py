@@ -96,9 +96,8 @@ def wait_told(lab: Lab, *words: str, about: str) -> None:
 
 def node_conditions(lab: Lab, node: str) -> dict[str, str]:
     """What holds on a node, and the message."""
-    return {
-        one["type"]: one.get("message", "") for one in facts.reports(lab)[node]["conditions"] if one["status"] == "True"
-    }
+    found = facts.conditions(lab, node)
+    return {kind: one.get("message", "") for kind, one in found.items() if one["status"] == "True"}
 
 
 def unresolved(lab: Lab, peer: str) -> str:

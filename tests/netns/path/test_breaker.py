@@ -24,11 +24,10 @@ def lab() -> Iterator[Lab]:
 
 def held(lab: Lab, kind: str) -> bool:
     """Whether every node says that objects of a kind are gone and stay in force."""
-    statuses = lab.api.items("NodeStatus")
     return all(
         any(
             one["reason"] == "MassWithdraw" and kind in one["message"] and "vanished at once" in one["message"]
-            for one in statuses[node]["status"]["conditions"]
+            for one in facts.conditions(lab, node).values()
         )
         for node in lab.nodes
     )

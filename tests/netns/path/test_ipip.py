@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.path.cluster import cluster, router_drops_pods
+from tests.netns.path.cluster import cluster, router_drops_pods, said_tunnels
 from towpath.lab import facts
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -39,8 +39,8 @@ def test_where_kernels_have_none_vxlan_takes_its_place(lab: Lab) -> None:
         )
     with router_drops_pods(lab):
         facts.wait_reachable(lab, facts.flows(lab, client=False))
-    for name, one in lab.api.items("RoutingNode").items():
-        assert (one["status"]["tunnels"], one["status"]["lacks"]) == ([device], [] if known else [IPIP]), name
+    wanted = ((device,), () if known else (IPIP,))
+    wait_for(lambda: set(said_tunnels(lab).values()) == {wanted}, deadline=60, what="the nodes say what they have")
 
     def lacking() -> list[str]:
         return [

@@ -100,13 +100,18 @@ def test_metrics_say_what_the_status_says(lab: Lab) -> None:
                 found.setdefault(sample.name, []).append(sample.value)
         return found
 
-    node = asked("tor", str(lab.node_addresses("node1")[0]))
-    assert node["towpath_session_established"] == [1.0] * 6
-    assert node["towpath_routes_installed"] == node["towpath_routes_desired"] == [6.0]
-    assert sum(node["towpath_block_addresses_in_use"]) >= 4
-    replicas = [asked(name, "127.0.0.1") for name in ("ctl1", "ctl2")]
-    assert sorted(one["towpath_leading"] for one in replicas) == [[0.0], [1.0]]
-    assert [sum(one["towpath_blocks"]) for one in replicas] == [6.0, 6.0]
+    def of_a_node() -> tuple[object, ...]:
+        found = asked("tor", str(lab.node_addresses("node1")[0]))
+        routes = (found["towpath_routes_installed"], found["towpath_routes_desired"])
+        return found["towpath_session_established"], routes, sum(found["towpath_block_addresses_in_use"]) >= 4
+
+    def of_replicas() -> tuple[object, ...]:
+        replicas = [asked(name, "127.0.0.1") for name in ("ctl1", "ctl2")]
+        return sorted(one["towpath_leading"] for one in replicas), [sum(one["towpath_blocks"]) for one in replicas]
+
+    wanted = ([1.0] * 6, ([6.0], [6.0]), True)
+    wait_for(lambda: of_a_node() == wanted, deadline=40, what="the node's", interval=0.5)
+    wait_for(lambda: of_replicas() == ([[0.0], [1.0]], [6.0, 6.0]), deadline=40, what="the controllers'", interval=0.5)
 
 
 def test_every_agent_reports_its_sessions_and_that_it_is_in_sync(lab: Lab) -> None:
@@ -115,15 +120,15 @@ def test_every_agent_reports_its_sessions_and_that_it_is_in_sync(lab: Lab) -> No
     def settled() -> bool:
         reports = facts.reports(lab)
         return reports.keys() == set(lab.nodes) and all(
-            report.get("inSync") and [s["state"] for s in report["sessions"]] == ["Established"] * 6
-            for report in reports.values()
+            report.get("inSync")
+            and [s["state"] for s in report["sessions"]] == ["Established"] * 6
+            and report["routes"]["desired"] == report["routes"]["installed"] == 6
+            and {block["cidr"] for block in report["blocks"]} == mine[node]
+            for node, report in reports.items()
         )
 
-    wait_for(settled, deadline=20, what="all sessions are reported as Established")
-    for report in facts.reports(lab).values():
-        assert report["routes"]["desired"] == report["routes"]["installed"] == 6
     mine = {node: {str(prefix) for prefix, owner in facts.blocks(lab).items() if owner == node} for node in lab.nodes}
-    assert {node: {block["cidr"] for block in report["blocks"]} for node, report in facts.reports(lab).items()} == mine
+    wait_for(settled, deadline=40, what="all that each node has is reported")
 
 
 def test_a_node_that_joins_is_reached_by_all(lab: Lab) -> None:

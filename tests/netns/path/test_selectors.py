@@ -37,10 +37,18 @@ def label(lab: Lab, racks: dict[str, str | None]) -> None:
 
 def held(lab: Lab) -> dict[str, bool]:
     """Which nodes say that they hold a selection."""
-    return {
-        node: any(one["type"] == "SelectionHeld" for one in report["conditions"] if one["status"] == "True")
-        for node, report in facts.reports(lab).items()
+    said = {node: facts.conditions(lab, node).get("SelectionHeld", {}) for node in lab.nodes}
+    return {node: one.get("status") == "True" for node, one in said.items()}
+
+
+def accepted(lab: Lab) -> dict[str, tuple[str, str]]:
+    """Status and reason of what each of the peers says of itself."""
+    found = lab.api.items("BGPPeer")
+    said = {
+        peer: {one["type"]: one for one in found[peer].get("status", {}).get("conditions", ())}.get("Accepted", {})
+        for peer in PEERS
     }
+    return {peer: (one.get("status", ""), one.get("reason", "")) for peer, one in said.items()}
 
 
 def test_labels_that_are_lost_move_nothing_until_it_is_acknowledged(lab: Lab) -> None:
@@ -50,14 +58,11 @@ def test_labels_that_are_lost_move_nothing_until_it_is_acknowledged(lab: Lab) ->
         label(lab, dict.fromkeys(lab.nodes))
         wait_for(lambda: all(held(lab).values()), deadline=20, what="all nodes say what they hold")
         restarted(lab, "node1/agent")
-        assert all(held(lab).values())
+        wait_for(lambda: all(held(lab).values()), deadline=40, what="the new process says so too")
         assert connections(lab) == before
         assert moved() == {}
+    wait_for(lambda: set(accepted(lab).values()) == {("True", "SelectionHeld")}, deadline=60, what="the peers say so")
     for peer in PEERS:
-        item = lab.api.get("BGPPeer", peer)
-        assert item is not None
-        said = {one["type"]: one for one in item["status"]["conditions"]}["Accepted"]
-        assert (said["status"], said["reason"]) == ("True", "SelectionHeld")
         lab.api.patch(f"{collection('BGPPeer')}/{peer}", {"metadata": {"annotations": {ACKNOWLEDGE: "1"}}})
     wait_for(lambda: len(facts.sessions_down(lab)) == 4, deadline=20, what="the sessions with the router are gone")
     wait_for(lambda: not any(held(lab).values()), deadline=20, what="nobody holds anything")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.names import own
-from tests.netns.path.cluster import cluster, fits, router_drops_pods, under_probe, wait_large
+from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
 from tests.netns.path.mtu import NARROW, carried, learned, narrow
 from towpath.lab import facts, pods
 from towpath.lab.addressing import PODS, RACKS, TOR
@@ -117,8 +117,8 @@ def test_devices_and_routes_are_as_the_objects_say(lab: Lab) -> None:
                 owner = facts.blocks(lab)[prefix]
                 end = str(prefix.network_address) if prefix.version == 4 else link_local(lab.host(owner))
                 assert where == (end, DEVICES[family_of(prefix)], ["onlink"])
-    for name, one in lab.api.items("RoutingNode").items():
-        assert one["status"]["tunnels"] == sorted(DEVICES.values()), name
+    wanted = (tuple(sorted(DEVICES.values())), ())
+    wait_for(lambda: set(said_tunnels(lab).values()) == {wanted}, deadline=60, what="the nodes say what they have")
 
 
 def spoilt(host: Host, deed: str) -> None:
@@ -271,7 +271,7 @@ def whole(source: Host, address: Address) -> bool:
 def test_pods_learn_what_the_way_takes(lab: Lab, wide: list[Pod]) -> None:
     """Without a tunnel: the router tells pods, TCP does not stall, and once it takes more they send more again."""
     flows = both_ways(lab, wide)
-    assert [flow for flow in flows if not whole(flow[0], flow[2])] == []
+    wait_for(lambda: all(whole(source, to) for source, _, to in flows), deadline=20, what="whole packets pass")
     with narrow(lab):
         for source, target, address in flows:
             assert carried(source, target, address), f"{source.name} to {address}"

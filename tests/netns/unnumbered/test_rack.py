@@ -142,8 +142,8 @@ def test_a_router_that_goes_and_comes_back_as_another(rack: Rack) -> None:
         tor.ip("link", "set", "dev", node, "down")
     wait_for(lambda: not rack.lacking(tors=("tor2",)), deadline=20, what="all goes by tor2", interval=0.02)
     for node in NODES:
-        log = rack.speakers[node].log
-        wait_for(lambda log=log: LossKind.CARRIER.value in log, deadline=5, what=f"carrier loss\n{log}")
+        speaker = rack.speakers[node]
+        wait_for(lambda speaker=speaker: LossKind.CARRIER.value in speaker.log, deadline=20, what=f"{node} says why")
     wait_for(lambda: not unreached(rack.network, rack.flows()), deadline=10, what="everybody is reachable by tor2")
     for number, node in enumerate(NODES, start=1):
         tor.ip("link", "set", "dev", node, "address", f"02:00:00:00:aa:{number:02x}")
