@@ -50,6 +50,8 @@ class KindStore:
         self._good: dict[str, Value] = {}
         self._seen: dict[str, tuple[str, str]] = {}
         """uid and resourceVersion of what was decoded last, good or bad."""
+        self._recalled: set[str] = set()
+        """Objects that are gone and of which the good version is kept, for the breaker may bring them back."""
         self.rejected: dict[str, Problem] = {}
         self.breaker = Breaker() if kind in BREAKER_KINDS else None
         self.listed_once = False
@@ -146,6 +148,7 @@ class KindStore:
         if self.breaker:
             self.breaker.deleted(name, now=self._clock())
         self._drop(name)
+        self._let_go()
         return self._standing(name) != before
 
     def gone(self) -> bool:
@@ -190,8 +193,17 @@ class KindStore:
     def _drop(self, name: str) -> None:
         self._seen.pop(name, None)
         self.rejected.pop(name, None)
-        if not self._recalls(name):
+        if self._recalls(name):
+            self._recalled.add(name)
+        else:
             self._good.pop(name, None)
+
+    def _let_go(self) -> None:
+        """Forget what cannot come back any more."""
+        for name in [name for name in self._recalled if not self._recalls(name)]:
+            self._recalled.discard(name)
+            if name not in self._seen:
+                self._good.pop(name, None)
 
     def _recalls(self, name: str) -> bool:
         return self.breaker is not None and self.breaker.recalls(name)

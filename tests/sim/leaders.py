@@ -66,11 +66,11 @@ class FaultyApi:
 
 
 class InMemory:
-    """A server, its clock, and whoever judges every change in ``judge``."""
+    """A server, its clock, and whoever judges every change in ``judge``. ``keep``: changes that the server remembers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keep: int = 20_000) -> None:
         self.time = 1000.0
-        self.objects = Objects(Storage(":memory:"), clock=self._stamp)
+        self.objects = Objects(Storage(":memory:", keep=keep), clock=self._stamp)
         self.server = FakeApi(self.objects)
         self._loop = asyncio.new_event_loop()
 

@@ -1,5 +1,7 @@
 """The store: the last good version of everything, and nothing dropped because it could not be read."""
 
+import weakref
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -169,6 +171,23 @@ def test_deletions_in_a_mass_come_back():
     assert len(store.cluster().blocks) == 5
     store.deleted("IPAMBlock", blocks[3]["metadata"]["name"])
     assert len(store.cluster().blocks) == 8
+
+
+def test_nothing_is_kept_of_what_is_gone_for_good():
+    """A value is kept while the breaker may bring it back, and no longer: nobody may list again for weeks."""
+    clock = Clock()
+    store = Store(("IPAMBlock",), clock=clock)
+    store.listed("IPAMBlock", [_block(f"10.0.{index}.0/26") for index in range(12)])
+    seen = []
+    for index in range(5):
+        block = _block(f"10.1.{index}.0/26")
+        name = block["metadata"]["name"]
+        store.upserted("IPAMBlock", block)
+        seen.append(weakref.ref(store.cluster().blocks[name].spec.cidr))
+        store.deleted("IPAMBlock", name)
+        assert name not in store.cluster().blocks
+        clock.now += 31
+    assert [one() is not None for one in seen] == [False, False, False, False, True]
 
 
 def test_a_kind_that_is_gone_keeps_its_objects():

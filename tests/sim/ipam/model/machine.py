@@ -4,7 +4,7 @@ The glue between the decisions is that of ``controller/node/agent.py`` and ``pod
 blackhole of a block stands at once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
@@ -15,8 +15,9 @@ from towpath.controller.node.records import OBSERVE_EVERY
 from towpath.controller.node.retained import missing, retained
 from towpath.ipam.blocks import usable
 from towpath.ipam.hostlocal import DrainWatch
-from towpath.model.blocks import in_force
+from towpath.model.blocks import by_node, in_force, pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock
+from towpath.model.memo import remembered
 from towpath.model.net import Address, Prefix, block_name
 
 
@@ -94,8 +95,8 @@ class Machine:
 
     def addresses(self, block: Prefix) -> list[Address]:
         """All that pods can get of a block."""
-        subnet = next((one.spec.cidr for one in self.view.pools.values()), None) if self.view else None
-        ends = usable(block, pool=subnet)
+        pool = pool_holding(block, self.view.pools) if self.view else None
+        ends = usable(block, pool=pool.spec.cidr if pool else None)
         return [ends[0] + offset for offset in range(int(ends[1]) - int(ends[0]) + 1)] if ends else []
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
@@ -106,10 +107,9 @@ class Machine:
         """One step of the agent; ``foreign``: what others are known to announce, or to have announced not long ago."""
         gone = missing(cluster, self.name, before=self.own.values())
         kept = retained(cluster, self.name, gone=gone, in_use=self.in_use(one.spec.cidr for one in gone))
-        mine = {name: one for name, one in cluster.blocks.items() if one.spec.node == self.name}
-        self.own = {**mine, **{one.name: one for one in kept.gone}}
+        self.own = {**_owned(cluster.blocks).get(self.name, {}), **{one.name: one for one in kept.gone}}
         self.view = kept.cluster
-        blocks = [one for one in in_force(self.view.blocks).values() if one.spec.node == self.name]
+        blocks = by_node(in_force(self.view.blocks)).get(self.name, ())
         prefixes = [one.spec.cidr for one in blocks]
         others = list(foreign)
         self.addressing = addressing(
@@ -135,6 +135,8 @@ class Machine:
             self.reserved.update(self.free(block))
         for block in self.addressing.usable:
             self.reserved = {one for one in self.reserved if one not in block}
+        known = {*self.served, *(one.spec.cidr for one in self.own.values())}
+        self.reserved = {one for one in self.reserved if any(one in block for block in known)}
 
     def _configure(self, now: float) -> None:
         known = (*self.addressing.usable, *self.addressing.idle)
@@ -147,10 +149,10 @@ class Machine:
         if self.view is None:
             return None
         node = self.view.nodes.get(self.name)
-        own = {one.spec.cidr for one in self.view.blocks.values() if one.spec.node == self.name}
+        own = {one.spec.cidr for one in _owned(self.view.blocks).get(self.name, {}).values()}
         serving = [one for one in self.addressing.usable if one in own]
         draining = [one for one in self.addressing.draining if one in own]
-        withdrawn = sorted(self.in_use(own.difference(serving, draining)))
+        withdrawn = sorted(self.in_use(own.difference(serving, draining)), key=str)
         counts = {block: sum(one in block for one in self.pods) for block in (*serving, *withdrawn, *draining)}
         if (now - self.observed >= OBSERVE_EVERY and self.stepped) or not draining:
             self.observed, self.stepped = now, False
@@ -166,3 +168,12 @@ class Machine:
             for block, count in counts.items()
         ]
         return {"nodeUID": node.meta.uid if node else "", "reportedAt": stamp(now), "blocks": blocks}
+
+
+@remembered
+def _owned(blocks: Mapping[str, IPAMBlock]) -> Mapping[str, Mapping[str, IPAMBlock]]:
+    """The blocks of each node by name, those that do not count included."""
+    found: dict[str, dict[str, IPAMBlock]] = {}
+    for name, one in blocks.items():
+        found.setdefault(one.spec.node, {})[name] = one
+    return found
