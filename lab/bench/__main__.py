@@ -9,6 +9,8 @@ from towpath.lab.bench.announce import announce
 from towpath.lab.bench.change import change
 from towpath.lab.bench.failover import failover
 from towpath.lab.bench.install import install
+from towpath.lab.bench.ipam import ipam
+from towpath.lab.bench.ipam_plan import ipam_plan
 from towpath.lab.bench.kernel import kernel
 from towpath.lab.bench.loadbalancer import loadbalancer
 from towpath.lab.bench.many import many
@@ -34,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "memory": memory,
     "many": many,
     "nodes": nodes,
+    "ipam": ipam,
+    "ipam-plan": ipam_plan,
     "loadbalancer": loadbalancer,
     "reflector": reflector,
     "restart": restart,

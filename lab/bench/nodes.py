@@ -39,31 +39,49 @@ def nodes(counts: tuple[int, ...] = COUNTS) -> Iterator[Result]:
 @contextlib.contextmanager
 def controlled(*pools: dict[str, Any]) -> Iterator[tuple[RealKubernetes, Process]]:
     """The real API server with these pools, and a controller alone that leads and has nothing left to do."""
+    with replicated(1, *pools) as (server, (process,)):
+        yield server, process
+
+
+@contextlib.contextmanager
+def replicated(count: int, *pools: dict[str, Any]) -> Iterator[tuple[RealKubernetes, list[Process]]]:
+    """The same with so many controllers, of which one leads."""
     with tempfile.TemporaryDirectory(prefix="towpath-bench-") as scratch, RealKubernetes() as server:
         server.install_crds()
         create(server, list(pools))
         command = [sys.executable, "-m", "towpath.controller.cli", "controller", "--kubeconfig", str(server.kubeconfig)]
-        process = Process([*command, "--namespace", "default"], log=Path(scratch) / "controller.log").start()
+        processes = [
+            Process([*command, "--namespace", "default"], log=Path(scratch) / f"controller-{number}.log")
+            for number in range(count)
+        ]
         try:
-            wait_for(lambda: "leading" in process.log or "lease.taken" in process.log, deadline=60, what="it leads")
-            settle(process)
-            yield server, process
+            for process in processes:
+                process.start()
+            wait_for(lambda: any(map(leads, processes)), deadline=60, what="one leads")
+            settle(*processes)
+            yield server, processes
         finally:
-            process.kill()
+            for process in processes:
+                process.kill()
+
+
+def leads(process: Process) -> bool:
+    """Whether a controller has come to lead."""
+    return "leading" in process.log or "lease.taken" in process.log
 
 
 def _nodes(count: int) -> Iterator[Result]:
     pools = [custom("IPPool", family.key, {"cidr": cidr}) for family, cidr in POOLS.items()]
     with controlled(*pools) as (server, process):
         before, began = writes(server), time.monotonic()
-        create(server, [_node(number) for number in range(count)])
+        create(server, [node(number) for number in range(count)])
         wait_for(lambda: _done(server, count), deadline=900, what=f"{count} nodes have blocks", interval=0.5)
         yield alone(f"{count} nodes at once", ours=time.monotonic() - began, unit="s")
         settle(process)
         yield alone(f"{count} nodes, writes a node", ours=(writes(server) - before) / count, unit="calls")
         yield alone(f"{count} nodes, controller", ours=resident(process), unit="MB")
         before, used, began = writes(server), cpu_seconds(process), time.monotonic()
-        create(server, [_node(count)])
+        create(server, [node(count)])
         wait_for(lambda: _done(server, count + 1), deadline=60, what="one more has blocks", interval=0.02)
         yield alone(f"one more of {count}, until it has blocks", ours=time.monotonic() - began, unit="s")
         settle(process)
@@ -72,7 +90,7 @@ def _nodes(count: int) -> Iterator[Result]:
         yield alone(f"one more of {count}, writes", ours=writes(server) - before, unit="calls")
 
 
-def _node(number: int) -> dict[str, Any]:
+def node(number: int) -> dict[str, Any]:
     low = number & 0xFFFF
     addresses = (ip_address(f"172.16.{low >> 8}.{low & 255}"), ip_address(f"fd00:16::{low + 1:x}"))
     return objects.node(f"node-{number}", addresses, rack="a")
@@ -95,11 +113,11 @@ def create(server: RealKubernetes, bodies: list[dict[str, Any]]) -> None:
 
 
 def _done(server: RealKubernetes, count: int) -> bool:
-    blocks, routing_nodes = (_count(server, plural) for plural in _KINDS)
+    blocks, routing_nodes = (counted(server, plural) for plural in _KINDS)
     return blocks >= len(POOLS) * count and routing_nodes >= count
 
 
-def _count(server: RealKubernetes, plural: str) -> int:
+def counted(server: RealKubernetes, plural: str) -> int:
     """How many there are, without listing them."""
     page = server.request("GET", f"/apis/towpath.io/v1alpha1/{plural}?limit=1")
     return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
