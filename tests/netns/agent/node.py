@@ -91,6 +91,8 @@ class Node:
         self.name = name
         self.root = root
         self.node = host
+        self.program = "towpath.controller.cli"
+        """The module that is run; what is changed holds for an agent that is started afterwards."""
         self.folder, self.run_dir, self.cni = root / "manifests", root / "run", root / "cni"
         self.networks = root / "networks"
         self.within: tuple[str, ...] = ()
@@ -111,7 +113,7 @@ class Node:
         host.network.processes += [self.speaker, self.agent]
 
     def process(self, *arguments: str) -> Process:
-        command = [*self.within, sys.executable, "-m", "towpath.controller.cli", *arguments]
+        command = [*self.within, sys.executable, "-m", self.program, *arguments]
         return Process(command, log=self.root / f"{arguments[0]}.log", netns=self.node.netns)
 
     def write(self, objects: list[dict[str, Any]]) -> None:

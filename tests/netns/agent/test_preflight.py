@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.netns.agent import unsigned
+import pytest
+
+from tests.netns.agent import often, unsigned
 from tests.netns.agent.node import BLOCKS, LEARNED, OneNode, announced, manifests, ours
 from towpath.lab.process import wait_for
 
@@ -14,6 +16,12 @@ CALLS = ("net__bridge__bridge-nf-call-iptables", "net__bridge__bridge-nf-call-ip
 """Whether packet filters see what a bridge hands on."""
 READ_ONLY = 'mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; exec "$@"'
 TAKES_PORT = "import socket,time; s=socket.create_server(('{}', 179)); print('taken', flush=True); time.sleep(3600)"
+
+
+@pytest.fixture(autouse=True)
+def _often(one: OneNode) -> None:
+    """What changes is seen soon."""
+    one.program = often.__name__
 
 
 def wait(one: OneNode, probe: Callable[[], object], what: str) -> None:
