@@ -1,8 +1,10 @@
 """Network policies, of Kubernetes and of others: towpath enforces none, and says so until somebody says that this is known."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from towpath.model.reason import listed
 from towpath.model.selection import ACKNOWLEDGE
 from towpath.model.service import key_of
 from towpath.model.workload import mapping
@@ -18,6 +20,11 @@ KINDS = frozenset(
 _LIKENESS = "knp."
 """What the names of Kubernetes' own begin with where Calico's API shows them once more."""
 Body = Mapping[str, Any]
+UNENFORCED = (
+    "not enforced: towpath has no network policies. Keep an engine for them, or say that it is known by the annotation"
+    f" {ACKNOWLEDGE}"
+)
+"""What is said of each."""
 
 
 def is_policy(body: Body) -> bool:
@@ -28,6 +35,15 @@ def is_policy(body: Body) -> bool:
 def unacknowledged(bodies: Iterable[Body]) -> list[tuple[str, str]]:
     """Kind, and name or ``NAMESPACE/NAME``, of the policies of which nobody has said that they are known not to be enforced."""
     return sorted({(body["kind"], _named(body)) for body in bodies if is_policy(body) and not _is_known(body)})
+
+
+def sentence(policies: Sequence[tuple[str, str]]) -> str:
+    """What is said of several, by kind and name as ``unacknowledged`` has them: which, and how many in which namespaces."""
+    named = [f"{kind} {name}" for kind, name in policies]
+    spaces = Counter(name.partition("/")[0] for _, name in policies if "/" in name)
+    most = sorted(spaces.items(), key=lambda item: (-item[1], item[0]))
+    where = f"; in namespaces {listed([f'{name} ({count})' for name, count in most])}" if spaces else ""
+    return f"{UNENFORCED}. {len(policies)} without it: {listed(named)}{where}"
 
 
 def _named(body: Body) -> str:

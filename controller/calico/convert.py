@@ -6,14 +6,14 @@ from typing import Any
 
 from msgspec import Struct
 
+from towpath.controller.calico.asked import for_namespaces, passed
 from towpath.controller.calico.borrowed import borrowed
 from towpath.controller.calico.carry import Body, Finding, Report, carried, object_of, objects_of
 from towpath.controller.calico.nodes import Numbers, blocks, nodes
-from towpath.controller.policies import is_policy, unacknowledged
+from towpath.controller.policies import UNENFORCED, is_policy, unacknowledged
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
 from towpath.model.net import host_prefix, parse_address
-from towpath.model.selection import ACKNOWLEDGE
 
 GROUPS = ("projectcalico.org/", "crd.projectcalico.org/")
 PASSED = frozenset({"Service", "EndpointSlice", "Namespace", "Pod"})
@@ -26,10 +26,6 @@ _NAMESPACES = ("calico-system", "kube-system")
 _PASSWORDS = ("password", "nodeMeshPassword")
 _OWN = frozenset({"kubectl.kubernetes.io/last-applied-configuration", "projectcalico.org/metadata"})
 _DEVICES = ("cali", "tunl", "wireguard.cali")
-_UNENFORCED = (
-    "not enforced: towpath has no network policies. Keep an engine for them, or say that it is known by the annotation"
-    f" {ACKNOWLEDGE}"
-)
 _INHERITED = ("pcns.", "pcsa.")
 
 
@@ -58,7 +54,7 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
         else:
             kubernetes.setdefault(body["kind"], []).append(body)
     for kind, name in unacknowledged(policies):
-        report.add(kind, name, "", _UNENFORCED)
+        report.add(kind, name, "", UNENFORCED)
     filters = list(_filters(theirs.pop("BGPFilter", {}), report))
     config = theirs.pop("BGPConfiguration", {})
     configurations = list(_configurations(config, kubernetes.get("DaemonSet", ()), report))
@@ -73,17 +69,18 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
             report=report,
         )
     )
-    pools = list(_plain("IPPool", theirs.pop("IPPool", {}), report))
-    ipam = list(_plain("IPAMConfiguration", theirs.pop("IPAMConfiguration", {}), report, name="default"))
+    their_pools = for_namespaces(theirs.pop("IPPool", {}), kubernetes.get("Namespace", ()), report)
+    pools = list(_plain("IPPool", their_pools, report))
+    settings = _settings(theirs.pop("IPAMConfiguration", {}), theirs.pop("KubeControllersConfiguration", {}), report)
+    ipam = list(_plain("IPAMConfiguration", settings, report, name="default"))
     found, affinities = (theirs.pop(kind, {}).values() for kind in ("IPAMBlock", "BlockAffinity"))
     reservations = list(_reservations(theirs.pop("IPReservation", {}), report))
     reservations += borrowed(found, kubernetes.get("Pod", ()), report)
     made_blocks = blocks(found, affinities, pools, report)
     others = [one for kind, some in sorted(theirs.items()) for one in _others(kind, some, report)]
     secrets = list(_secrets(kubernetes.get("Secret", ()), [*configurations, *peers], secret_namespace, report))
-    passed = [one for kind in sorted(PASSED) for one in kubernetes.get(kind, ())]
     everything = (
-        *passed,
+        *passed(kubernetes, sorted(PASSED), pools, report),
         *secrets,
         *made_nodes,
         *configurations,
@@ -148,6 +145,25 @@ def _others(kind: str, found: Mapping[str, Body], report: Report) -> Iterator[Bo
         return
     for name in sorted(found):
         report.add(kind, name, "", "not carried over: towpath has no such kind")
+
+
+def _settings(ipam: Mapping[str, Body], controllers: Mapping[str, Body], report: Report) -> Mapping[str, Body]:
+    """Calico's settings of addresses: those of load balancers stand with those of its controllers."""
+    for name, body in sorted(controllers.items()):
+        said = object_of(_spec(body).get("controllers"))
+        assigns = object_of(said.get("loadBalancer")).get("assignIPs")
+        others = sorted(key for key in said if key != "loadBalancer")
+        if others:
+            message = f"not carried over: {', '.join(others)} are controllers that towpath has not"
+            report.add("KubeControllersConfiguration", name, "spec.controllers", message)
+        if assigns not in (None, "AllServices", "RequestedServicesOnly"):
+            message = f"not carried over: {assigns} is neither AllServices nor RequestedServicesOnly"
+            report.add("KubeControllersConfiguration", name, "spec.controllers.loadBalancer.assignIPs", message)
+        elif assigns == "RequestedServicesOnly":  # the other is so without it
+            before = ipam.get("default", {"metadata": {"name": "default"}})
+            spec = {**object_of(before.get("spec")), "loadBalancerAssignIPs": assigns}
+            ipam = {**ipam, "default": {**before, "spec": spec}}
+    return ipam
 
 
 def _configurations(found: Mapping[str, Body], daemons: Iterable[Body], report: Report) -> Iterator[Body]:

@@ -23,6 +23,8 @@ _FIELDS: Mapping[str, str] = {
     "routeReflectorClusterID": CLUSTER_ID,
 }
 _HOST = "host:"
+_BALANCERS = "virtual:load-balancer"
+"""What has the blocks that load balancers' addresses are of."""
 
 
 def nodes(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Report) -> list[Body]:
@@ -93,6 +95,10 @@ def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Bo
         affinity = str(spec.get("affinity") or "")
         if cidr is None or _is_true(spec.get("deleted")):
             continue
+        if affinity == _BALANCERS:
+            message = "not carried over: here each address of a load balancer has an AddressClaim of its own"
+            report.add("IPAMBlock", name, "spec.affinity", message)
+            continue
         if not affinity.startswith(_HOST):
             report.add("IPAMBlock", name, "spec.affinity", f"not carried over: {affinity or 'nothing'} is no node")
             continue
@@ -102,6 +108,8 @@ def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Bo
         cidr = _cidr("BlockAffinity", name, spec, report)
         if cidr is None or cidr in made or _is_true(spec.get("deleted")):
             continue
+        if spec.get("type") == "virtual" and spec.get("node") == _BALANCERS.removeprefix("virtual:"):
+            continue  # told of its block
         if spec.get("type") not in (None, "", "host"):
             report.add("BlockAffinity", name, "spec.type", f"not carried over: {spec['type']} is no node")
         elif spec.get("state") != "pending" and spec.get("node"):

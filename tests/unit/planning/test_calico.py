@@ -137,7 +137,7 @@ def test_blocks_come_from_blocks_and_from_affinities_that_hold() -> None:
         "10-2-0-0-26": {"cidr": "10.2.0.0/26", "node": "n1"},
         "fd00---122": {"cidr": "fd00::/122", "node": "n2"},
     }
-    assert said(result) == {("IPAMBlock/a", "spec.affinity"): "not carried over: virtual:load-balancer is no node"}
+    assert set(said(result)) == {("IPAMBlock/a", "spec.affinity")}
 
 
 def test_a_pool_that_was_not_for_all_gives_nothing_to_anybody() -> None:
@@ -349,3 +349,151 @@ def test_for_the_cluster_only_what_it_has_not_is_written(capsys: pytest.CaptureF
     assert [body for body in found if body["kind"] != "Secret"] == whole
     assert {body["metadata"]["namespace"] for body in found if body["kind"] == "Secret"} <= {SECRET_NAMESPACE}
     assert {"Node", "Service", "Pod"}.isdisjoint(body["kind"] for body in found)
+
+
+def asks(kind: str, name: str, annotations: dict[str, str], *, namespace: str = "a", **fields: Any) -> str:
+    """An object of Kubernetes with annotations of Calico's."""
+    metadata = {"name": name, "annotations": annotations} | ({"namespace": namespace} if namespace else {})
+    return "---\n" + yaml.safe_dump({"apiVersion": "v1", "kind": kind, "metadata": metadata, **fields})
+
+
+def annotated(result: Converted, kind: str) -> dict[str, dict[str, str]]:
+    """Our own annotations of a kind's objects."""
+    return {
+        body["metadata"]["name"]: {
+            key: value for key, value in body["metadata"]["annotations"].items() if key.startswith("towpath.io/")
+        }
+        for body in result.objects
+        if body["kind"] == kind
+    }
+
+
+LB_POOL = one(
+    "IPPool", "lb", {"cidr": "198.51.100.0/24", "allowedUses": ["LoadBalancer"], "assignmentMode": "Automatic"}
+)
+BALANCED: dict[str, Any] = {"spec": {"type": "LoadBalancer"}}
+
+
+def test_services_keep_the_addresses_that_calico_gave_them() -> None:
+    """By the annotation that asks for the same: of those that asked, and of those that have one of a pool. The command is told."""
+    shown = {"status": {"loadBalancer": {"ingress": [{"ip": "198.51.100.9"}, {"hostname": "x"}]}}}
+    elsewhere = {"status": {"loadBalancer": {"ingress": [{"ip": "203.0.113.9"}]}}}
+    request = "projectcalico.org/loadBalancerIPs"
+    result = made(
+        LB_POOL
+        + asks("Service", "asks", {request: '["198.51.100.7", "2001:db8::7"]'}, **BALANCED)
+        + asks("Service", "has", {}, **BALANCED, **shown)
+        + asks("Service", "others", {}, **BALANCED, **elsewhere)
+        + asks("Service", "theirs", {}, spec={"type": "LoadBalancer", "loadBalancerClass": "else.com/lb"}, **shown)
+        + asks("Service", "class", {}, spec={"type": "LoadBalancer", "loadBalancerClass": "calico"}, **shown)
+        + asks(
+            "Service", "done", {request: '["198.51.100.8"]', "towpath.io/load-balancer-ips": "198.51.100.8"}, **BALANCED
+        )
+        + asks("Service", "plain", {request: '["198.51.100.8"]'}, spec={"type": "ClusterIP"})
+    )
+    ours = "towpath.io/load-balancer-ips"
+    assert annotated(result, "Service") == {
+        "asks": {ours: "198.51.100.7,2001:db8::7"}, "has": {ours: "198.51.100.9"}, "others": {}, "theirs": {},
+        "class": {ours: "198.51.100.9"}, "done": {ours: "198.51.100.8"}, "plain": {},
+    }  # fmt: skip
+    told = said(result)
+    field = f"metadata.annotations[{request}]"
+    assert set(told) == {
+        ("Service/a/asks", field), ("Service/a/has", "status.loadBalancer.ingress"),
+        ("Service/a/class", "status.loadBalancer.ingress"), ("Service/a/class", "spec.loadBalancerClass"),
+    }  # fmt: skip
+    command = f"kubectl annotate service -n a asks {ours}=198.51.100.7,2001:db8::7"
+    assert told["Service/a/asks", field].endswith(command)
+
+
+@pytest.mark.parametrize(
+    "text", ["198.51.100.7", '"198.51.100.7"', "[1]", '["x"]', '["198.51.100.7", "198.51.100.8"]', "[" * 9999]
+)
+def test_a_request_that_cannot_be_read_is_told(text: str) -> None:
+    """Of a service and of a pod, with the annotation as its field."""
+    request, fixed = "projectcalico.org/loadBalancerIPs", "cni.projectcalico.org/ipAddrs"
+    result = made(asks("Service", "s", {request: text}, **BALANCED) + asks("Pod", "p", {fixed: text}))
+    assert annotated(result, "Service") == {"s": {}}
+    assert annotated(result, "Pod") == {"p": {}}
+    assert set(said(result)) == {
+        ("Service/a/s", f"metadata.annotations[{request}]"), ("Pod/a/p", f"metadata.annotations[{fixed}]"),
+    }  # fmt: skip
+
+
+def test_pods_and_their_templates_ask_in_our_words() -> None:
+    """In what passes through it is done; of every template it is told what to put there. What has no counterpart is told too."""
+    fixed, none, own = (f"cni.projectcalico.org/{name}" for name in ("ipAddrs", "floatingIPs", "podIP"))
+    wanted = {fixed: '["10.1.0.7"]', none: '["203.0.113.5"]', own: "10.1.0.7/32"}
+    template = {"metadata": {"annotations": wanted}}
+    result = made(
+        asks("Pod", "p", wanted)
+        + asks("StatefulSet", "s", {}, spec={"template": template})
+        + asks("CronJob", "c", {}, spec={"jobTemplate": {"spec": {"template": template}}})
+    )
+    assert annotated(result, "Pod") == {"p": {"towpath.io/ip-addresses": "10.1.0.7"}}
+    places = {"Pod/a/p": "", "StatefulSet/a/s": "spec.template.", "CronJob/a/c": "spec.jobTemplate.spec.template."}
+    assert set(said(result)) == {
+        (name, f"{place}metadata.annotations[{field}]") for name, place in places.items() for field in (fixed, none)
+    }
+    for name, place in places.items():
+        message = said(result)[name, f"{place}metadata.annotations[{fixed}]"]
+        assert "put towpath.io/ip-addresses: 10.1.0.7 into the pod's template" in message
+
+
+def test_pools_that_namespaces_ask_for_select_them() -> None:
+    """Those that gave nothing to anybody else become theirs; of a pool for all it is told what to set, for it would mean less."""
+    field = "cni.projectcalico.org/ipv4pools"
+    result = made(
+        one("IPPool", "none", {"cidr": "10.1.0.0/16", "nodeSelector": "!all()"})
+        + one("IPPool", "hand", {"cidr": "10.2.0.0/16", "assignmentMode": "Manual"})
+        + one("IPPool", "all", {"cidr": "10.3.0.0/16"})
+        + asks("Namespace", "a", {field: '["none", "10.2.0.0/16"]'}, namespace="")
+        + asks("Namespace", "b", {field: '["none", "all", "lost"]'}, namespace="")
+        + asks("Pod", "p", {field: '["none"]'})
+        + asks("Service", "s", {"projectcalico.org/ipv4pools": '["lb"]'}, **BALANCED)
+    )
+    label = "kubernetes.io/metadata.name"
+    assert specs(result, "IPPool") == {
+        "none": {"cidr": "10.1.0.0/16", "namespaceSelector": f"{label} in {{'a', 'b'}}"},
+        "hand": {"cidr": "10.2.0.0/16", "namespaceSelector": f"{label} in {{'a'}}"},
+        "all": {"cidr": "10.3.0.0/16"},
+    }
+    assert [one.message for one in result.findings if one.kind == "Namespace"] == [
+        f"not carried over: a pool says itself whom it is for. Set spec.namespaceSelector of IPPool/{name} to"
+        f" {label} in {{'b'}}, and nobody else gets its addresses"
+        for name in ("all", "lost, which is not in the input,")
+    ]
+    assert {each.kind for each in result.findings} == {"Namespace", "Pod", "Service"}
+
+
+@pytest.mark.parametrize(
+    ("assigns", "wanted"), [("AllServices", None), ("RequestedServicesOnly", "RequestedServicesOnly"), ("Some", None)]
+)
+def test_who_gets_addresses_of_load_balancers_comes_over(assigns: str, wanted: str | None) -> None:
+    """From among the settings of Calico's controllers, whether it has others of addresses or not; their own are told of."""
+    controllers = {"loadBalancer": {"assignIPs": assigns}, "node": {"hostEndpoint": {}}}
+    theirs = one("KubeControllersConfiguration", "default", {"controllers": controllers})
+    ipam = one("IPAMConfig", "default", {"strictAffinity": True}, "crd.projectcalico.org/v1")
+    for text, known in ((theirs, {}), (theirs + ipam, {"strictAffinity": True})):
+        result = made(text)
+        found = specs(result, "IPAMConfiguration").get("default", {})
+        assert found == known | ({"loadBalancerAssignIPs": wanted} if wanted else {})
+        told = {field for _, field in said(result)}
+        wrong = {"spec.controllers.loadBalancer.assignIPs"} if assigns == "Some" else set()
+        assert told == {"spec.controllers"} | wrong
+
+
+def test_blocks_of_load_balancers_are_told_of_once() -> None:
+    """With what there is in their place."""
+    result = made(
+        LB_POOL
+        + one("IPAMBlock", "b", {"cidr": "198.51.100.0/26", "affinity": "virtual:load-balancer"})
+        + one(
+            "BlockAffinity",
+            "a",
+            {"cidr": "198.51.100.0/26", "node": "load-balancer", "type": "virtual", "state": "confirmed"},
+        )
+    )
+    message = "not carried over: here each address of a load balancer has an AddressClaim of its own"
+    assert said(result) == {("IPAMBlock/b", "spec.affinity"): message}
+    assert specs(result, "IPAMBlock") == {}
