@@ -249,8 +249,8 @@ class AgentProcess:
         self._step_began = 0.0
         picture = self._node.picture
         if picture is not None:
-            leaked = self._leaks.problems if self._leaks is not None else ()
-            self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster), *leaked)
+            of_pods = (*(self._leaks.problems if self._leaks is not None else ()), *self._bound.differing)
+            self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster), *of_pods)
         self._tell_of(self._node.warnings)
         store = self._source.store
         # not of the picture alone: the node takes no new one before its passwords were read

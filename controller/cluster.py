@@ -18,6 +18,7 @@ from towpath.controller.kindstore import Problem
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.node_writes import NodeWrites
 from towpath.controller.peer_review import PeerReview
+from towpath.controller.pod_subjects import PodSubjects
 from towpath.controller.pool_writes import PoolWrites
 from towpath.controller.ports import Server
 from towpath.controller.reports import Reports
@@ -30,6 +31,7 @@ from towpath.ipam.plan import Planner
 from towpath.ipam.room import running_low
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import tunnel_conflicts
+from towpath.model.net import Prefix
 from towpath.model.reason import Reason, Refusal
 
 KINDS = (
@@ -75,7 +77,8 @@ class Picture(Protocol):
 class ClusterController:
     """The composition of one controller on one API client. ``clock`` is monotonic seconds, ``others`` what else is to be said.
 
-    ``leaving``: towpath is being taken off the cluster, and keeps no pool from going.
+    ``leaving``: towpath is being taken off the cluster, and keeps no pool from going. ``taken``: what else has addresses of
+    pools for pods, so that no block may; None: not known yet, and nothing is planned.
     """
 
     def __init__(
@@ -88,10 +91,12 @@ class ClusterController:
         clock: Callable[[], float] = time.monotonic,
         others: Callable[[], Iterable[Refusal]] = tuple,
         leaving: bool = False,
+        taken: Callable[[], tuple[Prefix, ...] | None] = tuple,
     ) -> None:
         self._store = store
         self._clock = clock
         self._others = others
+        self._taken = taken
         self._writer = Writer(api, lease=lease)
         self._blocks = BlockWrites(self._writer, clock=clock)
         self._nodes = NodeWrites(self._writer, clock=clock)
@@ -100,6 +105,7 @@ class ClusterController:
         self._routing_nodes = RoutingNodeCache()
         self._review = PeerReview()
         self._reports = Reports(self._review.concerns)
+        self._pods = PodSubjects(api)
         self._planner = Planner()
         self._was_leading = False
         self._owners_told = False
@@ -113,7 +119,8 @@ class ClusterController:
             self._planner, self._was_leading = Planner(), True
             self._reports = Reports(self._review.concerns)
             self._telling.forget()
-        if not self._store.complete:
+        taken = self._taken()
+        if not self._store.complete or taken is None:
             return True
         if not self._owners_told:
             # who owned blocks when the last controller ended, and has no Node now, vanished while nobody looked
@@ -131,7 +138,7 @@ class ClusterController:
             cluster,
             now=self._clock(),
             uncertain=uncertain,
-            barred=self._blocks.barred.values(),
+            barred=(*self._blocks.barred.values(), *taken),
             services=service_ranges(cluster),
             restored=self._store.went_back,
             unsure=unsure,
@@ -158,11 +165,13 @@ class ClusterController:
         lost = self._reports.look(cluster)
         said = (
             *((node, one) for node, found in contradictions.items() for one in found),
-            *self._reports.said(cluster),
+            *await self._pods.believed(self._reports.said(cluster)),
             *running_low(self._planner.ledger),
             *remainders(self._planner.ledger),
         )
-        told = await self._telling.tell(cluster, refusals, problems=problems, folded=folded(said), losses=losses(lost))
+        told = await self._telling.tell(
+            cluster, refusals, problems=problems, folded=folded(said), losses=losses(lost), pods=self._pods.uids
+        )
         return told and done and not going
 
     def _cluster(self) -> Cluster:
@@ -201,6 +210,7 @@ async def run(
     identity: str = "towpath-controller",
     pace: Pace | None = None,
     others: Callable[[], Iterable[Refusal]] = tuple,
+    taken: Callable[[], tuple[Prefix, ...] | None] = tuple,
     on_loop: Callable[[LevelLoop], None] | None = None,
     leaving: bool = False,
 ) -> None:
@@ -208,9 +218,11 @@ async def run(
 
     The store is fed and the lease is run by the caller, who calls ``dirty`` of the loop (handed to ``on_loop``) when the
     lease changes hands; without that the next resync notices. ``store`` must hold ``KINDS``. ``others``: what else is to be
-    said of objects; ``leaving``: no pool is kept from going.
+    said of objects; ``taken``: what else has addresses of pools, as soon as it is known; ``leaving``: no pool is kept from going.
     """
-    controller = ClusterController(api, store, lease=lease, identity=identity, others=others, leaving=leaving)
+    controller = ClusterController(
+        api, store, lease=lease, identity=identity, others=others, taken=taken, leaving=leaving
+    )
     loop = LevelLoop(controller.step, pace=pace)
     store.subscribe(loop.dirty)
     if on_loop is not None:

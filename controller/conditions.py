@@ -27,18 +27,19 @@ AMPLE = "Ample"
 IN_SERVICE = "InService"
 LEAVES_ROOM = "LeavesRoom"
 UNUSED = "Unused"
+ACKNOWLEDGED = "PoliciesAcknowledged"
+ANNOUNCED = "Announced"
+_NOTHING_FREE = frozenset({Reason.POOL_EXHAUSTED, Reason.POOL_RESERVED})
+_OTHERS = frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT})
 BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     "IPPool": (
-        (AVAILABLE, frozenset({Reason.POOL_EXHAUSTED, Reason.POOL_RESERVED}), "BlocksFree"),
+        (AVAILABLE, _NOTHING_FREE, "BlocksFree"),
         (AMPLE, frozenset({Reason.POOL_RUNNING_LOW}), "BlocksLeft"),
         (IN_SERVICE, frozenset({Reason.POOL_DELETED}), "InService"),
-        (
-            DISJOINT,
-            frozenset({Reason.NODE_ADDRESS, Reason.SERVICE_RANGE_CONFLICT, Reason.POD_CIDR_CONFLICT}),
-            "NoConflict",
-        ),
+        (DISJOINT, _OTHERS, "NoConflict"),
         (CONSISTENT, frozenset({Reason.TUNNEL_CONFLICT}), "NoConflict"),
         (TUNNELLED, frozenset({Reason.DEVICE_REFUSED, Reason.ENDS_NOT_FOUND}), "NothingRefused"),
+        (ACKNOWLEDGED, frozenset({Reason.POLICY_NOT_ENFORCED}), "NoneUnacknowledged"),
         (
             ATTACHED,
             frozenset(
@@ -70,6 +71,13 @@ BESIDE: Mapping[str, tuple[tuple[str, frozenset[Reason], str], ...]] = {
     ),
 }
 """Conditions beside ``Accepted``: of each kind the type, the reasons for which it is False, and the reason while it is True."""
+FOR_SERVICES: tuple[tuple[str, frozenset[Reason], str], ...] = (
+    (AVAILABLE, _NOTHING_FREE, "AddressesFree"),
+    (AMPLE, frozenset({Reason.POOL_RUNNING_LOW}), "AddressesLeft"),
+    (DISJOINT, _OTHERS, "NoConflict"),
+    (ANNOUNCED, frozenset({Reason.NOT_LISTED}), "Listed"),
+)
+"""Likewise of pools for load balancers: they have no blocks, no pods and no tunnels."""
 NOT_ACCEPTED = frozenset({Reason.INVALID_SPEC, Reason.UNKNOWN_NAME, Reason.OVERLAPPING_POOL})
 """Reasons for which an object is not in force; the others are about something that it asks for."""
 
@@ -110,7 +118,7 @@ def conditions(
             metas[kind, name] = one.meta.uid, one.meta.generation
     metas.update((key, meta) for key, meta in rejected.items() if key[0] in USER_KINDS and key[1])
     return {
-        key: Wanted(uid, generation, tuple(_conditions(key[0], about.get(key, []), generation)))
+        key: Wanted(uid, generation, tuple(_conditions(_beside(key, cluster), about.get(key, []), generation)))
         for key, (uid, generation) in sorted(metas.items())
     }
 
@@ -136,13 +144,21 @@ def merged(existing: Iterable[Condition], wanted: Iterable[Condition], *, now: s
     return None if after == before else tuple(after.values())
 
 
-def _conditions(kind: str, refusals: list[Refusal], generation: int) -> Iterable[Condition]:
+def _beside(key: Key, cluster: Cluster) -> tuple[tuple[str, frozenset[Reason], str], ...]:
+    kind, name = key
+    pool = cluster.pools.get(name) if kind == "IPPool" else None
+    return FOR_SERVICES if pool is not None and pool.spec.for_services else BESIDE.get(kind, ())
+
+
+def _conditions(
+    beside: Iterable[tuple[str, frozenset[Reason], str]], refusals: list[Refusal], generation: int
+) -> Iterable[Condition]:
     rejected = [refusal for refusal in refusals if refusal.reason in NOT_ACCEPTED]
     held = [refusal for refusal in refusals if refusal.reason is Reason.SELECTION_HELD]
     accepted = _condition(ACCEPTED, rejected or held, generation, good="Accepted")
     # what selects nothing more is in force: with what it selected last
     yield replace(accepted, status="True") if held and not rejected else accepted
-    for name, reasons, good in BESIDE.get(kind, ()):
+    for name, reasons, good in beside:
         yield _condition(name, [one for one in refusals if one.reason in reasons], generation, good=good)
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import itertools
 import signal
 import time
 import uuid
@@ -22,6 +23,7 @@ from towpath.controller.ports import ApiError
 from towpath.controller.service_ranges import ServiceRanges
 from towpath.controller.settings import CannotRunError, ControllerSettings
 from towpath.controller.store import Store, decode_served
+from towpath.controller.unenforced import Unenforced
 from towpath.ipam.ending import is_held
 from towpath.model.reason import Reason
 
@@ -67,6 +69,7 @@ async def _run(settings: ControllerSettings) -> None:
                 one.dirty()
 
         balancers = Running(api, store, lease=lease, identity=identity, told=dirty)
+        policies = Unenforced(api, changed=dirty)
 
         def elected(leading: bool) -> None:
             log.info("lease.taken" if leading else "lease.lost", identity=identity, holder=lease.holder)
@@ -95,15 +98,20 @@ async def _run(settings: ControllerSettings) -> None:
                     store,
                     lease=lease,
                     identity=identity,
-                    others=lambda: balancers.part.refusals,
+                    others=lambda: (*balancers.part.refusals, *policies.refusals(store.cluster().pools)),
+                    taken=balancers.part.taken,
                     on_loop=loops.append,
                     leaving=settings.leaving,
                 )
             )
             tasks.create_task(balancers.run())
+            tasks.create_task(policies.run())
             if settings.metrics_port is not None:
                 tasks.create_task(
-                    metrics.serve(settings.metrics_port, lambda: _measures(store, lease, loops, pools, balancers))
+                    metrics.serve(
+                        settings.metrics_port,
+                        lambda: itertools.chain(_measures(store, lease, loops, pools, balancers), policies.measures()),
+                    )
                 )
             gc.freeze()
 

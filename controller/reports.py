@@ -28,6 +28,7 @@ FROM_NODES = frozenset(
         Reason.ENDS_NOT_FOUND,
         Reason.KERNEL_LACKS,
         Reason.RESERVED_ADDRESS,
+        Reason.ADDRESS_DIFFERS,
     }
 )
 """Reasons that a node gives for what objects ask for and that the objects themselves do not show."""
@@ -88,6 +89,8 @@ class Reports:
             return pool is not None and matches(pool, node)
         if about.kind == "IPReservation":
             return about.name in cluster.reservations
+        if about.kind == "Pod":
+            return True  # whether it is the node's own the API server is asked (``pod_subjects``)
         return about.name in ("default", f"node.{name}")
 
 
@@ -120,6 +123,8 @@ def refusals(status: NodeStatusStatus) -> Iterator[Refusal]:
 def _from_nodes(about: Why, reason: str) -> bool:
     """Whether a node may say this of an object, in known words."""
     of_pods = reason == Reason.DUPLICATE_PEER and about.field == _OF_PODS
+    if about.kind == "Pod" or reason == Reason.ADDRESS_DIFFERS:
+        return about.kind == "Pod" and reason == Reason.ADDRESS_DIFFERS
     return about.kind in _SUBJECTS and (reason in FROM_NODES or of_pods)
 
 

@@ -50,10 +50,12 @@ class Telling:
         problems: Iterable[Problem],
         folded: Mapping[Topic, Folded],
         losses: Mapping[str, str],
+        pods: Mapping[Key, str],
     ) -> bool:
         """Conditions on the objects that users write, and an event for each refusal; whether all conditions are there.
 
         ``folded``: what nodes say of objects. ``losses``: by BGPPeer, a sentence on sessions that were lost just now.
+        ``pods``: the uids of pods that nodes speak of.
         """
         named = [problem for problem in problems if problem.name]
         found = {
@@ -68,7 +70,7 @@ class Telling:
         todo = [(key, one) for key, one in wanted.items() if self._is_due(key, one)]
         done = await self._writer.all(*(self._set_conditions(key, one) for key, one in todo))
         topics: dict[object, Refusal] = {one: one for one in found} | {topic: one.told for topic, one in folded.items()}
-        self._emit(cluster, topics, {(one.kind, one.name): one.uid for one in named})
+        self._emit(cluster, topics, {**pods, **{(one.kind, one.name): one.uid for one in named}})
         for peer, sentence in losses.items():
             subject = _subject(cluster, Why("BGPPeer", peer), {})
             self._events.emit(subject, reason=Reason.SESSION_LOST.value, message=sentence)
@@ -169,6 +171,9 @@ def _subject(cluster: Cluster, about: Why, uids: Mapping[Key, str]) -> Subject:
     if about.kind in ("Node", "NodeStatus"):
         node = cluster.nodes.get(about.name)
         return Subject("Node", about.name, node.meta.uid if node else "", api_version="v1")
+    if about.kind == "Pod":
+        namespace, _, name = about.name.partition("/")
+        return Subject("Pod", name, uids.get(("Pod", about.name), ""), api_version="v1", namespace=namespace)
     found = getattr(cluster, FIELDS[about.kind], {}).get(about.name) if about.kind in FIELDS else None
     return Subject(about.kind, about.name, uids.get((about.kind, about.name)) or (found.meta.uid if found else ""))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.reserved import reserved
+from towpath.model.kinds.ipam import IPPoolSpec
 from towpath.model.net import Prefix, overlaps
 from towpath.model.reason import Reason, Refusal, Why, listed
 
@@ -23,11 +24,11 @@ def conflicts(ledger: Ledger, services: Collection[Prefix]) -> Iterator[Refusal]
         ranges = [str(one) for one in sorted(services, key=str) if overlaps(one, pool.spec.cidr)]
         if ranges:
             found[pool.name, Reason.SERVICE_RANGE_CONFLICT] = [f"the service range {one}" for one in ranges]
-    cidrs = {pool.name: pool.spec.cidr for pool in pools}
+    specs = {pool.name: pool.spec for pool in pools}
     for (name, reason), what in sorted(found.items()):
         named = listed(what)
         verb = "overlaps" if reason is not Reason.NODE_ADDRESS else "contains"
-        message = f"{cidrs[name]} {verb} {named}: no block is cut there"
+        message = f"{specs[name].cidr} {verb} {named}: {_nobody_gets_it(specs[name])}"
         yield Refusal(reason, message, Why("IPPool", name, "spec.cidr"))
     yield from _kept(ledger)
 
@@ -40,11 +41,17 @@ def _kept(ledger: Ledger) -> Iterator[Refusal]:
             continue
         pool = f"{space.cidr} of IPPool/{name}"
         named = [str(why) for _, why in found]
+        nothing = _nobody_gets_it(ledger.cluster.pools[name].spec)
         yield Refusal(
             Reason.POOL_RESERVED,
-            f"{space.cidr} is reserved as a whole by {listed(named)}: no block is cut there",
+            f"{space.cidr} is reserved as a whole by {listed(named)}: {nothing}",
             Why("IPPool", name, "spec.cidr"),
         )
         for cidr, why in found:
             alone = " with others" if len(found) > 1 else ""
-            yield Refusal(Reason.POOL_RESERVED, f"{cidr} leaves{alone} no block of {pool}", why)
+            unit = "address" if ledger.cluster.pools[name].spec.for_services else "block"
+            yield Refusal(Reason.POOL_RESERVED, f"{cidr} leaves{alone} no {unit} of {pool}", why)
+
+
+def _nobody_gets_it(pool: IPPoolSpec) -> str:
+    return "no service gets an address there" if pool.for_services else "no block is cut there"

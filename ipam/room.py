@@ -3,7 +3,7 @@
 What counts is what a node can still get. Pools that serve the same nodes are one to them, so one of them alone may be full.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
 
@@ -29,7 +29,7 @@ _DAY = 86400.0
 
 
 class Room(Struct, frozen=True):
-    """Blocks of one pool: all that can be cut, and those that are free."""
+    """Blocks of one pool: all that can be cut, and those that are free. Of a pool for load balancers addresses in their place."""
 
     blocks: int
     left: int
@@ -52,10 +52,10 @@ def rooms(ledger: Ledger) -> dict[str, Room]:
 def running_low(ledger: Ledger) -> Iterator[tuple[str, Refusal]]:
     """Each node that little is left for, with each of its pools. Where the cluster assigns, nobody asks for blocks of pools."""
     found, cluster = rooms(ledger), ledger.cluster
-    if cluster.ipam.block_source == "PodCIDRs" or all(_stage([one]) is None for one in found.values()):
+    if cluster.ipam.block_source == "PodCIDRs" or all(stage_of([one]) is None for one in found.values()):
         return
     for pools, nodes in _served(cluster.nodes, ledger.pools, cluster.ipam).items():
-        stage = _stage([found[name] for name in pools])
+        stage = stage_of([found[name] for name in pools])
         if stage is None:
             continue
         beside = [f"IPPool/{name}" for name in pools]
@@ -67,9 +67,10 @@ def running_low(ledger: Ledger) -> Iterator[tuple[str, Refusal]]:
             yield from ((node, refusal) for node in nodes)
 
 
-def _stage(found: list[Room]) -> int | None:
-    """Percent of the blocks that at most are left; None: more than anybody has to know."""
-    blocks, left = sum(one.blocks for one in found), sum(one.left for one in found)
+def stage_of(found: Iterable[Room]) -> int | None:
+    """Percent that at most are left; None: more than anybody has to know."""
+    rooms = tuple(found)
+    blocks, left = sum(one.blocks for one in rooms), sum(one.left for one in rooms)
     return next((percent for percent in reversed(STAGES) if left * 100 <= percent * blocks), None)
 
 

@@ -143,6 +143,8 @@ class Reason(enum.StrEnum):
     POOL_DELETED = "PoolDeleted"
     POOL_RESERVED = "PoolReserved"
     ADDRESS_TAKEN = "AddressTaken"
+    ADDRESS_DIFFERS = "AddressDiffers"
+    POLICY_NOT_ENFORCED = "PolicyNotEnforced"
     # pools in which others have addresses
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"

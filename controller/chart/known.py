@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec import inspect
 
-from towpath.controller import cluster
+from towpath.controller import cluster, unenforced
 from towpath.controller.chart.values import Values
 from towpath.controller.conditions import USER_KINDS
 from towpath.controller.kube.resources import RESOURCES
@@ -18,13 +18,16 @@ from towpath.model.kinds.registry import KINDS
 
 
 def known() -> dict[str, Any]:
-    """What controller and agent follow, by API group; what gets conditions; our definitions; which value is which kind.
+    """What controller and agent follow, or list now and then, by API group; what gets conditions; our definitions; which value is which kind.
 
     Beside its store each follows the ranges of services, a controller what it gives addresses of load balancers by, and an
     agent its node's pods and, where they are announced, services with their endpoints.
     """
     return {
-        "controller": {"follows": _by_group((*cluster.KINDS, "ServiceCIDR", *balancers.CLAIMS, *followed.KINDS))},
+        "controller": {
+            "follows": _by_group((*cluster.KINDS, "ServiceCIDR", *balancers.CLAIMS, *followed.KINDS)),
+            "lists": _by_group(unenforced.LISTED),
+        },
         "agent": {"follows": _by_group((*source.KINDS, "Pod", "Namespace", "ServiceCIDR", *services.KINDS))},
         "conditions": sorted(f"{KINDS[kind].plural}/status" for kind in USER_KINDS),
         "definitions": sorted(RESOURCES[kind].qualified for kind in KINDS),
@@ -47,4 +50,4 @@ def _by_group(kinds: Iterable[str]) -> list[dict[str, Any]]:
     found: dict[str, list[str]] = {}
     for kind in kinds:
         found.setdefault(RESOURCES[kind].group, []).append(RESOURCES[kind].plural)
-    return [{"group": group, "resources": sorted(plurals)} for group, plurals in sorted(found.items())]
+    return [{"group": group, "resources": sorted(set(plurals))} for group, plurals in sorted(found.items())]

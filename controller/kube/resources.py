@@ -47,6 +47,7 @@ _BUILT_IN = (
     ResourceType("EndpointSlice", "endpointslices", group="discovery.k8s.io", namespaced=True),
     ResourceType("Event", "events", namespaced=True, short_names=("ev",)),
     ResourceType("ServiceCIDR", "servicecidrs", group="networking.k8s.io", has_status=True),
+    ResourceType("NetworkPolicy", "networkpolicies", group="networking.k8s.io", namespaced=True),
     ResourceType("Lease", "leases", group="coordination.k8s.io", namespaced=True),
     ResourceType(
         "CustomResourceDefinition",
@@ -57,10 +58,36 @@ _BUILT_IN = (
     ),
 )
 
+_OTHERS = (
+    ResourceType("AdminNetworkPolicy", "adminnetworkpolicies", group="policy.networking.k8s.io", version="v1alpha1"),
+    ResourceType(
+        "BaselineAdminNetworkPolicy",
+        "baselineadminnetworkpolicies",
+        group="policy.networking.k8s.io",
+        version="v1alpha1",
+    ),
+    ResourceType(
+        "ClusterNetworkPolicy", "clusternetworkpolicies", group="policy.networking.k8s.io", version="v1alpha2"
+    ),
+    *(
+        ResourceType(f"{prefix}{kind}", plural, group=group, version=version, namespaced=namespaced)
+        for prefix, group, version in (
+            ("Calico", "projectcalico.org", "v3"),
+            ("StoredCalico", "crd.projectcalico.org", "v1"),
+        )
+        for kind, plural, namespaced in (
+            ("NetworkPolicy", "networkpolicies", True),
+            ("GlobalNetworkPolicy", "globalnetworkpolicies", False),
+        )
+    ),
+)
+"""Kinds that a cluster may have, and that are listed only. Two of one name have different ones here."""
+
 RESOURCES: dict[str, ResourceType] = {
     resource.kind: resource
     for resource in (
         *_BUILT_IN,
+        *_OTHERS,
         *(
             ResourceType(
                 kind.name,

@@ -21,9 +21,12 @@ from towpath.controller.telling import REMIND_AFTER, WhileLeading
 from towpath.controller.writes import Leadership, Writer
 from towpath.ipam.loadbalancer.book import World
 from towpath.ipam.loadbalancer.plan import ASSIGNED, LoadBalancerPlan, plan
+from towpath.ipam.loadbalancer.room import rooms, running_low
+from towpath.ipam.loadbalancer.strays import strays, told
+from towpath.ipam.room import Trend
 from towpath.model.cluster import Cluster, IPAMBlock, IPReservation, Node
 from towpath.model.memo import remembered
-from towpath.model.net import Prefix, contains, host_prefix
+from towpath.model.net import Address, Prefix, contains, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger(__name__)
@@ -34,7 +37,7 @@ ROUNDS = 6
 
 
 class LoadBalancers:
-    """The composition of this part. ``told`` is called when ``refusals`` are others than before."""
+    """The composition of this part. ``told`` is called when ``refusals``, or what is ``taken``, are others than before."""
 
     def __init__(
         self,
@@ -58,12 +61,17 @@ class LoadBalancers:
         self._events = Events(WhileLeading(self._writer), component="towpath-controller", host=identity, clock=clock)
         self._said: dict[Refusal, float] = {}
         self._plan: LoadBalancerPlan | None = None
+        self._trend = Trend()
+        self._taken: tuple[Prefix, ...] | None = None
         self.refusals: tuple[Refusal, ...] = ()
         """What is to be said of pools and claims."""
 
     async def step(self) -> bool:
         """One pass; whether nothing is left to do that could be done now."""
-        cluster = self._store.cluster()
+        cluster, taken = self._store.cluster(), self.taken()
+        if taken != self._taken:
+            self._taken = taken
+            self._told()
         known = self._writes.over(self._claims.cluster().claims)
         wanted = bool(known) or any(pool.spec.for_services for pool in cluster.pools.values())
         self._followed.want(wanted)
@@ -80,15 +88,31 @@ class LoadBalancers:
             wished = self._plan = plan(self._world(self._store.cluster()))
             if wished.is_empty:
                 break
-            if not await self._writer.all(*self._writes.writes(wished)):
+            written = await self._writer.all(*self._writes.writes(wished))
+            self._welcome()
+            if not written:
                 return False
-            self._welcome(wished)
         await self._tell(wished)
         return wished.is_empty
 
     def measures(self) -> Iterator[Measure]:
         """Its metrics: of a replica that leads, once it has planned."""
-        return iter(()) if self._plan is None else measures(self._plan)
+        if self._plan is None:
+            return
+        found, now = rooms(self._plan), self._clock()
+        self._trend.note(found, now=now)
+        yield from measures(
+            self._plan, days={name: self._trend.days_left(name, one, now=now) for name, one in found.items()}
+        )
+
+    def taken(self) -> tuple[Prefix, ...] | None:
+        """Addresses of pools for pods that services have from before, which no block may have; None: not known yet."""
+        if not self._claims.complete and not self._claims.problems():
+            return None
+        return tuple(host_prefix(one) for found in self._strays().values() for one in found)
+
+    def _strays(self) -> Mapping[str, tuple[Address, ...]]:
+        return _strayed(self._writes.over(self._claims.cluster().claims), self._store.cluster().pools)
 
     def _world(self, cluster: Cluster) -> World:
         unreadable = {one.name for one in self._claims.problems() if one.name}
@@ -102,9 +126,10 @@ class LoadBalancers:
             barred=frozenset(unreadable) | self._writes.barred,
         )
 
-    def _welcome(self, wished: LoadBalancerPlan) -> None:
-        """An event for each service that has got addresses."""
-        for one in wished.publications:
+    def _welcome(self) -> None:
+        """An event for each service that has got addresses, whatever became of the others'."""
+        published, self._writes.published = self._writes.published, []
+        for one in published:
             if one.ingress and one.condition is not None and one.condition.reason == ASSIGNED:
                 subject = _service(one.service.key, one.service.uid)
                 self._events.emit(subject, reason="AddressAssigned", message=one.condition.message, kind="Normal")
@@ -129,7 +154,9 @@ class LoadBalancers:
             for one in self._claims.problems()
             if one.name
         ]
-        self._refuse((*others, *broken, *unannounced(self._store.cluster())))
+        cluster = self._store.cluster()
+        low = running_low(cluster.pools, rooms(wished))
+        self._refuse((*others, *broken, *low, *told(self._strays()), *unannounced(cluster)))
         await self._events.flush()
 
     def _refuse(self, refusals: tuple[Refusal, ...]) -> None:
@@ -138,8 +165,8 @@ class LoadBalancers:
             self._told()
 
 
-def measures(made: LoadBalancerPlan) -> Iterator[Measure]:
-    """What of the pools is given out, and who waits."""
+def measures(made: LoadBalancerPlan, *, days: Mapping[str, float | None]) -> Iterator[Measure]:
+    """What of the pools is given out, for how long the rest lasts (``days``), and who waits."""
     counts = {"free": made.free, "given": made.given}
     yield measure(
         "towpath_load_balancer_addresses",
@@ -149,6 +176,11 @@ def measures(made: LoadBalancerPlan) -> Iterator[Measure]:
             for state, pools in counts.items()
             for pool, count in sorted(pools.items())
         ),
+    )
+    yield measure(
+        "towpath_load_balancer_days_left",
+        "Days until no address of a pool for load balancers is left, at the rate of up to a week; only while it fills up.",
+        *(Sample(left, {"pool": pool}) for pool, left in days.items() if left is not None),
     )
     yield single(
         "towpath_load_balancer_waiting",
@@ -165,6 +197,9 @@ def unannounced(cluster: Cluster) -> Iterator[Refusal]:
         if pool.spec.for_services and not any(contains(one, cidr) or contains(cidr, one) for one in listed):
             message = f"{cidr} is not in serviceLoadBalancerIPs of BGPConfiguration/default: no node announces it"
             yield Refusal(Reason.NOT_LISTED, message, Why("IPPool", name, "spec.cidr"))
+
+
+_strayed = remembered(strays)
 
 
 @remembered

@@ -32,6 +32,8 @@ class ClaimWrites:
         self._own: OwnWrites[AddressClaim] = OwnWrites("AddressClaim", clock=clock)
         self.barred: frozenset[str] = frozenset()
         """Names that are taken by objects which do not decode."""
+        self.published: list[Publication] = []
+        """What the API server has taken, for whoever tells people of it and takes it out."""
 
     def over(self, cached: Mapping[str, AddressClaim]) -> Mapping[str, AddressClaim]:
         """What the cache shows, with our writes laid over."""
@@ -123,6 +125,7 @@ class ClaimWrites:
         except ApiError as error:
             return self._writer.failed("publish", service.key, error)
         self._followed.wrote(body)
+        self.published.append(publication)
         if publication.ingress is not None:
             shown = [str(one.address) for one in publication.ingress]
             log.info("service.published", service=service.key, addresses=shown)

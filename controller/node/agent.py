@@ -103,7 +103,7 @@ class NodeAgent:
         self._taken: frozenset[Address] = frozenset()
         """The node's own addresses in tunnels that pods have."""
         self.machine: tuple[Refusal, ...] = ()
-        """What is wrong with the machine itself; whoever looks at it puts it here."""
+        """What is wrong with the machine itself and with its pods' addresses; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
         """This node's blocks as of the last complete picture, those included that are gone and in use."""
         self._retained = Retained(Cluster())
@@ -373,7 +373,11 @@ class NodeAgent:
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
             problems=(*map(named, kernel.problems), *self._object_problems(), *map(named, self.warnings)),
-            asked_wrong=(*self._wrongly_asked, *(one for one in kernel.problems if one.object.kind == "IPPool")),
+            asked_wrong=(
+                *self._wrongly_asked,
+                *(one for one in kernel.problems if one.object.kind == "IPPool"),
+                *(one for one in self.machine if one.object.kind == "Pod"),
+            ),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 

@@ -17,6 +17,7 @@ from towpath.ipam.allowance import ADDRESSES, asked_for
 from towpath.ipam.apart import Bound, Labels, Needs, needs_of, pools_of
 from towpath.model.cluster import Cluster
 from towpath.model.net import Address
+from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.service import key_of
 from towpath.model.workload import Workload, decode_workload, mapping
 
@@ -49,6 +50,8 @@ class _Pod(Struct, frozen=True):
     living: Living | None
     bound: Bound | None
     """What it needs; None: nothing."""
+    differs: Refusal | None
+    """That it has other addresses than it asks for."""
     unseen: bool = False
     """Its own network is another than the cluster's, and nobody says what else it has."""
 
@@ -57,23 +60,34 @@ def _read(body: Body) -> _Pod:
     metadata, workload = mapping(body["metadata"]), decode_workload(body)
     addresses = str(mapping(metadata.get("annotations")).get(ADDRESSES) or "")
     namespace = key_of(body).partition("/")[0]
+    needs = needs_address(body)
     return _Pod(
         uid=str(metadata.get("uid") or ""),
         workload=workload,
         addresses=addresses,
         living=living_of(workload, body) if workload is not None else None,
-        bound=Bound(namespace, workload is not None, asked_for(addresses)) if needs_address(body) else None,
+        bound=Bound(namespace, workload is not None, asked_for(addresses)) if needs else None,
+        differs=_differs(workload, addresses) if needs and workload is not None else None,
         unseen=OTHER_NETWORK in mapping(metadata.get("annotations"))
         and _lives(body)
         and not (workload and workload.beside),
     )
 
 
+def _differs(workload: Workload, addresses: str) -> Refusal | None:
+    """That a pod has other addresses than it asks for by now."""
+    if workload.addresses and not set(asked_for(addresses)) <= set(workload.addresses):
+        has = ", ".join(map(str, workload.addresses))
+        message = f"asks for {addresses.strip()[:80]} and has {has}: it is read when a pod starts, so make the pod anew"
+        return Refusal(Reason.ADDRESS_DIFFERS, message, Why("Pod", workload.key, f"metadata.annotations[{ADDRESSES}]"))
+    return None
+
+
 class BoundPods(Follower):
     """The pods of one node.
 
     ``changed``: they need other addresses than before; ``moved``: another one may be peered with; ``asked``: pods of other
-    namespaces than before ask for addresses of their own.
+    namespaces than before ask for addresses of their own, or others than before have not what they ask for.
     """
 
     def __init__(
@@ -84,6 +98,8 @@ class BoundPods(Follower):
         self._asked = asked
         self.asking: frozenset[str] = frozenset()
         """The namespaces of pods that ask for addresses of their own."""
+        self.differing: tuple[Refusal, ...] = ()
+        """Of each pod that has other addresses than it asks for, that it does."""
         self._pods: dict[str, _Pod] = {}
         self._workloads: dict[str, Workload] = {}
         self._listed_once = False
@@ -200,8 +216,9 @@ class BoundPods(Follower):
         if self.needing != before:
             self._changed()
         asking = frozenset(key.partition("/")[0] for key, one in pods.items() if one.addresses)
-        if asking != self.asking:
-            self.asking = asking
+        differing = tuple(sorted(one.differs for one in pods.values() if one.differs is not None))
+        if asking != self.asking or differing != self.differing:
+            self.asking, self.differing = asking, differing
             self._asked()
         workloads = {key: one.workload for key, one in pods.items() if one.workload is not None}
         if workloads != self._workloads:

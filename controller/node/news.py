@@ -6,7 +6,8 @@ from towpath.model.reason import Reason, Refusal, Why
 
 JOINING = 10.0
 """Seconds for which a node may be without addresses before anybody is told: the controller writes them when it sees the node."""
-_TOLD_BY_THE_SPEAKER = Reason.LISTEN_REFUSED
+_TOLD_BY_OTHERS = frozenset({Reason.LISTEN_REFUSED, Reason.ADDRESS_DIFFERS})
+"""By the speaker, of a port; by the controller, of the pod itself."""
 
 
 class News:
@@ -26,7 +27,7 @@ class News:
 
         ``now`` is the monotonic clock in seconds.
         """
-        held = {(one.reason, one.object): one for one in warnings if one.reason is not _TOLD_BY_THE_SPEAKER}
+        held = {(one.reason, one.object): one for one in warnings if one.reason not in _TOLD_BY_OTHERS}
         self._since = {key: self._since.get(key, now) for key in held}
         self._told &= held.keys()
         found = [

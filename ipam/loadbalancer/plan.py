@@ -331,8 +331,11 @@ class _Plan:
             ]
             known = {one.uid for one in before}
             after = (*kept, *(one for uid, one in updates.items() if uid not in known))
-            if after != before and not claim.meta.deletion_timestamp:
-                yield Change(claim, replace(claim.spec, services=after), gone)
+            place = self._book.place_of(address)
+            pool = place.pool.name if place is not None and before else claim.spec.pool  # one by hand is of none
+            changed = after != before or pool != claim.spec.pool
+            if changed and not claim.meta.deletion_timestamp:
+                yield Change(claim, replace(claim.spec, services=after, pool=pool), gone)
 
     def _full_pools(self) -> Iterator[Refusal]:
         for pool, services in sorted(self._exhausted.items()):

@@ -273,6 +273,9 @@ FORBIDDEN_TO_CONTROLLERS: list[tuple[str, str, Any]] = [
     ("DELETE", "/api/v1/nodes/node1", None),
     ("PATCH", "/api/v1/nodes/node1", {"spec": {"unschedulable": True}}),
     ("PATCH", "/api/v1/namespaces/default/services/kubernetes", {"spec": {}}),
+    ("PATCH", "/apis/networking.k8s.io/v1/namespaces/default/networkpolicies/x", {"metadata": {}}),
+    ("GET", "/api/v1/pods", None),
+    ("DELETE", "/api/v1/namespaces/default/pods/x", None),
     ("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/ippools.towpath.io", None),
     ("GET", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", None),
     ("PUT", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/others.example.com", {}),
@@ -311,6 +314,33 @@ def test_a_controller_changes_nothing_of_a_pool_but_its_mark(server: RealKuberne
     good(admin.call("PATCH", path, {"metadata": {"finalizers": ["example.com/other"]}}))
     assert refused({"metadata": {"finalizers": None}}), "that of somebody else is not its to take off"
     good(admin.call("PATCH", path, {"metadata": {"finalizers": None}, "spec": {"natOutgoing": False}}))
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "networking.k8s.io/networkpolicies",
+        "policy.networking.k8s.io/adminnetworkpolicies",
+        "policy.networking.k8s.io/baselineadminnetworkpolicies",
+        "policy.networking.k8s.io/clusternetworkpolicies",
+        *(
+            f"{group}/{kind}"
+            for group in ("crd.projectcalico.org", "projectcalico.org")
+            for kind in ("networkpolicies", "globalnetworkpolicies")
+        ),
+    ],
+)
+def test_a_controller_may_look_at_policies(what: str, server: RealKubernetes, admin: Caller) -> None:
+    """It lists those of everybody, whether they are served or not, and changes none."""
+    caller = Caller(server, token(admin, "towpath-controller"))
+    group, _, resource = what.partition("/")
+
+    def may(verb: str) -> bool:
+        spec = {"resourceAttributes": {"group": group, "resource": resource, "verb": verb}}
+        _, said = good(caller.call("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", {"spec": spec}))
+        return bool(said["status"]["allowed"])
+
+    assert [verb for verb in ("list", "watch", "create", "update", "patch", "delete") if may(verb)] == ["list"]
 
 
 @pytest.mark.parametrize("level", ["baseline", "restricted"])

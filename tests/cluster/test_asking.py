@@ -48,6 +48,8 @@ def test_a_pod_gets_the_address_that_it_asks_for_and_the_next_one_waits_for_it(i
         (first,) = cluster.wait_pods("app=asks", count=1)
         assert cluster.addresses(first)[Family.IPV4] == wanted
         assert len(cluster.addresses(first)) == len(Family)
+        told_of_another(cluster, "asks", str(wanted - 1))
+        cluster.kubectl("annotate", "pod", "asks", f"{ADDRESSES}={wanted}", "--overwrite")
         cluster.apply(pod("waits", str(wanted)))
         said = f"{wanted} is taken by pod default/asks: this pod waits until it is free"
 
@@ -61,6 +63,20 @@ def test_a_pod_gets_the_address_that_it_asks_for_and_the_next_one_waits_for_it(i
         assert cluster.addresses(second)[Family.IPV4] == wanted
     finally:
         cluster.kubectl("delete", "pod", "asks", "waits", "--ignore-not-found", "--wait=true")
+
+
+def told_of_another(cluster: Cluster, name: str, address: str) -> None:
+    """A pod whose annotation is changed to another address keeps what it has, and it and its node say so."""
+    cluster.kubectl("annotate", "pod", name, f"{ADDRESSES}={address}", "--overwrite")
+
+    def told() -> bool:
+        found = cluster.get("events", f"--field-selector=involvedObject.name={name},reason=AddressDiffers")
+        conditions = {one["type"]: one for one in cluster.get("nodestatus", NODE)["status"]["conditions"]}
+        return f"asks for {address} and has" in "".join(
+            one["message"] for one in found if one["involvedObject"]["kind"] == "Pod"
+        ) and f"Pod/default/{name}" in str(conditions.get("AddressDiffers", {}).get("message"))
+
+    wait_for(told, deadline=60, what=f"pod {name} and its node say that its address differs", interval=0.3)
 
 
 @pytest.fixture

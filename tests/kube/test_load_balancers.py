@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 from tests.leading import AlwaysLeading, running
@@ -15,7 +16,9 @@ from towpath.controller.kube.client import KubeApi
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.watch import following
 from towpath.controller.loadbalancer.running import Running
+from towpath.controller.loop import LevelLoop
 from towpath.controller.store import Store
+from towpath.lab import objects
 from towpath.lab.api import custom
 from towpath.lab.kubernetes import RealKubernetes
 from towpath.model.balanced import ADDRESSES, CONDITION, OUR_CLASS, SHARES
@@ -30,6 +33,31 @@ async def controller(kubernetes: RealKubernetes, *, identity: str) -> AsyncItera
     async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
         part = Running(api, store, lease=AlwaysLeading(), identity=identity, told=lambda: None)
         async with running(part.run()):
+            yield
+
+
+@contextlib.asynccontextmanager
+async def whole(kubernetes: RealKubernetes) -> AsyncIterator[None]:
+    """All of a controller that leads: what gives out blocks, and says what is wrong with pools, as well."""
+    store = Store(cluster.KINDS)
+    loops: list[LevelLoop] = []
+
+    def dirty() -> None:
+        for one in loops:
+            one.dirty()
+
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api, following(api, store):
+        lease = AlwaysLeading()
+        balancers = Running(api, store, lease=lease, identity="whole", told=dirty)
+        others = cluster.run(
+            api,
+            store,
+            lease=lease,
+            others=lambda: balancers.part.refusals,
+            taken=balancers.part.taken,
+            on_loop=loops.append,
+        )
+        async with running(balancers.run()), running(others):
             yield
 
 
@@ -136,3 +164,79 @@ async def test_two_controllers_give_each_service_one_address_and_take_it_back() 
             await until(api, nobody_has_one)
             await until(api, partial(says_of, "s0", ("", "")))
             assert await shown(api) == {"kubernetes": [], "s0": []}
+
+
+async def pool_says(api: KubeApi, name: str) -> dict[str, tuple[str, str, str]]:
+    """Status, reason and message of each condition of a pool."""
+    conditions = (await api.get("IPPool", name)).get("status", {}).get("conditions", [])
+    return {one["type"]: (one["status"], one["reason"], one.get("message", "")) for one in conditions}
+
+
+async def test_of_pools_that_overlap_one_gives_addresses_and_the_next_one_takes_over() -> None:
+    """The younger says so, and gives nothing. When the older goes services keep what they have, of the other pool from then on.
+
+    A pool for pods that takes that one's place cuts no block around them, and says why.
+    """
+    with RealKubernetes() as kubernetes:
+        kubernetes.install_crds()
+        async with await connect(kubeconfig=kubernetes.kubeconfig) as api, whole(kubernetes):
+            balancing = {"cidr": "198.51.100.0/27", "allowedUses": ["LoadBalancer"]}
+            await api.create("IPPool", custom("IPPool", "a-old", {**balancing, "cidr": "198.51.100.0/29"}))
+            await api.create("IPPool", custom("IPPool", "b-new", balancing))
+            for number in range(9):
+                await api.create("Service", service(f"s{number}"), namespace="default")
+            await until(api, _one_waits)
+            seen = await shown(api)
+            assert {pool for pool, _ in (await pools_of_claims(api)).values()} == {"a-old"}
+
+            async def told(api: KubeApi) -> bool:
+                old, new = await pool_says(api, "a-old"), await pool_says(api, "b-new")
+                return (
+                    {old.get(kind, ("",) * 3)[:2] for kind in ("Available", "Ample", "Announced")}
+                    == {("False", "PoolExhausted"), ("False", "PoolRunningLow"), ("False", "NotListed")}
+                    and new.get("Accepted", ("",) * 3)[:2] == ("False", "OverlappingPool")
+                    and "none of its addresses is left" in old["Ample"][2]
+                )
+
+            await until(api, told)
+            await api.delete("IPPool", "a-old")
+            await until(api, everybody_has_one)
+            assert {name: has for name, has in (await shown(api)).items() if seen[name]} == {
+                name: has for name, has in seen.items() if has
+            }
+
+            async def taken_over(api: KubeApi) -> bool:
+                pools = {pool for pool, _ in (await pools_of_claims(api)).values()}
+                new = await pool_says(api, "b-new")
+                goods = {new.get(kind, ("",) * 3)[:2] for kind in ("Available", "Ample", "Accepted")}
+                wanted = {("True", "AddressesFree"), ("True", "AddressesLeft"), ("True", "Accepted")}
+                return pools == {"b-new"} and goods == wanted
+
+            await until(api, taken_over)
+            await api.delete("IPPool", "b-new")
+            await api.create("Node", objects.node("n1", (IPv4Address("192.0.2.1"),), rack="a"))
+            await api.create("IPPool", custom("IPPool", "c-pods", {"cidr": "198.51.100.0/27", "blockSize": 28}))
+
+            async def apart(api: KubeApi) -> bool:
+                disjoint = (await pool_says(api, "c-pods")).get("Disjoint", ("",) * 3)
+                blocks = [body["spec"]["cidr"] for body in (await api.list("IPAMBlock")).items]
+                assert "198.51.100.0/28" not in blocks, "services have addresses there"
+                said = "services have 198.51.100.0, 198.51.100.1, 198.51.100.2 and 6 more of it"
+                return disjoint[:2] == ("False", "ServiceRangeConflict") and said in disjoint[2] and len(blocks) == 1
+
+            await until(api, apart)
+
+
+async def pools_of_claims(api: KubeApi) -> dict[str, tuple[str, int]]:
+    """The pool that each claim names, and how many services it has."""
+    return {
+        body["spec"]["address"]: (body["spec"]["pool"], len(body["spec"]["services"]))
+        for body in (await api.list("AddressClaim")).items
+    }
+
+
+async def _one_waits(api: KubeApi) -> bool:
+    """Whether all addresses of the smaller pool are given out, and a service is without."""
+    return sum(not has for name, has in (await shown(api)).items() if name != "kubernetes") == 1 and all(
+        [await says(api, f"s{number}") != ("", "") for number in range(9)]
+    )

@@ -161,3 +161,34 @@ async def test_describe_shows_what_an_agent_says_of_its_node(kubernetes: RealKub
             now[0] += 61
     text = described(kubernetes, "node", "n1").partition("Events:")[2]
     assert re.search(r"Warning +MaxPrefix +\S+ \(x4 over \S+\) +towpath-agent +peer tor", text), text
+
+
+async def test_describe_shows_what_a_node_says_of_its_own_pods(kubernetes: RealKubernetes) -> None:
+    """That one has another address than it asks for, once; of a pod that is elsewhere, or not there, nobody is told anything."""
+    said = "asks for 10.244.0.9 and has 10.244.0.7"
+    async with await connect(kubeconfig=kubernetes.kubeconfig) as api:
+        account = {"metadata": {"name": "default"}}
+        kubernetes.request("POST", "/api/v1/namespaces/default/serviceaccounts", body=account)
+        node = await api.create("Node", objects.node("n4", (IPv4Address("192.0.2.4"),), rack="a"))
+        for name, where in (("mine", "n4"), ("elsewhere", "n5")):
+            spec = {"nodeName": where, "containers": [{"name": "main", "image": "x"}]}
+            await api.create("Pod", {"metadata": {"name": name}, "spec": spec}, namespace="default")
+        store = Store(cluster.KINDS)
+        controller = cluster.ClusterController(api, store, lease=AlwaysLeading())
+        pods = ("default/mine", "default/elsewhere", "default/lost")
+        status = NodeStatusStatus(
+            node_uid=node["metadata"]["uid"],
+            reported_at="2026-01-01T00:00:00Z",
+            refusals=reported([Refusal(Reason.ADDRESS_DIFFERS, said, Why("Pod", name, "f")) for name in pods]),
+        )
+        await api.create("NodeStatus", custom("NodeStatus", "n4", {}))
+        await api.patch_status("NodeStatus", "n4", {"status": to_builtins(status)})
+        for _ in range(3):
+            for kind in store.kinds:
+                page = await api.list(kind)
+                store.listed(kind, page.items, version=page.resource_version)
+            await controller.step()
+        events = [one for one in (await api.list("Event", namespace="default")).items if said in one["message"]]
+    assert [one["involvedObject"]["name"] for one in events] == ["mine"]
+    text = described(kubernetes, "pod", "mine").partition("Events:")[2]
+    assert len(re.findall(rf"Warning +AddressDiffers .*towpath-controller +f {said}\n", text)) == 1, text

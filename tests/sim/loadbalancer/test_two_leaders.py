@@ -89,3 +89,27 @@ def test_no_service_ever_shows_an_address_that_is_not_claimed_for_it() -> None:
         phases=(Phase.generate,),  # shrinking takes minutes; the seed is printed
     )
     run_state_machine_as_test(with_seed(SEED)(TwoLeaders), settings=chosen)
+
+
+@pytest.mark.usefixtures("quiet")
+def test_whoever_gets_an_address_is_told_although_another_one_has_to_wait() -> None:
+    """A status of the same round that is not taken, because somebody else has just written it, keeps no event back."""
+    world, network = World(), Network()
+    try:
+        world.put_pool("four", "198.51.100.0/29")
+        world.put("a", {}, ports=[{"port": 80}])
+        world.put("b", {}, ports=[{"port": 80}])
+        replica = Replica(world, network)
+        replica.refresh()
+        replica.step()
+        replica.refresh(*ALL)
+        network.plan.extend(["arrives", "arrives", "arrives", "lost"])  # two claims, two statuses
+        assert not replica.step()
+        assert not network.plan
+        replica.refresh(*ALL)
+        world.time += 6
+        assert replica.step()
+        events = [one for one in world.page("Event").items if one["reason"] == "AddressAssigned"]
+        assert sorted(one["involvedObject"]["name"] for one in events) == ["a", "b"]
+    finally:
+        world.close()

@@ -13,11 +13,13 @@ from towpath.controller.node.living import Living, living_of
 from towpath.controller.node.report import Facts, compose
 from towpath.controller.ports import UnreachableError
 from towpath.controller.status import urgent
+from towpath.ipam.allowance import ADDRESSES
 from towpath.ipam.apart import Needs
 from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.node import BlockReport, RouteReport
 from towpath.model.net import parse_address, parse_prefix
+from towpath.model.reason import Reason
 from towpath.model.workload import decode_workload
 
 
@@ -218,3 +220,23 @@ def test_what_pods_have_on_networks_beside_their_own():
         assert beside(annotations={name: wrong}, status=address) == frozenset()
         assert beside(annotations={name: wrong, **other}, status=address) is None
     assert beside(annotations=other, status={"phase": "Failed"}) == frozenset()
+
+
+def test_a_pod_that_has_another_address_than_it_asks_for_is_told_of_until_it_is_made_anew():
+    """Once it has one, and only of what it asks for in words that mean something; of the other family it may have any."""
+    asked = []
+    bound = BoundPods(changed=lambda: None, moved=lambda: None, asked=lambda: asked.append(len(bound.differing)))
+    running = {"phase": "Running", "podIPs": [{"ip": "10.0.0.5"}, {"ip": "fd00::5"}]}
+
+    def put(text, status=running):
+        bound.upserted("Pod", pod(metadata={"annotations": {ADDRESSES: text}}, status=status))
+        return [one.message for one in bound.differing]
+
+    assert put("10.0.0.9", status={}) == []
+    assert put("10.0.0.5") == put("fd00::5,10.0.0.5") == put("fd00:0::5") == put("nonsense") == put("") == []
+    message = "asks for 10.0.0.9 and has 10.0.0.5, fd00::5: it is read when a pod starts, so make the pod anew"
+    assert put("10.0.0.9") == put("10.0.0.9") == [message]
+    (said,) = bound.differing
+    assert (said.reason, str(said.object)) == (Reason.ADDRESS_DIFFERS, f"Pod/a/p metadata.annotations[{ADDRESSES}]")
+    assert put("10.0.0.9", status={**running, "phase": "Succeeded"}) == []
+    assert asked[-2:] == [1, 0]

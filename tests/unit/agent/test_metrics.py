@@ -19,8 +19,10 @@ from towpath.controller.loadbalancer import balancers
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.metrics import Measure, exposition, of_loops, single
 from towpath.controller.node.metrics import measures
+from towpath.controller.unenforced import Unenforced
 from towpath.ipam.loadbalancer.book import World
 from towpath.ipam.loadbalancer.plan import plan
+from towpath.lab.fake_api import FakeApi
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.decode import decode
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus, RefusedReport, RouteReport, SessionReport
@@ -73,7 +75,8 @@ def everything() -> list[Measure]:
         *measures(STATUS, events={"MaxPrefix": 2}),
         *cluster_metrics.measures(CLUSTER, leading=True, problems=[PROBLEM]),
         *cluster_metrics.PoolMetrics(clock=lambda: 0.0).measures(CLUSTER),
-        *balancers.measures(BALANCED),
+        *balancers.measures(BALANCED, days={"lb": 3.0}),
+        *Unenforced(FakeApi(), changed=list).measures(),
         *of_loops({"node": loop}),
     ]
 
@@ -117,7 +120,8 @@ def test_a_controller_tells_what_its_pools_have() -> None:
 
 def test_a_controller_tells_what_is_left_for_services() -> None:
     """Addresses that are free and given, of each pool for them, and how many wait."""
-    found = values(balancers.measures(BALANCED))
+    found = values(balancers.measures(BALANCED, days={"lb": 3.0}))
+    assert found["towpath_load_balancer_days_left", "lb"] == 3
     assert found["towpath_load_balancer_addresses", "lb", "free"] == 4
     assert found["towpath_load_balancer_addresses", "lb", "given"] == 0
     assert found["towpath_load_balancer_waiting",] == 0

@@ -1,6 +1,7 @@
 """The controller on the API in memory: what it writes, how often, and what it does when it is told no."""
 
 import asyncio
+from ipaddress import ip_network
 
 import pytest
 
@@ -102,6 +103,22 @@ def test_a_node_that_goes_takes_everything_with_it_after_the_quarantine(world):
         replica.step()
     assert world.blocks() == {}
     assert world.items("NodeStatus") == {}
+
+
+def test_no_block_is_claimed_before_it_is_known_what_services_have(world):
+    """And none is cut from what they have in a pool that is for pods by now."""
+    world.add_node("n1", "m")
+    store, taken = Store(KINDS), [None]
+    for kind in KINDS:
+        store.listed(kind, world.page(kind).items, version="1")
+    controller = ClusterController(world.server, store, lease=AlwaysLeading(), taken=lambda: taken[0])
+    writes(world)
+    assert world.run(controller.step())
+    assert writes(world) == []
+    # all of the one pool, and nothing of the other
+    taken[0] = (ip_network("10.0.0.0/17"), ip_network("10.0.128.0/17"))
+    world.run(controller.step())
+    assert [block.spec.pool for block in world.blocks().values()] == ["six"]
 
 
 def test_who_does_not_lead_writes_nothing(world):

@@ -4,8 +4,11 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from tests.unit.ipam.world import pool
 from tests.unit.loadbalancer.world import Server, balancing
 from towpath.ipam.loadbalancer.plan import plan
+from towpath.ipam.loadbalancer.room import rooms, running_low
+from towpath.ipam.loadbalancer.strays import strays, told
 from towpath.model.reason import Reason
 
 FOUR, SIX = balancing("four", "198.51.100.0/29"), balancing("six", "2001:db8::/120")
@@ -348,3 +351,62 @@ def test_an_address_written_with_zeros_at_its_end_is_nobodys() -> None:
     server.settle()
     assert (server.says("a"), server.says("b")) == (("False", "ReservedAddress"),) * 2
     assert ip_address("2001:db8::1:0:0") not in {one.spec.address for one in server.claims.values()}
+
+
+def test_a_claim_says_which_pool_its_address_is_of_now(server: Server) -> None:
+    """One pool in place of another over the same addresses: nobody gets another one, and one made by hand is left as it is."""
+    server.put("a")
+    server.hold("198.51.100.5")
+    server.settle()
+    (before,) = [one for one in server.claims.values() if one.spec.services]
+    server.pools = {"new": balancing("new", "198.51.100.0/28")}
+    server.settle()
+    claims = {str(one.spec.address): (one.spec.pool, len(one.spec.services)) for one in server.claims.values()}
+    assert claims == {str(before.spec.address): ("new", 1), "198.51.100.5": ("", 0)}
+    assert server.has("a") == [str(before.spec.address)]
+    server.pools = {}
+    server.settle()
+    assert {one.spec.pool for one in server.claims.values()} == {"new", ""}
+
+
+def test_a_pool_says_that_little_is_left_of_it_before_it_is_full() -> None:
+    """With those that serve the same services, as far as they give anything; each step once."""
+    server = Server(
+        balancing("a", "198.51.100.0/28"),
+        balancing("b", "198.51.100.16/28"),
+        balancing("off", "198.51.100.32/28", disabled=True),
+        balancing("web", "198.51.100.64/28", serviceSelector="app == 'web'"),
+    )
+
+    def low() -> dict[str, str]:
+        found = list(running_low(server.pools, rooms(server.settle())))
+        assert {one.reason for one in found} <= {Reason.POOL_RUNNING_LOW}
+        return {one.object.name: one.message.partition(":")[0] for one in found}
+
+    for number in range(28):
+        server.put(f"s{number:02}")
+    assert low() == {}
+    server.put("s28")
+    together = "of IPPool/a, IPPool/b, which serve the same services"
+    assert set(low().values()) == {f"10 % of the addresses or less are left {together}"}
+    assert low().keys() == {"a", "b"}
+    for number in range(29, 33):
+        server.put(f"s{number:02}")
+    assert set(low().values()) == {f"none of the addresses is left {together}"}
+
+
+def test_addresses_in_a_pool_that_is_for_pods_by_now_are_nobodys_block() -> None:
+    """The pool of services went, and one for pods came over the same range: who has an address there keeps it, and the pool says so."""
+    server = Server(FOUR)
+    server.put("a")
+    server.put("b")
+    server.hold("198.51.100.5")
+    server.settle()
+    assert strays(server.claims, server.pools) == {}
+    server.pools = {"pods": pool("pods", "198.51.100.0/24")}
+    server.settle()
+    has = tuple(ip_address(server.has(name)[0]) for name in ("a", "b"))
+    assert strays(server.claims, server.pools) == {"pods": has}
+    (said,) = told(strays(server.claims, server.pools))
+    assert (said.reason, said.object.name) == (Reason.SERVICE_RANGE_CONFLICT, "pods")
+    assert said.message == f"services have {has[0]}, {has[1]} of it (AddressClaim): no block is cut there"
