@@ -1,7 +1,9 @@
 """The pods of a node behind its interfaces, mostly on the networks of these: what their pools stand on there, and the node's way to them."""
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from towpath.bgp.services import covering
 from towpath.controller.node import parts
@@ -17,13 +19,17 @@ from towpath.model.net import Address, Prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.routes.shim import Shim
 
+ASK_AGAIN = 60.0
+"""Seconds after which a kernel that lacked a kind of device is asked for it again."""
+
 
 class Grounds:
     """Of one node; what is remembered is what the last look found."""
 
-    def __init__(self, node: str, shim: parts.PodShim) -> None:
+    def __init__(self, node: str, shim: parts.PodShim, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._node = node
         self._shim = shim
+        self._clock = clock
         self._wanted = False
         self.grounds: Mapping[str, Ground] = {}
         """By pool."""
@@ -31,8 +37,10 @@ class Grounds:
         """Of the networks beside that of all pods, by pool."""
         self.refusals: tuple[Refusal, ...] = ()
         self._links: Mapping[str, NodeLink] = {}
-        self._kinds: dict[str, bool] = {}
-        """Whether the kernel has devices of a kind, as far as it was asked."""
+        self._known: set[str] = set()
+        """Kinds of devices that the kernel has."""
+        self._lacking: dict[str, float] = {}
+        """Those that it had not, and when it was asked."""
 
     def look(self, cluster: Cluster) -> None:
         """Look at the interfaces as they are now, if any pool asks for one, and keep the shim as that asks. ``OSError``: try again."""
@@ -74,10 +82,15 @@ class Grounds:
         return min(asked, taken) if asked and taken else asked or taken
 
     def _knows(self, pool: IPPool) -> bool:
-        kind = pool.spec.attachment.type
-        if kind not in self._kinds:
-            self._kinds[kind] = self._shim.knows(kind)
-        return self._kinds[kind]
+        """Whether the kernel has the pool's devices. A no is for a while: the module may come, and each question looks for it."""
+        kind, now = pool.spec.attachment.type, self._clock()
+        if kind in self._known or now - self._lacking.get(kind, -math.inf) < ASK_AGAIN:
+            return kind in self._known
+        if self._shim.knows(kind):
+            self._known.add(kind)
+        else:
+            self._lacking[kind] = now
+        return kind in self._known
 
     def seen(self) -> object:
         """How all that stands: another value where it is to be looked at again."""

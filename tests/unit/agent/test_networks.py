@@ -216,3 +216,24 @@ def test_the_mtu_is_never_more_than_the_interface_takes(asked: int | None, taken
     grounds.look(world(way=way))
     assert grounds.mtu_of(way) == given
     assert [one.reason for one in grounds.refusals] == ([Reason.ATTACHMENT_MTU] if asked == 9000 else [])
+
+
+async def test_a_kind_of_device_that_a_kernel_lacked_is_asked_for_again() -> None:
+    """Its module may have been installed since: after a minute, and not at every look, for each question runs modprobe."""
+    now = [0.0]
+    shim = Shims(eth1=ETH1)
+    shim.kinds = set()
+    grounds = Grounds("a", shim, clock=lambda: now[0])
+    edge = world()
+    grounds.look(edge)
+    assert [one.reason for one in grounds.refusals] == [Reason.KERNEL_LACKS]
+    shim.kinds = {"macvlan"}
+    grounds.look(edge)
+    assert [one.reason for one in grounds.refusals] == [Reason.KERNEL_LACKS]
+    now[0] = 60.0
+    grounds.look(edge)
+    assert (grounds.refusals, set(grounds.beside)) == ((), {"edge"})
+    shim.kinds = set()
+    now[0] = 600.0
+    grounds.look(edge)
+    assert grounds.refusals == (), "pods live on such devices: it has them"
