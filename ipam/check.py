@@ -44,6 +44,10 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.POD_CIDR_CONFLICT: "no block is cut there: have one of the two assign, by blockSource",
     Reason.POOL_EXHAUSTED: "add a pool",
     Reason.POOL_RUNNING_LOW: "add a pool before nodes need more",
+    Reason.ADDRESS_TAKEN: "see that the controller runs: of services that do not fit together it takes one out",
+    Reason.ADDRESS_UNCLAIMED: "see that the controller runs: it claims the address for the service, or gives it another",
+    Reason.SERVICE_MISSING: "see that the controller runs: it takes out who is gone, and deletes the claim with the last one",
+    Reason.COUNT_DIFFERS: "see that the node's agent runs and reaches the API server: it reports within a minute",
     Reason.POOL_DELETED: "nothing: it goes with its last block; a pod that is restarted gets an address of another pool",
     Reason.NO_POD_CIDRS: "run the controller manager with --allocate-node-cidrs, or set blockSource to Towpath",
 }

@@ -11,7 +11,7 @@ from towpath.ipam.check import Finding
 from towpath.ipam.cni import NETWORK, network_of
 from towpath.ipam.hostlocal import FOUND, Record, is_pods
 from towpath.ipam.leaks import Seen, beside, nobodys, unrecorded
-from towpath.model.blocks import is_beside, pool_around
+from towpath.model.blocks import is_beside, pool_around, reported
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Address
@@ -30,13 +30,14 @@ def node_findings(
 
     ``networks``: the records of networks beside that of all pods, by pool.
     """
-    own = (one.spec for one in cluster.blocks.values() if one.spec.node == node)
+    own = [one.spec for one in cluster.blocks.values() if one.spec.node == node]
     seen = Seen(
         records=records,
         blocks=[spec.cidr for spec in own if not is_beside(spec, cluster.pools)],
         pods=frozenset(each for pod in cluster.workloads.values() if pod.node == node for each in pod.addresses),
         kernel=kernel,
     )
+    yield from _counts(cluster, node, seen)
     gone = frozenset(nobodys(seen))
     for record in records:
         why = Why("Node", node, f"cni/{NETWORK}/{record.address}")
@@ -80,3 +81,15 @@ def _beside(
 def _pool_of(block: IPAMBlockSpec, cluster: Cluster) -> str:
     found = pool_around(block, cluster.pools)
     return found.name if found is not None else block.pool
+
+
+def _counts(cluster: Cluster, node: str, seen: Seen) -> Iterator[Finding]:
+    """Whether the node reports as many addresses in use as its files say: by the report the controller drains and gives back."""
+    for (name, cidr), report in reported(cluster.statuses).items():
+        if name != node or cidr not in seen.blocks:
+            continue
+        count = sum(is_pods(record) and record.address in cidr for record in seen.records)
+        if count != report.in_use or (count and report.drained):
+            drained = ", and that it is drained" if report.drained else ""
+            message = f"{cidr}: it reports {report.in_use} addresses in use{drained}; host-local has {count}"
+            yield Finding(Why("NodeStatus", node, "status.blocks"), Reason.COUNT_DIFFERS, message)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.ipam.check import Finding
+from towpath.ipam.check_claims import Services, is_forsaken
 from towpath.model.blocks import in_force, pool_holding, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.kinds.ipam import IPAMBlockSpec
@@ -29,13 +30,18 @@ class Action(Struct, frozen=True):
     """The block as it is to be; None: the object is deleted."""
 
 
-def actions(cluster: Cluster, found: Collection[Finding]) -> tuple[Action, ...]:
-    """What to do about findings of this snapshot, in their order."""
-    return tuple(action for one in found for action in _about(cluster, one))
+def actions(cluster: Cluster, found: Collection[Finding], *, services: Services) -> tuple[Action, ...]:
+    """What to do about findings of this snapshot, in their order; ``services`` were listed after it."""
+    return tuple(action for one in found for action in _about(cluster, one, services))
 
 
-def _about(cluster: Cluster, found: Finding) -> Iterator[Action]:
+def _about(cluster: Cluster, found: Finding, services: Services) -> Iterator[Action]:
     about = found.object
+    if about.kind == "AddressClaim":
+        claim = cluster.claims.get(about.name)
+        if claim is not None and found.reason is Reason.SERVICE_MISSING and is_forsaken(claim, services):
+            yield Action(found, claim.meta, "delete it: its services are gone, and nobody shows the address")
+        return
     if about.kind == "NodeStatus" and found.reason is Reason.NODE_MISSING and about.name in cluster.statuses:
         yield Action(found, cluster.statuses[about.name].meta, "delete it: its node is gone with all its blocks")
         return

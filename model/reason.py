@@ -145,6 +145,9 @@ class Reason(enum.StrEnum):
     ADDRESS_TAKEN = "AddressTaken"
     ADDRESS_DIFFERS = "AddressDiffers"
     POLICY_NOT_ENFORCED = "PolicyNotEnforced"
+    ADDRESS_UNCLAIMED = "AddressUnclaimed"
+    SERVICE_MISSING = "ServiceMissing"
+    COUNT_DIFFERS = "CountDiffers"
     # pools in which others have addresses
     NODE_ADDRESS = "NodeAddress"
     SERVICE_RANGE_CONFLICT = "ServiceRangeConflict"

@@ -19,6 +19,7 @@ from towpath.controller.secrets import password_of, references
 from towpath.controller.service_ranges import ranges_of
 from towpath.controller.settings import CannotRunError
 from towpath.controller.store import FIELDS, Store, decode_any
+from towpath.model.balanced import Balanced, decode_balanced
 from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.kind import API_VERSION
@@ -66,6 +67,8 @@ class Inputs(Struct, frozen=True):
     """A sentence for each password that is named and is not there."""
     rejected: tuple[Rejected, ...] = ()
     warnings: tuple[str, ...] = ()
+    balanced: Mapping[str, Balanced] = {}
+    """Services as they have addresses of load balancers, by namespace and name."""
 
 
 def read(sources: Sequence[str]) -> list[Body]:
@@ -139,6 +142,7 @@ def gathered(bodies: Iterable[Body], *, secret_namespace: str) -> Inputs:
         missing=missing,
         rejected=tuple(sorted(rejected)),
         warnings=tuple(_skipped(what, count) for what, count in sorted(skipped.items())),
+        balanced=dict(_read(found["Service"], decode_balanced, set())),  # one of no shape is told of by now
     )
 
 

@@ -15,6 +15,7 @@ from towpath.controller.plan.request import show
 from towpath.controller.service_ranges import service_ranges
 from towpath.controller.settings import Source, UsageError
 from towpath.ipam.check import Finding, findings
+from towpath.ipam.check_claims import claim_findings
 from towpath.ipam.check_node import node_findings
 from towpath.ipam.cni import Places, network_of
 from towpath.ipam.hostlocal import HostLocal
@@ -34,8 +35,10 @@ KINDS = (
     "RoutingNode",
     "Node",
     "ServiceCIDR",
+    "AddressClaim",
+    "Service",
 )
-"""What is asked of a live cluster, in this order: what has an address is older than what it has it of."""
+"""What is asked of a live cluster, in this order: what has an address is older than what it has it of, and claims than services."""
 
 
 class Request(Struct, frozen=True):
@@ -53,8 +56,10 @@ class Request(Struct, frozen=True):
 
 def run(request: Request) -> int:
     """Print the findings; the exit code says whether there are any."""
-    spared = ("NodeStatus",) if request.node_dir is not None else ()  # a node's own account reads no other's
-    objects = bodies(request.files, request.source, KINDS, spared=spared)
+    # of one node: its own account reads no other's status, nor claims
+    kinds = [kind for kind in KINDS if request.node_dir is None or kind not in ("AddressClaim", "Service")]
+    spared = ("NodeStatus",) if request.node_dir is not None else ()
+    objects = bodies(request.files, request.source, kinds, spared=spared)
     inputs = gathered(objects, secret_namespace=request.source.secret_namespace)
     warn(inputs)
     found = (*everything(inputs), *_on_node(inputs, request))
@@ -71,7 +76,7 @@ def everything(inputs: Inputs) -> tuple[Finding, ...]:
         if one.kind in KINDS
     )
     judged = findings(inputs.cluster, services=service_ranges(inputs.cluster))
-    return tuple(sorted({*rejected, *judged}))
+    return tuple(sorted({*rejected, *judged, *claim_findings(inputs.cluster, inputs.balanced)}))
 
 
 def _on_node(inputs: Inputs, request: Request) -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def run(request: Request) -> int:
     )
     warn(inputs)
     found = check.everything(inputs)
-    planned = actions(inputs.cluster, found)
+    planned = actions(inputs.cluster, found, services=inputs.balanced)
     errors: Sequence[str | None] = asyncio.run(_carried_out(planned, request.source)) if request.yes else ()
     said = document(planned, found, errors=errors, done=request.yes)
     show(said, request.style, _lines(said))

@@ -65,7 +65,7 @@ def world() -> World:
         block("fd00:10:244::40/122", "n1", pool="b"),
         block("10.244.3.0/26", "gone", state="Quarantined"),
         status("n1", "10.244.1.0/26", "fd00:10:244::40/122"),
-        status("n2", "10.244.2.0/26"),
+        status("n2", "10.244.2.0/26", in_use=2),
         status("gone", "10.244.3.0/26", in_use=0),
         pod("p1", "n1", "10.244.1.5", "fd00:10:244::45"),
         pod("p2", "n2", "10.244.2.0"),
@@ -319,6 +319,7 @@ def test_the_files_of_a_node_are_looked_at_too(tmp_path: Path, capsys: pytest.Ca
         ("n2", "10.244.2.8", "AddressLeaked"),
         ("n2", "10.244.9.9", "AddressLeaked"),
         ("n2", "10.244.9.9", "AddressOutside"),
+        ("n2", "status.blocks", "CountDiffers"),
     }
     assert all(one["remedy"] != ELSE for one in said["findings"])
 
@@ -360,6 +361,13 @@ def test_where_files_and_pods_agree_nothing_is_found(tmp_path: Path, capsys: pyt
     there = records(tmp_path / "run", _10_244_2_0="one", _10_244_2_5="other")
     command = ["ipam", "check", "-f", str(file), "--node", "n2", "--node-dir"]
     assert main([*command, str(there)]) == 0
+    objects = world()
+    (report,) = named(objects, "NodeStatus", "n2")["status"]["blocks"]
+    report |= {"drained": True}
+    file.write_text(yaml.safe_dump_all(objects))
+    assert main([*command, str(there)]) == 6
+    assert "it reports 2 addresses in use, and that it is drained; host-local has 2" in capsys.readouterr().out
+    file.write_text(yaml.safe_dump_all(world()))
     assert main([*command, str(tmp_path)]) == 6
     assert "AddressUnrecorded" in capsys.readouterr().out
     assert main(["ipam", "check", "-f", str(file), "--node-dir", str(there)]) == 2

@@ -21,7 +21,7 @@ from towpath.lab.fake_api import FakeApi
 
 def planned(objects: list[Body]) -> tuple[Action, ...]:
     inputs = gathered(objects, secret_namespace=SECRET_NAMESPACE)
-    return actions(inputs.cluster, everything(inputs))
+    return actions(inputs.cluster, everything(inputs), services=inputs.balanced)
 
 
 def said(objects: list[Body]) -> list[str]:
