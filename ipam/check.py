@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from towpath.ipam.blocks import usable
 from towpath.ipam.memory import Memory
-from towpath.ipam.misfits import outside, overlapped, ownerless
+from towpath.ipam.misfits import missized, outside, overlapped, ownerless
 from towpath.ipam.plan import plan
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
@@ -94,20 +94,14 @@ def _of_blocks(cluster: Cluster) -> Iterator[Finding]:
             yield _finding(overlapped(block, cluster.blocks))
         if (found := outside(block, cluster.pools)) is not None:
             yield _finding(found)
-        elif spec.pool and not spec.mirrored and spec.cidr.prefixlen != (length := _length(block, cluster)):
-            message = f"{spec.cidr}: blocks of {spec.pool} are of /{length}"
-            yield Finding(Why("IPAMBlock", block.name, "spec.cidr"), Reason.BLOCK_SIZE, message)
+        elif (wrong := missized(block, cluster.pools)) is not None:
+            yield _finding(wrong)
         if spec.node not in nodes and spec.state != "Quarantined":
             yield _finding(ownerless(block))
 
 
 def _finding(refusal: Refusal) -> Finding:
     return Finding(refusal.object, refusal.reason, refusal.message)
-
-
-def _length(block: IPAMBlock, cluster: Cluster) -> int:
-    """That of the blocks of its pool."""
-    return cluster.pools[block.spec.pool].spec.block_length
 
 
 def _of_reports(cluster: Cluster) -> Iterator[Finding]:

@@ -6,10 +6,10 @@ its node, and everybody else's go on.
 
 from collections.abc import Iterator, Mapping
 
-from towpath.ipam.ledger import Account
+from towpath.ipam.ledger import Account, believable, current_report
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool
-from towpath.model.net import overlaps
+from towpath.model.net import block_name, overlaps
 from towpath.model.reason import Reason, Refusal, Why
 
 
@@ -22,6 +22,9 @@ def misfits(account: Account, cluster: Cluster) -> Iterator[Refusal]:
             yield found
         if account.node is None and not block.spec.managed and block.spec.state != "Quarantined":
             yield ownerless(block)
+        if not block.spec.managed and (wrong := missized(block, cluster.pools)) is not None:
+            yield wrong
+    yield from _lies(account, cluster)
 
 
 def overlapped(block: IPAMBlock, blocks: Mapping[str, IPAMBlock]) -> Refusal:
@@ -45,6 +48,27 @@ def outside(block: IPAMBlock, pools: Mapping[str, IPPool]) -> Refusal | None:
     else:
         return None
     return Refusal(Reason.NO_POOL, f"{spec.cidr}: {message}", Why("IPAMBlock", block.name, field))
+
+
+def missized(block: IPAMBlock, pools: Mapping[str, IPPool]) -> Refusal | None:
+    """That it is none of the blocks that the pool is cut into which it names."""
+    spec, pool = block.spec, pool_around(block.spec, pools)
+    if pool is None or not spec.pool or spec.mirrored or spec.cidr.prefixlen == pool.spec.block_length:
+        return None
+    message = f"{spec.cidr}: blocks of {pool.name} are of /{pool.spec.block_length}"
+    return Refusal(Reason.BLOCK_SIZE, message, Why("IPAMBlock", block.name, "spec.cidr"))
+
+
+def _lies(account: Account, cluster: Cluster) -> Iterator[Refusal]:
+    """What a node reports of its blocks and cannot be: nothing follows from that for others, and for itself what can be."""
+    status, why = current_report(cluster, account.name), Why("NodeStatus", account.name, "status.blocks")
+    for report in status.status.blocks if status and status.status else ():
+        block = cluster.blocks.get(block_name(report.cidr))
+        if block is not None and block.spec.node != account.name:
+            yield Refusal(Reason.OTHERS_BLOCK, f"{report.cidr} is a block of {block.spec.node}", why)
+        if believable(report) is not report:
+            message = f"{report.cidr}: {report.in_use} addresses in use and {report.capacity} to be had cannot be"
+            yield Refusal(Reason.COUNT_DIFFERS, message, why)
 
 
 def ownerless(block: IPAMBlock) -> Refusal:

@@ -46,6 +46,31 @@ CASES = {
         {},
         {(Reason.OVERLAPPING_BLOCK, "IPAMBlock/10-0-0-8-30 spec.cidr")},
     ),
+    "pools of one range in another spelling": (
+        [pool("six", "fd00::/64", disabled=True), pool("zix", "FD00:0:0:0::/64", disabled=True, created=NEW)],
+        {},
+        {(Reason.OVERLAPPING_POOL, "IPPool/zix spec.cidr")},
+    ),
+    "a block by hand that is no block of its pool's": (
+        [block("10.0.0.16/30", "n1", node_uid="")],
+        {},
+        {(Reason.BLOCK_SIZE, "IPAMBlock/10-0-0-16-30 spec.cidr")},
+    ),
+    "a node that reports another's block": (
+        [block("10.0.0.8/29", "n2"), status("n1", report("10.0.0.8/29", in_use=1, capacity=8))],
+        {},
+        {(Reason.OTHERS_BLOCK, "NodeStatus/n1 status.blocks")},
+    ),
+    "a node that reports more addresses than a block has": (
+        [block("10.0.0.8/29", "n1"), status("n1", report("10.0.0.8/29", in_use=9, capacity=8))],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.blocks")},
+    ),
+    "a node that reports less than nothing": (
+        [block("10.0.0.8/29", "n1"), status("n1", report("10.0.0.8/29", in_use=0, capacity=-8))],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.blocks")},
+    ),
     "a block of a node that does not exist": (
         [block("10.0.0.8/29", "nobody", pool="")],
         {},
@@ -91,6 +116,16 @@ def test_what_is_mended_is_told_no_more():
     assert not planner.plan(cluster(A, pool("b", "10.9.0.0/24"), node("n1"), stray), now=1.0).refusals
     assert planner.plan(cluster(A, node("n1"), stray), now=2.0).refusals
     assert not planner.plan(cluster(A, node("n1")), now=3.0).refusals
+
+
+@pytest.mark.parametrize("counts", [{"in_use": 1 << 40, "capacity": 8}, {"in_use": 0, "capacity": -(1 << 40)}])
+def test_a_status_that_lies_about_its_own_does_not_get_the_pool(counts):
+    """A node that says that endlessly many addresses of its block are in use, or none is there, grows as one whose block is full."""
+    own = block("10.0.0.8/29", "n1")
+    wished = plan(cluster(A, node("n1"), own, status("n1", report("10.0.0.8/29", **counts))), memory=Memory(), now=0.0)
+    honest = status("n1", report("10.0.0.8/29", in_use=8, capacity=8))
+    expected = plan(cluster(A, node("n1"), own, honest), memory=Memory(), now=0.0)
+    assert 0 < len(wished.claims) <= len(expected.claims)
 
 
 def test_a_status_that_lies_about_others_changes_nothing_of_theirs():

@@ -38,9 +38,14 @@ class World:
         return {one.spec.pool: one.spec.state for one in self.cluster.blocks.values()}
 
     def use(self, *, drained: bool = False, room: int = 16, **in_use: int) -> None:
-        """The node reports so many addresses in use, by pool, and room in the blocks for so many."""
+        """The node reports so many addresses in use, by pool, and room in each block for so many at most."""
         reports = [
-            report(str(one.spec.cidr), in_use=in_use.get(one.spec.pool, 0), capacity=room, drained=drained)
+            report(
+                str(one.spec.cidr),
+                in_use=in_use.get(one.spec.pool, 0),
+                capacity=min(room, one.spec.cidr.num_addresses),
+                drained=drained,
+            )
             for one in self.cluster.blocks.values()
             if one.spec.state != "Quarantined"
         ]
