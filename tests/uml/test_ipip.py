@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from tests.names import in_memory, own
-from tests.netns.agent.node import OneNode, kernel, made, made_block, manifests, ours
+from tests.netns.path.below import default_by_another, down_and_up, readdress, sent_by
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
-from tests.netns.path.mtu import NARROW, carried, learned, narrow
+from tests.netns.path.mtu import NARROW, WHOLE, between, everybody, forgetful, narrow, wait_learned, wait_whole
 from tests.uml import lacking as lacking_program
 from towpath.lab import facts, pods
+from towpath.lab.addressing import RACKS, node_number
 from towpath.lab.api import collection
-from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
@@ -215,27 +214,66 @@ def test_cross_subnet(lab: Lab) -> None:
 
 
 def test_a_tunnel_over_a_way_that_takes_less(lab: Lab) -> None:
-    """Nodes learn it from the router and tell pods: TCP does not stall, whichever way it goes."""
+    """Nodes learn it from the router and tell pods: TCP does not stall, whichever way it goes; once it takes more, both forget."""
     switch(lab, ipipMode="Always", vxlanMode="Never")
     one, other = (next(pod for pod in lab.pods.values() if pod.node == node) for node in ("node1", "node3"))
-    with narrow(lab):
-        for source, target in ((one, other), (other, one)):
-            to = target.address(Family.IPV4)
-            assert to is not None
-            assert carried(lab.host(source.name), lab.host(target.name), to), f"{source.name} to {to}"
-            wait_for(
-                lambda source=source, to=to: (  # type: ignore[misc]  # bound now
-                    not pods.ping(lab.host(source.name), to, wait=1, size=LARGEST)
-                    and learned(lab.host(source.name), to) == NARROW - 20
-                ),
-                deadline=30,
-                what=f"{source.name} knows what the way to {to} takes",
-            )
-    for pod in (one, other):
-        lab.host(pod.name).ip("route", "flush", "cache")
-        lab.host(pod.node).ip("route", "flush", "cache")
+    forgetful(*(lab.host(name) for pod in (one, other) for name in (pod.name, pod.node)))
+    ways = between(lab, one, other)
+    with narrow(lab.host("tor"), everybody(lab)):
+        for way in ways:
+            wait_learned(way, NARROW - 20, size=LARGEST)
+    for way in ways:
+        wait_whole(way, size=LARGEST)
+
+
+def stands(lab: Lab, **other: Any) -> None:
+    """The tunnel of node 1 is as the objects say but for this, and packets pass a router that knows no pods."""
+    wait_for(lambda: standing(lab, "node1") == wanted(lab, "node1") | other, deadline=40, what=f"{DEVICE} with {other}")
     with router_drops_pods(lab):
-        wait_large(lab, size=LARGEST)
+        facts.wait_reachable(lab, facts.flows(lab, client=False), deadline=60)
+
+
+def test_the_network_below_gets_smaller_and_larger(lab: Lab) -> None:
+    """The tunnel is as large as it lets it be."""
+    for mtu in (NARROW, WHOLE):
+        lab.host("node1").ip("link", "set", "dev", "eth0", "mtu", str(mtu))
+        stands(lab, mtu=mtu - 20)
+
+
+def test_the_default_route_goes_elsewhere(lab: Lab) -> None:
+    """By another interface that takes less: the tunnel takes less, and packets to the other subnet go that way; and back."""
+    node = lab.host("node1")
+    to = next(str(pod.address(Family.IPV4)) for pod in lab.pods.values() if pod.node == "node3")
+    with default_by_another(lab, mtu=NARROW) as side:
+        stands(lab, mtu=NARROW - 20)
+        sent = sent_by(node, side)
+        wait_for(lambda: fits(lab, "node1", to, size=NARROW - 20), deadline=20, what="from the node itself")
+        assert sent_by(node, side) >= sent + NARROW
+    stands(lab)
+
+
+@pytest.mark.parametrize("name", ["eth0", "lan0"])
+def test_the_link_below_goes_down_and_comes_back(lab: Lab, name: str) -> None:
+    """By its name, or by another one: the tunnel is the same, and leads to the others."""
+    down_and_up(lab, "eth0", name)
+    stands(lab)
+    if name != "eth0":
+        down_and_up(lab, name, "eth0")
+        stands(lab)
+
+
+def test_the_address_below_changes(lab: Lab) -> None:
+    """The tunnel sends from the new one, and others send there."""
+    for number in (77, node_number(1)):
+        readdress(lab, number)
+        address = str(RACKS["a"].address(Family.IPV4, number))
+        for node in ("node2", "node3"):
+            wait_for(
+                lambda node=node, address=address: ways(lab, node)["node1"] == (address, DEVICE),  # type: ignore[misc]  # bound now
+                deadline=60,
+                what=f"{node} sends there",
+            )
+        stands(lab, ends=(address, "any"))
 
 
 def test_to_vxlan_and_back(lab: Lab) -> None:
@@ -322,28 +360,3 @@ def test_cleanup_leaves_no_tunnel(lab: Lab) -> None:
     lab.start("node1/speaker", "node1/agent")
     wait_for(lambda: standing(lab, "node1") == before, deadline=30, what="the tunnel is back")
     facts.wait_reachable(lab)
-
-
-def test_cleanup_leaves_the_node_as_it_was() -> None:
-    """One that had a tunnel, a pod and translation: links, addresses, routes and packet filters are those from before."""
-    prefix = own("tpic")
-    with in_memory(prefix) as root, Network(prefix) as network:
-        one = OneNode(network, root)
-        objects = [*manifests(), made("RoutingNode", "b", bgp={"ipv4Address": "10.0.1.2/24"})]
-        for each in objects:
-            if each["metadata"]["name"] == "v4":
-                each["spec"] |= {"ipipMode": "Always", "natOutgoing": True}
-        one.write([*objects, made_block("10.244.1.0/26", "b", "v4")])
-        wait_for(lambda: "tentative" not in one.node.ip("addr"), deadline=20, what="addresses that count")
-        before = kernel(one.node)
-        one.start()
-        one.converged(deadline=60)
-        wait_for(lambda: "10.244.1.0/26" in ours(one.node), deadline=60, what="the way to the other node")
-        wait_for(lambda: "masquerade" in one.node.run("nft", "list", "ruleset"), deadline=60, what="translation")
-        pod = network.host("pod", forwarding=False)
-        attached = pods.add(one.node, pod, folder=one.cni)
-        assert DEVICE in one.node.ip("route", "show", "10.244.1.0/26")
-        pods.remove(one.node, pod, folder=one.cni, container=attached.container)
-        one.clean_up()
-        assert list(one.cni.iterdir()) == []
-        assert kernel(one.node) == before

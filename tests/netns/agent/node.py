@@ -15,6 +15,7 @@ from towpath.lab.process import Process, wait_for
 from towpath.model.net import block_name
 
 PASSWORD = "canary-4711"
+_VOLATILE = ("net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets")
 HOLD_TIME = 60
 BLOCKS = ("10.244.0.0/26", "fd00:244::/122")
 LEARNED = ("192.0.2.0/24", "2001:db8:1::/48")
@@ -191,13 +192,21 @@ def ours(host: Host) -> set[str]:
     return {str(ip_network(one["dst"])) for one in found}
 
 
-def kernel(host: Host) -> list[str]:
-    """What the kernel has that somebody put there; the neighbours that it found itself come and go."""
-    asked = (
-        ("link", "show"),
-        ("addr", "show"),
-        ("-4", "route", "show", "table", "all"),
-        ("-6", "route", "show", "table", "all"),
-    )
-    said = [host.ip("-o", *one) for one in asked]
-    return [*said, host.run("nft", "--stateless", "list", "ruleset")]
+def kernel(host: Host) -> dict[str, list[str]]:
+    """What the kernel has that somebody put there; neighbours that it found itself come and go."""
+    asked = {
+        "links": ("ip", "-o", "-d", "link", "show"),
+        "addresses": ("ip", "-o", "addr", "show"),
+        "IPv4 routes": ("ip", "-4", "route", "show", "table", "all"),
+        "IPv6 routes": ("ip", "-6", "route", "show", "table", "all"),
+        "IPv4 rules": ("ip", "-4", "rule"),
+        "IPv6 rules": ("ip", "-6", "rule"),
+        "next hops": ("ip", "nexthop"),
+        "neighbours": ("ip", "neigh", "show", "nud", "permanent"),
+        "forwarding": ("bridge", "fdb", "show"),
+        "packet filters": ("nft", "--stateless", "list", "ruleset"),
+        "sysctls": ("sysctl", "--all", "--pattern", "^net[.]"),
+    }
+    found = {what: host.run(*words, check=False).splitlines() for what, words in asked.items()}
+    found["sysctls"] = [line for line in found["sysctls"] if not line.startswith(_VOLATILE)]
+    return found

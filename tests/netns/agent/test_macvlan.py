@@ -8,6 +8,7 @@ import pytest
 from tests.names import in_memory, own
 from tests.netns.agent.node import kernel
 from tests.netns.agent.underlay import NODE_PORT, NODES, SERVICE, SHIM, SUBNETS, Segment, objects
+from tests.netns.path.mtu import NARROW, forgetful, narrow, wait_learned, wait_whole
 from towpath.lab.netns import Network
 from towpath.model.net import Family
 
@@ -46,6 +47,22 @@ def test_who_reaches_whom(segment: tuple[Segment, Any]) -> None:
     for source in ("a", "gw"):
         made.host(source).ip("neigh", "flush", "all")
         assert not made.answer(source, nobody[Family.IPV4])
+
+
+def test_pods_learn_what_the_way_takes(segment: tuple[Segment, Any]) -> None:
+    """Behind the router: it tells the pod itself, TCP does not stall either way, and once the way takes more both send more again."""
+    made, _ = segment
+    with made.beyond() as far:
+        forgetful(made.host("a1"), far)
+        ways = made.ways(("a1", "far"), ("far", "a1"))
+        for way in ways:
+            wait_whole(way)
+        with narrow(made.router, [address for _, _, address in ways]):
+            for way in ways:
+                wait_learned(way, NARROW)
+            wait_reached(made, "a1", "b1")  # on the link nothing has changed
+        for way in ways:
+            wait_whole(way)
 
 
 def test_nobody_learns_the_shim_for_the_node(segment: tuple[Segment, Any]) -> None:

@@ -60,13 +60,20 @@ class World:
             (self.far, FAR, BGP),
             (self.pod, POD, PORT),
         ):
+            stack.enter_context(self.listening(host, addresses, port))
+        for address in NODE:
+            self._servers[address, HOST_PORT] = self._servers[POD[":" in address], PORT]
+
+    @contextlib.contextmanager
+    def listening(self, host: Host, addresses: tuple[str, ...], port: int = PORT) -> Iterator[None]:
+        """Somebody listens there."""
+        with contextlib.ExitStack() as stack:
             for address in addresses:
                 with host.entered():
                     server = stack.enter_context(socket.create_server((address, port), family=_family(address)))
                 server.settimeout(20)
                 self._servers[address, port] = server
-        for address in NODE:
-            self._servers[address, HOST_PORT] = self._servers[POD[":" in address], PORT]
+            yield
 
     def switch(self, *, nat: bool) -> None:
         """Both pools are switched, and the agent has done what is to be done."""
@@ -198,6 +205,54 @@ def test_connections_outlive_the_switch(world: World) -> None:
             assert all(map(talks, (*before, *during)))
     finally:
         both(world.far.network.hosts["tor"], "del", *pools, "via", *NODE)
+
+
+def test_addresses_in_any_pool_see_the_pod(world: World) -> None:
+    """Also of a pool that gives out none and asks for nothing; when it is gone they are the outside's."""
+    world.switch(nat=True)
+    far, tor, elsewhere = world.far, world.far.network.hosts["tor"], ("203.0.113.9", "2001:db8:99::9")
+    pools = ("10.244.0.0/16", "fd00:244::/112")
+    far.address(f"{elsewhere[0]}/32", f"{elsewhere[1]}/128", dev="lo")
+    both(tor, "add", *elsewhere, "via", *FAR)
+    both(tor, "add", *pools, "via", *NODE)
+
+    def seen() -> tuple[str, ...]:
+        return tuple(world.seen(world.pod, address) for address in elsewhere)
+
+    try:
+        with world.listening(far, elsewhere):
+            assert seen() == NODE
+            more = [
+                made("IPPool", f"more{number}", cidr=cidr, disabled=True)
+                for number, cidr in ((4, "203.0.113.0/24"), (6, "2001:db8:99::/112"))
+            ]
+            world.agent.write([*manifests(nat=True), *more])
+            world.until(lambda: seen() == POD, "they see the pod")
+            assert tuple(world.seen(world.pod, address) for address in FAR) == NODE
+            world.switch(nat=True)
+            world.until(lambda: seen() == NODE, "they see the node")
+    finally:
+        both(tor, "del", *elsewhere, "via", *FAR)
+        both(tor, "del", *pools, "via", *NODE)
+        for address in elsewhere:
+            far.ip("addr", "del", address, "dev", "lo")
+
+
+def test_the_source_is_that_of_the_way_out(world: World) -> None:
+    """By another interface its address is seen, and by the first one again that of the node."""
+    world.switch(nat=True)
+    tor, side = world.far.network.hosts["tor"], ("198.18.9.{}", "2001:db8:18::{}")
+    near, beyond = (tuple(one.format(number) for one in side) for number in (1, 2))
+    world.a.network.link(world.a, "side0", tor, "side0")
+    try:
+        for host, (v4, v6) in ((world.a, near), (tor, beyond)):
+            host.address(f"{v4}/24", f"{v6}/64", dev="side0")
+        both(world.a, "replace", "default", "via", *beyond)
+        assert tuple(world.seen(world.pod, address) for address in FAR) == near
+    finally:
+        both(world.a, "replace", "default", "via", "10.0.0.254", "fd00::254")
+        world.a.ip("link", "del", "side0")
+    assert tuple(world.seen(world.pod, address) for address in FAR) == NODE
 
 
 def test_what_others_do_to_it_is_repaired(world: World) -> None:

@@ -1,11 +1,14 @@
 """Two nodes and a router on one switch, with pods on that network: real agents, the CNI project's plugins, and translation as kube-proxy's."""
 
+import contextlib
 import sys
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from tests.netns.agent.node import Node, made, made_block
+from tests.netns.path.mtu import Way
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
@@ -13,6 +16,8 @@ from towpath.model.net import Address, Family
 
 SHIM = "tp-shim"
 SUBNETS = ("10.0.0.{}/24", "fd00::{}/64")
+BEYOND = ("198.51.100.{}/24", "2001:db8:9::{}/64")
+FAR = 9
 NODES = {"a": 1, "b": 2, "c": 3}
 ROUTER = 254
 POOLS = {"v4": ("10.0.0.64/26", 28, "10.0.0.254"), "v6": ("fd00::1:0/112", 124, "fd00::254")}
@@ -120,13 +125,35 @@ class Segment:
         return self.network.hosts[name]
 
     def address(self, name: str, family: Family) -> Address:
-        """Of a pod, a node or the router."""
+        """Of a pod, a node, the router or the host behind it."""
         if name in self.pods:
             found = self.pods[name][1].address(family)
             assert found is not None
             return found
-        number = NODES.get(name, ROUTER)
-        return ip_address(SUBNETS[0 if family is Family.IPV4 else 1].format(number).split("/")[0])
+        subnets, number = (BEYOND, FAR) if name == "far" else (SUBNETS, NODES.get(name, ROUTER))
+        return ip_address(subnets[0 if family is Family.IPV4 else 1].format(number).partition("/")[0])
+
+    def ways(self, *pairs: tuple[str, str]) -> list[Way]:
+        """From the first of each pair to the second, in both families."""
+        return [
+            (self.host(source), self.host(target), self.address(target, family))
+            for source, target in pairs
+            for family in Family
+        ]
+
+    @contextlib.contextmanager
+    def beyond(self) -> Iterator[Host]:
+        """A host behind the router, which has another network there."""
+        far = self.network.host("far", forwarding=False)
+        try:
+            self.network.link(self.router, "eth1", far, "eth0")
+            for subnet in BEYOND:
+                self.router.address(subnet.format(1), dev="eth1")
+                far.address(subnet.format(FAR), dev="eth0")
+                far.ip("route", "add", "default", "via", subnet.format(1).partition("/")[0])
+            yield far
+        finally:
+            self.network.remove_host("far")
 
     def serve(self, node: str, pod: str) -> None:
         """The services and the port of a node lead to one pod, by rules as kube-proxy has them."""

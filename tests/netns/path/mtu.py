@@ -3,37 +3,55 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import permutations
 
 from tests.patience import longer
-from towpath.lab import facts
+from towpath.lab import pods
 from towpath.lab.netns import Host
+from towpath.lab.pods import Pod
+from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab
 from towpath.model.net import Address
 
 NARROW = 1400
 """What the router lets pass at most."""
+WHOLE = 1500
+FORGET = 5
+"""Seconds for which a forgetful host remembers a path's MTU; 600 unless somebody says otherwise."""
+Way = tuple[Host, Host, Address]
+"""Who sends, who is sent to, and by which of its addresses."""
+
+
+def everybody(lab: Lab) -> list[Address]:
+    """The addresses of nodes and pods."""
+    own = [address for node in lab.nodes for address in lab.node_addresses(node)]
+    theirs = (pod.address(family) for pod in lab.pods.values() for family in lab.families)
+    return [*own, *(address for address in theirs if address is not None)]
+
+
+def between(lab: Lab, *ends: Pod) -> list[Way]:
+    """From each pod to each other, in each family."""
+    return [
+        (lab.host(one.name), lab.host(other.name), to)
+        for one, other in permutations(ends, 2)
+        for family in lab.families
+        if (to := other.address(family)) is not None
+    ]
 
 
 @contextlib.contextmanager
-def narrow(lab: Lab) -> Iterator[None]:
-    """The router lets no large packets pass to nodes and pods, and says so to whoever sends one."""
-    tor, owners = lab.host("tor"), facts.blocks(lab)
-    routes: list[tuple[str, ...]] = []
-    for node in lab.nodes:
-        device = f"rack-{lab.state.nodes[node].rack}"
-        for address in lab.node_addresses(node):
-            routes.append((str(address), "dev", device))
-            mine = [cidr for cidr, owner in owners.items() if owner == node and cidr.version == address.version]
-            routes += [(str(cidr), "via", str(address), "dev", device) for cidr in mine]
-    try:
-        for route in routes:
-            tor.ip("route", "add", *route, "metric", "1", "mtu", "lock", str(NARROW))
+def narrow(router: Host, addresses: Iterable[Address]) -> Iterator[None]:
+    """The router lets no large packets pass to these addresses, and says so to whoever sends one."""
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            (found,) = router.ip_json("route", "get", str(address))
+            gateway = ("via", found["gateway"]) if "gateway" in found else ()
+            route = (str(address), *gateway, "dev", found["dev"], "metric", "1")
+            router.ip("route", "add", *route, "mtu", "lock", str(NARROW))
+            stack.callback(router.ip, "route", "del", *route, check=False)
         yield
-    finally:
-        for route in routes:
-            tor.ip("route", "del", *route, "metric", "1", check=False)
 
 
 def carried(source: Host, target: Host, address: Address, *, size: int = 1 << 20) -> bool:
@@ -68,3 +86,32 @@ def learned(source: Host, address: Address) -> int:
     """The MTU that a host knows of the path to an address; 0: that of its device."""
     (route,) = source.ip_json("route", "get", str(address))
     return int(next(iter(route.get("metrics", [{}])), {}).get("mtu", 0))
+
+
+def whole(way: Way, *, size: int = WHOLE) -> bool:
+    """Whether a packet of so many bytes is answered in one piece."""
+    source, _, address = way
+    return pods.ping(source, address, wait=1, size=size)
+
+
+def wait_learned(way: Way, mtu: int, *, size: int = WHOLE) -> None:
+    """Wait until who sends knows that the way takes so much, and no packet of ``size``; TCP does not stall meanwhile."""
+    source, target, address = way
+    assert carried(source, target, address), f"{source.name} to {address}"
+    wait_for(
+        lambda: not whole(way, size=size) and learned(source, address) == mtu,
+        deadline=30,
+        what=f"{source.name} knows that the way to {address} takes {mtu}",
+    )
+
+
+def wait_whole(way: Way, *, size: int = WHOLE) -> None:
+    """Wait until large packets pass: what was learned of a smaller way is forgotten."""
+    source, _, address = way
+    wait_for(lambda: whole(way, size=size), deadline=60, what=f"{size} bytes from {source.name} to {address}")
+
+
+def forgetful(*hosts: Host) -> None:
+    """These forget sooner what they learn of paths."""
+    for host in hosts:
+        host.sysctl(net__ipv4__route__mtu_expires=FORGET, net__ipv6__route__mtu_expires=FORGET)

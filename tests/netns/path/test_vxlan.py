@@ -3,16 +3,28 @@
 import contextlib
 import socket
 from collections.abc import Iterator
-from itertools import permutations, product
+from itertools import product
 from typing import Any
 
 import pytest
 
 from tests.names import own
+from tests.netns.path.below import default_by_another, sent_by
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
-from tests.netns.path.mtu import NARROW, carried, learned, narrow
+from tests.netns.path.mtu import (
+    NARROW,
+    WHOLE,
+    between,
+    carried,
+    everybody,
+    forgetful,
+    learned,
+    narrow,
+    wait_learned,
+    wait_whole,
+)
 from towpath.lab import facts, pods
-from towpath.lab.addressing import PODS, RACKS, TOR
+from towpath.lab.addressing import PODS
 from towpath.lab.api import collection, custom
 from towpath.lab.netns import Host
 from towpath.lab.pods import Pod
@@ -20,7 +32,7 @@ from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
 from towpath.model.encapsulation import mac_of
-from towpath.model.net import Address, Family, family_of
+from towpath.model.net import Family, family_of
 
 DEVICES = {Family.IPV4: "tp-vx4-4096", Family.IPV6: "tp-vx6-4096"}
 DEVICE_MTU = {Family.IPV4: 1450, Family.IPV6: 1430}
@@ -237,57 +249,28 @@ def test_to_no_tunnel(lab: Lab) -> None:
         wait_for(lambda node=node: not guarded(lab.host(node)), deadline=20, what=f"{node} guards none either")
 
 
-FORGET = 5
-"""Seconds for which a pod remembers a path's MTU here; 600 unless somebody says otherwise."""
-
-
 @pytest.fixture(scope="module")
-def wide(lab: Lab) -> list[Pod]:
-    """Pods on both sides of the router that came while there was no tunnel: their devices take as much as the nodes'."""
-    found = []
-    for node in ("node1", "node3"):
-        wait_mtu(lab, node, 1500)
-        pod = lab.add_pod(node)
-        lab.host(pod.name).sysctl(net__ipv4__route__mtu_expires=FORGET, net__ipv6__route__mtu_expires=FORGET)
-        found.append(pod)
+def wide(lab: Lab) -> dict[str, Pod]:
+    """A pod of every node that came while there was no tunnel: their devices take as much as the nodes'."""
+    found = {}
+    for node in lab.nodes:
+        wait_mtu(lab, node, WHOLE)
+        found[node] = lab.add_pod(node)
+        forgetful(lab.host(found[node].name))
     facts.wait_reachable(lab)
     return found
 
 
-def both_ways(lab: Lab, wide: list[Pod]) -> list[tuple[Host, Host, Address]]:
-    """From each to each, in each family."""
-    return [
-        (lab.host(one.name), lab.host(other.name), to)
-        for one, other in permutations(wide)
-        for family in lab.families
-        if (to := other.address(family)) is not None
-    ]
-
-
-def whole(source: Host, address: Address) -> bool:
-    return pods.ping(source, address, wait=1, size=1500)
-
-
-def test_pods_learn_what_the_way_takes(lab: Lab, wide: list[Pod]) -> None:
+def test_pods_learn_what_the_way_takes(lab: Lab, wide: dict[str, Pod]) -> None:
     """Without a tunnel: the router tells pods, TCP does not stall, and once it takes more they send more again."""
-    flows = both_ways(lab, wide)
-    wait_for(lambda: all(whole(source, to) for source, _, to in flows), deadline=20, what="whole packets pass")
-    with narrow(lab):
-        for source, target, address in flows:
-            assert carried(source, target, address), f"{source.name} to {address}"
-            wait_for(
-                lambda source=source, address=address: (  # type: ignore[misc]  # bound now
-                    not whole(source, address) and learned(source, address) == NARROW
-                ),
-                deadline=20,
-                what=f"{source.name} knows what the way to {address} takes",
-            )
-    for source, _, address in flows:
-        wait_for(
-            lambda source=source, address=address: whole(source, address),  # type: ignore[misc]  # bound now
-            deadline=60,
-            what=f"{source.name} forgets it",
-        )
+    ways = between(lab, wide["node1"], wide["node3"])
+    for way in ways:
+        wait_whole(way)
+    with narrow(lab.host("tor"), everybody(lab)):
+        for way in ways:
+            wait_learned(way, NARROW)
+    for way in ways:
+        wait_whole(way)
 
 
 def test_to_a_tunnel_everywhere(lab: Lab) -> None:
@@ -297,29 +280,23 @@ def test_to_a_tunnel_everywhere(lab: Lab) -> None:
         wait_large(lab, size=LARGEST)
 
 
-def test_a_tunnel_over_a_way_that_takes_less(lab: Lab, wide: list[Pod]) -> None:
+def test_a_tunnel_over_a_way_that_takes_less(lab: Lab, wide: dict[str, Pod]) -> None:
     """Over IPv4 routers cut up what is too large for them; over IPv6 none does, and nodes have to be given the MTU of the way.
 
     Nodes tell pods with larger devices what fits into the tunnel; some time after it is gone they send whole packets again.
     """
-    flows = both_ways(lab, wide)
-    for source, _, address in flows:
-        wait_for(
-            lambda source=source, address=address: (  # type: ignore[misc]  # bound now
-                not whole(source, address) and learned(source, address) == DEVICE_MTU[family_of(address)]
-            ),
-            deadline=20,
-            what=f"{source.name} knows what the tunnel to {address} takes",
-        )
-    with narrow(lab):
-        for source, target, address in flows:
-            if address.version == 4:
-                assert carried(source, target, address), f"{source.name} to {address}"
-        for mtu in (NARROW, 1500):
+    ways = between(lab, wide["node1"], wide["node3"])
+    for way in ways:
+        wait_learned(way, DEVICE_MTU[family_of(way[2])])
+    with narrow(lab.host("tor"), everybody(lab)):
+        for way in ways:
+            if way[2].version == 4:
+                assert carried(*way), f"{way[0].name} to {way[2]}"
+        for mtu in (NARROW, WHOLE):
             for node in ("node1", "node3"):
                 lab.host(node).ip("link", "set", "dev", "eth0", "mtu", str(mtu))
             for node, (family, device) in product(("node1", "node3"), DEVICES.items()):
-                largest = DEVICE_MTU[family] - 1500 + mtu
+                largest = DEVICE_MTU[family] - WHOLE + mtu
                 wait_for(
                     lambda node=node, device=device, largest=largest: (  # type: ignore[misc]  # bound now
                         standing(lab.host(node)).get(device, (0, 0))[1] == largest
@@ -327,15 +304,34 @@ def test_a_tunnel_over_a_way_that_takes_less(lab: Lab, wide: list[Pod]) -> None:
                     deadline=40,
                     what=f"{device} of {node} takes {largest}",
                 )
-            for source, target, address in flows if mtu == NARROW else ():
-                assert carried(source, target, address), f"{source.name} to {address}"
+            for way in ways if mtu == NARROW else ():
+                assert carried(*way), f"{way[0].name} to {way[2]}"
     switch(lab, "Never")
-    for source, _, address in flows:
-        wait_for(
-            lambda source=source, address=address: whole(source, address),  # type: ignore[misc]  # bound now
-            deadline=60,
-            what=f"{source.name} forgets it",
-        )
+    for way in ways:
+        wait_whole(way)
+
+
+def test_a_tunnel_between_subnets_alone_over_a_way_that_takes_less(lab: Lab, wide: dict[str, Pod]) -> None:
+    """Pods send whole packets to their own subnet, whatever they learn of the way to another: what fits into the tunnel there.
+
+    When the tunnel is gone they forget that.
+    """
+    switch(lab, "CrossSubnet")
+    within = between(lab, wide["node1"], wide["node2"])
+    across = [*between(lab, wide["node1"], wide["node3"]), *between(lab, wide["node2"], wide["node3"])]
+    for way in across:
+        wait_learned(way, DEVICE_MTU[family_of(way[2])])
+    with narrow(lab.host("tor"), everybody(lab)):
+        for way in across:
+            if way[2].version == 4:  # as above
+                assert carried(*way), f"{way[0].name} to {way[2]}"
+        for way in within:
+            assert carried(*way), f"{way[0].name} to {way[2]}"
+            wait_whole(way)
+            assert learned(way[0], way[2]) == 0
+    switch(lab, "Never")
+    for way in across:
+        wait_whole(way)
     switch(lab, "Always")
 
 
@@ -348,45 +344,23 @@ def wait_mtu(lab: Lab, node: str, mtu: int) -> None:
     )
 
 
-SIDE = {Family.IPV4: "198.18.99.{}/30", Family.IPV6: "2001:db8:99::{}/64"}
-
-
 def test_tunnels_follow_the_default_route(lab: Lab) -> None:
     """By another interface that takes less: tunnels take less, and packets to the other subnet go that way; and back."""
-    node, tor = lab.host("node1"), lab.host("tor")
+    node = lab.host("node1")
     before = standing(node)
-    gateways = {family: str(RACKS["a"].address(family, TOR)) for family in lab.families}
-    lab.network.link(node, "side0", tor, "side0", mtu=1400)
-    try:
-        for family, subnet in SIDE.items():
-            for number, host in ((1, tor), (2, node)):
-                host.address(subnet.format(number), dev="side0")
-            through = subnet.format(1).partition("/")[0]
-            node.ip(f"-{family.value}", "route", "replace", "default", "via", through, "dev", "side0")
-        smaller = {name: (one[0], one[1] - 100, *one[2:]) for name, one in before.items()}
+    with default_by_another(lab, mtu=NARROW) as side:
+        smaller = {name: (one[0], one[1] - WHOLE + NARROW, *one[2:]) for name, one in before.items()}
         wait_for(lambda: standing(node) == smaller, deadline=40, what="the tunnels are smaller")
-        sent = sent_by(node, "side0")
+        sent = sent_by(node, side)
         for family in lab.families:
             (pod,) = (one for one in lab.pods.values() if one.name == "node3-p1")
             to = str(pod.address(family))
             wait_for(lambda to=to: fits(lab, "node1", to, size=LARGEST - 100), deadline=20, what="from the node itself")
             assert not fits(lab, "node1", to, size=LARGEST)
         facts.wait_reachable(lab)
-        assert sent_by(node, "side0") >= sent + 2 * LARGEST - 200
-        for family, gateway in gateways.items():
-            node.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", "eth0")
-        wait_for(lambda: standing(node) == before, deadline=40, what="the tunnels are as they were")
-    finally:
-        node.ip("link", "del", "dev", "side0", check=False)
-        for family, gateway in gateways.items():
-            node.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", "eth0")
+        assert sent_by(node, side) >= sent + 2 * LARGEST - 200
+    wait_for(lambda: standing(node) == before, deadline=40, what="the tunnels are as they were")
     facts.wait_reachable(lab)
-
-
-def sent_by(host: Host, device: str) -> int:
-    """Bytes."""
-    (link,) = host.ip_json("-s", "link", "show", "dev", device)
-    return int(link["stats64"]["tx"]["bytes"])
 
 
 def guarded(host: Host) -> bool:

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from tests.netns.path.below import default_by_another, down_and_up, readdress, sent_by
 from tests.netns.path.cluster import cluster, under_probe, wait_large
-from towpath.lab import facts, objects
-from towpath.lab.addressing import RACKS, TOR, node_number
+from tests.netns.path.mtu import NARROW, WHOLE, between, forgetful, wait_learned, wait_whole
+from towpath.lab import facts
+from towpath.lab.addressing import RACKS, node_number
 from towpath.lab.api import collection
 from towpath.lab.netns import Host
 from towpath.lab.probe import Flow
@@ -25,8 +27,6 @@ from towpath.model.net import Family, family_of
 NAME = "tp-vx4-4096"
 GROUPS = {Family.IPV4: "239.1.1.1", Family.IPV6: "ff05::4096"}
 ASKED = {"discovery": "Multicast", "group": GROUPS[Family.IPV4]}
-
-
 SECOND = "tp-vx6-7"
 THEIRS = "tp-theirs"
 _DROPPED = "table bridge t {\nchain f {\ntype filter hook forward priority -200\nip6 daddr ff05::4096 drop\n}\n}"
@@ -202,9 +202,9 @@ def test_an_interface_that_is_not_there(lab: Lab) -> None:
     facts.wait_reachable(lab)
 
 
-def stand(lab: Lab, wanted: dict[str, Any], what: str) -> None:
-    """Both tunnels of node 1 are like this."""
-    host = lab.host("node1")
+def stand(lab: Lab, wanted: dict[str, Any], what: str, *, node: str = "node1") -> None:
+    """Both tunnels of a node are like this."""
+    host = lab.host(node)
     for name, one in wanted.items():
         wait_for(lambda name=name, one=one: standing(host, name) == one, deadline=30, what=f"{name} {what}")
 
@@ -215,47 +215,56 @@ def follows(lab: Lab, wanted: dict[str, Any], what: str) -> None:
     facts.wait_reachable(lab, (*of(lab, Family.IPV4), *of(lab, Family.IPV6)), deadline=40)
 
 
-def configure(lab: Lab, device: str, numbers: dict[Family, int]) -> None:
-    """Give node 1 these addresses and its default route, as its distribution would."""
-    host, rack = lab.host("node1"), RACKS["a"]
-    for family, number in numbers.items():
-        wanted = rack.interface(family, number)
-        nodad = ("nodad",) if family is Family.IPV6 else ()
-        host.ip("addr", "replace", str(wanted), "dev", device, *nodad)
-        gateway = str(rack.address(family, TOR))
-        host.ip(f"-{family.value}", "route", "replace", "default", "via", gateway, "dev", device)
-
-
 def test_the_network_below_gets_smaller_and_larger(lab: Lab) -> None:
-    """Both tunnels are as large as it lets them be."""
-    before = {name: standing(lab.host("node1"), name) for name in (NAME, SECOND)}
-    lab.host("node1").ip("link", "set", "dev", "eth0", "mtu", "1400")
-    follows(lab, {name: (one[0], one[1] - 100, *one[2:]) for name, one in before.items()}, "are smaller")
-    lab.host("node1").ip("link", "set", "dev", "eth0", "mtu", "1500")
+    """Both tunnels are as large as it lets them be; nodes tell pods with larger devices, and those forget it some time later."""
+    before = {node: {name: standing(lab.host(node), name) for name in (NAME, SECOND)} for node in lab.nodes}
+    one, other, *_ = lab.pods.values()
+    forgetful(lab.host(one.name), lab.host(other.name))
+    ways = between(lab, one, other)
+    for mtu in (NARROW, WHOLE):
+        for node in lab.nodes:
+            lab.host(node).ip("link", "set", "dev", "eth0", "mtu", str(mtu))
+        for node, tunnels in before.items():
+            wanted = {name: (tunnel[0], tunnel[1] - WHOLE + mtu, *tunnel[2:]) for name, tunnel in tunnels.items()}
+            stand(lab, wanted, f"takes what {mtu} leaves", node=node)
+        for way in ways:
+            largest = (1450 if family_of(way[2]) is Family.IPV4 else 1430) - WHOLE + mtu
+            if mtu == NARROW:
+                wait_learned(way, largest, size=largest + 1)
+            wait_whole(way, size=largest)
+    follows(lab, before["node1"], "are as they were")
+
+
+def test_the_default_route_goes_elsewhere(lab: Lab) -> None:
+    """Nodes on one segment do not need it: the tunnels stay where the nodes' addresses are, and go on following that interface."""
+    host = lab.host("node1")
+    before = {device: standing(host, device) for device in (NAME, SECOND)}
+    with default_by_another(lab) as side:
+        sent = sent_by(host, side)
+        facts.wait_reachable(lab)
+        assert sent_by(host, side) > sent, "what goes beyond the segment leaves by the other interface"
+        host.ip("link", "set", "dev", "eth0", "mtu", str(NARROW))
+        follows(lab, {name: (one[0], one[1] - WHOLE + NARROW, *one[2:]) for name, one in before.items()}, "are smaller")
+        host.ip("link", "set", "dev", "eth0", "mtu", str(WHOLE))
+        follows(lab, before, "are as they were")
     follows(lab, before, "are as they were")
+    wait_large(lab, size=1430)
 
 
 @pytest.mark.parametrize("name", ["eth0", "lan0"])
 def test_the_link_below_goes_down_and_comes_back(lab: Lab, name: str) -> None:
     """By its name, or by another one: the tunnels are the same and on it."""
-    host, numbers = lab.host("node1"), {family: node_number(1) for family in Family}
-    before = {device: standing(host, device) for device in (NAME, SECOND)}
-
-    def again(old: str, new: str) -> None:
-        host.ip("link", "set", "dev", old, "down")
-        host.ip("link", "set", "dev", old, "name", new)
-        host.ip("link", "set", "dev", new, "up")
-        configure(lab, new, numbers)
+    before = {device: standing(lab.host("node1"), device) for device in (NAME, SECOND)}
 
     def deed() -> None:
-        again("eth0", name)
+        down_and_up(lab, "eth0", name)
         stand(lab, renamed(before, name), f"goes by {name}")
 
     result, _ = under_probe(lab, deed, watch=())
     print(f"link down, up as {name}: {result.lost} of {result.sent} lost, longest gap {result.longest_gap:.3f} s")
     follows(lab, renamed(before, name), f"goes by {name}")
     if name != "eth0":
-        again(name, "eth0")
+        down_and_up(lab, name, "eth0")
     follows(lab, before, "is as it was")
 
 
@@ -266,15 +275,8 @@ def renamed(before: dict[str, Any], name: str) -> Any:
 
 def test_the_address_below_changes(lab: Lab) -> None:
     """The tunnels have the new ones, and others send there: one learns it, the other is told."""
-    host, index = lab.host("node1"), 1
+    host = lab.host("node1")
     before = {device: standing(host, device) for device in (NAME, SECOND)}
-
-    def move(old: int, new: int) -> None:
-        for family in Family:  # first: the kernel takes those that were added after the first one away with it
-            host.ip("addr", "del", str(RACKS["a"].interface(family, old)), "dev", "eth0")
-        configure(lab, "eth0", dict.fromkeys(Family, new))
-        addresses = tuple(RACKS["a"].address(family, new) for family in Family)
-        lab.api.apply(objects.node("node1", addresses, rack="a"))
 
     def sent_to() -> dict[str, str]:
         found = {}
@@ -284,16 +286,16 @@ def test_the_address_below_changes(lab: Lab) -> None:
                 found[address] = mac
         return found
 
-    def arrive(new: int, *, old: int) -> None:
-        move(old, new)
-        addresses = {str(RACKS["a"].address(family, new)) for family in Family}
+    def arrive(number: int) -> None:
+        readdress(lab, number)
+        addresses = {str(RACKS["a"].address(family, number)) for family in Family}
         wait_for(lambda: locals_of(host) == addresses, deadline=30, what="both tunnels are at the new addresses")
         wait_for(lambda: sent_to().keys() == addresses, deadline=60, what="node2 sends there")
 
-    result, _ = under_probe(lab, lambda: arrive(77, old=node_number(index)), watch=())
+    result, _ = under_probe(lab, lambda: arrive(77), watch=())
     print(f"another address: {result.lost} of {result.sent} lost, longest gap {result.longest_gap:.3f} s")
     facts.wait_reachable(lab, (*of(lab, Family.IPV4), *of(lab, Family.IPV6)), deadline=60)
-    under_probe(lab, lambda: arrive(node_number(index), old=77), watch=())
+    under_probe(lab, lambda: arrive(node_number(1)), watch=())
     follows(lab, before, "is as it was")
 
 
