@@ -15,6 +15,7 @@ from towpath.model.delta import exchanged, kept
 from towpath.model.net import Address, Family, Prefix, family_of, from_wire, scoped, to_wire
 from towpath.model.reason import Reason
 from towpath.model.speaker import Routes, Withdrawn
+from towpath.routes.devices.device import kind_of
 from towpath.routes.kernel import Batch, Kernel, LinkAddress
 from towpath.routes.netlink import open_kernel
 from towpath.routes.nexthops import NextHops, OnMetrics, OnSevered
@@ -374,8 +375,12 @@ class Programmer:
         )
 
     def addresses(self) -> frozenset[LinkAddress]:
-        """All addresses of this node's devices."""
-        return frozenset(self.resolver.addresses)
+        """All addresses of this node's devices; one that a tunnel has besides another device is on that alone."""
+        tunnels = {index for index, link in self.resolver.links.items() if kind_of(link.name) is not None}
+        elsewhere = {one.local for one in self.resolver.addresses if one.index not in tunnels}
+        return frozenset(
+            one for one in self.resolver.addresses if one.index not in tunnels or one.local not in elsewhere
+        )
 
     async def drop_all(self) -> None:
         """Remove every route of ours, for good: what is desired and learned is forgotten."""

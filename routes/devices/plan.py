@@ -1,6 +1,7 @@
 """The tunnel devices of a node, whom each of them knows, and the routes that lead into them: what the objects ask for."""
 
 from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
 
 from msgspec import Struct
 
@@ -20,7 +21,7 @@ from towpath.model.encapsulation import (
     underlay,
 )
 from towpath.model.memo import Pieces, Together
-from towpath.model.net import Address, Family, Prefix, family_of
+from towpath.model.net import Address, Family, Interface, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.routes.devices.device import (
     EVERYONE,
@@ -246,8 +247,21 @@ def _devices(
         yield Device(
             name,
             link,
-            tuple(one for one in own.get(name, ()) if one not in without),
+            tuple(dict.fromkeys(chain.from_iterable(_inside(one, mine, without) for one in own.get(name, ())))),
             None if mtu is None else mtu - link.overhead,
             tuple(gathered.causes[name]),
             gathered.link_local(link),
         )
+
+
+def _inside(endpoint: Address, mine: Mapping[Family, Interface], without: Collection[Address]) -> Iterable[Address]:
+    """With which address the node itself sends into a tunnel: its own one there, and while it cannot have that, its ordinary one.
+
+    IPv4 takes that from another device. IPv6 would prefer the gateway that the plugin ptp puts on the cable of every pod, as it
+    is the most like a pod's address (RFC 6724 section 5, rule 8): every node has it, and no answer would come back. What the
+    device has itself comes before that (rule 5).
+    """
+    if endpoint not in without:
+        yield endpoint
+    elif family_of(endpoint) is Family.IPV6 and Family.IPV6 in mine:
+        yield mine[Family.IPV6].ip

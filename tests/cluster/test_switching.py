@@ -31,6 +31,9 @@ LARGEST = 1430
 HOST_PORT = 8090
 NODE_PORT = web.NODE_PORT + 1
 """Another one than that of the service ``web``."""
+CALLED = 4711
+POLICIES = {"Local": 30471, "Cluster": 30472}
+"""Nodes' ports that lead to it, by what a service says of traffic from outside."""
 KUBELET, INTRUDER_PORT = 10250, 4998
 TO = {"speaker": BGP_PORT, "kubelet": KUBELET, "tunnel": 4789}
 PORTS = {"speaker": 80, "kubelet": 81, "tunnel": 82}
@@ -224,6 +227,102 @@ def seen_as(source: Host, target: Host, address: Address) -> Address:
 
 
 @pytest.fixture
+def ported(installed: Release, bridged: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A pod that ports of all nodes lead to, by one service for each policy."""
+    cluster = installed.cluster
+    (pod,) = (one for one in bridged if one["spec"]["nodeName"] == "node2")
+    made: list[dict[str, Any]] = []
+    for policy, node_port in POLICIES.items():
+        metadata = {"name": f"ported-{policy.lower()}", "namespace": "default"}
+        ports = [{"port": CALLED, "nodePort": node_port}]
+        spec = {
+            "type": "NodePort",
+            "ipFamilyPolicy": "RequireDualStack",
+            "externalTrafficPolicy": policy,
+            "ports": ports,
+        }
+        made.append({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec})
+        for family, address in cluster.addresses(pod).items():
+            endpoint = {"addresses": [str(address)], "nodeName": "node2"}
+            made.append(endpoint_slice(metadata, family, endpoint, [{"port": CALLED}]))
+    try:
+        cluster.apply(*made)
+        yield pod
+    finally:
+        cluster.kubectl("delete", "service", *(f"ported-{policy.lower()}" for policy in POLICIES), "--ignore-not-found")
+
+
+def endpoint_slice(
+    metadata: dict[str, str], family: Family, endpoint: dict[str, Any], ports: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Where a service without a selector leads in a family."""
+    labels = {"kubernetes.io/service-name": metadata["name"]}
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**metadata, "name": f"{metadata['name']}-{family.key}", "labels": labels},
+        "addressType": f"IPv{family:d}",
+        "endpoints": [endpoint],
+        "ports": ports,
+    }
+
+
+def test_nodes_ports_lead_to_pods_that_leave_as_their_nodes(installed: Release, ported: dict[str, Any]) -> None:
+    """Both translations at once: the pod sees the client where its own node's port was called, else the node that was.
+
+    And what the pod begins itself still leaves as its node.
+    """
+    cluster = installed.cluster
+    client = cluster.host("client")
+    (link,) = client.ip_json("addr", "show", "dev", "eth0")
+    outside = {ip_address(one["local"]) for one in link["addr_info"] if one["scope"] == "global"}
+    with ExitStack() as stack:
+        pod = stack.enter_context(cluster.attached(ported, "ported"))
+        for family, address in cluster.addresses(ported).items():
+            with pod.entered():
+                of_family = socket.AF_INET if family is Family.IPV4 else socket.AF_INET6
+                taking = stack.enter_context(socket.create_server((str(address), CALLED), family=of_family))
+            taking.settimeout(20)
+            for policy, node in (("Local", "node2"), ("Cluster", "node2"), ("Cluster", "node1"), ("Cluster", "node3")):
+                to = (str(cluster.state.nodes[node].address(family)), POLICIES[policy])
+                caller = wait_for(
+                    lambda to=to, taking=taking: called(client, to, taking),  # type: ignore[misc]  # bound now
+                    deadline=60,
+                    what=f"port {to} leads to the pod",
+                )
+                owners = outside if policy == "Local" else global_addresses(cluster, node)
+                assert caller in owners, (policy, node)
+            for there in outside:
+                if family_of(there) is family:
+                    assert seen_as(pod, client, there) == cluster.state.nodes["node2"].address(family)
+
+
+def called(source: Host, to: tuple[str, int], taking: socket.socket) -> Address | None:
+    """Whom the one that listens takes a new connection to come from, after some words both ways; None: there is none."""
+    with source.entered():
+        calling = socket.socket(taking.family)
+    with calling:
+        calling.settimeout(20)
+        try:
+            calling.connect(to)
+        except OSError:
+            return None
+        taken, peer = taking.accept()
+        with taken:
+            taken.settimeout(20)
+            for one, other in ((calling, taken), (taken, calling)):
+                one.sendall(bytes(8192))
+                assert len(other.recv(8192, socket.MSG_WAITALL)) == 8192
+        return ip_address(peer[0])
+
+
+def global_addresses(cluster: Cluster, node: str) -> set[Address]:
+    """All addresses of a node."""
+    links = cluster.host(node).ip_json("addr", "show")
+    return {ip_address(one["local"]) for link in links for one in link["addr_info"] if one["scope"] == "global"}
+
+
+@pytest.fixture
 def led(installed: Release) -> Iterator[list[str]]:
     """The cluster addresses of a service whose endpoints are ports of node2: of its speaker, of its kubelet, of its tunnel."""
     cluster = installed.cluster
@@ -232,14 +331,12 @@ def led(installed: Release) -> Iterator[list[str]]:
     ports = [{**one, "port": PORTS[one["name"]], "nodePort": NODE_PORTS[one["name"]]} for one in entries]
     spec = {"type": "NodePort", "ipFamilyPolicy": "RequireDualStack", "ports": ports}
     slices = [
-        {
-            "apiVersion": "discovery.k8s.io/v1",
-            "kind": "EndpointSlice",
-            "metadata": {**metadata, "name": f"led-{family.key}", "labels": {"kubernetes.io/service-name": "led"}},
-            "addressType": f"IPv{family:d}",
-            "endpoints": [{"addresses": [str(cluster.state.nodes["node2"].address(family))]}],
-            "ports": [{**one, "port": TO[one["name"]]} for one in entries],
-        }
+        endpoint_slice(
+            metadata,
+            family,
+            {"addresses": [str(cluster.state.nodes["node2"].address(family))]},
+            [{**one, "port": TO[one["name"]]} for one in entries],
+        )
         for family in Family
     ]
     try:
@@ -304,8 +401,7 @@ def own_addresses(cluster: Cluster, pod: Host, node: str) -> set[str]:
     links = cluster.host(node).ip_json("addr", "show")
     (end,) = (link for link in links if link["ifindex"] == cable["link_index"])
     near = {end["ifname"], end.get("master")}
-    found = {one["local"] for link in links for one in link["addr_info"] if one["scope"] == "global"}
-    return found | {
+    return {str(address) for address in global_addresses(cluster, node)} | {
         f"{one['local']}%{cable['ifindex']}"
         for link in links
         if link["ifname"] in near

@@ -405,6 +405,41 @@ def test_a_number_that_somebody_has_is_said_of_the_pool(lab: Lab) -> None:
     facts.wait_reachable(lab)
 
 
+def test_a_node_reaches_pods_while_a_pod_has_its_address_in_the_tunnel() -> None:
+    """Pods from before the tunnel have the lowest addresses of all blocks: nodes send to pods of others as themselves, in both families.
+
+    Nothing else that a node finds out about its addresses is other for that.
+    """
+    with cluster(Shape(nodes=2, rack_b=1, controllers=1), prefix=own("tpxt")) as lab:
+        assert {str(pod.address(family)) for pod in lab.pods.values() for family in lab.families} == {
+            str(block.network_address) for block in facts.blocks(lab)
+        }
+
+        def said(node: str) -> tuple[object, ...]:
+            """Which addresses a node says that it has, and how large its subnets are."""
+            status = lab.api.items("RoutingNode")[node].get("status", {})
+            return status.get("ipv4Address"), status.get("ipv6Address")
+
+        for node in lab.nodes:
+            wait_for(lambda node=node: all(said(node)), deadline=30, what=f"{node} says its addresses")  # type: ignore[misc]  # bound now
+        found = {node: said(node) for node in lab.nodes}
+        switch(lab, "Always")
+        pods_of = {pod.node: pod for pod in lab.pods.values()}
+        for node, other in (("node1", "node2"), ("node2", "node1")):
+            for family, address in zip(lab.families, lab.node_addresses(node), strict=True):
+                to = str(pods_of[other].address(family))
+                wait_for(
+                    lambda node=node, to=to: fits(lab, node, to, size=LARGEST), deadline=20, what=f"{node} to {to}"
+                )  # type: ignore[misc]  # bound now
+                (route,) = lab.host(node).ip_json("route", "get", to)
+                assert route["prefsrc"] == str(address)
+            wait_mtu(lab, node, LARGEST)
+            assert {name: one[1] for name, one in standing(lab.host(node)).items()} == {
+                DEVICES[family]: DEVICE_MTU[family] for family in lab.families
+            }
+            assert said(node) == found[node]
+
+
 @pytest.mark.parametrize("below", list(Family))
 def test_pods_of_a_family_that_the_network_has_not(below: Family) -> None:
     """Nodes of one family carry pods of both: two tunnels at once, each with a number and a port of its own."""

@@ -467,3 +467,20 @@ def test_a_route_into_a_tunnel_waits_for_its_device(family: Family) -> None:
         world.programmer.close()
 
     run(scenario)
+
+
+def test_an_address_that_a_tunnel_has_too_is_on_the_other_device() -> None:
+    """Whoever asks where the node's address is, and how large its subnet, is not told of the tunnel."""
+
+    async def scenario() -> None:
+        world = World()
+        world.kernel.link(9, "tp-vx6-4096")
+        for text in ("fd00::9/128", "fd00:244::/128"):
+            world.kernel.address(9, ip_interface(text))
+        await world.programmer.start()
+        own = {(index, text) for index, addresses in OWN.items() for text in addresses}
+        found = {(one.index, f"{one.local}/{one.subnet.network.prefixlen}") for one in world.programmer.addresses()}
+        assert found == {*own, (9, "fd00:244::/128")}
+        world.programmer.close()
+
+    run(scenario)

@@ -261,6 +261,16 @@ def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
     assert len(plan.routes) == 2
 
 
+def test_of_ipv6_the_nodes_own_address_stands_in_for_it() -> None:
+    """The kernel would take the gateway of pods otherwise, which every node has."""
+    blocks = (*BLOCKS, block("fd00:244::/122", "a"))
+    plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks), "a", without={ip_address("fd00:244::")})
+    assert plan.devices["tp-vx6-4096"].addresses == (ip_address("2001:db8:a::1"),)
+    alone = (node("a", "192.0.2.1/24"), node("b", "192.0.2.2/24"))
+    plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks, nodes=alone), "a", without={ip_address("fd00:244::")})
+    assert plan.devices["tp-vx4-4096"].addresses == (), "it has none"
+
+
 def test_macs_are_local_and_of_one_receiver() -> None:
     """The two lowest bits of the first byte (IEEE 802); another node has another MAC, always the same."""
     assert mac_of("node-1") == mac_of("node-1") != mac_of("node-2")
