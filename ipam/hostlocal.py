@@ -31,6 +31,8 @@ FOUND = "towpath-found"
 FORMER = "towpath-former"
 """The same for an address of a pod that another network attached, and nobody can say to which container."""
 _NO_POD = frozenset({OURS, ENDPOINT, GATEWAY})
+RUNNING = 60.0
+"""Seconds that a plugin runs at most, with a configuration that may have been replaced meanwhile."""
 _SETTLED = 1_000_000_000
 """Nanoseconds after its last change in which a folder may change again and not show it by its time."""
 
@@ -222,6 +224,27 @@ class HostLocal:
                 if record.container == OURS and record.address in block:
                     (self.folder / str(record.address)).unlink(missing_ok=True)
 
+    def release_outside(self, blocks: Collection[Prefix], *, but: Collection[tuple[Address, Address]] = ()) -> None:
+        """Take our own reservations back that lie in none of these blocks, nor in a range of ``but``: nothing here gives them out.
+
+        One that was made moments ago stays: a plugin that is just being run may know the range still.
+        """
+        outside = [
+            record
+            for record in self.records()
+            if record.container == OURS
+            and not any(record.address in block for block in blocks)
+            and not any(_within(record.address, *ends) for ends in but)
+        ]
+        self.free([record for record in outside if self._age(record.address) > RUNNING])
+
+    def _age(self, address: Address) -> float:
+        """Seconds since a record was written."""
+        try:
+            return time.time() - (self.folder / str(address)).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
     def _reserve(self, address: Address, whose: str, what: str = "eth0") -> None:
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(self.folder / str(address), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -249,6 +272,10 @@ class DrainWatch:
         """One look at the blocks that drain; ``in_use`` are those with a pod. Those that are drained by now."""
         self._empty = {block: 0 if block in in_use else self._empty.get(block, 0) + 1 for block in draining}
         return frozenset(block for block, times in self._empty.items() if times >= 2)
+
+
+def _within(address: Address, first: Address, last: Address) -> bool:
+    return address.version == first.version and int(first) <= int(address) <= int(last)
 
 
 def _report(

@@ -57,11 +57,11 @@ class Networks:
         """Those of the blocks that a pod has an address of on one of these networks."""
         return frozenset(block for pool in self._main.given_out() for block in self._of(pool).in_use(blocks))
 
-    def reserve(self, cluster: Cluster, addressing: Addressing) -> None:
+    def reserve(self, cluster: Cluster, addressing: Addressing, *, own: Collection[Prefix]) -> None:
         """Keep draining blocks from giving out addresses. ``OSError``: try again."""
         for name, one in addressing.beside.items():
             subnet = functools.partial(self._subnet, cluster)
-            self._of(name).reserve(usable=one.usable, draining=one.draining, subnet=subnet)
+            self._of(name).reserve(usable=one.usable, draining=one.draining, own=own, subnet=subnet)
 
     def desire(self, cluster: Cluster, addressing: Addressing, *, plugins: Collection[Plugin]) -> None:
         """The configurations as the confirmed blocks say, once it is known what the ``plugins`` are. ``OSError``: try again."""

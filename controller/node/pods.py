@@ -184,12 +184,13 @@ class CNIPods:
             self._records.reserve(
                 usable=addressing.usable,
                 draining=addressing.draining,
+                own=self._own(cluster),
                 subnet=subnet,
                 strayed=strayed(
                     self._places, own=self._own(cluster), offered=self.offer.ranges if self.offer is not None else ()
                 ),
             )
-            self.networks.reserve(cluster, addressing)
+            self.networks.reserve(cluster, addressing, own=self._own(cluster))
             self._refused.pop("records", None)
         except OSError as error:
             self._refused["records"] = f"host-local's records in {self._places.data_dir} refuse: {said(error)}"

@@ -37,10 +37,11 @@ class Records:
         *,
         usable: Collection[Prefix],
         draining: Collection[Prefix],
+        own: Collection[Prefix],
         subnet: Subnet,
         strayed: Collection[Range] = (),
     ) -> None:
-        """Keep draining blocks from giving out addresses; take that back where a block is in use again. ``OSError``: try again.
+        """Keep draining blocks from giving out addresses; take that back where a block is in use again, or is not one of its ``own``. ``OSError``: try again.
 
         ``strayed``: ranges that serve and are of no block of this node any more; the configuration cannot do without any.
         """
@@ -56,6 +57,7 @@ class Records:
         for cidr in usable:
             if cidr not in self._released:
                 self.local.release_reserved(cidr)
+        self.local.release_outside(own, but=strayed)
         self._reserved, self._released = frozenset(draining), frozenset(usable)
 
     def in_use(self, blocks: Collection[Prefix]) -> frozenset[Prefix]:

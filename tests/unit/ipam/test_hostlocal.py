@@ -2,11 +2,12 @@
 
 import os
 import time
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
+from towpath.controller.node.records import Records
 from towpath.ipam.cni import NETWORK
 from towpath.ipam.hostlocal import HostLocal
 
@@ -58,3 +59,23 @@ def test_an_address_that_is_just_being_given_out_is_read_again(folder: Path) -> 
     assert containers(local) == ["first", ""]
     (folder / OTHER).write_text("second")
     assert containers(local) == ["first", "second"]
+
+
+def test_reservations_in_a_block_that_is_not_the_nodes_any_more_are_taken_back(folder: Path) -> None:
+    """But of what is still given out, of what was reserved a moment ago, and what is anybody's: a drained block leaves nothing else behind."""
+    local = HostLocal(folder.parent)
+    records = Records(local)
+    left, kept, new = (ip_network(one) for one in ("10.244.0.0/29", "10.244.1.0/29", "10.244.2.0/30"))
+    strayed = (ip_address("10.244.3.1"), ip_address("10.244.3.2"))
+    records.reserve(usable=(), draining=[left, kept], own=[left, kept], subnet=lambda _: None, strayed=[strayed])
+    for path in folder.iterdir():
+        os.utime(path, (1000, 1000))
+    records.reserve(usable=(), draining=[kept, new], own=[kept, new], subnet=lambda _: None, strayed=[strayed])
+    records.reserve(usable=(), draining=[kept], own=[kept], subnet=lambda _: None, strayed=[strayed])
+    found = {record.address: record.container for record in local.records()}
+    assert {one for one in found if one in left} == {ip_address(ONE)}
+    assert found[ip_address(ONE)] == "first"
+    assert len([one for one in found if one in kept]) == 5
+    assert len([one for one in found if one in new]) == 1
+    assert strayed[0] in found
+    assert strayed[1] in found
