@@ -11,9 +11,10 @@ from tests.sim.ipam.model.world import Shape
 OFTEN = 99
 CACHES = (KINDS, ("Node",), ("IPAMBlock",), ())
 FATES = ("arrives", "answer lost", "late", "twice")
-MENUS = {
+MENUS = {  # how many actions in a row, how many in a soak, and which
     "two controllers claim for two nodes, of two blocks": (
         5,
+        12,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a", "b"), spares=0),
             {"look": OFTEN, "call": OFTEN, "arrive": OFTEN, "end": 1},
@@ -23,6 +24,7 @@ MENUS = {
     ),
     "a node is made anew under two controllers": (
         5,
+        8,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a",), spares=0),
             {"delete": 1, "register": 1, "look": OFTEN, "call": OFTEN, "arrive": OFTEN, "wait": 2, "sync": 1, "pod": 1},
@@ -32,6 +34,7 @@ MENUS = {
     ),
     "a name passes to another machine": (
         5,
+        8,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a",), spares=1, controllers=1),
             dict.fromkeys(("delete", "cut", "off", "pod", "restart_agent"), 1)
@@ -40,6 +43,7 @@ MENUS = {
     ),
     "one block for two nodes": (
         4,
+        7,
         Menu(
             Shape(pool="10.0.0.0/30", names=("a", "b"), spares=0, controllers=1),
             dict.fromkeys(("delete", "cut", "off", "boot", "register"), 1)
@@ -48,6 +52,7 @@ MENUS = {
     ),
     "a block drains": (
         4,
+        7,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a",), spares=0, controllers=1),
             {
@@ -65,6 +70,7 @@ MENUS = {
     ),
     "a block drains again": (
         6,
+        9,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a",), spares=0, controllers=1),
             {"set_state": 2, "sync": 2, "report": 2, "pod": 1, "pod_ends": 1, "pass": 2},
@@ -73,6 +79,7 @@ MENUS = {
     ),
     "a store is restored": (
         4,
+        6,
         Menu(
             Shape(pool="10.0.0.0/29", names=("a", "b"), spares=0, controllers=1),
             {
@@ -96,7 +103,7 @@ MENUS = {
 @pytest.mark.parametrize("what", MENUS)
 def test_no_sequence_breaks_an_invariant(what):
     """No address has two owners, none in use is released, nothing is free before its time."""
-    depth, menu = MENUS[what]
-    found = explore(menu, depth=depth + (3 if SOAK else -1 if BRIEF else 0))
+    depth, deeper, menu = MENUS[what]
+    found = explore(menu, depth=deeper if SOAK else depth - 1 if BRIEF else depth)
     assert not found.violated, f"{found.violated} after {found.trace}"
     assert found.states > 100
