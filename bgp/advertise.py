@@ -18,20 +18,20 @@ def block_announcements(
     cluster: Cluster, node: str, *, blocks: Mapping[Prefix, IPAMBlock]
 ) -> dict[Prefix, Announcement]:
     """The same, with the blocks in force at hand. Where pods are on the nodes' own network, all are found there."""
-    preference = _preference(cluster)
     used = (
         block for block in filter(is_used, by_node(blocks).get(node, ())) if not on_underlay(block.spec, cluster.pools)
     )
     own = sorted(used, key=lambda block: block.name)
     return {
-        block.spec.cidr: Announcement(
-            prefix=block.spec.cidr,
-            source="Block",
-            local_preference=preference[family_of(block.spec.cidr)],
-            why=(Why("IPAMBlock", block.name, "spec.node"),),
-        )
+        block.spec.cidr: announcement(block.spec.cidr, cluster, why=Why("IPAMBlock", block.name, "spec.node"))
         for block in own
     }
+
+
+def announcement(prefix: Prefix, cluster: Cluster, *, why: Why) -> Announcement:
+    """What is said of a block, or of what of one is in use."""
+    preference = _preference(cluster)[family_of(prefix)]
+    return Announcement(prefix=prefix, source="Block", local_preference=preference, why=(why,))
 
 
 def address_announcements(cluster: Cluster, node: str) -> dict[Prefix, Announcement]:

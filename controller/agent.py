@@ -33,6 +33,7 @@ from towpath.controller.node.news import News
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
+from towpath.controller.node.retelling import retelling
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.node.serving import desk_of, pods_of
 from towpath.controller.node.source import Opened, opened
@@ -145,8 +146,7 @@ class AgentProcess:
 
     async def run(self) -> None:
         """Everything at once, for ever; a bug in any part ends them all."""
-        saved = self._load()
-        if saved is not None:
+        if (saved := self._load()) is not None:
             self._source.store.seed(saved, node=self._settings.node)
             self._services.seed(saved)
             self._bound.seed(saved)
@@ -178,6 +178,7 @@ class AgentProcess:
             alone=settings.source.folder is not None,
         )
         self._source.store.subscribe(self._changed)
+        self._source.store.subscribe(retelling(self._source.store, self._writer, wake=self._status_loop.dirty))
         await self._preflight.look()
         if settings.health_port is not None:
             await Health(dead=self._dead, unready=self._unready).serve(settings.health_port)
@@ -288,26 +289,25 @@ class AgentProcess:
         return answered and not self._passwords.unkept
 
     async def _report(self) -> bool:
-        live = self._node.picture is not None and self._node.picture.live
-        if live:
+        if live := self._node.picture is not None and self._node.picture.live:
             try:
                 await self._writer.recall()
             except ApiError as error:
                 log.debug("status.not_read", error=str(error))
                 return False
-        now = asyncio.get_running_loop().time()
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         needs = NOTHING
         if self._node.picture is not None and self._pods is not None:
             needs = self._bound.needs(self._node.picture.cluster, self._settings.node, self._namespaces.labels)
-        status = self._node.status(before=self._writer.written, now=stamp, needs=needs)
-        self._unready_because, self._reported = unready(status), status
+        status = self._reported = self._node.status(before=self._writer.written, now=stamp, needs=needs)
+        self._unready_because = unready(status)
         if status is None or not live or not self._secrets_read:
             return True  # nobody is there to read it, or what is missing is not known yet
         found = self._bridge.found(self._source.store.cluster())
         found = None if found is None else replace(found, mtu=self._mtu())
         try:
-            wait = await self._writer.offer(status, found, now=now, watched=self._node.inactive_in_use(status))
+            now, watched = asyncio.get_running_loop().time(), self._node.inactive_in_use(status)
+            wait = await self._writer.offer(status, found, now=now, watched=watched)
         except ApiError as error:
             log.debug("status.not_written", error=str(error))
             return False

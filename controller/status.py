@@ -159,7 +159,11 @@ class StatusWriter:
         self._schedule = Schedule(limits)
         self.written: NodeStatusStatus | None = None
         self._found: RoutingNodeStatus | None = None
-        self._recalled = False
+        self._recalled = self._doubted = False
+
+    def doubt(self) -> None:
+        """What was written may be undone, and somebody wait for it: it is written once more."""
+        self._doubted, self._found = True, None
 
     async def recall(self) -> None:
         """Once: take what an earlier process wrote as written, so that conditions keep their times. ``ApiError``: again."""
@@ -180,11 +184,12 @@ class StatusWriter:
         ``watched``: somebody waits for every report. Raises ``ApiError``; then nothing counts as written.
         """
         changed = self.written is None or _content(status) != _content(self.written)
-        changed = changed or self._schedule.beats(now=now, watched=watched)
+        changed = changed or self._doubted or self._schedule.beats(now=now, watched=watched)
         moved = found is not None and found != self._found
+        self._found = None if found is None else self._found  # it is gone: the next one says nothing of us yet
         if not changed and not moved:
             return None
-        is_urgent = moved or urgent(self.written, status)
+        is_urgent = moved or self._doubted or urgent(self.written, status)
         wait = self._schedule.wait(now=now, is_urgent=is_urgent)
         if wait > 0:
             return wait
@@ -197,7 +202,7 @@ class StatusWriter:
                 pass  # the controller makes it; offered again with the next status
         if changed:
             await self._write(to_builtins(status), create=self._alone or bool(status.node_uid))
-            self.written = status
+            self.written, self._doubted = status, False
         return None
 
     async def _write(self, status: Mapping[str, Any], *, create: bool) -> None:

@@ -210,6 +210,7 @@ class Store:
         one, was_complete = self._kinds[kind], self.complete
         if one.version and number(version) < one.version:
             self.went_back = True
+            self._tell()
         self._note(kind, changed=one.listed(found, version=version) or self.complete != was_complete)
 
     def upserted(self, kind: str, body: Mapping[str, Any]) -> None:

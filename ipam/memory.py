@@ -9,6 +9,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from towpath.ipam.ledger import Ledger
+from towpath.ipam.pools import takes_part
+from towpath.ipam.spans import span
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Prefix
 
@@ -42,6 +44,10 @@ class Memory(Struct, frozen=True):
     """Those of ``missing`` after which all nodes have reported again: no reason to wait another time."""
     awaited: Mapping[str, str] = field(default_factory=dict)
     """After a restored store: nodes that have not reported yet, with the version of their last report."""
+    lost: Mapping[Prefix, float] = field(default_factory=dict)
+    """Blocks that a restored store has lost, and when: whoever has them has not said so yet, or is not known any more."""
+    restored: float | None = None
+    """When a store was last found to be restored."""
 
 
 class Observation(Struct, frozen=True):
@@ -52,6 +58,8 @@ class Observation(Struct, frozen=True):
     """Reported blocks that have been missing for longer than watches run apart."""
     claims_wait: bool
     """Whether nothing may be claimed: the store may have been restored from a backup."""
+    awaited: tuple[str, ...] = ()
+    """The nodes whose reports are waited for before anything is."""
 
 
 def observe(
@@ -60,17 +68,19 @@ def observe(
     memory: Memory,
     now: float,
     unknown: Iterable[tuple[str, Prefix]],
+    quarantine: float,
     restored: bool = False,
 ) -> Observation:
     """Look at the books; quarantine clocks start, reports are compared with blocks, versions with older versions.
 
-    ``unknown``: every block that a node which is there reports as its own and that does not exist.
+    ``unknown``: every block that a node which is there reports as its own and that does not exist. ``quarantine``: for how
+    long a block that a restored store has lost may have somebody who is not known any more.
     """
     cluster = ledger.cluster
     back = restored or ledger.went_back
     if back:
         # a restored store gives the same numbers to other versions: what was quarantined then says nothing of now
-        memory = replace(memory, quarantined={})
+        memory = replace(memory, quarantined={}, restored=now)
     released = {
         prefix: at for prefix, at in memory.released.items() if prefix not in ledger.added and now - at < RELEASED_FOR
     }
@@ -79,7 +89,7 @@ def observe(
     answered = frozenset(memory.answered & missing.keys())
     awaited = _still_awaited(cluster, memory.awaited)
     if back or not answered.issuperset(lasting):
-        awaited = {name: _report_version(cluster, name) for name in cluster.nodes if cluster.nodes[name].ready}
+        awaited = {name: _report_version(cluster, name) for name in cluster.nodes if _reports(cluster, name)}
         answered |= frozenset(lasting)
     return Observation(
         memory=Memory(
@@ -90,10 +100,19 @@ def observe(
             missing=missing,
             answered=answered,
             awaited=awaited,
+            lost=_lost(ledger, memory, now=now, quarantine=quarantine),
+            restored=memory.restored,
         ),
         missing=lasting,
-        claims_wait=bool(awaited) or any(key not in answered for key in missing),
+        awaited=tuple(sorted(awaited)),
+        claims_wait=back or bool(awaited) or any(key not in answered for key in missing),
     )
+
+
+def _reports(cluster: Cluster, name: str) -> bool:
+    """Whether a node can be waited for: it is Ready, and one of those that have an agent."""
+    node = cluster.nodes[name]
+    return node.ready and (takes_part(node, cluster.ipam) or name in cluster.statuses)
 
 
 def _report_version(cluster: Cluster, node: str) -> str:
@@ -105,8 +124,18 @@ def _still_awaited(cluster: Cluster, awaited: Mapping[str, str]) -> dict[str, st
     return {
         name: version
         for name, version in awaited.items()
-        if name in cluster.nodes and cluster.nodes[name].ready and _report_version(cluster, name) == version
+        if name in cluster.nodes and _reports(cluster, name) and _report_version(cluster, name) == version
     }
+
+
+def _lost(ledger: Ledger, memory: Memory, *, now: float, quarantine: float) -> dict[Prefix, float]:
+    """Those that are gone since the store was restored, as they were or by a listing that was not believed at once."""
+    found = dict(memory.lost)
+    if memory.restored is not None and now - memory.restored < quarantine:
+        before, blocks = memory.seen.blocks, ledger.cluster.blocks
+        gone = (before[name].spec.cidr for name in before.keys() - blocks.keys())
+        found |= {cidr: now for cidr in gone if cidr not in memory.released}
+    return {cidr: at for cidr, at in found.items() if now - at < quarantine and not ledger.blocks.owners(span(cidr))}
 
 
 def _quarantined(ledger: Ledger, memory: Memory, now: float) -> dict[tuple[str, str], Quarantine]:

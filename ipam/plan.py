@@ -94,9 +94,16 @@ class Planner:
         ``unsure``: nodes that may exist although nothing is known of them: what is theirs stays theirs.
         """
         ledger = self.ledger
-        self._learn(ledger.look(cluster, uncertain=uncertain, barred=(*barred, *services)))
+        self._learn(ledger.look(cluster, uncertain=uncertain, barred=(*barred, *services, *self.memory.lost)))
         unknown = [(name, prefix) for name, one in self._ordered() for prefix in one.unknown]
-        seen = observe(ledger, memory=self.memory, now=now, unknown=unknown, restored=restored)
+        seen = observe(
+            ledger,
+            memory=self.memory,
+            now=now,
+            unknown=unknown,
+            quarantine=quarantine_time(cluster),
+            restored=restored,
+        )
         lost = {name for name in unsure if name not in cluster.nodes}
         changes = [change for name, one in self._ordered() if name not in lost for change in one.changes]
         deletions = self._deletions(seen, changes, now=now)
@@ -216,6 +223,14 @@ class _Claims:
         """Plan all claims; the books are as before then."""
         cluster = self._ledger.cluster
         self._recreate()
+        if self._nodes and self._seen.awaited:
+            named = listed([name for name, _ in self._nodes])
+            message = (
+                f"blocks are lost, as with a store from a backup: {named} get none before these nodes have reported what "
+                f"they have: {listed(self._seen.awaited)}"
+            )
+            why = Why("IPAMConfiguration", "default", "spec.autoAllocateBlocks")
+            self.refusals.append(Refusal(Reason.STORE_RESTORED, message, why))
         if cluster.ipam.auto_allocate_blocks and not self._seen.claims_wait:
             for name, one in self._nodes:
                 node = cluster.nodes[name]

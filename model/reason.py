@@ -128,6 +128,7 @@ class Reason(enum.StrEnum):
     NODE_EXCLUDED = "NodeExcluded"
     POOL_EXHAUSTED = "PoolExhausted"
     BLOCK_MISSING = "BlockMissing"
+    STORE_RESTORED = "StoreRestored"
     NO_POD_CIDRS = "NoPodCIDRs"
     PODS_WAITING = "PodsWaiting"
     BLOCK_SIZE = "BlockSize"

@@ -15,6 +15,7 @@ from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.workloads import asked
 from towpath.controller.conditions import USER_KINDS
+from towpath.controller.node.contested import Contested, added_to, contested, refusals
 from towpath.controller.node.gate import (
     Addressing,
     Picture,
@@ -27,7 +28,7 @@ from towpath.controller.node.gate import (
 )
 from towpath.controller.node.guard import Guard
 from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
-from towpath.controller.node.report import Facts, compose, named, with_versions
+from towpath.controller.node.report import Facts, about, compose, named, with_versions
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
@@ -106,7 +107,7 @@ class NodeAgent:
         """What is wrong with the machine itself and with its pods' addresses; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
         """This node's blocks as of the last complete picture, those included that are gone and in use."""
-        self._retained = Retained(Cluster())
+        self._retained, self._contested = Retained(Cluster()), Contested()
         self.addressing = Addressing()
         """Blocks that pods may have addresses from, as of the last step."""
 
@@ -119,11 +120,14 @@ class NodeAgent:
             await self._kernel.start()
         self.picture = picture
         plan = self._plan(picture.cluster)
+        self._contested = contested(picture.cluster, self.node, self._pods.addresses() if self._pods else ())
         state = self._service_routes.added_to(plan.state, picture.cluster)
+        state = added_to(state, self._contested, picture.cluster)
         self._asked_wrong = (
             *plan.warnings,
             *missing_passwords(state.sessions.values(), self._passwords.missing),
             *self._retained.refusals,
+            *refusals(self._contested, self.node),
             *attached_to(picture.cluster, self.node).refusals.values(),
         )
         await self._drop(picture, *((self.state,) if self.state is not None else ()), state)
@@ -209,8 +213,8 @@ class NodeAgent:
 
     @property
     def retaining(self) -> bool:
-        """Whether blocks are gone that pods live in: the going of a pod changes what is to be done."""
-        return bool(self._retained.gone)
+        """Whether pods live in blocks that are gone, or another's: the going of a pod changes what is to be done."""
+        return bool(self._retained.gone or self._contested.blocks)
 
     def _peers_with_pods(self, cluster: Cluster) -> bool:
         me = node_views(cluster).by_name.get(self.node)
@@ -355,9 +359,9 @@ class NodeAgent:
             draining = [cidr for cidr in self.addressing.leaving if cidr in own]
             idle = [cidr for cidr in self.addressing.idle if cidr in own]
             # somebody lives there
-            withdrawn = sorted(self._pods.in_use(own.difference(usable, draining, idle)), key=str)
-            found = self._pods.usage(cluster, (*usable, *withdrawn), draining=draining, idle=idle)
-            blocks = with_versions(found, cluster)
+            others = own.difference(usable, draining, idle) | self._contested.blocks.keys()
+            serving = (*usable, *sorted(self._pods.in_use(others), key=str))
+            blocks = with_versions(self._pods.usage(cluster, serving, draining=draining, idle=idle), cluster)
         facts = Facts(
             node=self.node,
             node_uid=self.uid,
@@ -373,11 +377,7 @@ class NodeAgent:
             lacking=self._lacking(cluster),
             leaving=cluster.bgp.shutdown,
             problems=(*map(named, kernel.problems), *self._object_problems(), *map(named, self.warnings)),
-            asked_wrong=(
-                *self._wrongly_asked,
-                *(one for one in kernel.problems if one.object.kind == "IPPool"),
-                *(one for one in self.machine if one.object.kind == "Pod"),
-            ),
+            asked_wrong=(*self._wrongly_asked, *about("IPPool", kernel.problems), *about("Pod", self.machine)),
         )
         return compose(facts, before=before.conditions if before else (), now=now)
 

@@ -156,6 +156,9 @@ class Pods(Protocol):
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks that a pod has an address of."""
 
+    def addresses(self) -> Collection[Address]:
+        """The addresses that pods have on the network of all pods."""
+
     @property
     def standing(self) -> bool:
         """Whether there is a configuration of ours in this boot, so that pods of before it matter no more."""

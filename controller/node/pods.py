@@ -147,6 +147,10 @@ class CNIPods:
         wanted = tuple(blocks)
         return self._records.in_use(wanted) | (self.networks.in_use(wanted) if wanted else frozenset())
 
+    def addresses(self) -> Collection[Address]:
+        """The addresses that pods have on the network of all pods."""
+        return self._local.in_use()
+
     @property
     def socket(self) -> Path:
         """Where our program asks."""

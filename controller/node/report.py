@@ -187,6 +187,11 @@ def _exhausted(facts: Facts) -> list[Refusal]:
     ]
 
 
+def about(kind: str, refusals: Iterable[Refusal]) -> Iterator[Refusal]:
+    """Those that are about objects of a kind."""
+    return (one for one in refusals if one.object.kind == kind)
+
+
 def named(refusal: Refusal) -> Refusal:
     """The refusal with its object in the sentence, as a condition of another object shows it."""
     if refusal.object.kind == "Node":

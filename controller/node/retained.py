@@ -1,7 +1,7 @@
 """Own blocks that are gone although pods live in them: kept until the pods are gone, or the controller has made them anew.
 
 A store that was restored from a backup, or somebody who deletes too much, must not take the network from running pods.
-But what is gone may be somebody else's by now: then theirs counts, and people are told of the conflict.
+But what is gone may be somebody else's by now: that is another matter (``contested``).
 """
 
 from collections.abc import Collection, Iterable
@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from msgspec import Struct
 from msgspec.structs import replace
 
+from towpath.model.blocks import is_beside
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Prefix, overlaps
 from towpath.model.reason import Reason, Refusal, Why
@@ -43,9 +44,10 @@ def retained(cluster: Cluster, node: str, *, gone: Iterable[IPAMBlock], in_use: 
         cidr, why = block.spec.cidr, Why("IPAMBlock", block.name)
         others = [one for one in cluster.blocks.values() if overlaps(one.spec.cidr, cidr)]
         if others:
-            holders = ", ".join(sorted(f"IPAMBlock/{one.name} of node {one.spec.node}" for one in others))
-            message = f"pods of node {node} have addresses in {cidr}, which is gone, and overlapped by {holders}"
-            refusals.append(Refusal(Reason.OVERLAPPING_BLOCK, message, why))
+            if is_beside(block.spec, cluster.pools):  # else each address is told of (``contested``)
+                holders = ", ".join(sorted(f"IPAMBlock/{one.name} of node {one.spec.node}" for one in others))
+                message = f"pods of node {node} have addresses in {cidr}, which is gone, and overlapped by {holders}"
+                refusals.append(Refusal(Reason.OVERLAPPING_BLOCK, message, why))
             continue
         uid = own.meta.uid if own is not None and block.spec.node_uid else block.spec.node_uid
         kept[block.name] = replace(block, spec=replace(block.spec, state="Draining", node_uid=uid))

@@ -32,7 +32,6 @@ class Limits(status.Limits, frozen=True):
     calm: float = 2.0
     urgent: float = 0.3
     refill: float = 0.5
-    heartbeat: float = 20.0
     watched: float = 1.0
 
 

@@ -44,6 +44,8 @@ class Version(Struct, frozen=True):
     body: Any
     at: float
     """When it was read, in seconds since the epoch: not before it was written."""
+    revision: int = 0
+    """The store's number of the write."""
 
 
 class Judge:
@@ -191,6 +193,12 @@ class Store:
         self._ended.set()
         self._thread.join(timeout=20)
 
+    def revision(self) -> int:
+        """The number of the last write that there was."""
+        with self._connected() as connection:
+            connection.request("POST", "/v3/kv/range", json.dumps({"key": _coded("/registry/")}))
+            return int(json.load(connection.getresponse())["header"]["revision"])
+
     def _run(self) -> None:
         try:
             while not self._ended.is_set():
@@ -203,10 +211,7 @@ class Store:
             raise
 
     def _follow(self) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port)
-        with self._host.entered() if self._host is not None else contextlib.nullcontext():
-            connection.sock = socket.create_connection(("127.0.0.1", self._port), timeout=1)
-        try:
+        with self._connected() as connection:
             everything = {"key": _coded("/registry/"), "range_end": _coded("/registry0"), "start_revision": self._next}
             connection.request("POST", "/v3/watch", json.dumps({"create_request": everything}))
             for line in self._lines(connection.getresponse()):
@@ -215,6 +220,14 @@ class Store:
                 for event in result.get("events", ()):
                     self._next = int(event["kv"]["mod_revision"]) + 1
                     self._read(event)
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[http.client.HTTPConnection]:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port)
+        with self._host.entered() if self._host is not None else contextlib.nullcontext():
+            connection.sock = socket.create_connection(("127.0.0.1", self._port), timeout=1)
+        try:
+            yield connection
         finally:
             connection.close()
 
@@ -241,7 +254,7 @@ class Store:
                 if kind == "NodeStatus" and body is not None:
                     body = body.get("status", {})
                 self.read += 1
-                self._take(Version(kind, key.removeprefix(prefix), body, time.time()))
+                self._take(Version(kind, key.removeprefix(prefix), body, time.time(), int(event["kv"]["mod_revision"])))
 
 
 def _coded(text: str) -> str:

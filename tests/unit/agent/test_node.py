@@ -151,6 +151,8 @@ class Pods:
         """Blocks that pods have addresses of."""
         self.drained: frozenset[Prefix] = frozenset()
         """Blocks that were seen empty twice."""
+        self.lived_at: tuple[Address, ...] = ()
+        """Addresses of the network of all pods that pods have."""
         self.problems: tuple[Refusal, ...] = ()
         self.refusals: tuple[Refusal, ...] = ()
         self.otherwise: frozenset[Prefix] = frozenset()
@@ -165,6 +167,9 @@ class Pods:
 
     def in_use(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.used.intersection(blocks)
+
+    def addresses(self) -> tuple[Address, ...]:
+        return self.lived_at
 
     def served(self, blocks: Iterable[Prefix]) -> frozenset[Prefix]:
         return self.stands.intersection(blocks)

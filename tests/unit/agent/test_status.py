@@ -267,6 +267,35 @@ async def test_a_sign_of_life(watched: bool, silent: float, due: float) -> None:
     assert api.objects["NodeStatus", "", "a"]["status"]["reportedAt"] == "now"
 
 
+async def test_what_a_restored_store_has_lost_is_written_again() -> None:
+    """Once, although nothing changed; as soon as anything may be written."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a")
+    found = RoutingNodeStatus(ipv4_address=ip_interface("192.0.2.1/24"))
+    api.objects["RoutingNode", "", "a"] = {"metadata": {"name": "a"}}
+    await writer.offer(status(), found, now=100)
+    api.calls.clear()
+    writer.doubt()
+    assert await writer.offer(status(), found, now=100.25) == pytest.approx(0.75)
+    assert await writer.offer(status(), found, now=101) is None
+    assert api.calls == [("patch_status", "RoutingNode", "a"), ("patch_status", "NodeStatus", "a")]
+    assert await writer.offer(status(), found, now=102) is None
+    assert len(api.calls) == 2
+
+
+async def test_a_routing_node_that_is_made_anew_is_told_of_the_node_again() -> None:
+    """Its Node was deleted and came back: what was written about the former one went with it."""
+    api = FakeApi()
+    writer = StatusWriter(api, node="a")
+    found = RoutingNodeStatus(ipv4_address=ip_interface("192.0.2.1/24"))
+    api.objects["RoutingNode", "", "a"] = {"metadata": {"name": "a"}}
+    await writer.offer(status(), found, now=100)
+    await writer.offer(status(), None, now=110)
+    api.objects["RoutingNode", "", "a"] = {"metadata": {"name": "a"}}
+    await writer.offer(status(), found, now=120)
+    assert api.objects["RoutingNode", "", "a"]["status"]["ipv4Address"] == "192.0.2.1/24"
+
+
 async def test_no_status_is_made_for_a_node_that_is_not_there() -> None:
     """Nobody would remove it; one that is there is kept up to date, and a folder has no need of Nodes."""
     api = FakeApi()

@@ -298,6 +298,56 @@ def test_a_restored_store_stops_claims_until_every_ready_node_has_reported():
     assert owners(done)[-1] == ("new", "a")
 
 
+def test_people_are_told_whom_claims_wait_for():
+    """While a node waits for a block: the nodes that have not reported to the restored store yet."""
+    world = A, node("n1"), block("10.0.0.0/26", "n1", version="9"), status("n1", report("10.0.0.0/26", in_use=1))
+    first = made(*world)
+    stopped = made(*world, node("n2"), memory=first.memory, restored=True)
+    (told,) = stopped.refusals
+    assert (told.reason, told.object.name) == (Reason.STORE_RESTORED, "default")
+    assert "n2 get none before these nodes have reported what they have: n1, n2" in told.message
+    assert not made(*world, memory=first.memory, restored=True).refusals, "nobody waits"
+
+
+def test_nobody_waits_for_nodes_that_never_report():
+    """Those that take no part have no agent; one that takes no part any more may have, and has reported before."""
+    windows, left = node("windows", operating_system="windows"), node("left", labels={"towpath.io/exclude": ""})
+    world = A, node("n1"), windows, left, block("10.0.0.0/26", "n1", version="9")
+    first = made(*world, status("n1", report("10.0.0.0/26", in_use=1)), status("left"))
+    stopped = made(
+        *world, status("n1", report("10.0.0.0/26", in_use=1)), status("left"), memory=first.memory, restored=True
+    )
+    assert set(stopped.memory.awaited) == {"n1", "left"}
+
+
+def test_what_a_restored_store_has_lost_is_nobodys_until_its_owner_may_be_forgotten():
+    """Its node may not be known any more, and have pods: after the time of quarantine the block is free, or it is there again."""
+    before = made(A, node("n1"), node("n2"), block("10.0.0.0/26", "n1"), block("10.0.0.64/26", "n2"))
+    rest = A, node("n1"), block("10.0.0.0/26", "n1"), status("n1", report("10.0.0.0/26", in_use=1))
+    lost = made(*rest, memory=before.memory, now=10, restored=True)
+    assert not lost.claims
+    spoken = *rest[:-1], status("n1", report("10.0.0.0/26", in_use=1), version="2")
+    new = [node(f"new{number}") for number in range(4)]
+    waiting = made(*spoken, *new, memory=lost.memory, now=20)
+    assert sorted(str(claim.spec.cidr) for claim in waiting.claims) == ["10.0.0.128/26", "10.0.0.192/26"]
+    there = made(*spoken, *new, block("10.0.0.64/26", "n2"), node("n2"), memory=waiting.memory, now=30)
+    assert there.memory.lost == {}
+    over = made(*spoken, *new, memory=waiting.memory, now=20 + PERIOD)
+    free = made(*spoken, *new, memory=over.memory, now=21 + PERIOD)
+    assert "10.0.0.64/26" in {str(claim.spec.cidr) for claim in free.claims}
+
+
+def test_what_is_lost_by_a_listing_that_was_not_believed_at_once_counts_too():
+    """The breaker holds many blocks for half a minute before they are gone; what we delete ourselves meanwhile is not lost."""
+    blocks = block("10.0.0.0/26", "n1"), block("10.0.0.64/26", "n2"), block("10.0.0.128/26", "n3", state="Quarantined")
+    before = made(A, node("n1"), *blocks)
+    held = made(A, node("n1"), *blocks, memory=before.memory, now=10, restored=True)
+    assert held.memory.lost == {}
+    released = replace(held.memory, released={blocks[2].spec.cidr: 35.0})
+    gone = made(A, node("n1"), blocks[0], memory=released, now=40)
+    assert list(gone.memory.lost) == [blocks[1].spec.cidr]
+
+
 def test_a_reported_block_that_does_not_exist_is_reserved_then_made_anew():
     """Nothing is claimed at once; it lasts for longer than two watches run apart; then its node gets it back."""
     world = cluster(A, node("n1"), node("n2"), status("n1", report("10.0.0.0/26", in_use=3)))
@@ -307,7 +357,7 @@ def test_a_reported_block_that_does_not_exist_is_reserved_then_made_anew():
     assert [(str(claim.spec.cidr), claim.spec.node, claim.spec.pool) for claim in second.claims] == [
         ("10.0.0.0/26", "n1", "a")
     ]
-    assert [refusal.reason for refusal in second.refusals] == [Reason.BLOCK_MISSING]
+    assert {refusal.reason for refusal in second.refusals} == {Reason.BLOCK_MISSING, Reason.STORE_RESTORED}
     after = claimed(world, second)
     reported = replace(
         after, statuses=cluster(status("n1", report("10.0.0.0/26", in_use=3), version="2"), status("n2")).statuses
@@ -329,7 +379,7 @@ def test_a_missing_block_that_somebody_else_has_is_a_conflict():
     second = plan(world, memory=first.memory, now=30)
     assert not second.claims
     assert not second.changes
-    assert [refusal.reason for refusal in second.refusals] == [Reason.OVERLAPPING_BLOCK]
+    assert {refusal.reason for refusal in second.refusals} == {Reason.OVERLAPPING_BLOCK, Reason.STORE_RESTORED}
 
 
 def test_a_status_goes_with_the_last_block():

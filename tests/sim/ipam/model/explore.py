@@ -356,6 +356,8 @@ def _controller(names: _Names, one: Controller, now: float) -> Key:
         tuple((*what, names.age(when - offset)) for what, when in memory.missing.items()),
         tuple(sorted(memory.answered)),
         tuple((name, _version(version)) for name, version in memory.awaited.items()),
+        tuple((cidr, names.age(when - offset)) for cidr, when in memory.lost.items()),
+        None if memory.restored is None else names.age(memory.restored - offset),
     )
 
 

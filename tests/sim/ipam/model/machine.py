@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from tests.sim.ipam.model.server import stamp
 from towpath.bgp.advertise import announcements
+from towpath.controller.node.contested import Contested, contested
 from towpath.controller.node.gate import Addressing, Standing, addressing
 from towpath.controller.node.records import OBSERVE_EVERY
 from towpath.controller.node.retained import missing, retained
@@ -18,7 +19,7 @@ from towpath.ipam.hostlocal import DrainWatch
 from towpath.model.blocks import by_node, in_force, pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.memo import remembered
-from towpath.model.net import Address, Prefix, block_name
+from towpath.model.net import Address, Prefix, block_name, host_prefix
 
 
 class Holding(Struct, frozen=True):
@@ -52,7 +53,7 @@ class Machine:
         """An agent process begins: it knows nothing."""
         self.view: Cluster | None = None
         self.own: dict[str, IPAMBlock] = {}
-        self.addressing = Addressing()
+        self.addressing, self.contested = Addressing(), Contested()
         self.announced: frozenset[Prefix] = frozenset()
         self.watch = DrainWatch()
         self.drained: frozenset[Prefix] = frozenset()
@@ -122,7 +123,8 @@ class Machine:
                 served=[one for one in prefixes if one in self.served],
             ),
         )
-        self.announced = frozenset(announcements(self.view, self.name))
+        self.contested = contested(self.view, self.name, tuple(self.pods))
+        self.announced = frozenset((*announcements(self.view, self.name), *map(host_prefix, self.contested.addresses)))
         self._reserve()
         self._configure(now)
         self.stepped = True
@@ -152,7 +154,8 @@ class Machine:
         own = {one.spec.cidr for one in _owned(self.view.blocks).get(self.name, {}).values()}
         serving = [one for one in self.addressing.usable if one in own]
         draining = [one for one in self.addressing.draining if one in own]
-        withdrawn = sorted(self.in_use(own.difference(serving, draining)), key=str)
+        others = own.difference(serving, draining) | self.contested.blocks.keys()
+        withdrawn = sorted(self.in_use(others), key=str)
         counts = {block: sum(one in block for one in self.pods) for block in (*serving, *withdrawn, *draining)}
         if (now - self.observed >= OBSERVE_EVERY and self.stepped) or not draining:
             self.observed, self.stepped = now, False
