@@ -78,7 +78,7 @@ def test_the_port_itself_is_no_master(segment: tuple[Segment, Any]) -> None:
     node.write(objects(nodes=("a",), **{**WAY, "master": "eth0"}))
     wanted = {(name, "eth0 is a port of a bridge") for name in ("v4", "v6")}
     made.wait(lambda: told() == wanted, "the pools say so")
-    assert all(made.reaches("a", "a1").values())
+    made.wait(lambda: all(made.reaches("a", "a1").values()), "pods go on")
     node.write(objects(nodes=("a",), **WAY))
     made.wait(lambda: not told(), "all is well again")
 

@@ -102,7 +102,7 @@ def saved(lab: Lab, node: str) -> Cluster | None:
 def said_tunnels(lab: Lab) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
     """The tunnels that each node says it has, and the kinds of devices that it says its kernel lacks."""
     found = {name: one.get("status", {}) for name, one in lab.api.items("RoutingNode").items()}
-    return {name: (tuple(one.get("tunnels", ())), tuple(one.get("lacks", ()))) for name, one in found.items()}
+    return {name: (tuple(sorted(one.get("tunnels", ()))), tuple(one.get("lacks", ()))) for name, one in found.items()}
 
 
 @contextlib.contextmanager
