@@ -137,8 +137,8 @@ class Churn:
         name = self._one(lambda name: name not in self.off | self.without)
         if name is None or len(self.off | self.without) > 1:
             return False
+        self.without.add(name)  # also where the answer is lost
         self.lab.api.delete("Node", name)
-        self.without.add(name)
         return True
 
     def come_back(self) -> bool:
@@ -192,11 +192,12 @@ class Churn:
             self.lab.start(name)
 
     def settle(self) -> None:
-        """Nobody is left out or off any more; whoever comes back has its Node."""
-        for name in tuple(self.left_out):
-            self.leave_out(name)
+        """Nobody is off or left out any more, whatever was answered when it was asked for."""
         while self.off | self.without:
             self.come_back()
+        self.left_out = set(self.lab.nodes)
+        for name in self.lab.nodes:
+            self.leave_out(name)
 
     def _forget(self, name: str) -> None:
         for text in self.lab.pods[name].addresses:
