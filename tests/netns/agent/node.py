@@ -1,5 +1,6 @@
 """One node from a folder of manifests: the real agent, speaker and kernel, with BIRD as its router."""
 
+import re
 import sys
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +16,8 @@ from towpath.lab.process import Process, wait_for
 from towpath.model.net import block_name
 
 PASSWORD = "canary-4711"
+_TIMERS = re.compile(r" [a-z_]+_timer +[0-9.]+")
+"""Of a bridge: when each runs out."""
 _VOLATILE = ("net.netfilter.nf_conntrack_count", "net.netfilter.nf_conntrack_max", "net.netfilter.nf_conntrack_buckets")
 HOLD_TIME = 60
 BLOCKS = ("10.244.0.0/26", "fd00:244::/122")
@@ -193,7 +196,7 @@ def ours(host: Host) -> set[str]:
 
 
 def kernel(host: Host) -> dict[str, list[str]]:
-    """What the kernel has that somebody put there; neighbours that it found itself come and go."""
+    """What the kernel has that somebody put there; neighbours and ports that it found itself come and go, and its timers run."""
     asked = {
         "links": ("ip", "-o", "-d", "link", "show"),
         "addresses": ("ip", "-o", "addr", "show"),
@@ -209,4 +212,6 @@ def kernel(host: Host) -> dict[str, list[str]]:
     }
     found = {what: host.run(*words, check=False).splitlines() for what, words in asked.items()}
     found["sysctls"] = [line for line in found["sysctls"] if not line.startswith(_VOLATILE)]
+    found["forwarding"] = [line for line in found["forwarding"] if "permanent" in line or "static" in line]
+    found["links"] = [_TIMERS.sub("", line) for line in found["links"]]
     return found
