@@ -10,12 +10,10 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import kernel
-from tests.netns.agent.sites import NODES, NUMBERS, Sites, names, objects, told
+from tests.netns.agent.sites import Sites, names, told, with_what_cannot_be
 from towpath.controller.node.leaks import EVERY, Leaks
 from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.leaks import GONE_AFTER
-from towpath.lab import pods
 from towpath.lab.netns import Network
 from towpath.model.net import Family
 from towpath.model.speaker import Notice
@@ -50,11 +48,7 @@ BLOCKS = {
 
 def told_to(reader: str) -> list[dict[str, Any]]:
     """What a node is told."""
-    more = {
-        name: {"cidr": f"10.7.{number}.0/24", "attachment": {"primary": False, **attachment}}
-        for number, (name, (_, attachment)) in enumerate(CANNOT.items())
-    }
-    return objects({**POOLS, **(more if reader == "b" else {})}, BLOCKS)
+    return with_what_cannot_be(reader, POOLS, CANNOT, BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +80,7 @@ L3 = {("a1", "a2"): True, ("a2", "a1"): True, ("a1", "b1"): True, ("b1", "a1"): 
 def test_who_reaches_whom(sites: Sites, number: int, wanted: dict[tuple[str, str], bool]) -> None:
     """l2: everybody on that network but their own node. l3: pods of all nodes, by the nodes' routes to their blocks."""
     sites.wait(lambda: sites.reaches("a1", "b1", number), "the way to the other node")
-    for name in (*sites.made, *NUMBERS):
-        sites.network.hosts[name].ip("neigh", "flush", "all")
-    for pair, answered in wanted.items():
-        if answered:
-            sites.wait(lambda pair=pair: sites.reaches(*pair, number), f"{pair} on network {number}")  # type: ignore[misc]  # bound now
-        else:
-            assert not sites.reaches(*pair, number, wait=1), pair
+    sites.answer(number, wanted)
 
 
 def test_what_one_interface_cannot_carry_is_said_of_the_pool_alone(sites: Sites) -> None:
@@ -120,9 +108,7 @@ def test_what_a_container_leaves_behind_is_found_and_freed(sites: Sites) -> None
     sites.pod("a3", "a", net1=FLAT)
     (lost,) = {str(sites.on("a3", 1))}
     assert findings(sites, "a") == set()
-    _, first, _ = sites.made.pop("a3")
-    pods.remove(node.node, sites.network.hosts["a3"], folder=node.cni, container=first.container, plugins=sites.bin)
-    sites.network.remove_host("a3")
+    sites.own_goes("a3")
     node.write(sites.told("a"))
     assert findings(sites, "a") == {(f"cni/{FLAT}/{lost}", "AddressLeaked")}
     clock, notices = [0.0], list[Notice]()
@@ -153,14 +139,4 @@ def test_what_a_container_leaves_behind_is_found_and_freed(sites: Sites) -> None
 
 def test_cleanup_leaves_the_nodes_as_they_were(sites: Sites) -> None:
     """As the last of these tests."""
-    for name, (at, first, more) in sites.made.items():
-        node, host = sites.nodes[at], sites.network.hosts[name]
-        for interface in more:
-            sites.detach(name, interface, FLAT if interface == "net1" else ROUTED)
-        pods.remove(node.node, host, folder=node.cni, container=first.container, plugins=sites.bin)
-        sites.network.remove_host(name)
-    for name in NODES:
-        node = sites.nodes[name]
-        node.clean_up()
-        assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
-        assert kernel(node.node) == sites.before[name]
+    sites.are_as_they_were()

@@ -18,6 +18,24 @@ NUMBERS = {"a": 1, "b": 2, "gw": 254}
 NODES = ("a", "b")
 
 
+CANNOT_AT = "b"
+"""The node that has pools which cannot be."""
+
+
+def with_what_cannot_be(
+    reader: str,
+    pools: dict[str, dict[str, Any]],
+    cannot: dict[str, tuple[str, dict[str, Any]]],
+    blocks: dict[str, dict[str, str]],
+) -> list[dict[str, Any]]:
+    """What a node is told: these pools, one of them those beside that ``cannot`` be (what is said of each, its attachment)."""
+    more = {
+        name: {"cidr": f"10.7.{number}.0/24", "attachment": {"primary": False, **attachment}}
+        for number, (name, (_, attachment)) in enumerate(cannot.items())
+    }
+    return objects({**pools, **(more if reader == CANNOT_AT else {})}, blocks)
+
+
 def objects(pools: dict[str, dict[str, Any]], blocks: dict[str, dict[str, str]]) -> list[dict[str, Any]]:
     """What a node is told: these pools, and each node with its blocks."""
     found = [made("BGPConfiguration", "default", clusterRoutes="Kubernetes", nodeToNodeMeshEnabled=False)]
@@ -94,30 +112,52 @@ class Sites:
     def attach(self, name: str, interface: str, network: str) -> pods.Pod:
         """One more interface."""
         at, own, _ = self.made[name]
-        node, host, container = self.nodes[at], self.network.hosts[name], own.container
         return pods.add(
-            node.node,
-            host,
-            folder=node.networks,
+            self.nodes[at].node,
+            self.network.hosts[name],
+            folder=self.nodes[at].networks,
             network=network,
             interface=interface,
-            container=container,
+            container=own.container,
             plugins=self.bin,
         )
 
     def detach(self, name: str, interface: str, network: str) -> None:
         """That one again."""
         at, own, _ = self.made[name]
-        node, host, container = self.nodes[at], self.network.hosts[name], own.container
-        pods.remove(
-            node.node,
-            host,
-            folder=node.networks,
-            network=network,
-            interface=interface,
-            container=container,
-            plugins=self.bin,
+        self._remove(
+            at, name, folder=self.nodes[at].networks, network=network, interface=interface, container=own.container
         )
+
+    def own_goes(self, name: str) -> None:
+        """The runtime takes a pod away, and nobody its further interfaces."""
+        at, own, _ = self.made.pop(name)
+        self._remove(at, name, folder=self.nodes[at].cni, container=own.container)
+        self.network.remove_host(name)
+
+    def _remove(self, at: str, name: str, **what: Any) -> None:
+        pods.remove(self.nodes[at].node, self.network.hosts[name], plugins=self.bin, **what)
+
+    def are_as_they_were(self) -> None:
+        """Take all pods away, clean up, and compare with what each node was before; at the end of all tests."""
+        for name, (_, _, more) in list(self.made.items()):
+            for number, interface in enumerate(more):
+                self.detach(name, interface, self.networks[number])
+            self.own_goes(name)
+        for name, node in self.nodes.items():
+            node.clean_up()
+            assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
+            assert kernel(node.node) == self.before[name]
+
+    def answer(self, number: int, wanted: dict[tuple[str, str], bool]) -> None:
+        """On one of the networks each pair reaches each other, or does not; no neighbour is known before."""
+        for name in (*self.made, *NUMBERS):
+            self.network.hosts[name].ip("neigh", "flush", "all")
+        for pair, answered in wanted.items():
+            if answered:
+                self.wait(lambda pair=pair: self.reaches(*pair, number), f"{pair} on network {number}")
+            else:
+                assert not self.reaches(*pair, number, wait=1), pair
 
     def told(self, at: str, *, without: str = "") -> list[dict[str, Any]]:
         """What a node is told, its pods included; ``without`` a pool."""

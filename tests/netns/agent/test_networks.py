@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.names import in_memory, own
-from tests.netns.agent.node import kernel
-from tests.netns.agent.sites import NUMBERS, Sites, has, names, objects, told
+from tests.netns.agent.sites import Sites, has, names, told, with_what_cannot_be
 from towpath.lab import pods
 from towpath.lab.netns import Network
 
@@ -62,11 +61,7 @@ BLOCKS = {
 
 def told_to(reader: str) -> list[dict[str, Any]]:
     """What a node is told."""
-    more = {
-        name: {"cidr": f"10.7.{number}.0/24", "attachment": {"primary": False, **attachment}}
-        for number, (name, (_, attachment)) in enumerate(CANNOT.items())
-    }
-    return objects({**POOLS, **(more if reader == "b" else {})}, BLOCKS)
+    return with_what_cannot_be(reader, POOLS, CANNOT, BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +123,7 @@ WHOLE = {("a1", "b1"): True, ("b1", "a1"): True, ("a1", "gw"): True, ("gw", "a1"
 @pytest.mark.parametrize(("number", "wanted"), [(1, PRIVATE), (2, WHOLE)], ids=["private", "passthru"])
 def test_who_reaches_whom(sites: Sites, number: int, wanted: dict[tuple[str, str], bool]) -> None:
     """private: all but pods of the same node and that node. passthru: whoever is on the network, as the interface itself did."""
-    for name in (*sites.made, *NUMBERS):
-        sites.network.hosts[name].ip("neigh", "flush", "all")
-    for pair, answered in wanted.items():
-        if answered:
-            sites.wait(lambda pair=pair: sites.reaches(*pair, number), f"{pair} on network {number}")  # type: ignore[misc]  # bound now
-        else:
-            assert not sites.reaches(*pair, number, wait=1), pair
+    sites.answer(number, wanted)
 
 
 def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:
@@ -198,13 +187,4 @@ def test_a_pool_goes(sites: Sites) -> None:
 
 def test_cleanup_leaves_the_nodes_as_they_were(sites: Sites) -> None:
     """As the last of these tests."""
-    for name, (at, first, more) in sites.made.items():
-        node, host = sites.nodes[at], sites.network.hosts[name]
-        for interface in more:
-            sites.detach(name, interface, EDGE if interface == "net1" else ALONE)
-        pods.remove(node.node, host, folder=node.cni, container=first.container, plugins=sites.bin)
-        sites.network.remove_host(name)
-    for name, node in sites.nodes.items():
-        node.clean_up()
-        assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
-        assert kernel(node.node) == sites.before[name]
+    sites.are_as_they_were()
