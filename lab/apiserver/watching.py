@@ -47,8 +47,10 @@ async def watch(
                 async with asyncio.timeout(bookmarks or None):
                     await changed.wait()
             except TimeoutError:
-                seen = storage.latest
-                yield "BOOKMARK", bookmark(resource, seen)
+                # what was written since the time was over is told first: a bookmark would pass over it
+                if not changed.is_set():
+                    seen = storage.latest
+                    yield "BOOKMARK", bookmark(resource, seen)
     finally:
         objects.on_change.remove(tell)
 

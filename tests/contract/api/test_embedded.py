@@ -6,15 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.patience import longer, within
 from towpath.controller.kube.connect import connect
+from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.kube.watch import Retry, following
 from towpath.controller.ports import GoneError, UnreachableError
 from towpath.controller.store import Store
 from towpath.lab import tools
+from towpath.lab.apiserver.objects import Objects
+from towpath.lab.apiserver.selectors import Wanted
+from towpath.lab.apiserver.storage import Storage
+from towpath.lab.apiserver.watching import watch
 from towpath.lab.kubernetes import free_ports
 from towpath.lab.process import Process, wait_for
 from towpath.model.kinds.ipam import IP_POOL
@@ -35,6 +41,27 @@ async def test_bookmarks(embedded):
             assert event.type == "BOOKMARK"
             if int(event.object["metadata"]["resourceVersion"]) > int(start):
                 break
+
+
+async def test_a_change_at_the_moment_of_a_bookmark_is_told():
+    """Written when the time for a bookmark is over and its turn has not come yet: it comes first, and is not skipped."""
+    loop, objects = asyncio.get_running_loop(), Objects(Storage(":memory:"))
+    wanted = watch(
+        objects,
+        RESOURCES["IPPool"],
+        Wanted(RESOURCES["IPPool"]),
+        namespace="",
+        start=objects.storage.latest,
+        bookmarks=0.05,
+    )
+    async with contextlib.aclosing(wanted) as watching:
+        first = asyncio.create_task(anext(watching))
+        await asyncio.sleep(0)
+        loop.call_later(0.06, objects.create, RESOURCES["IPPool"], _pool(0))
+        time.sleep(0.1)  # the loop finds both due at once, in their order
+        async with within(5):
+            kind, body = await first
+    assert (kind, body["metadata"].get("name")) == ("ADDED", "p0")
 
 
 async def test_too_old(embedded):
