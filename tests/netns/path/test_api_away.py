@@ -47,7 +47,11 @@ def test_a_half_open_connection_changes_nothing_and_is_caught_up_with(lab: Lab) 
     result, moved = under_probe(lab, deed, watch=everywhere(lab))
     assert (result.lost, moved) == (0, {}), f"{result}\n{moved}"
     lab.mend_api()
-    wait_for(lambda: block in facts.kernel_routes(lab, "node3"), deadline=30, what="the block is routed")
+    wait_for(
+        lambda: all(block in facts.kernel_routes(lab, node) for node in lab.nodes),
+        deadline=60,
+        what="the block is routed everywhere",
+    )
     wait_for(lambda: block in lab.tor.routes(), deadline=10, what="the router has learned it")
 
 
