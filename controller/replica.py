@@ -16,7 +16,7 @@ from towpath.controller.definitions import Definitions
 from towpath.controller.health import Health
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.lease import Lease
-from towpath.controller.kube.watch import Reflector
+from towpath.controller.kube.watch import Reflector, Restores
 from towpath.controller.loadbalancer.running import Running
 from towpath.controller.loop import LevelLoop, Pace
 from towpath.controller.ports import ApiError
@@ -68,7 +68,8 @@ async def _run(settings: ControllerSettings) -> None:
             for one in loops:
                 one.dirty()
 
-        balancers = Running(api, store, lease=lease, identity=identity, told=dirty)
+        restores = Restores()
+        balancers = Running(api, store, lease=lease, identity=identity, told=dirty, restores=restores)
         policies = Unenforced(api, changed=dirty)
 
         def elected(leading: bool) -> None:
@@ -89,7 +90,7 @@ async def _run(settings: ControllerSettings) -> None:
             if definitions is not None:
                 tasks.create_task(_bring(definitions))
             for kind in store.kinds:
-                tasks.create_task(Reflector(api, store, kind=kind).run())
+                tasks.create_task(Reflector(api, store, kind=kind, restores=restores).run())
             tasks.create_task(lease.run(elected))
             tasks.create_task(ServiceRanges(api, known=store.service_ranges).run())
             tasks.create_task(

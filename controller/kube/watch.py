@@ -4,13 +4,14 @@ A watch that ends goes on where it ended; only 410, or what the store's breaker 
 list is taken page by page and counts when it is complete.
 
 A server that was away may come back with a store of before, from a backup. It takes a watch from a version that it has not
-reached yet, and says nothing until it has: so after a loss it is asked which version it has.
+reached yet, and says nothing until it has: so after a loss it is asked which version it has. Whoever finds that out tells the
+others (``Restores``): when they ask, the store may have gone on past what they know.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import structlog
 from msgspec import Struct
@@ -56,6 +57,28 @@ class Retry(Struct, frozen=True):
         return pause
 
 
+class Restores:
+    """What the reflectors of one API server tell each other: that its store is one of before."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def told_to(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call a listener for it while the context is open."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
+
+    def tell(self, *, but: Callable[[], None]) -> None:
+        """All but the one that says it."""
+        for listener in self._listeners:
+            if listener != but:
+                listener()
+
+
 class Reflector:
     """Follows one kind until cancelled."""
 
@@ -68,20 +91,37 @@ class Reflector:
         namespace: str = "",
         field_selector: str = "",
         retry: Retry | None = None,
+        restores: Restores | None = None,
     ) -> None:
+        """``restores``: shared by the reflectors of one server."""
         self._reader = reader
         self._sink = sink
         self._kind = kind
         self._namespace = namespace
         self._selector = field_selector
         self._retry = retry or Retry()
+        self._restores = restores or Restores()
         self._version = ""
+        self._latest = ""
+        """The last version that was seen, also where it is worth nothing to go on from."""
         self._doubted = False
         """Whether the server was away since the version was seen."""
+        self._undone = False
+        """Whether others have seen that the store is one of before."""
+        self._waiting: asyncio.Timeout | None = None
         self._said = ""
 
     async def run(self) -> None:
         """Keep the sink up to date; whatever the API server says, this goes on."""
+        with self._restores.told_to(self._list_anew):
+            await self._run()
+
+    def _list_anew(self) -> None:
+        self._undone = True
+        if self._waiting is not None:
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def _run(self) -> None:
         failures = 0
         while True:
             seen, error = self._version, None
@@ -89,8 +129,11 @@ class Reflector:
                 if self._version and self._doubted and await self._went_back():
                     log.warning("watch.went_back", kind=self._kind, remedy="none needed: it is listed anew")
                     self._version = ""
+                if self._undone:
+                    self._version = self._latest = ""
+                    self._undone = False
                 if not self._version:
-                    self._version = await self._list()
+                    self._take(await self._list())
                 self._doubted = False
                 await self._watch()
             except ApiError as caught:
@@ -136,6 +179,12 @@ class Reflector:
         )
         return version_number(page.resource_version) < version_number(self._version)
 
+    def _take(self, version: str) -> None:
+        """Go on from the version of a list, and tell the others where it is one of before that nobody told of."""
+        before, self._version, self._latest = self._latest, version, version
+        if not self._undone and version_number(version) < version_number(before):
+            self._restores.tell(but=self._list_anew)
+
     async def _list(self) -> str:
         """List all pages into the sink; returns the version to watch from."""
         listing = self._sink.listing(self._kind)
@@ -160,17 +209,19 @@ class Reflector:
         """Watch until the server ends it, or until the breaker wants a new list."""
         events = self._reader.watch(self._kind, self._version, namespace=self._namespace, field_selector=self._selector)
         async with contextlib.aclosing(events) as stream:
-            while True:
+            while not self._undone:
                 look_again = self._sink.look_again_in(self._kind)
                 try:
-                    async with asyncio.timeout(look_again):
+                    async with asyncio.timeout(look_again) as self._waiting:
                         event = await anext(stream, None)
                 except TimeoutError:
                     self._version = ""
                     return
+                finally:
+                    self._waiting = None
                 if event is None:
                     return
-                self._version = str(event.object["metadata"]["resourceVersion"])
+                self._version = self._latest = str(event.object["metadata"]["resourceVersion"])
                 self._sink.contact(self._kind, connected=True)
                 self._said = ""
                 if event.type == "DELETED":
@@ -184,6 +235,7 @@ async def following(
     reader: Reader, store: Store, *, only_node: str = "", retry: Retry | None = None
 ) -> AsyncIterator[None]:
     """Keep all kinds of a store up to date while the context is open; ``only_node``: of Nodes this one alone."""
+    restores = Restores()
     async with asyncio.TaskGroup() as group:
         tasks = [
             group.create_task(
@@ -193,6 +245,7 @@ async def following(
                     kind=kind,
                     field_selector=f"metadata.name={only_node}" if only_node and kind == "Node" else "",
                     retry=retry,
+                    restores=restores,
                 ).run(),
                 name=f"follow {kind}",
             )

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from towpath.controller.following import QualifiedNames, follow_while
 from towpath.controller.kube.client import KubeApi
-from towpath.controller.kube.watch import Reflector, Retry
+from towpath.controller.kube.watch import Reflector, Restores, Retry
 from towpath.controller.loadbalancer.balancers import CLAIMS, LoadBalancers
 from towpath.controller.loadbalancer.followed import Followed
 from towpath.controller.loop import LevelLoop
@@ -21,9 +21,17 @@ class Running:
     """``store`` is the controller's own; ``told`` is called when there is something else to be said of objects."""
 
     def __init__(
-        self, api: KubeApi, store: Store, *, lease: Leadership, identity: str, told: Callable[[], None]
+        self,
+        api: KubeApi,
+        store: Store,
+        *,
+        lease: Leadership,
+        identity: str,
+        told: Callable[[], None],
+        restores: Restores | None = None,
     ) -> None:
         self._api = api
+        self._restores = restores
         self._claims = Store(CLAIMS, decoder=decode_served)
         self._followed = Followed(changed=self._changed)
         self.part = LoadBalancers(api, store, self._claims, self._followed, lease=lease, identity=identity, told=told)
@@ -35,7 +43,9 @@ class Running:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for kind in CLAIMS:
-                tasks.create_task(Reflector(self._api, self._claims, kind=kind, retry=PATIENT).run())
+                tasks.create_task(
+                    Reflector(self._api, self._claims, kind=kind, retry=PATIENT, restores=self._restores).run()
+                )
             tasks.create_task(follow_while(self._followed, self._follow))
             tasks.create_task(self.loop.run())
 
@@ -46,4 +56,4 @@ class Running:
         readers: dict[str, Reader] = {"Service": QualifiedNames(self._api), "Namespace": self._api}
         async with asyncio.TaskGroup() as tasks:
             for kind, reader in readers.items():
-                tasks.create_task(Reflector(reader, sink, kind=kind, retry=PATIENT).run())
+                tasks.create_task(Reflector(reader, sink, kind=kind, retry=PATIENT, restores=self._restores).run())

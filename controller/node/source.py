@@ -75,12 +75,19 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         )
         return
     from towpath.controller.kube.connect import connect
-    from towpath.controller.kube.watch import Reflector, Retry
+    from towpath.controller.kube.watch import Reflector, Restores, Retry
 
+    restores = Restores()
     store = Store(KINDS, decoder=decode_served)
     async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
         reflectors = [
-            Reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")
+            Reflector(
+                api,
+                store,
+                kind=kind,
+                field_selector=f"metadata.name={node}" if kind == "Node" else "",
+                restores=restores,
+            )
             for kind in KINDS
         ]
 
@@ -89,23 +96,32 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
         def follow_secrets(sink: WatchedSecrets) -> Awaitable[None]:
             patient = Retry(longest_refused=60.0)  # where the watch is not allowed they are asked for once a minute
             reflector = Reflector(
-                api, sink, kind="Secret", namespace=source.secret_namespace, field_selector=OF_INTEREST, retry=patient
+                api,
+                sink,
+                kind="Secret",
+                namespace=source.secret_namespace,
+                field_selector=OF_INTEREST,
+                retry=patient,
+                restores=restores,
             )
             return reflector.run()
 
         def follow_pods(sink: BoundPods) -> Awaitable[None]:
             patient = Retry(longest_refused=60.0)  # where it is not allowed, growth does without
             own = f"spec.nodeName={node}"
-            return Reflector(QualifiedNames(api), sink, kind="Pod", field_selector=own, retry=patient).run()
+            reader = QualifiedNames(api)
+            return Reflector(reader, sink, kind="Pod", field_selector=own, retry=patient, restores=restores).run()
 
         def follow_namespaces(sink: WatchedNamespaces) -> Awaitable[None]:
-            return Reflector(api, sink, kind=namespaces.KIND, retry=Retry(longest_refused=60.0)).run()
+            patient = Retry(longest_refused=60.0)
+            return Reflector(api, sink, kind=namespaces.KIND, retry=patient, restores=restores).run()
 
         async def follow_services(sink: WatchedServices) -> None:
             patient = Retry(longest_refused=60.0)  # where it is not allowed, ranges are announced and no more
             async with asyncio.TaskGroup() as tasks:
                 for kind in services.KINDS:
-                    tasks.create_task(Reflector(QualifiedNames(api), sink, kind=kind, retry=patient).run())
+                    reader = QualifiedNames(api)
+                    tasks.create_task(Reflector(reader, sink, kind=kind, retry=patient, restores=restores).run())
 
         yield Opened(
             store=store,

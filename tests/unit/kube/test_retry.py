@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from towpath.controller.kube.errors import error_of
-from towpath.controller.kube.watch import Reflector, Retry
+from towpath.controller.kube.watch import Reflector, Restores, Retry
 from towpath.controller.ports import (
     AlreadyExistsError,
     ApiError,
@@ -157,3 +157,45 @@ async def test_a_store_from_a_backup_is_listed_anew(settled, back_at, goes_on_fr
     await asyncio.gather(task, return_exceptions=True)
     assert reader.watched == ["90", goes_on_from]
     assert reader.listed[1] == 1
+
+
+class Overtaken:
+    """A server that comes back with what it had at an earlier version, and has gone on when it is asked for the second kind."""
+
+    def __init__(self, *, lost):
+        self.lost = lost
+        self.versions = {"Node": iter(("90", "50", "50", "60", "61")), "IPAMBlock": iter(("80", "99", "100", "101"))}
+        self.watched = {"Node": [], "IPAMBlock": []}
+        self.begun = asyncio.Event()
+
+    async def list(self, kind, **_):
+        return Page((), next(self.versions[kind]))
+
+    async def watch(self, kind, resource_version, **_):
+        self.watched[kind].append(resource_version)
+        if all(self.watched.values()):
+            self.begun.set()
+        await self.begun.wait()
+        if kind in self.lost and len(self.watched[kind]) == 1:
+            raise UnreachableError("gone")
+        await asyncio.get_running_loop().create_future()
+        yield
+
+
+@pytest.mark.parametrize("lost", [("Node",), ("Node", "IPAMBlock"), ("IPAMBlock", "Node")])
+async def test_what_one_finds_undone_all_list_anew_once(settled, lost):
+    """Of the other kind all looks as if the store had only gone on, whether its watch was lost or not."""
+    reader, store, restores = Overtaken(lost=lost), Store(("Node", "IPAMBlock")), Restores()
+    retry = Retry(first=0.001, longest=0.001, longest_refused=0.001, longest_asked=0.001)
+    async with asyncio.TaskGroup() as group:
+        tasks = [
+            group.create_task(Reflector(reader, store, kind=kind, retry=retry, restores=restores).run())
+            for kind in ("Node", "IPAMBlock")
+        ]
+        await settled(lambda: "50" in reader.watched["Node"] and {"99", "100"} & set(reader.watched["IPAMBlock"]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+    assert reader.watched["Node"] == ["90", "50"]
+    assert [one for one in reader.watched["IPAMBlock"] if one != "80"] in (["99"], ["100"])
