@@ -220,6 +220,9 @@ class Settled:
                 break
             self.round(6)
             self.round(301)
+        for number, machine in enumerate(world.machines):
+            if machine.alive:  # hears of what the last round has claimed
+                self.do(("sync", number))
         alive = [one for one in world.machines if one.alive]
         without = [one.name for one in alive if not one.served]
         if len(without) > max(0, len(alive) - world.places):
