@@ -16,6 +16,11 @@ from towpath.ipam import memory, plan
 HOLD_TIME, RESTART_TIME, MARGIN = 6, 4, 8
 QUARANTINE = HOLD_TIME + RESTART_TIME + MARGIN
 """Seconds of quarantine where sessions have these times."""
+CONFIGURATION = {
+    "timers": {"holdTime": f"{HOLD_TIME}s", "keepaliveTime": "2s", "connectRetryTime": "1s"},
+    "gracefulRestart": {"restartTime": f"{RESTART_TIME}s"},
+}
+"""Of BGP, which gives sessions these times."""
 
 
 class Terms(lease.Terms, frozen=True):

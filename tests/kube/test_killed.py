@@ -17,6 +17,7 @@ from tests.effort import chance, examples
 from tests.kube import hasty
 from tests.kube.history import Judge, Store
 from tests.names import own
+from tests.netns.path.cluster import telling
 from towpath.lab import facts, objects, pods
 from towpath.lab.api import AnswerError
 from towpath.lab.process import WaitError, patience, wait_for
@@ -28,10 +29,7 @@ KILLS = examples(20, soak=200)
 SHAPE = Shape(
     nodes=4,
     api="kubernetes",
-    configuration={
-        "timers": {"holdTime": f"{hasty.HOLD_TIME}s", "keepaliveTime": "2s", "connectRetryTime": "1s"},
-        "gracefulRestart": {"restartTime": f"{hasty.RESTART_TIME}s"},
-    },
+    configuration=hasty.CONFIGURATION,
     pools={
         "ipv4": {"cidr": "10.244.0.0/26", "blockSize": 30},  # sixteen blocks
         "ipv6": {"cidr": "fd00:10:244::/122", "blockSize": 126},
@@ -46,15 +44,11 @@ UNREACHED = (OSError, http.client.HTTPException, AnswerError)
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Four nodes, two controllers, and few blocks; etcd and kube-apiserver in a namespace of the lab."""
-    with Lab(PREFIX, SHAPE) as made:
+    with Lab(PREFIX, SHAPE) as made, telling(made):
         made.programs.module = "tests.kube.hasty"
-        try:
-            made.up()
-            facts.wait_ready(made)
-            yield made
-        finally:
-            for name in made.programs.running():
-                print(f"--- {name}\n" + "\n".join(made.programs[name].log.splitlines()[-40:]))
+        made.up()
+        facts.wait_ready(made)
+        yield made
 
 
 class Churn:

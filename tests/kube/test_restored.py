@@ -14,6 +14,7 @@ import pytest
 from tests.kube import hasty
 from tests.kube.history import Judge, Store, Version
 from tests.names import own
+from tests.netns.path.cluster import telling
 from towpath.lab import facts, pods
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -24,10 +25,7 @@ PREFIX = own("tpr")
 SHAPE = Shape(
     nodes=3,
     api="kubernetes",
-    configuration={
-        "timers": {"holdTime": f"{hasty.HOLD_TIME}s", "keepaliveTime": "2s", "connectRetryTime": "1s"},
-        "gracefulRestart": {"restartTime": f"{hasty.RESTART_TIME}s"},
-    },
+    configuration=hasty.CONFIGURATION,
     pools={
         "ipv4": {"cidr": "10.244.0.0/25", "blockSize": 29},  # sixteen blocks
         "ipv6": {"cidr": "fd00:10:244::/121", "blockSize": 125},
@@ -39,18 +37,14 @@ SHAPE = Shape(
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """Three nodes with a pod each, two controllers; etcd and kube-apiserver in a namespace of the lab."""
-    with Lab(PREFIX, SHAPE) as made:
+    with Lab(PREFIX, SHAPE) as made, telling(made, lines=60):
         made.programs.module = "tests.kube.hasty"
-        try:
-            made.up()
-            facts.wait_ready(made)
-            for node in made.nodes:
-                made.add_pod(node)
-            facts.wait_reachable(made)
-            yield made
-        finally:
-            for name in made.programs.running():
-                print(f"--- {name}\n" + "\n".join(made.programs[name].log.splitlines()[-60:]))
+        made.up()
+        facts.wait_ready(made)
+        for node in made.nodes:
+            made.add_pod(node)
+        facts.wait_reachable(made)
+        yield made
 
 
 def stop(lab: Lab) -> None:

@@ -26,23 +26,28 @@ PROBES = 3_000
 @contextlib.contextmanager
 def cluster(shape: Shape, *, pods: int = 1, prefix: str = PREFIX) -> Iterator[Lab]:
     """A cluster that has converged, with pods on every node; what its programs said last is printed at the end."""
-    with Lab(prefix, shape) as lab:
-        try:
-            lab.up()
-            facts.wait_converged(lab)
-            facts.wait_ready(lab)
-            facts.wait_sessions(lab)
-            for node in lab.nodes * pods:
-                lab.add_pod(node)
-            facts.wait_reachable(lab)
-            facts.wait_healthy(lab)
-            yield lab
-        finally:
-            # shown by pytest with a test that fails, and at no other time
-            for name in lab.programs.running():
-                print(f"--- {name}\n" + "\n".join(lab.programs[name].log.splitlines()[-40:]))
-            if lab.tor.log.exists():
-                print("--- the router\n" + "\n".join(lab.tor.log.read_text().splitlines()[-80:]))
+    with Lab(prefix, shape) as lab, telling(lab):
+        lab.up()
+        facts.wait_converged(lab)
+        facts.wait_ready(lab)
+        facts.wait_sessions(lab)
+        for node in lab.nodes * pods:
+            lab.add_pod(node)
+        facts.wait_reachable(lab)
+        facts.wait_healthy(lab)
+        yield lab
+
+
+@contextlib.contextmanager
+def telling(lab: Lab, *, lines: int = 40) -> Iterator[None]:
+    """Print at the end what the programs said last: pytest shows it with a test that fails, and at no other time."""
+    try:
+        yield
+    finally:
+        for name in lab.programs.running():
+            print(f"--- {name}\n" + "\n".join(lab.programs[name].log.splitlines()[-lines:]))
+        if lab.tor.log.exists():
+            print("--- the router\n" + "\n".join(lab.tor.log.read_text().splitlines()[-80:]))
 
 
 def neighbour(lab: Lab, name: str, number: int, *, forwarding: bool = False) -> Host:
