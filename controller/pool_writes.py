@@ -5,7 +5,7 @@ from typing import Any
 
 import structlog
 
-from towpath.controller.ports import ApiError, ConflictError, NotFoundError, Server
+from towpath.controller.ports import ApiError, ConflictError, NotFoundError, Server, every
 from towpath.controller.writes import Writer, may_have_happened
 from towpath.ipam.ending import FINALIZER, is_empty, is_held, to_hold, to_release
 from towpath.ipam.ledger import Ledger
@@ -16,8 +16,6 @@ from towpath.model.net import Prefix, parse_prefix
 from towpath.model.resource import Meta, version_number
 
 log = structlog.get_logger(__name__)
-PAGE = 500
-"""Blocks that are read in one piece."""
 
 
 class PoolWrites:
@@ -116,11 +114,4 @@ class PoolWrites:
 
     async def _blocks(self) -> list[Prefix]:
         """The API server's own word on what blocks there are: a cache may lack what another one has cut a moment ago."""
-        found: list[Prefix] = []
-        token = ""
-        while True:
-            page = await self._server.list("IPAMBlock", limit=PAGE, continue_token=token)
-            found += [parse_prefix(item["spec"]["cidr"]) for item in page.items]
-            token = page.continue_token
-            if not token:
-                return found
+        return [parse_prefix(item["spec"]["cidr"]) async for item in every(self._server, "IPAMBlock")]

@@ -1,6 +1,6 @@
 """What the processes need of a cluster: a store to read and an API to write. Kubernetes and a folder both give it."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -42,6 +42,10 @@ class GoneError(ApiError):
 
 class UnreachableError(ApiError):
     """No answer: the request may or may not have been carried out."""
+
+
+PAGE = 500
+"""Objects of a list that are read at once, where nothing else is said."""
 
 
 class Page(Struct, frozen=True):
@@ -87,6 +91,22 @@ class Reader(Protocol):
 
         The first event is a bookmark of ``resource_version`` itself: the watch is open.
         """
+
+
+async def every(
+    reader: Reader, kind: str, *, namespace: str = "", label_selector: str = "", limit: int = PAGE
+) -> AsyncIterator[dict[str, Any]]:
+    """All objects of a kind, read in pages of at most ``limit`` (0: in one piece)."""
+    token = ""
+    while True:
+        page = await reader.list(
+            kind, namespace=namespace, label_selector=label_selector, limit=limit, continue_token=token
+        )
+        for item in page.items:
+            yield item
+        token = page.continue_token
+        if not token:
+            return
 
 
 class Api(Protocol):

@@ -13,14 +13,13 @@ import structlog
 from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.metrics import Measure, single
 from towpath.controller.policies import sentence, unacknowledged
-from towpath.controller.ports import ApiError, ForbiddenError, NotFoundError, Reader
+from towpath.controller.ports import ApiError, ForbiddenError, NotFoundError, Reader, every
 from towpath.model.cluster import IPPool
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger(__name__)
 EVERY = 60.0
 """Seconds between two looks."""
-PAGE = 500
 SOURCES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("NetworkPolicy", ("NetworkPolicy",)),
     ("AdminNetworkPolicy", ("AdminNetworkPolicy",)),
@@ -96,12 +95,5 @@ class Unenforced:
         return []
 
     async def _list(self, kind: str, name: str) -> list[Named]:
-        found: list[Named] = []
-        token = ""
-        while True:
-            page = await self._reader.list(name, limit=PAGE, continue_token=token)
-            version = RESOURCES[name].api_version
-            found += unacknowledged({**one, "kind": kind, "apiVersion": version} for one in page.items)
-            token = page.continue_token
-            if not token:
-                return found
+        as_served = {"kind": kind, "apiVersion": RESOURCES[name].api_version}
+        return [found async for one in every(self._reader, name) for found in unacknowledged([{**one, **as_served}])]

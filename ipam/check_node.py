@@ -11,9 +11,8 @@ from towpath.ipam.check import Finding
 from towpath.ipam.cni import NETWORK, network_of
 from towpath.ipam.hostlocal import FOUND, Record, is_pods
 from towpath.ipam.leaks import Seen, beside, nobodys, unrecorded
-from towpath.model.blocks import is_beside, pool_around, reported
+from towpath.model.blocks import is_beside, pool_name, reported
 from towpath.model.cluster import Cluster
-from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Address
 from towpath.model.reason import Reason, Why
 
@@ -64,7 +63,9 @@ def _beside(
     blocks = [
         block.spec.cidr
         for block in cluster.blocks.values()
-        if block.spec.node == node and is_beside(block.spec, cluster.pools) and _pool_of(block.spec, cluster) == pool
+        if block.spec.node == node
+        and is_beside(block.spec, cluster.pools)
+        and pool_name(block.spec, cluster.pools) == pool
     ]
     attached = {each for pod in cluster.workloads.values() if pod.node == node for each in pod.beside}
     gone = frozenset(nobodys(beside(records, own=own, attached=attached)))
@@ -76,11 +77,6 @@ def _beside(
         if record in gone:
             message = f"{record.address} is kept for {record.container}, which has no address of pods' own network"
             yield Finding(why, Reason.ADDRESS_LEAKED, message)
-
-
-def _pool_of(block: IPAMBlockSpec, cluster: Cluster) -> str:
-    found = pool_around(block, cluster.pools)
-    return found.name if found is not None else block.pool
 
 
 def _counts(cluster: Cluster, node: str, seen: Seen) -> Iterator[Finding]:

@@ -4,7 +4,6 @@ The API server keeps an object that carries a finalizer. Ours is put on a pool b
 once the pool is deleted and nothing is left of it. Pools that nobody has cut a block from go at once.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 from towpath.ipam.byneed import candidates
@@ -60,14 +59,12 @@ def remainders(ledger: Ledger) -> Iterator[tuple[str, Refusal]]:
         pool = pool_around(block.spec, cluster.pools)
         if pool is not None and pool.name in ending:
             left.setdefault(pool.name, []).append(block)
-    reports, in_use = reported(cluster.statuses), Counter[str]()
-    for name, blocks in left.items():
-        for block in blocks:
-            report = reports.get((block.spec.node, block.spec.cidr))
-            in_use[name] += report.in_use if report is not None else 0
+    reports = reported(cluster.statuses)
     for name, blocks in left.items():
         why = Why("IPPool", name, "metadata.deletionTimestamp")
-        count = f"{len(blocks)} block{'s' if len(blocks) > 1 else ''} of it with {in_use[name]} addresses in use"
+        found = (reports.get((block.spec.node, block.spec.cidr)) for block in blocks)
+        in_use = sum(report.in_use for report in found if report is not None)
+        count = f"{len(blocks)} block{'s' if len(blocks) > 1 else ''} of it with {in_use} addresses in use"
         going = Refusal(Reason.POOL_DELETED, f"it is deleted, and stays until they are gone: {count}", why)
         needed = Refusal(Reason.POOL_DELETED, "new pods get addresses of it: no other pool is for these nodes", why)
         for block in blocks:

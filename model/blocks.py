@@ -60,6 +60,12 @@ def pool_around(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> IPPool | N
     return pool_holding(block.cidr, pools)
 
 
+def pool_name(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> str:
+    """The name of that pool; where it is not there any more, the one that the block names."""
+    pool = pool_around(block, pools)
+    return pool.name if pool is not None else block.pool
+
+
 def on_underlay(block: IPAMBlockSpec, pools: Mapping[str, IPPool]) -> bool:
     """Whether a block's pods are on the nodes' own network: its addresses are found there, and nobody needs a route to them.
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from towpath.controller.connectivity import judge
 from towpath.controller.connectivity.paths import Asked, Paths, ask, said, try_all
 from towpath.controller.kube.connect import connect
-from towpath.controller.ports import ApiError, Reader
+from towpath.controller.ports import ApiError, Reader, every
 from towpath.controller.settings import CannotRunError, Source
 from towpath.model.decode import decode
 from towpath.model.kinds.node import NodeStatusStatus
@@ -22,7 +22,6 @@ from towpath.model.reason import InvalidSpecError
 
 log = structlog.get_logger()
 PAUSE = 2.0
-PAGE = 500
 SHOWN = 40
 
 
@@ -100,12 +99,12 @@ async def _check(settings: CheckSettings) -> int:
 async def look(api: Reader, settings: CheckSettings) -> Result:
     """Look at the objects and try all paths once."""
     nodes, statuses = {}, {}
-    for body in await _listed(api, "RoutingNode"):
+    async for body in every(api, "RoutingNode"):
         nodes[body["metadata"]["name"]] = decode("RoutingNode", {**body, "status": {}}).spec
-    for body in await _listed(api, "NodeStatus"):
+    async for body in every(api, "NodeStatus"):
         statuses[body["metadata"]["name"]] = _status(body)
-    listed = await _listed(api, "Pod", namespace=settings.namespace, label_selector=settings.selector)
-    pods = [judge.path_pod(body) for body in listed]
+    listed = every(api, "Pod", namespace=settings.namespace, label_selector=settings.selector)
+    pods = [judge.path_pod(body) async for body in listed]
     wrong = judge.wrong_objects(nodes, statuses, pods)
     plan = judge.paths(nodes, statuses, pods, peers=settings.peers)
     first = {one.node: one.addresses[0] for one in pods if one.addresses}
@@ -137,19 +136,6 @@ async def _from(node: str, address: str, asked: Asked, *, port: int) -> list[str
 async def _from_here(pods: dict[str, str], *, port: int) -> list[str]:
     failed = await try_all(Asked(pods=pods), port=port, within=5)
     return [f"from this node to the pod on {pods[target]} ({target}): {why}" for target, why in sorted(failed.items())]
-
-
-async def _listed(api: Reader, kind: str, *, namespace: str = "", label_selector: str = "") -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
-    token = ""
-    while True:
-        page = await api.list(
-            kind, namespace=namespace, label_selector=label_selector, limit=PAGE, continue_token=token
-        )
-        items += page.items
-        token = page.continue_token
-        if not token:
-            return items
 
 
 def _status(body: dict[str, Any]) -> NodeStatusStatus | None:

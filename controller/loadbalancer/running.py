@@ -1,6 +1,7 @@
 """The part of a controller that gives out addresses of load balancers, with its watches and its loop."""
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 from towpath.controller.following import QualifiedNames, follow_while
@@ -31,7 +32,7 @@ class Running:
         restores: Restores | None = None,
     ) -> None:
         self._api = api
-        self._restores = restores
+        self._reflector = functools.partial(Reflector, retry=PATIENT, restores=restores)
         self._claims = Store(CLAIMS, decoder=decode_served)
         self._followed = Followed(changed=self._changed)
         self.part = LoadBalancers(api, store, self._claims, self._followed, lease=lease, identity=identity, told=told)
@@ -43,9 +44,7 @@ class Running:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for kind in CLAIMS:
-                tasks.create_task(
-                    Reflector(self._api, self._claims, kind=kind, retry=PATIENT, restores=self._restores).run()
-                )
+                tasks.create_task(self._reflector(self._api, self._claims, kind=kind).run())
             tasks.create_task(follow_while(self._followed, self._follow))
             tasks.create_task(self.loop.run())
 
@@ -56,4 +55,4 @@ class Running:
         readers: dict[str, Reader] = {"Service": QualifiedNames(self._api), "Namespace": self._api}
         async with asyncio.TaskGroup() as tasks:
             for kind, reader in readers.items():
-                tasks.create_task(Reflector(reader, sink, kind=kind, retry=PATIENT, restores=self._restores).run())
+                tasks.create_task(self._reflector(reader, sink, kind=kind).run())

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from towpath.ipam.apart import in_apart, pools_of, up_front
 from towpath.ipam.attachment import attached_to, node_of
 from towpath.ipam.pools import takes_part
-from towpath.model.blocks import is_beside, on_underlay, pool_around
+from towpath.model.blocks import is_beside, on_underlay, pool_around, pool_name
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Family, Prefix, family_of
 from towpath.model.speaker import Announcement, Report
@@ -109,7 +109,7 @@ def addressing(cluster: Cluster, node: str, *, blocks: Iterable[IPAMBlock], stan
             continue
         pool = pool_around(spec, cluster.pools)
         beside = is_beside(spec, cluster.pools)
-        found = networks.setdefault((pool.name if pool is not None else spec.pool) if beside else "", _Sorted())
+        found = networks.setdefault(pool_name(spec, cluster.pools) if beside else "", _Sorted())
         usable, draining, lacking, idle = found.usable, found.draining, found.lacking, found.idle
         if spec.node_uid and spec.node_uid != uid:
             lacking.append(f"block {spec.cidr} belongs to an earlier node of this name")

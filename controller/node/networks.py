@@ -22,7 +22,7 @@ from towpath.ipam.cni import PROGRAM, Places, called, conflist, network_of, remo
 from towpath.ipam.hostlocal import HostLocal, Record, is_pods
 from towpath.ipam.plugins import Plugin, agreed
 from towpath.ipam.reserved import reserved
-from towpath.model.blocks import pool_around
+from towpath.model.blocks import pool_around, pool_name
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.kinds.node import BlockReport
 from towpath.model.net import Address, Prefix, block_name
@@ -91,9 +91,7 @@ class Networks:
         """How full each block is; where one pod has all of an interface there is room for one."""
         of: dict[str, list[Prefix]] = {}
         for cidr in (*blocks, *draining):
-            spec = cluster.blocks[block_name(cidr)].spec
-            pool = pool_around(spec, cluster.pools)
-            of.setdefault(pool.name if pool is not None else spec.pool, []).append(cidr)
+            of.setdefault(pool_name(cluster.blocks[block_name(cidr)].spec, cluster.pools), []).append(cidr)
         for name, listed in sorted(of.items()):
             whole = name in cluster.pools and cluster.pools[name].spec.attachment.whole
             for one in self._of(name).usage(

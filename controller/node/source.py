@@ -5,6 +5,7 @@ The Kubernetes client, HTTP and TLS are imported only where an API server is mea
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from msgspec import Struct
@@ -77,51 +78,33 @@ async def opened(source: Source, *, node: str) -> AsyncIterator[Opened]:
     from towpath.controller.kube.connect import connect
     from towpath.controller.kube.watch import Reflector, Restores, Retry
 
-    restores = Restores()
+    patient = Retry(longest_refused=60.0)
     store = Store(KINDS, decoder=decode_served)
     async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
+        reflector = functools.partial(Reflector, restores=Restores())
+        named = QualifiedNames(api)
         reflectors = [
-            Reflector(
-                api,
-                store,
-                kind=kind,
-                field_selector=f"metadata.name={node}" if kind == "Node" else "",
-                restores=restores,
-            )
+            reflector(api, store, kind=kind, field_selector=f"metadata.name={node}" if kind == "Node" else "")
             for kind in KINDS
         ]
 
         ranges = ServiceRanges(api, known=store.service_ranges, every=SELDOM)
 
+        # where one of these is not allowed to be watched it is asked for once a minute, and all else goes on without
         def follow_secrets(sink: WatchedSecrets) -> Awaitable[None]:
-            patient = Retry(longest_refused=60.0)  # where the watch is not allowed they are asked for once a minute
-            reflector = Reflector(
-                api,
-                sink,
-                kind="Secret",
-                namespace=source.secret_namespace,
-                field_selector=OF_INTEREST,
-                retry=patient,
-                restores=restores,
-            )
-            return reflector.run()
+            place = source.secret_namespace
+            return reflector(api, sink, kind="Secret", namespace=place, field_selector=OF_INTEREST, retry=patient).run()
 
         def follow_pods(sink: BoundPods) -> Awaitable[None]:
-            patient = Retry(longest_refused=60.0)  # where it is not allowed, growth does without
-            own = f"spec.nodeName={node}"
-            reader = QualifiedNames(api)
-            return Reflector(reader, sink, kind="Pod", field_selector=own, retry=patient, restores=restores).run()
+            return reflector(named, sink, kind="Pod", field_selector=f"spec.nodeName={node}", retry=patient).run()
 
         def follow_namespaces(sink: WatchedNamespaces) -> Awaitable[None]:
-            patient = Retry(longest_refused=60.0)
-            return Reflector(api, sink, kind=namespaces.KIND, retry=patient, restores=restores).run()
+            return reflector(api, sink, kind=namespaces.KIND, retry=patient).run()
 
         async def follow_services(sink: WatchedServices) -> None:
-            patient = Retry(longest_refused=60.0)  # where it is not allowed, ranges are announced and no more
             async with asyncio.TaskGroup() as tasks:
                 for kind in services.KINDS:
-                    reader = QualifiedNames(api)
-                    tasks.create_task(Reflector(reader, sink, kind=kind, retry=patient, restores=restores).run())
+                    tasks.create_task(reflector(named, sink, kind=kind, retry=patient).run())
 
         yield Opened(
             store=store,

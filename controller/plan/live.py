@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from towpath.controller.kube.connect import connect
 from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.plan.inputs import Body
-from towpath.controller.ports import ApiError, ForbiddenError, NotFoundError
+from towpath.controller.ports import ApiError, ForbiddenError, NotFoundError, every
 from towpath.controller.settings import CannotRunError, Source
 
 _OPTIONAL = (NotFoundError, ForbiddenError)
@@ -44,19 +44,14 @@ async def _listed(source: Source, kinds: tuple[str, ...], *, secrets: bool, spar
     try:
         async with await connect(server=source.server, kubeconfig=source.kubeconfig) as api:
             for kind, namespace in wanted:
-                token = ""
-                while True:
-                    try:
-                        page = await api.list(kind, namespace=namespace, continue_token=token)
-                    except _OPTIONAL:
-                        if kind not in spared:
-                            raise
-                        break  # passwords that cannot be read are reported where they are named; ranges need not be there
-                    version = RESOURCES[kind].api_version
-                    bodies += [{"apiVersion": version, "kind": kind, **item} for item in page.items]
-                    token = page.continue_token
-                    if not token:
-                        break
+                version = RESOURCES[kind].api_version
+                try:
+                    found = every(api, kind, namespace=namespace, limit=0)
+                    bodies += [{"apiVersion": version, "kind": kind, **item} async for item in found]
+                except _OPTIONAL:
+                    # passwords that cannot be read are reported where they are named; ranges need not be there
+                    if kind not in spared:
+                        raise
     except ApiError as error:
         raise CannotRunError(str(error)) from error
     return bodies

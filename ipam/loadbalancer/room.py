@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from towpath.ipam.loadbalancer.plan import LoadBalancerPlan
 from towpath.ipam.room import Room, stage_of
+from towpath.model.blocks import is_open
 from towpath.model.cluster import IPPool
 from towpath.model.net import Family, family_of
 from towpath.model.reason import Reason, Refusal, Why, listed
@@ -39,7 +40,7 @@ def _alike(pools: Mapping[str, IPPool], found: Mapping[str, Room]) -> Iterator[l
     groups: dict[tuple[Family, str, str], list[str]] = {}
     for name in found:
         pool = pools.get(name)
-        if pool is not None and not pool.spec.disabled:
+        if pool is not None and is_open(pool):
             selectors = (str(one or "") for one in (pool.spec.service_selector, pool.spec.namespace_selector))
             services, namespaces = ("" if text == "all()" else text for text in selectors)
             groups.setdefault((family_of(pool.spec.cidr), services, namespaces), []).append(name)

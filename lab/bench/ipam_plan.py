@@ -7,7 +7,6 @@ into the store, the snapshot is brought up to date, and the planner looks at it.
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from towpath.controller.cluster import KINDS
@@ -16,6 +15,7 @@ from towpath.ipam.plan import IpamPlan, Planner
 from towpath.lab.api import custom
 from towpath.lab.bench.nodes import POOLS, node
 from towpath.lab.bench.result import Result, alone
+from towpath.lab.bench.usage import resident
 from towpath.model.decode import encode
 from towpath.model.net import block_name
 from towpath.model.resource import Meta, Resource
@@ -30,22 +30,22 @@ Body = dict[str, Any]
 
 def ipam_plan(count: int = COUNT) -> Iterator[Result]:
     """Seconds of a whole plan, milliseconds of one after a change, MB of store and planner."""
-    before = _resident()
+    before = resident()
     here = _Cluster(count)
     took, wished = _timed(here.plan)
     yield alone(f"plan, first blocks of {count} nodes", ours=took, unit="s")
     here.carry_out(wished)
     here.plan()
-    used = _resident() - before
+    used = resident() - before
     what = f"{count} nodes, {2 * count} blocks"
     whole = [_timed(lambda: Planner().plan(here.store.cluster(), now=here.now))[0] for _ in range(WHOLE)]
     yield alone(f"plan, {what}, whole", ours=statistics.median(whole), unit="s")
     changes: dict[str, Callable[[int], IpamPlan]] = {
         "a node's pods": lambda turn: here.change(here.status(turn, in_use=10 + turn)),
         "a node that needs more": lambda turn: here.change(here.status(turn, in_use=FULL)),
-        "a node's labels": lambda turn: here.change(_labelled(here.node(turn), turn)),
+        "a node's labels": lambda turn: here.change(_labelled(node(turn), turn)),
         "a block that drains": lambda turn: here.change(here.draining(turn)),
-        "a node more": lambda turn: here.change(here.node(count + turn)),
+        "a node more": lambda turn: here.change(node(count + turn)),
         "a node less": lambda turn: here.gone(f"node-{count - 1 - turn}"),
     }
     for name, change in changes.items():
@@ -93,9 +93,6 @@ class _Cluster:
         self.store.deleted("Node", name)
         return self.plan()
 
-    def node(self, number: int) -> Body:
-        return node(number)
-
     def status(self, number: int, *, in_use: int) -> Body:
         """What a node says of its blocks."""
         name = f"node-{number}"
@@ -130,8 +127,3 @@ def _timed(step: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
     began = time.process_time()
     result = step(*arguments)
     return time.process_time() - began, result
-
-
-def _resident() -> float:
-    status = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))

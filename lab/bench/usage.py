@@ -18,18 +18,18 @@ def settle(*processes: Process, deadline: float = 60) -> None:
     wait_for(quiet, deadline=deadline, what="start-up is over", interval=0)
 
 
-def resident(process: Process) -> float:
-    """Resident memory in MB."""
-    return _memory(process, "VmRSS:")
+def resident(process: Process | None = None) -> float:
+    """Resident memory in MB; None: of this process."""
+    return _memory(process.pid if process is not None else os.getpid(), "VmRSS:")
 
 
 def peak(process: Process) -> float:
     """The most resident memory that it ever had, in MB."""
-    return _memory(process, "VmHWM:")
+    return _memory(process.pid, "VmHWM:")
 
 
-def _memory(process: Process, field: str) -> float:
-    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+def _memory(pid: int, field: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(field):
             return int(line.split()[1]) / 1024
     return 0.0

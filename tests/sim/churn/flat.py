@@ -3,10 +3,11 @@
 import gc
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean
 
 from msgspec import Struct
+
+from towpath.lab.bench.usage import resident
 
 
 class Held(Struct, frozen=True):
@@ -21,9 +22,7 @@ class Held(Struct, frozen=True):
 def held() -> Held:
     """What this process holds, once all that nobody refers to is gone."""
     gc.collect()
-    status = Path("/proc/self/status").read_text()
-    resident = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return Held(sys.getallocatedblocks(), int(resident.split()[1]) / 1024)
+    return Held(sys.getallocatedblocks(), resident())
 
 
 def growth(values: Sequence[float]) -> float:
