@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from towpath.ipam.belief import Demand, believable, demand
 from towpath.ipam.blocks import Space, space_of
 from towpath.ipam.pools import Pools, pools_by_family
 from towpath.ipam.reserved import reserved
@@ -19,7 +19,7 @@ from towpath.model.cluster import Cluster, IPAMBlock, Node, NodeStatus
 from towpath.model.delta import exchanged
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.kinds.node import BlockReport, PoolNeed
-from towpath.model.net import Address, Prefix, family_of, host_prefix, overlaps
+from towpath.model.net import Address, Prefix, host_prefix, overlaps
 from towpath.model.reason import Reason
 from towpath.model.resource import version_number
 
@@ -128,17 +128,19 @@ class Ledger:
         own = self._own.get(name, {})
         status = current_report(self.cluster, name)
         body = status.status if status else None
+        node = self.cluster.nodes.get(name)
+        asked = demand(body, node) if body and node else Demand()
         return Account(
             name=name,
-            node=self.cluster.nodes.get(name),
+            node=node,
             blocks=tuple(own[block] for block in sorted(own)),
             out_of_force=self._out_of_force & own.keys() if self._out_of_force else self._out_of_force,
             uncertain=self._lost.get(name, ()),
             reports={report.cidr: believable(report) for report in body.blocks} if body else {},
-            wanted=body.wanted_addresses if body else 0,
+            wanted=asked.wanted,
             serves=body is not None and any(one.type == "Ready" and one.status == "True" for one in body.conditions),
-            needs=body.pool_needs if body else (),
-            requested=body.requested_addresses if body else (),
+            needs=asked.needs,
+            requested=asked.requested,
         )
 
     def keeps(self, name: str) -> bool:
@@ -283,15 +285,6 @@ def current_report(cluster: Cluster, node: str) -> NodeStatus | None:
     if status is None or here is None or status.status is None or status.status.node_uid != here.meta.uid:
         return None
     return status
-
-
-def believable(report: BlockReport) -> BlockReport:
-    """A report with numbers that can be: of a block's addresses no more are in use, or to be had, than there are."""
-    size = 1 << (family_of(report.cidr).bits - report.cidr.prefixlen)
-    in_use, capacity = min(max(report.in_use, 0), size), min(max(report.capacity, 0), size)
-    if (in_use, capacity) == (report.in_use, report.capacity):
-        return report
-    return replace(report, in_use=in_use, capacity=capacity)
 
 
 def _is_older(new: Node | IPAMBlock | None, old: Node | IPAMBlock | None) -> bool:

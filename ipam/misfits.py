@@ -6,7 +6,10 @@ its node, and everybody else's go on.
 
 from collections.abc import Iterator, Mapping
 
-from towpath.ipam.ledger import Account, believable, current_report
+from msgspec.structs import replace
+
+from towpath.ipam.belief import believable, demand, pods_of
+from towpath.ipam.ledger import Account, current_report
 from towpath.model.blocks import pool_around
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool
 from towpath.model.net import block_name, overlaps
@@ -60,15 +63,31 @@ def missized(block: IPAMBlock, pools: Mapping[str, IPPool]) -> Refusal | None:
 
 
 def _lies(account: Account, cluster: Cluster) -> Iterator[Refusal]:
-    """What a node reports of its blocks and cannot be: nothing follows from that for others, and for itself what can be."""
-    status, why = current_report(cluster, account.name), Why("NodeStatus", account.name, "status.blocks")
-    for report in status.status.blocks if status and status.status else ():
+    """What a node reports and cannot be: nothing follows from that for others, and for itself what can be."""
+    status = current_report(cluster, account.name)
+    if status is None or status.status is None or account.node is None:
+        return
+    why = Why("NodeStatus", account.name, "status.blocks")
+    for report in status.status.blocks:
         block = cluster.blocks.get(block_name(report.cidr))
         if block is not None and block.spec.node != account.name:
             yield Refusal(Reason.OTHERS_BLOCK, f"{report.cidr} is a block of {block.spec.node}", why)
         if believable(report) is not report:
             message = f"{report.cidr}: {report.in_use} addresses in use and {report.capacity} to be had cannot be"
             yield Refusal(Reason.COUNT_DIFFERS, message, why)
+    said, found = status.status, demand(status.status, account.node)
+    most = f"cannot be: Node/{account.name} takes {pods_of(account.node)} pods at most"
+    if found.wanted != said.wanted_addresses:
+        message = f"{said.wanted_addresses} pods that need addresses {most}"
+        yield Refusal(Reason.COUNT_DIFFERS, message, replace(why, field="status.wantedAddresses"))
+    wrong = [at for at, asked in enumerate(said.pool_needs) if asked != found.needs[at]]
+    for at in wrong[:1]:
+        asked, more = said.pool_needs[at], f", and {len(wrong) - 1} more of them" if wrong[1:] else ""
+        message = f"{asked.pods} pods, {asked.waiting} of them without an address{more}, {most}"
+        yield Refusal(Reason.COUNT_DIFFERS, message, replace(why, field=f"status.poolNeeds[{at}]"))
+    if found.requested != said.requested_addresses:
+        message = f"{len(said.requested_addresses)} addresses that pods ask for {most}"
+        yield Refusal(Reason.COUNT_DIFFERS, message, replace(why, field="status.requestedAddresses"))
 
 
 def ownerless(block: IPAMBlock) -> Refusal:

@@ -48,6 +48,8 @@ class Node(Struct, frozen=True):
     """Their keys."""
     network_unavailable: bool = False
     """Somebody, a cloud as a rule, says that it has no network yet."""
+    pods: int | None = None
+    """How many its kubelet takes; None where it does not say."""
 
 
 class Cluster(Struct, frozen=True):

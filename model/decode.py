@@ -23,6 +23,7 @@ from towpath.model.resource import Meta, Resource
 
 _PLACE = re.compile(r"(?s)(?P<message>.*?)(?: - at `\$(?P<path>.*)`)?")
 _STEP = re.compile(r"[^.\[\]]+")
+_DECIMAL = {"": 1, "k": 1_000, "M": 1_000_000}
 _NO_FIELD = "is not a field that this kind has"
 _EXPECTED = {
     "int": "a whole number",
@@ -86,6 +87,7 @@ def decode_node(obj: Mapping[str, Any]) -> Node:
         unschedulable=bool(spec.get("unschedulable")),
         taints=tuple(str(one["key"]) for one in spec.get("taints") or () if one.get("key")),
         network_unavailable=conditions.get("NetworkUnavailable", "False") != "False",
+        pods=_quantity((status.get("capacity") or {}).get("pods")),
     )
 
 
@@ -96,6 +98,12 @@ def _addresses(entries: Any) -> tuple[Address, ...]:
             with contextlib.suppress(ValueError):
                 found[parse_address(str(entry.get("address")))] = None
     return tuple(found)
+
+
+def _quantity(written: Any) -> int | None:
+    """A whole number as Kubernetes writes it (``110``, ``2k``); None where it is none."""
+    match = re.fullmatch(r"([0-9]{1,9})([kM]?)", str(written))
+    return int(match[1]) * _DECIMAL[match[2]] if match else None
 
 
 def _prefixes(texts: Any) -> tuple[Prefix, ...]:

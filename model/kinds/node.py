@@ -14,6 +14,10 @@ from towpath.model.net import Address, Interface, Prefix
 from towpath.model.resource import Condition
 
 IPv4Text = Annotated[str, Field(pattern=rf"^{IPV4_TEXT}$")]
+PODS = 65535
+"""Pods on one node that anybody believes in, where its Node does not say how many it takes."""
+Pods = Annotated[int, Field(ge=0, le=PODS)]
+PoolName = Annotated[str, Field(max_length=253)]
 
 
 class NodeBGP(Struct, frozen=True, rename=json_name):
@@ -128,9 +132,11 @@ class BlockReport(Struct, frozen=True, rename=json_name):
 class PoolNeed(Struct, frozen=True, rename=json_name):
     """Pods that take addresses of one family from pools which are for some pods only."""
 
-    pools: Annotated[tuple[str, ...], Field(description="The pools that they may take addresses from.")]
-    pods: Annotated[int, Field(description="Pods bound to this node, those that have an address included.")] = 0
-    waiting: Annotated[int, Field(description="Those that have none.")] = 0
+    pools: Annotated[
+        tuple[PoolName, ...], Field(max_length=4096, description="The pools that they may take addresses from.")
+    ]
+    pods: Annotated[Pods, Field(description="Pods bound to this node, those that have an address included.")] = 0
+    waiting: Annotated[Pods, Field(description="Those that have none.")] = 0
 
 
 class RouteReport(Struct, frozen=True, rename=json_name):
@@ -162,16 +168,18 @@ class NodeStatusStatus(Struct, frozen=True, rename=json_name):
     ] = ()
     blocks: Annotated[tuple[BlockReport, ...], Field(description="Blocks of this node.")] = ()
     wanted_addresses: Annotated[
-        int,
+        Pods,
         Field(
             description="Pods bound to this node that need an address of a pool for all, those that have one included."
         ),
     ] = 0
     pool_needs: Annotated[
-        tuple[PoolNeed, ...], Field(description="What pods need of pools that are for some pods only.")
+        tuple[PoolNeed, ...],
+        Field(max_length=4096, description="What pods need of pools that are for some pods only."),
     ] = ()
     requested_addresses: Annotated[
-        tuple[Address, ...], Field(description="Addresses that pods bound to this node ask for, and may have.")
+        tuple[Address, ...],
+        Field(max_length=PODS, description="Addresses that pods bound to this node ask for, and may have."),
     ] = ()
     routes: Annotated[RouteReport, Field(description="Routes in the kernel.")] = RouteReport()
     foreign_paths: Annotated[

@@ -139,6 +139,39 @@ def test_a_status_carries_conditions(server: RealKubernetes) -> None:
         answer(server, "DELETE", path)
 
 
+REPORTS: dict[str, tuple[dict[str, Any], str]] = {
+    "fewer pods than none": ({"wantedAddresses": -1}, "status.wantedAddresses"),
+    "more pods than any node has": ({"wantedAddresses": 65536}, "status.wantedAddresses"),
+    "fewer than none of a pool": ({"poolNeeds": [{"pools": ["a"], "pods": -1}]}, "status.poolNeeds[0].pods"),
+    "more that wait than any node has": (
+        {"poolNeeds": [{"pools": ["a"], "pods": 1}, {"pools": ["b"], "waiting": 1 << 40}]},
+        "status.poolNeeds[1].waiting",
+    ),
+    "endless needs": ({"poolNeeds": [{"pools": []}] * 4097}, "status.poolNeeds"),
+    "a need of endless pools": ({"poolNeeds": [{"pools": ["a"] * 4097}]}, "status.poolNeeds[0].pools"),
+    "endless addresses": ({"requestedAddresses": ["10.0.0.1"] * 65536}, "status.requestedAddresses"),
+}
+
+
+@pytest.mark.parametrize("case", REPORTS)
+def test_a_report_of_more_than_can_be_is_refused(server: RealKubernetes, case: str) -> None:
+    """What no node can need the API server does not store, whoever writes it, and names the field; what can be it takes."""
+    said, field = REPORTS[case]
+    body = {"apiVersion": API_VERSION, "kind": "NodeStatus", "metadata": {"name": "liar"}, "spec": {}}
+    code, made = answer(server, "POST", "nodestatuses", body)
+    assert code == 200, made
+    try:
+        code, refused = answer(server, "PUT", "nodestatuses/liar/status", made | {"status": said})
+        assert code == 422, refused
+        assert f"{field}: " in refused["message"]
+        most = {"pools": ["a"], "pods": 65535, "waiting": 65535}
+        able = {"wantedAddresses": 65535, "poolNeeds": [most], "requestedAddresses": ["10.0.0.1"]}
+        code, taken = answer(server, "PUT", "nodestatuses/liar/status?fieldValidation=Strict", made | {"status": able})
+        assert code == 200, taken
+    finally:
+        answer(server, "DELETE", "nodestatuses/liar")
+
+
 def test_kubectl_get_prints_our_columns(server: RealKubernetes) -> None:
     """An AS number prints in its column, written as a number or as text."""
     for name, number in (("p1", 65000), ("p2", "65000.1")):

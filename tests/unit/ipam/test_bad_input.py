@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from tests.unit.ipam.world import block, cluster, node, pool, report, reservation, status
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import Planner, plan
+from towpath.model.kinds.node import PoolNeed
 from towpath.model.net import parse_address, parse_prefix
 from towpath.model.reason import Reason
 
@@ -71,6 +72,37 @@ CASES = {
         {},
         {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.blocks")},
     ),
+    "a node that wants addresses for more pods than it takes": (
+        [node("n1", pods=110), block("10.0.0.8/29", "n1"), status("n1", wanted_addresses=1 << 40)],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.wantedAddresses")},
+    ),
+    "a node that wants addresses for less than no pod": (
+        [block("10.0.0.8/29", "n1"), status("n1", wanted_addresses=-1)],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.wantedAddresses")},
+    ),
+    "a node with more pods of pools for some than it takes": (
+        [
+            node("n1", pods=110),
+            status("n1", pool_needs=(PoolNeed(("b",), pods=220), PoolNeed(("c",), pods=1), PoolNeed(("d",), pods=1))),
+        ],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.poolNeeds[1]")},
+    ),
+    "a node of whose pods more wait than there are": (
+        [status("n1", pool_needs=(PoolNeed(("b",), pods=1, waiting=2),))],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.poolNeeds[0]")},
+    ),
+    "a node whose pods ask for more addresses than it takes pods": (
+        [
+            node("n1", pods=1),
+            status("n1", requested_addresses=tuple(map(parse_address, ("10.9.0.1", "10.9.0.2", "10.9.0.3")))),
+        ],
+        {},
+        {(Reason.COUNT_DIFFERS, "NodeStatus/n1 status.requestedAddresses")},
+    ),
     "a block of a node that does not exist": (
         [block("10.0.0.8/29", "nobody", pool="")],
         {},
@@ -126,6 +158,40 @@ def test_a_status_that_lies_about_its_own_does_not_get_the_pool(counts):
     honest = status("n1", report("10.0.0.8/29", in_use=8, capacity=8))
     expected = plan(cluster(A, node("n1"), own, honest), memory=Memory(), now=0.0)
     assert 0 < len(wished.claims) <= len(expected.claims)
+
+
+def _blocks_with(*more, **asked):
+    """Claims for a node that takes 16 pods and has one full block of 8, beside 32 free ones, by what it asks for."""
+    here = node("n1", pods=16)
+    said = status("n1", report("10.0.0.8/29", in_use=8, capacity=8), **asked)
+    return plan(cluster(A, here, block("10.0.0.8/29", "n1"), said, *more), memory=Memory(), now=0.0).claims
+
+
+def test_a_node_gets_room_for_as_many_pods_as_its_kubelet_takes():
+    """One that wants endlessly many addresses grows as one with all the pods that it takes; without a number the pool's end is it."""
+    honest = _blocks_with(wanted_addresses=16)
+    assert len(honest) == 2  # 16 of 24 are in use then, and 8 are left
+    assert _blocks_with(wanted_addresses=1 << 40) == honest
+
+
+def test_pools_for_some_are_not_got_by_asking_for_the_same_pods_again_and_again():
+    """A node names more and more pods that wait for an address of a pool: each counts once for each family."""
+    some = pool("s", "10.5.0.0/16", blockSize=29, namespaceSelector="x == 'y'")
+    honest = _blocks_with(some, pool_needs=(PoolNeed(("s",), pods=32, waiting=32),))
+    assert honest
+    lies = (
+        PoolNeed(("s",), pods=1 << 40, waiting=1 << 40),
+        *(PoolNeed(("s", f"s{k}"), pods=9, waiting=9) for k in range(9)),
+    )
+    assert _blocks_with(some, pool_needs=lies) == honest
+
+
+def test_addresses_that_pods_ask_for_are_two_a_pod():
+    """A node names every address of the cluster as asked for: it gets blocks around as many as its pods can have asked for."""
+    by_hand = pool("m", "10.6.0.0/16", blockSize=29, assignmentMode="Manual")
+    every = tuple(parse_address(f"10.6.{third}.1") for third in range(200))
+    taken = [one.spec.cidr for one in _blocks_with(by_hand, requested_addresses=every) if one.spec.pool == "m"]
+    assert len(taken) == 32
 
 
 def test_a_status_that_lies_about_others_changes_nothing_of_theirs():

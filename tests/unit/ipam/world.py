@@ -81,14 +81,12 @@ def status(
     *reports: BlockReport,
     version: str = "1",
     uid: str = "",
-    wanted_addresses: int = 0,
     ready: bool | None = None,
+    **asked,
 ) -> NodeStatus:
     """A node's report."""
     said = () if ready is None else (Condition(type="Ready", status=str(ready), reason="R"),)
-    body = NodeStatusStatus(
-        node_uid=uid or f"uid-{owner}", blocks=reports, wanted_addresses=wanted_addresses, conditions=said
-    )
+    body = NodeStatusStatus(node_uid=uid or f"uid-{owner}", blocks=reports, conditions=said, **asked)
     return Resource(
         "NodeStatus", Meta(name=owner, uid=f"status-{owner}", resource_version=version), NodeStatusSpec(), body
     )

@@ -188,6 +188,15 @@ def test_a_kubernetes_node() -> None:
     assert (node.ready, node.unschedulable, node.meta.labels) == (True, True, {"rack": "a"})
 
 
+@pytest.mark.parametrize(
+    ("written", "pods"),
+    [("110", 110), ("2k", 2000), (250, 250), ("", None), ("-1", None), ("many", None), (None, None)],
+)
+def test_how_many_pods_a_kubelet_takes(written: object, pods: int | None) -> None:
+    """Read from the Node's capacity, a quantity of Kubernetes; what is none says nothing."""
+    assert decode_node({"metadata": {"name": "n1"}, "status": {"capacity": {"pods": written}}}).pods == pods
+
+
 def test_a_node_with_nothing_in_it() -> None:
     """A Node that has just been made decodes."""
     node = decode_node({"metadata": {"name": "n1"}})
