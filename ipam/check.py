@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from msgspec import Struct
 
 from towpath.ipam.blocks import usable
-from towpath.ipam.memory import Memory
+from towpath.ipam.ending import remainders, to_release
 from towpath.ipam.misfits import missized, outside, overlapped, ownerless
-from towpath.ipam.plan import plan
+from towpath.ipam.plan import Planner
 from towpath.ipam.reserved import reserved
 from towpath.ipam.spans import Spans, span
 from towpath.ipam.underlay import gateways
@@ -48,7 +48,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.ADDRESS_UNCLAIMED: "see that the controller runs: it claims the address for the service, or gives it another",
     Reason.SERVICE_MISSING: "see that the controller runs: it takes out who is gone, and deletes the claim with the last one",
     Reason.COUNT_DIFFERS: "see that the node's agent runs and reaches the API server: it reports within a minute",
-    Reason.POOL_DELETED: "nothing: it goes with its last block; a pod that is restarted gets an address of another pool",
+    Reason.POOL_DELETED: "see that the controller runs: it goes with its last block; a pod that is restarted gets an address of another pool",
     Reason.NO_POD_CIDRS: "run the controller manager with --allocate-node-cidrs, or set blockSource to Towpath",
 }
 """What to do, by reason."""
@@ -76,10 +76,14 @@ def findings(cluster: Cluster, *, services: Collection[Prefix] = ()) -> tuple[Fi
 
 
 def _planned(cluster: Cluster, services: Collection[Prefix]) -> Iterator[Finding]:
-    """What the controller refuses, and reports of nodes that are gone with all their blocks."""
-    wished = plan(cluster, memory=Memory(), now=0.0, services=services)
-    for one in wished.refusals:
+    """What the controller refuses, what is left of deleted pools, and reports of nodes that are gone with all their blocks."""
+    planner = Planner()
+    wished = planner.plan(cluster, now=0.0, services=services)
+    for one in (*wished.refusals, *(one for _, one in remainders(planner.ledger))):
         yield _finding(one)
+    for pool in to_release(planner.ledger, ()):
+        why = Why("IPPool", pool.name, "metadata.deletionTimestamp")
+        yield Finding(why, Reason.POOL_DELETED, "it is deleted, and nothing is left of it")
     for name in wished.statuses if cluster.nodes else ():
         yield Finding(Why("NodeStatus", name, "metadata.name"), Reason.NODE_MISSING, f"there is no node {name}")
 

@@ -63,7 +63,7 @@ def _document(request: Request, asked: Prefix) -> Item:
         if now is None:
             raise
         print(f"warning: without the objects: {error}", file=sys.stderr)
-        known: Item = {"pool": None, "block": None, "announcedBy": [], "told": [], "used": []}
+        known: Item = {"pool": None, "poolDeleted": None, "block": None, "announcedBy": [], "told": [], "used": []}
         return {"schema": SCHEMA, "prefix": now["prefix"], **known, "here": now}
     if request.node is not None and request.node not in node_views(inputs.cluster).by_name:
         raise UsageError(f"--node {request.node}: there is no such node")
@@ -126,6 +126,7 @@ def _owned(cluster: Cluster, prefix: Prefix) -> Item:
     block = next((one for cidr, one in in_force(cluster.blocks).items() if contains(cidr, prefix)), None)
     return {
         "pool": None if pool is None else pool.name,
+        "poolDeleted": (pool.meta.deletion_timestamp or None) if pool is not None else None,
         "network": pool.spec.attachment.master if pool is not None and pool.spec.attachment.on_underlay else None,
         "block": None
         if block is None
@@ -192,8 +193,9 @@ def _judged(verdict: Verdict) -> Item:
 
 
 def _lines(document: Item) -> Iterator[str]:
-    block = document["block"]
-    yield f"{document['prefix']}: pool {document['pool'] or 'none'}, " + (
+    block, deleted = document["block"], document.get("poolDeleted")
+    going = f" (deleted at {deleted}: it goes with its last block)" if deleted else ""
+    yield f"{document['prefix']}: pool {document['pool'] or 'none'}{going}, " + (
         f"block {block['cidr']} of {block['node']} ({block['state']})" if block else "no block"
     )
     for one in document["announcedBy"]:

@@ -11,7 +11,19 @@ from towpath.controller.plan.table import rejected_lines, table
 SCHEMA = "towpath.ipam/1"
 MOST = 1 << 53
 """From here on programs that read JSON do not count exactly."""
-_POOLS = ("POOL", "CIDR", "BLOCK SIZE", "DISABLED", "TAKEN", "OF", "RESERVED", "IN USE", "CAPACITY", "NETWORK")
+_POOLS = (
+    "POOL",
+    "CIDR",
+    "BLOCK SIZE",
+    "DISABLED",
+    "DELETED",
+    "TAKEN",
+    "OF",
+    "RESERVED",
+    "IN USE",
+    "CAPACITY",
+    "NETWORK",
+)
 _BLOCKS = ("POOL", "CIDR", "NODE", "STATE", "IN FORCE", "IN USE", "CAPACITY", "SINCE")
 Item = dict[str, Any]
 
@@ -45,6 +57,7 @@ def _pool(pool: Pool) -> Item:
         "cidr": str(pool.cidr),
         "blockSize": pool.block_length,
         "disabled": pool.disabled,
+        "deleted": pool.deleted,
         "taken": pool.taken if pool.taken < MOST else None,
         "possible": pool.possible if pool.possible < MOST else None,
         "reserved": pool.reserved if pool.reserved < MOST else None,

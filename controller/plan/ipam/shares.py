@@ -45,6 +45,8 @@ class Pool(Struct, frozen=True):
     cidr: Prefix
     block_length: int
     disabled: bool
+    deleted: str | None
+    """When somebody deleted it (RFC 3339): it stays until its last block is gone. None: nobody has."""
     shares: tuple[Share, ...]
     reserved: int
     """How many of its possible blocks reservations keep from all nodes."""
@@ -94,18 +96,19 @@ def shares(cluster: Cluster, *, written: Mapping[str, str]) -> Shares:
         )
         found[pool.name if pool is not None else ""].append(share)
     outside = tuple(found.pop(""))
-    pools = ((name, cluster.pools[name].spec, listed) for name, listed in found.items())
+    pools = ((name, cluster.pools[name], listed) for name, listed in found.items())
     kept = reserved(cluster.reservations)
     return Shares(
         tuple(
             Pool(
                 name=name,
-                cidr=one.cidr,
-                block_length=one.block_length,
-                disabled=one.disabled,
+                cidr=one.spec.cidr,
+                block_length=one.spec.block_length,
+                disabled=one.spec.disabled,
+                deleted=one.meta.deletion_timestamp or None,
                 shares=tuple(listed),
-                reserved=space_of(one, kept=kept).closed - space_of(one).closed,
-                network=None if one.attachment.primary else network_of(name),
+                reserved=space_of(one.spec, kept=kept).closed - space_of(one.spec).closed,
+                network=None if one.spec.attachment.primary else network_of(name),
             )
             for name, one, listed in pools
         ),

@@ -17,6 +17,7 @@ _STYLE = """
 text { font: 12px sans-serif; fill: #1c2733; }
 .back { fill: #ffffff; }
 .bar { fill: #eef1f4; }
+.deleted { stroke: #c62828; stroke-width: 2; stroke-dasharray: 6 3; }
 .Active { fill: #2f7d4f; }
 .Draining { fill: #d98a00; }
 .Quarantined { fill: #7b4fa3; }
@@ -44,7 +45,7 @@ def _pool(root: ET.Element, pool: Pool, top: float) -> None:
     inside = part(root, pool_text(pool))
     write(inside, _GAP, top + _LINE - 4, pool_text(pool))
     bar = Box(_GAP, top + _LINE, _WIDTH, _BAR)
-    rectangle(inside, bar, "bar")
+    rectangle(inside, bar, "bar" if pool.deleted is None else "bar deleted")
     for share in pool.shares:
         _share(inside, share, pool, bar)
 

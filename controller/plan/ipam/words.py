@@ -18,6 +18,7 @@ def pool_text(pool: Pool) -> str:
     use = addresses(pool.shares)
     said += [f"{use[0]} of {use[1]} addresses in use"] if use is not None else []
     said += ["disabled"] if pool.disabled else []
+    said += [f"deleted at {pool.deleted}: it goes with its last block"] if pool.deleted is not None else []
     said += [f"the network {pool.network} beside pods' own"] if pool.network is not None else []
     return ", ".join(said)
 

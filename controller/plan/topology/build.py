@@ -10,7 +10,7 @@ from towpath.bgp.nodes import NodeView, node_views
 from towpath.controller.plan.document import planned
 from towpath.controller.plan.inputs import Inputs
 from towpath.controller.plan.topology.graph import Block, Group, Node, Pool, Router, Sessions, Topology
-from towpath.model.blocks import in_force, pool_around, reported
+from towpath.model.blocks import in_force, is_ending, pool_around, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import encapsulation
 from towpath.model.net import Family
@@ -135,7 +135,15 @@ def _pools(cluster: Cluster) -> Iterator[Pool]:
         how += ["routes from the objects"] if from_objects and not (spec.encapsulates or way.on_underlay) else []
         how += [] if spec.attachment.primary else ["beside pods' own network"]
         how += ["NAT outgoing"] if spec.nat_outgoing else []
-        yield Pool(name, spec.cidr, spec.block_length, spec.disabled, tuple(how), taken[name])
+        yield Pool(
+            name=name,
+            cidr=spec.cidr,
+            block_length=spec.block_length,
+            disabled=spec.disabled,
+            deleted=is_ending(pool),
+            how=tuple(how),
+            blocks=taken[name],
+        )
 
 
 def _tunnels(cluster: Cluster, place_of: Mapping[str, int]) -> dict[tuple[int, int], tuple[str, ...]]:

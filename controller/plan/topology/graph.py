@@ -68,6 +68,8 @@ class Pool(Struct, frozen=True):
     cidr: Prefix
     block_length: int
     disabled: bool
+    deleted: bool
+    """It stays until its last block is gone."""
     how: tuple[str, ...]
     """What becomes of packets of its pods, but for what is so unless a pool says otherwise."""
     blocks: int

@@ -49,7 +49,10 @@ def block_text(block: Block) -> str:
 def pool_text(pool: Pool) -> str:
     """A pool in one line."""
     blocks = f"{pool.blocks} of {pool.possible} blocks of /{pool.block_length}"
-    return ", ".join((f"{pool.name}  {pool.cidr}  {blocks}", *pool.how, *(("disabled",) if pool.disabled else ())))
+    said = [f"{pool.name}  {pool.cidr}  {blocks}", *pool.how]
+    said += ["disabled"] if pool.disabled else []
+    said += ["deleted"] if pool.deleted else []
+    return ", ".join(said)
 
 
 def tunnels_text(devices: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ import yaml
 
 from tests.unit.planning.schema import faults, schema
 from towpath.controller.cli import main
+from towpath.lab.api import custom
 
 SAMPLE = Path(__file__).parent / "sample.yaml"
 STATUS = {
@@ -75,6 +76,22 @@ def test_a_prefix_is_followed_from_its_object_to_who_uses_it(objects: str, capsy
     }
     one = asked(capsys, "explain", "10.244.2.0/26", "--node", "n3", "-f", objects)
     assert (one["told"], [each["node"] for each in one["used"]]) == ([], ["n3"])
+
+
+def test_a_deleted_pool_is_marked(objects: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Since when the pool of a prefix is deleted, for programs and for people; null while it is not."""
+    assert asked(capsys, "explain", "10.244.2.9", "-f", objects)["poolDeleted"] is None
+    file = tmp_path / "pool.yaml"
+    pool = custom("IPPool", "old", {"cidr": "10.7.0.0/16"})
+    pool["metadata"] |= {"deletionTimestamp": "2026-01-05T00:00:00Z", "finalizers": ["towpath.io/blocks"]}
+    file.write_text(yaml.safe_dump(pool))
+    found = asked(capsys, "explain", "10.7.0.1", "-f", objects, "-f", str(file))
+    assert list(faults(found, schema("explain"))) == []
+    assert (found["pool"], found["poolDeleted"]) == ("old", "2026-01-05T00:00:00Z")
+    assert main(["explain", "10.7.0.1", "-f", objects, "-f", str(file)]) == 0
+    assert "pool old (deleted at 2026-01-05T00:00:00Z" in capsys.readouterr().out
+    assert main(["topology", "-f", objects, "-f", str(file), "-o", "text"]) == 3  # an object of the sample is rejected
+    assert "old  10.7.0.0/16  0 of 1024 blocks of /26, deleted" in capsys.readouterr().out
 
 
 def test_a_prefix_of_nobody_says_so(objects: str, capsys: pytest.CaptureFixture[str]) -> None:

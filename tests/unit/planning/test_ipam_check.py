@@ -103,6 +103,11 @@ def _spec(kind: str, name: str, **fields: object) -> Callable[[World], object]:
     return lambda objects: named(objects, kind, name)["spec"].update(fields)
 
 
+def _deleted(pool: Body) -> Body:
+    pool["metadata"] |= {"deletionTimestamp": "2026-01-05T00:00:00Z", "finalizers": ["towpath.io/blocks"]}
+    return pool
+
+
 N2 = "IPAMBlock/10-244-2-0-26"
 CASES: dict[str, tuple[Callable[[World], object], set[str]]] = {
     "a block outside of every pool": (
@@ -236,6 +241,17 @@ CASES: dict[str, tuple[Callable[[World], object], set[str]]] = {
     "podCIDRs that nobody assigns": (
         _with(custom("IPAMConfiguration", "default", {"blockSource": "PodCIDRs"})),
         {"IPAMConfiguration/default spec.blockSource NoPodCIDRs"},
+    ),
+    "a pool that is deleted and that nothing is left of": (
+        _with(_deleted(custom("IPPool", "c", {"cidr": "10.7.0.0/16"}))),
+        {"IPPool/c metadata.deletionTimestamp PoolDeleted"},
+    ),
+    "a pool that is deleted, with blocks left of it": (
+        lambda objects: (
+            _deleted(named(objects, "IPPool", "a")),
+            objects.append(custom("IPPool", "c", {"cidr": "10.7.0.0/16"})),
+        ),
+        {"IPPool/a metadata.deletionTimestamp PoolDeleted"},
     ),
     "a pool without room for a node": (
         lambda objects: (_spec("IPPool", "a", cidr="10.244.1.0/26")(objects), *(

@@ -29,7 +29,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.mark.parametrize(
     ("style", "file"), [("table", GOLDEN / "pools.table"), ("text", GOLDEN / "pools.txt"), ("svg", PICTURE)]
 )
-def test_three_pools_are_shown_as_they_were(style: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_four_pools_are_shown_as_they_were(style: str, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The golden files; the SVG is the one that the documentation shows."""
     assert main(["ipam", "show", "-f", str(POOLS), "-o", style]) == 0
     assert capsys.readouterr().out == file.read_text()
@@ -48,10 +48,14 @@ def test_programs_get_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert [cidr for cidr, one in blocks.items() if one["pool"] is None] == ["192.168.7.0/24"]
     # the block under another one takes no place of its own
     assert {one["name"]: (one["taken"], one["possible"], one["inUse"], one["capacity"]) for one in found["pools"]} == {
+        "old4": (1, 16, 1, 64),
         "pods4": (4, 16, 44, 94),
         "pods6": (1, 64, 42, 64),
         "reserve": (0, 1024, None, None),
     }
+    assert [(one["name"], one["deleted"]) for one in found["pools"] if one["deleted"]] == [
+        ("old4", "2026-01-05T10:00:00Z")
+    ]
     assert main(["ipam", "show", "-f", str(POOLS), "-o", "yaml"]) == 0
     assert yaml.safe_load(capsys.readouterr().out) == found
 
