@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from towpath.ipam.spans import merged, span
 from towpath.model.balanced import Balanced
+from towpath.model.blocks import is_open
 from towpath.model.cluster import IPPool
 from towpath.model.net import Address, Family, Prefix, family_of, overlaps
 
@@ -78,6 +79,11 @@ def serves(pool: IPPool, service: Balanced, namespaces: Mapping[str, Mapping[str
     return (spec.service_selector is None or spec.service_selector.matches(service.labels)) and (
         spec.namespace_selector is None or spec.namespace_selector.matches(namespaces.get(service.namespace, {}))
     )
+
+
+def gives(pool: IPPool) -> bool:
+    """Whether a service gets an address of a pool that it does not ask for."""
+    return is_open(pool) and pool.spec.assignment_mode == "Automatic"
 
 
 def places_of(pools: Collection[IPPool], *, reserved: Collection[Prefix]) -> dict[Family, list[Places]]:

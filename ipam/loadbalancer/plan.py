@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from towpath.ipam.loadbalancer.book import Book, World, among
-from towpath.ipam.loadbalancer.places import Places
+from towpath.ipam.loadbalancer.places import Places, gives
 from towpath.ipam.loadbalancer.sharing import objection, same_facts
 from towpath.model.balanced import CONDITION, OUR_CLASS, Balanced, Ingress
 from towpath.model.blocks import is_open
@@ -204,7 +204,7 @@ class _Plan:
 
     def _find(self, service: Balanced, family: Family) -> Address | Refusal:
         serving = [one for one in self._book.places[family] if self._book.serves(one, service)]
-        usable = [one for one in serving if is_open(one.pool)]
+        usable = [one for one in serving if gives(one.pool)]
         asked = service.requested.get(family)
         if asked is not None:
             return self._asked(service, asked, serving)
@@ -221,8 +221,10 @@ class _Plan:
                 return free
         why = Why("Service", service.key)
         if not usable:
-            disabled = f" (IPPool/{serving[0].pool.name} is disabled or deleted)" if serving else ""
-            text = f"no IPPool with allowedUses LoadBalancer gives it an IPv{family.value} address{disabled}"
+            text = f"no IPPool with allowedUses LoadBalancer gives it an IPv{family.value} address"
+            if serving:
+                state = "gives only what is asked for" if is_open(serving[0].pool) else "is disabled or deleted"
+                text += f" (IPPool/{serving[0].pool.name} {state})"
             return Refusal(Reason.NO_POOL, text, why)
         for place in usable:
             self._exhausted.setdefault(place.pool.name, []).append(service.key)

@@ -36,12 +36,13 @@ def running_low(pools: Mapping[str, IPPool], found: Mapping[str, Room]) -> Itera
 
 
 def _alike(pools: Mapping[str, IPPool], found: Mapping[str, Room]) -> Iterator[list[str]]:
-    """The names of pools that give out new addresses to the same services."""
-    groups: dict[tuple[Family, str, str], list[str]] = {}
+    """The names of pools that give out new addresses to the same services, and in the same way."""
+    groups: dict[tuple[Family, str, str, str], list[str]] = {}
     for name in found:
         pool = pools.get(name)
         if pool is not None and is_open(pool):
             selectors = (str(one or "") for one in (pool.spec.service_selector, pool.spec.namespace_selector))
             services, namespaces = ("" if text == "all()" else text for text in selectors)
-            groups.setdefault((family_of(pool.spec.cidr), services, namespaces), []).append(name)
+            key = family_of(pool.spec.cidr), pool.spec.assignment_mode, services, namespaces
+            groups.setdefault(key, []).append(name)
     yield from groups.values()

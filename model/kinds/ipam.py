@@ -42,7 +42,7 @@ class IPPoolSpec(Struct, frozen=True, rename=json_name, forbid_unknown_fields=Tr
     assignment_mode: Annotated[
         Literal["Automatic", "Manual"],
         Field(
-            description="Manual: only pods that ask for an address in it (annotation towpath.io/ip-addresses) get one; a node gets the block around it then."
+            description="Manual: only those that ask for an address in it get one: pods by the annotation towpath.io/ip-addresses, and a node gets the block around it then; of a pool for load balancers services by towpath.io/load-balancer-ips."
         ),
     ] = "Automatic"
     ipip_mode: Annotated[

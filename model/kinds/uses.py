@@ -56,10 +56,4 @@ USE_RULES = (
         check=lambda _meta, spec: _is_of_services_alone(spec),
     ),
     _selects_for_services("serviceSelector", lambda spec: spec.service_selector),
-    Rule(
-        cel=f"!{FOR_SERVICES.format('self')} || !has(self.assignmentMode) || self.assignmentMode == 'Automatic'",
-        message="a pool for load balancers is not asked by pods: assignmentMode stays Automatic",
-        field="spec.assignmentMode",
-        check=lambda _meta, spec: not spec.for_services or spec.assignment_mode == "Automatic",
-    ),
 )

@@ -105,6 +105,35 @@ def test_a_family_that_is_not_wanted_any_more_is_given_back(server: Server) -> N
     assert list(server.claims) == ["198-51-100-0"]
 
 
+def test_a_pool_by_hand_gives_what_is_asked_for_alone() -> None:
+    """Manual: nobody gets an address of it by chance or with others; who asks does, and keeps it when the pool becomes so later."""
+    by_hand, common = balancing("a", "198.51.100.0/29", assignmentMode="Manual"), balancing("b", "203.0.113.0/29")
+    server = Server(by_hand)
+    server.put("any", key="together", ports=(81,))
+    server.put("asks", asks="198.51.100.3", key="together")
+    server.settle()
+    assert (server.has("any"), server.says("any")) == ([], ("False", "NoPool"))
+    assert server.has("asks") == ["198.51.100.3"]
+    (refusal,) = plan(server.world()).refusals
+    assert refusal.message.endswith("gives it an IPv4 address (IPPool/a gives only what is asked for)")
+    server.pools["b"] = common
+    server.settle()
+    assert (server.has("any"), server.has("asks")) == (["203.0.113.0"], ["198.51.100.3"])
+    server.pools["b"] = balancing("b", "203.0.113.0/29", assignmentMode="Manual")
+    server.settle()
+    assert server.has("any") == ["203.0.113.0"]
+
+
+def test_what_is_left_of_a_pool_by_hand_is_told_apart() -> None:
+    """It is nothing to services that do not ask, so it does not hide that the other pool is full."""
+    server = Server(balancing("a", "198.51.100.0/24", assignmentMode="Manual"), balancing("b", "203.0.113.0/31"))
+    for name in ("one", "two"):
+        server.put(name)
+    server.settle()
+    (low,) = running_low(server.pools, rooms(plan(server.world())))
+    assert low.object.name == "b"
+
+
 def test_what_is_asked_for_comes_before_what_is_chosen(server: Server) -> None:
     """Who asks for an address later than others have asked for any gets it, if both are new."""
     server.put("any")

@@ -144,6 +144,7 @@ def test_a_pool_that_was_not_for_all_gives_nothing_to_anybody() -> None:
     """By hand, for some namespaces: it comes over disabled, so its range is still a pool's. For load balancers it is what it was."""
     narrowed = {
         "lb": {"allowedUses": ["LoadBalancer"], "blockSize": 24, "natOutgoing": True, "nodeSelector": "all()"},
+        "lb-by-hand": {"allowedUses": ["LoadBalancer"], "assignmentMode": "Manual"},
         "tunnels": {"allowedUses": ["Tunnel"]},
         "hand": {"assignmentMode": "Manual"},
         "some": {"namespaceSelector": "team == 'a'"},
@@ -155,8 +156,9 @@ def test_a_pool_that_was_not_for_all_gives_nothing_to_anybody() -> None:
         )
     )
     assert {name: spec.get("disabled") for name, spec in specs(result, "IPPool").items()} == {
-        "lb": None, "tunnels": True, "hand": None, "some": None, "all": None,
+        "lb": None, "lb-by-hand": None, "tunnels": True, "hand": None, "some": None, "all": None,
     }  # fmt: skip
+    assert specs(result, "IPPool")["lb-by-hand"]["assignmentMode"] == "Manual"
     assert set(said(result)) == {
         ("IPPool/tunnels", "spec.allowedUses"),
     }  # fmt: skip
