@@ -9,7 +9,7 @@ from msgspec import Struct
 from towpath.controller.calico.asked import for_namespaces, passed
 from towpath.controller.calico.borrowed import borrowed
 from towpath.controller.calico.carry import Body, Finding, Report, carried, object_of, objects_of
-from towpath.controller.calico.nodes import Numbers, blocks, nodes
+from towpath.controller.calico.nodes import Numbers, blocks, by_hand, nodes
 from towpath.controller.policies import UNENFORCED, is_policy, unacknowledged
 from towpath.model.kinds.registry import KINDS
 from towpath.model.kinds.values import ASNumber
@@ -34,6 +34,8 @@ class Converted(Struct, frozen=True):
 
     objects: tuple[Body, ...]
     findings: tuple[Finding, ...]
+    by_hand: tuple[Finding, ...] = ()
+    """What people have to say to Nodes where these objects are applied, for Nodes are not."""
     warnings: tuple[str, ...] = ()
 
 
@@ -58,9 +60,10 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
     filters = list(_filters(theirs.pop("BGPFilter", {}), report))
     config = theirs.pop("BGPConfiguration", {})
     configurations = list(_configurations(config, kubernetes.get("DaemonSet", ()), report))
-    made_nodes = nodes(
-        {one["metadata"]["name"]: one for one in kubernetes.get("Node", ())}, theirs.pop("Node", {}), report
-    )
+    their_nodes, beside = theirs.pop("Node", {}), Report()
+    known_nodes = {one["metadata"]["name"]: one for one in kubernetes.get("Node", ())}
+    made_nodes = nodes(known_nodes, their_nodes, report)
+    by_hand(known_nodes, their_nodes, beside)
     peers = list(
         _peers(
             theirs.pop("BGPPeer", {}),
@@ -97,7 +100,7 @@ def converted(bodies: Iterable[Body], *, secret_namespace: str) -> Converted:
         f"{body['apiVersion']} {kind}" for kind, some in kubernetes.items() if kind not in looked_at for body in some
     )
     warnings = tuple(f"{count} of {what} skipped: not needed here" for what, count in sorted(skipped.items()))
-    return Converted(tuple(everything), report.findings, warnings)
+    return Converted(tuple(everything), report.findings, beside.findings, warnings)
 
 
 def _has_shape(body: Body, report: Report) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from towpath.controller.calico.carry import Body, Report, carried, object_of
+from towpath.controller.calico.carry import Body, Report, carried, object_of, objects_of
 from towpath.controller.routing_nodes import ADDRESS, AS_NUMBER, CLUSTER_ID
 from towpath.model.kinds.bgp import DEFAULT_AS
 from towpath.model.kinds.values import ASNumber
@@ -27,14 +27,29 @@ _BALANCERS = "virtual:load-balancer"
 """What has the blocks that load balancers' addresses are of."""
 
 
+def by_hand(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Report) -> None:
+    """What Nodes are to say and do not yet, each with the command: they are the cluster's own, and a file to apply has none.
+
+    An address that Kubernetes lists is found without.
+    """
+    for name in sorted({*kubernetes, *calico}):
+        body = kubernetes.get(name, {})
+        annotations = object_of(object_of(body.get("metadata")).get("annotations"))
+        there = {str(one.get("address")) for one in objects_of(object_of(body.get("status")).get("addresses"))}
+        for ours, (field, value) in _given(body, calico.get(name)).items():
+            found = ours in ADDRESS.values() and value.partition("/")[0] in there
+            if not found and annotations.get(ours) != value:
+                message = f"not in a file to apply, for Nodes are the cluster's own: kubectl annotate node {name} {ours}={value}"
+                report.add("Node", name, field, message)
+
+
 def nodes(kubernetes: Mapping[str, Body], calico: Mapping[str, Body], report: Report) -> list[Body]:
     """Kubernetes' Nodes with our annotations; a RoutingNode for what only Calico has a Node of."""
     made: list[Body] = []
     for name, body in sorted(kubernetes.items()):
         metadata = dict(body["metadata"])
         annotations = dict(metadata.get("annotations") or {})
-        given = {ours: str(annotations[theirs]) for theirs, ours in _ANNOTATIONS.items() if annotations.get(theirs)}
-        given |= _said(calico.get(name))
+        given = {ours: value for ours, (_, value) in _given(body, calico.get(name)).items()}
         metadata["annotations"] = {
             key: value for key, value in annotations.items() if "projectcalico.org/" not in key
         } | given
@@ -80,9 +95,19 @@ def _own(node: Body) -> Any:
     return node["metadata"]["annotations"].get(AS_NUMBER)
 
 
-def _said(calico: Body | None) -> dict[str, str]:
+def _given(kubernetes: Body, calico: Body | None) -> dict[str, tuple[str, str]]:
+    """By our annotation what Calico was told of a node, and the field that says it: its own Node goes before annotations."""
+    annotations = object_of(object_of(kubernetes.get("metadata")).get("annotations"))
+    found = {
+        ours: (f"metadata.annotations[{theirs}]", str(annotations[theirs]))
+        for theirs, ours in _ANNOTATIONS.items()
+        if annotations.get(theirs)
+    }
     bgp = object_of(((calico or {}).get("spec") or {}).get("bgp"))
-    return {ours: str(bgp[field]) for field, ours in _FIELDS.items() if bgp.get(field) is not None}
+    said = {
+        ours: (f"spec.bgp.{field}", str(bgp[field])) for field, ours in _FIELDS.items() if bgp.get(field) is not None
+    }
+    return found | said
 
 
 def blocks(found: Iterable[Body], affinities: Iterable[Body], pools: Iterable[Body], report: Report) -> list[Body]:

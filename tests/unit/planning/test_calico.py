@@ -344,13 +344,49 @@ def test_policies_are_reported_until_somebody_says_that_it_is_known() -> None:
 
 
 def test_for_the_cluster_only_what_it_has_not_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--for-apply``: objects of ours and passwords; Nodes, Services and the like are there already."""
+    """``--for-apply``: objects of ours and passwords; Nodes, Services and the like are there, and RoutingNodes made of them."""
     assert main(["import", "calico", "-f", str(SAMPLE), "-o", "json", "--for-apply"]) == 0
     found = json.loads(capsys.readouterr().out)["items"]
     whole = [body for body in made(SAMPLE.read_text()).objects if body["apiVersion"] == "towpath.io/v1alpha1"]
+    assert "RoutingNode" in {body["kind"] for body in whole}
+    whole = [body for body in whole if body["kind"] != "RoutingNode"]
     assert [body for body in found if body["kind"] != "Secret"] == whole
     assert {body["metadata"]["namespace"] for body in found if body["kind"] == "Secret"} <= {SECRET_NAMESPACE}
     assert {"Node", "Service", "Pod"}.isdisjoint(body["kind"] for body in found)
+
+
+def test_what_nodes_were_told_is_reported_where_no_node_is_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """With ``--for-apply`` each AS number, cluster id and address that Kubernetes does not list has its field and the command."""
+    file, report = tmp_path / "calico.yaml", tmp_path / "report.json"
+    ours = {"projectcalico.org/ASNumber": "64515", "towpath.io/as-number": "64515"}
+    file.write_text(
+        SAMPLE.read_text()
+        + asks("Node", "n4", {"projectcalico.org/IPv4Address": "10.0.0.4/24", "projectcalico.org/ASNumber": "64514"}, namespace="",
+               status={"addresses": [{"type": "InternalIP", "address": "10.0.0.4"}]})
+        + asks("Node", "n5", ours, namespace="")
+    )  # fmt: skip
+    arguments = ["import", "calico", "-f", str(file), "--report", str(report)]
+    assert main(arguments) == 0
+    assert not [one for one in json.loads(report.read_text()) if one["object"]["kind"] == "Node"]
+    capsys.readouterr()
+    assert main([*arguments, "--for-apply"]) == 0
+    found = [one for one in json.loads(report.read_text()) if one["object"]["kind"] == "Node"]
+    assert {(one["object"]["name"], one["field"], one["message"].rpartition(" ")[2]) for one in found} == {
+        ("n1", "metadata.annotations[projectcalico.org/IPv4Address]", "towpath.io/ipv4-address=10.0.0.1/24"),
+        ("n2", "metadata.annotations[projectcalico.org/IPv4Address]", "towpath.io/ipv4-address=10.0.0.2/24"),
+        (
+            "n2",
+            "metadata.annotations[projectcalico.org/RouteReflectorClusterID]",
+            "towpath.io/route-reflector-cluster-id=1.0.0.1",
+        ),
+        ("n3", "spec.bgp.asNumber", "towpath.io/as-number=64514"),
+        ("n3", "spec.bgp.ipv4Address", "towpath.io/ipv4-address=10.0.0.3/24"),
+        ("n4", "metadata.annotations[projectcalico.org/ASNumber]", "towpath.io/as-number=64514"),
+    }
+    said = capsys.readouterr().err
+    assert "kubectl annotate node n2 towpath.io/route-reflector-cluster-id=1.0.0.1" in said
 
 
 def asks(kind: str, name: str, annotations: dict[str, str], *, namespace: str = "a", **fields: Any) -> str:
