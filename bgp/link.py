@@ -163,6 +163,16 @@ def bound(path: Path) -> socket.socket:
     return sock
 
 
+def listens(path: Path) -> bool:
+    """Whether a process takes connections at a path: of one that has ended the socket may still be there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 class LinkServer:
     """The speaker's side. One agent at a time: a new one takes the place of the old one."""
 

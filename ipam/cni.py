@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from towpath.ipam.attachment import PTP
 from towpath.ipam.blocks import free, gateway
-from towpath.ipam.files import link_atomically, temporary, write_atomically
+from towpath.ipam.files import intended, link_atomically, temporary, write_atomically
 from towpath.ipam.reserved import NOTHING, Reserved
 from towpath.ipam.underlay import Ground
 from towpath.model.blocks import pool_around
@@ -102,10 +102,12 @@ class Places(Struct, frozen=True):
         return self.network.removeprefix(_BESIDE)
 
     def networks(self, conf_dir: Path) -> Iterator["Places"]:
-        """Those of every such network of which there is a file, or a link to one."""
-        files = (self.run_dir / "cni-conf").glob(f"{_BESIDE}*{_SUFFIX}")
-        links = (one for one in conf_dir.glob(f"{_BESIDE}*{_SUFFIX}") if one.is_symlink())
-        for name in sorted({one.name for one in (*files, *links)}):
+        """Those of every such network of which there is a file, or a link to one, or one that a crash kept from its name."""
+        names = f"{_BESIDE}*{_SUFFIX}"
+        files = (one.name for one in (self.run_dir / "cni-conf").glob(names))
+        links = (one.name for one in conf_dir.glob(names) if one.is_symlink())
+        halves = (intended(one) for one in conf_dir.glob(temporary(Path(names)).name) if one.is_symlink())
+        for name in sorted({*files, *links, *halves}):
             yield self.beside(name.removeprefix(_BESIDE).removesuffix(_SUFFIX), conf_dir=conf_dir)
 
     def given_out(self) -> Iterator[str]:

@@ -48,6 +48,11 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.new")
 
 
+def intended(beside: Path) -> str:
+    """The name that a file which is made beside it was to take."""
+    return beside.name.removeprefix(".").removesuffix(".new")
+
+
 @contextlib.contextmanager
 def _beside(path: Path, mode: int, write: Callable[[BinaryIO], object]) -> Iterator[Path]:
     """A whole and synced file beside ``path``, gone afterwards unless it was renamed; then its folder is synced."""

@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from towpath.model.net import Address
+from towpath.routes import firewall
 from towpath.routes.foreign import Foreign
 from towpath.routes.nftwatch import Watch
 from towpath.routes.ruleset import NAT_CHAIN, TABLE, Rules, script
@@ -113,9 +114,13 @@ class Table:
 
 
 async def remove() -> None:
-    """Take the table away, if it is there."""
-    if await _listed() is not None:
-        await run("-f", "-", stdin=script(Rules(), nat=False))
+    """Take the table away, if it is there; ``OSError`` as above, but for a machine without nft on which there is none."""
+    try:
+        if await _listed() is not None:
+            await run("-f", "-", stdin=script(Rules(), nat=False))
+    except OSError as error:
+        if error.errno != errno.ENOPKG or any(one.startswith(f"{TABLE} ") for one in firewall.chains()):
+            raise
 
 
 async def _listed() -> Any:

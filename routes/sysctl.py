@@ -59,10 +59,35 @@ def make(changes: Iterable[Change], *, proc: Path = PROC) -> None:
 
 
 def restore(before: Mapping[str, str], *, proc: Path = PROC) -> None:
-    """Undo changes, last one first: ``before`` has the former value of each; devices that are gone are passed over."""
+    """Undo changes, last one first: ``before`` has the former value of each; devices that are gone are passed over.
+
+    ``OSError`` if one is refused; the others are undone all the same.
+    """
+    refused = None
     for name, value in reversed(list(before.items())):
-        if (proc / name).exists():
-            (proc / name).write_text(value)
+        try:
+            if (proc / name).exists():
+                (proc / name).write_text(value)
+        except FileNotFoundError:  # its device went meanwhile
+            pass
+        except OSError as error:
+            refused = error
+    if refused is not None:
+        raise refused
+
+
+def interface_of(name: str) -> str | None:
+    """The interface that a sysctl is about; None: about none, or about all."""
+    match name.split("/"):
+        case [_, "conf", interface, _] if interface not in {"all", "default"}:
+            return interface
+    return None
+
+
+def about(name: str, interface: str) -> str:
+    """The same sysctl of an interface, where it is about one."""
+    family, conf, _, setting = name.split("/")
+    return f"{family}/{conf}/{interface}/{setting}"
 
 
 def keep(name: str, value: str, *, proc: Path) -> None:

@@ -136,10 +136,12 @@ class Devices:
             self._look_again(0)
 
     async def remove_all(self) -> None:
-        """Remove every device of ours, for good."""
+        """Remove every device of ours, for good; ``OSError`` where the kernel does not let go of one."""
         self._wanted, self._entries, self._complete, self._released = {}, {}, True, True
         self._linger = 0
         await self._work()
+        if left := sorted(name for name, seen in self._seen.items() if seen.ours):
+            raise OSError(errno.EBUSY, f"still there: {', '.join(left)}")
 
     # what happens
 

@@ -22,10 +22,12 @@ from tests.netns.agent.node import (
     made_block,
     manifests,
 )
+from tests.netns.agent.sites import has
 from towpath.ipam.plugins import NEEDED
 from towpath.lab import pods
 from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
+from towpath.lab.tools import towpath_ipam
 from towpath.model.encapsulation import IPIP_DEVICE
 from towpath.model.net import Family
 
@@ -36,6 +38,8 @@ OTHER = ("10.244.0.64/26", "fd00:244::40/122")
 FAR = ("10.244.2.0/26", "fd00:244::c0/122")
 """Blocks of a node in another subnet."""
 TUNNELS = ("tp-vx4-4096", "tp-vx6-4096")
+BESIDE = ("eth1", "eth2")
+"""Further interfaces of the node, without addresses."""
 PORTS = ({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},)
 BEFORE = {
     "net__ipv4__ip_forward": 0,
@@ -72,6 +76,10 @@ class Way(Struct, frozen=True):
     """Blocks of a node in another subnet."""
     instead: tuple[dict[str, Any], ...] = ()
     """These objects in place of all that."""
+    more: tuple[dict[str, Any], ...] = ()
+    """Further objects."""
+    networks: tuple[str, ...] = ()
+    """The networks among them that are beside pods' own."""
 
 
 def objects(way: Way) -> list[dict[str, Any]]:
@@ -88,7 +96,14 @@ def objects(way: Way) -> list[dict[str, Any]]:
     owners = {**dict.fromkeys(way.blocks, "a"), **dict.fromkeys(OTHER, "b"), **dict.fromkeys(way.far, "c")}
     found += [made_block(cidr, node, f"v{_family(cidr):d}") for cidr, node in owners.items()]
     found.append(_peer("b", ipv4Address="10.0.0.2/24", ipv6Address="fd00::2/64"))
-    return [*found, *([_peer("c", ipv4Address="10.0.1.3/24", ipv6Address="fd00:1::3/64")] if way.far else ())]
+    found += [_peer("c", ipv4Address="10.0.1.3/24", ipv6Address="fd00:1::3/64")] if way.far else []
+    return [*found, *way.more]
+
+
+def beside(name: str, cidr: str, block: str, **attachment: str) -> list[dict[str, Any]]:
+    """A pool that is a network beside pods' own, with a block of the node."""
+    spec = {"cidr": cidr, "blockSize": int(block.rpartition("/")[2]), "attachment": {"primary": False, **attachment}}
+    return [made("IPPool", name, **spec), made_block(block, "a", name)]
 
 
 def _peer(name: str, **bgp: str) -> dict[str, Any]:
@@ -102,23 +117,28 @@ def _family(cidr: str) -> Family:
 class Cleaned(OneNode):
     """A node on which others have something too, with what it had before towpath came."""
 
-    def __init__(self, network: Network, root: Path, *, longest: float) -> None:
-        """``longest``: seconds after its start within which an agent is killed: it has done everything, and begun to look again."""
+    def __init__(self, network: Network, root: Path, *, longest: float, more: str = "") -> None:
+        """``longest``: seconds after its start within which an agent is killed: it has done everything, and begun to look again.
+
+        ``more``: routes that the router has besides.
+        """
         super().__init__(network, root)
+        for device in BESIDE:
+            network.link(self.node, device, self.router, device)
         self.longest = longest
         self.count = 0
         source, bin_dir = root / "plugins", root / "bin"
         for folder in (source, bin_dir):
             folder.mkdir()
-        for name in NEEDED:
-            (source / name).symlink_to(pods.PLUGINS / name)
+        for plugin in (*(pods.PLUGINS / name for name in NEEDED), towpath_ipam()):
+            (source / plugin.name).symlink_to(plugin)
         (bin_dir / "theirs").write_text("#!/bin/sh\n")
         self.options |= {"--cni-bin-dir": bin_dir, "--cni-plugin-source": source}
         self.node.sysctl(**BEFORE)
         for line in THEIRS:
             self.node.run(*line.split())
         wait_for(lambda: "tentative" not in self.node.ip("addr"), deadline=20, what="addresses that count")
-        self.bird.start(BIRD_CONFIGURATION.format(log=root / "bird.log", password=PASSWORD, more=""))
+        self.bird.start(BIRD_CONFIGURATION.format(log=root / "bird.log", password=PASSWORD, more=more))
         self.before = self.seen()
 
     def routed(self, ways: Mapping[str, str]) -> bool:
@@ -138,46 +158,71 @@ class Cleaned(OneNode):
 
     def stands(self, way: Way) -> None:
         try:
-            wait_for(lambda: way.stands(self) and self.plugin(), deadline=60, what="the way stands")
+            wait_for(
+                lambda: way.stands(self) and self.plugin() and all(has(self.networks, one) for one in way.networks),
+                deadline=60,
+                what="the way stands",
+            )
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.conditions()}\n{self.agent.log}\n{self.speaker.log}") from None
 
-    def pod_comes_and_goes(self) -> None:
-        """With a port of the node, so that every plugin has made what it makes."""
+    def pod_comes_and_goes(self, way: Way) -> None:
+        """With a port of the node and an interface in every network, so that every plugin has made what it makes."""
         self.count += 1
         host = self.node.network.host(f"p{self.count}", forwarding=False)
-        pod = pods.add(self.node, host, folder=self.cni, ports=PORTS)
-        pods.remove(self.node, host, folder=self.cni, container=pod.container, ports=PORTS)
+        plugins = self.options["--cni-bin-dir"]
+        pod = pods.add(self.node, host, folder=self.cni, ports=PORTS, plugins=plugins)
+        more = [
+            {"folder": self.networks, "network": one, "interface": f"net{number}", "container": pod.container}
+            for number, one in enumerate(way.networks)
+        ]
+        for what in more:
+            pods.add(self.node, host, plugins=plugins, **what)
+        for what in more:
+            pods.remove(self.node, host, plugins=plugins, **what)
+        pods.remove(self.node, host, folder=self.cni, container=pod.container, ports=PORTS, plugins=plugins)
         self.node.network.remove_host(host.name)
 
     def seen(self) -> dict[str, Any]:
         """All that somebody could have left in the kernel and on the disk."""
-        places = [self.cni, self.options["--cni-bin-dir"], self.options["--state-dir"], self.run_dir]
+        places = [self.cni, self.networks, *(self.options[f"--{one}-dir"] for one in ("cni-bin", "state", "run"))]
         return kernel(self.node) | {str(place.relative_to(self.root)): _files(place) for place in places}
 
     def comes_and_goes(self, way: Way) -> None:
-        """Towpath comes, a pod too, and all is as it was afterwards."""
+        """Towpath comes, a pod too, and all is as it was afterwards; a second cleanup finds nothing to do."""
         self.begin(way)
         self.stands(way)
-        self.pod_comes_and_goes()
+        self.pod_comes_and_goes(way)
         assert self.seen() != self.before
-        self.clean_up()
-        self.is_as_before()
+        for _ in range(2):
+            self.clean_up()
+            self.is_as_before()
 
     def is_killed(self, name: str, ways: Mapping[str, Way], *, number: int) -> None:
-        """``kill -9`` at a random moment, of some after the node was told to go another of these ways; then cleanup."""
+        """``kill -9`` at a random moment, of some after the node was told to go another of these ways; then cleanup.
+
+        Of some the first cleanup is killed as well.
+        """
         chance = effort.chance("cleanup", name, str(number))
         self.begin(ways[name])
         if chance.random() < 0.5:
             self.stands(ways[name])
             if chance.random() < 0.5:
-                self.pod_comes_and_goes()
+                self.pod_comes_and_goes(ways[name])
             self.write(objects(ways[chance.choice(list(ways))]))
         time.sleep(chance.uniform(0, self.longest))
-        self.agent.kill()
-        self.speaker.kill()
+        self.are_killed()
+        if chance.random() < 0.3:
+            cleanup = self.process("cleanup", *self.settings()).start()
+            time.sleep(chance.uniform(0, self.longest / 2))
+            cleanup.kill()
         self.clean_up()
         self.is_as_before()
+
+    def are_killed(self) -> None:
+        """Agent and speaker."""
+        self.agent.kill()
+        self.speaker.kill()
 
     def is_as_before(self) -> None:
         """Each thing by itself, for who reads that it is not so."""

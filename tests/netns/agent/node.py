@@ -132,17 +132,19 @@ class Node:
 
     def start_agent(self) -> None:
         """With the options as they are now."""
-        options = [str(part) for option in self.options.items() for part in option]
-        command = self.process("agent", "--node", self.name, "--from", str(self.folder), *options).command
+        command = self.process("agent", "--node", self.name, "--from", str(self.folder), *self.settings()).command
         self.agent.command = command
         self.agent.start()
+
+    def settings(self) -> list[str]:
+        """The options as they are now, for a command line."""
+        return [str(part) for option in self.options.items() for part in option]
 
     def clean_up(self) -> None:
         """``towpath cleanup``, with everything stopped."""
         self.agent.stop()
         self.speaker.stop()
-        options = [str(part) for option in self.options.items() for part in option]
-        self.node.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *options)
+        self.node.run(sys.executable, "-m", "towpath.controller.cli", "cleanup", *self.settings())
 
     def plugin(self) -> dict[str, Any]:
         """What the first plugin of its configuration is told; empty where there is none."""

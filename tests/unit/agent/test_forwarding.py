@@ -37,7 +37,7 @@ def test_a_crash_between_record_and_change_loses_nothing(
         with pytest.raises(KeyboardInterrupt):
             forwarding.prepare(record, proc_sys=proc)
     assert values(proc) == ["0", "0", "1"]
-    assert len(json.loads(record.read_text())) == 3
+    assert len({name for name in json.loads(record.read_text()) if not name.startswith("ifindex/")}) == 3
     (proc / "net/ipv4/ip_forward").write_text("1")
     forwarding.prepare(record, proc_sys=proc)
     assert values(proc) == ["1", "1", "2"]

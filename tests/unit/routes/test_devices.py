@@ -1,5 +1,6 @@
 """The keeper of tunnel devices on a kernel in memory: whatever is there, it becomes what is wanted, and nothing else is touched."""
 
+import errno
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Any
@@ -136,6 +137,25 @@ async def test_what_an_earlier_process_left_is_known(kernel: FakeDevices) -> Non
     assert (kernel.there[NAME].index, kernel.changes) == (index, before)
     keeper.release()
     await eventually(lambda: kernel.there.keys() == {NAME} and kernel.entries[NAME] == known(entries(3)))
+    await keeper.remove_all()
+    assert kernel.there == {}
+    keeper.close()
+
+
+async def test_a_device_that_the_kernel_keeps_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who wants all of them gone must not believe that they are."""
+    kernel = FakeDevices()
+    kernel.make(DEVICE)
+    keeper = Devices(lambda: kernel, linger=0)
+    await keeper.start()
+
+    def refuses(_: object) -> None:
+        raise OSError(errno.EBUSY, "busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel, "remove", refuses)
+        with pytest.raises(OSError, match=f"still there: {NAME}"):
+            await keeper.remove_all()
     await keeper.remove_all()
     assert kernel.there == {}
     keeper.close()

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from towpath.routes import sysctl
 from towpath.routes.sysctl import Change, forwarding_changes, restore
 
@@ -56,3 +58,13 @@ def test_nothing_to_do(tmp_path: Path) -> None:
     """A node that forwards already is left as it is, and one without IPv6 lacks nothing."""
     make(tmp_path, {"ipv4/ip_forward": "1"})
     assert forwarding_changes(tmp_path) == ()
+
+
+def test_one_that_is_refused_keeps_no_other(tmp_path: Path) -> None:
+    """The error is of that one; the others are as before."""
+    make(tmp_path, {"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1"})
+    (tmp_path / "ipv6/conf/eth0/accept_ra").mkdir(parents=True)
+    before = {"ipv4/ip_forward": "0", "ipv6/conf/eth0/accept_ra": "1", "ipv6/conf/all/forwarding": "0"}
+    with pytest.raises(IsADirectoryError):
+        restore(before, proc=tmp_path)
+    assert tree(tmp_path) == {"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0"}
