@@ -34,6 +34,8 @@ PATTERNS = ("veth*", "tp-*")
 _NETWORKD = ("ManageForeignRoutes", "ManageForeignRoutingPolicyRules")
 _FOLDERS = ("etc/systemd", "run/systemd", "usr/local/lib/systemd", "usr/lib/systemd")
 """Where systemd looks, the first before the others (systemd-networkd.conf(5))."""
+_NETWORKD_MANAGES = frozenset(f"ADMIN_STATE={state}" for state in ("configuring", "configured", "failed"))
+_NETWORK_MANAGER_MANAGES = frozenset({"managed=true"})
 _NO = frozenset({"no", "n", "0", "false", "f", "off"})
 _SIOCGIFMTU = 0x8921
 _TCP_MD5SIG = 14
@@ -49,6 +51,7 @@ def look(*, proc_sys: Path, host: Path, kinds: tuple[str, ...] = ("veth",)) -> M
     return Machine(
         dropping=_dropping(),
         networkd=networkd(host),
+        networkd_devices=networkd_devices(host),
         managed_devices=managed_devices(host),
         lacking_kinds=tuple(kind for kind in kinds if not knows_kind(kind)),
         has_md5=_has_md5(),
@@ -107,16 +110,27 @@ def _configuration(host: Path) -> Iterator[Path]:
         yield path  # one that leads to /dev/null is empty, and hides those of its name behind it
 
 
+def networkd_devices(host: Path) -> tuple[str, ...]:
+    """Devices of pods, or ours, that a .network file of networkd applies to, as its files for each interface say."""
+    return _managed(host / "run/systemd/netif/links", _NETWORKD_MANAGES)
+
+
 def managed_devices(host: Path) -> tuple[str, ...]:
-    """Devices of pods, or ours, that NetworkManager says it manages (its files are named by interface index)."""
+    """Devices of pods, or ours, that NetworkManager says it manages."""
+    return _managed(host / "run/NetworkManager/devices", _NETWORK_MANAGER_MANAGES)
+
+
+def _managed(folder: Path, lines: frozenset[str]) -> tuple[str, ...]:
+    """Devices of pods, or ours, whose file in a daemon's folder, which is named by the interface's index, has one of these lines."""
     names = {str(index): name for index, name in socket.if_nameindex()}
     found = []
     with contextlib.suppress(OSError):
-        for path in (host / "run/NetworkManager/devices").iterdir():
+        for path in folder.iterdir():
             name = names.get(path.name, "")
-            ours = any(fnmatch(name, pattern) for pattern in PATTERNS)
-            if ours and "managed=true" in path.read_text(errors="replace").split():
-                found.append(name)
+            if any(fnmatch(name, pattern) for pattern in PATTERNS):
+                with contextlib.suppress(OSError):  # gone meanwhile
+                    if lines & set(path.read_text(errors="replace").split()):
+                        found.append(name)
     return tuple(sorted(found))
 
 

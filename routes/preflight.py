@@ -24,6 +24,8 @@ class Machine(Struct, frozen=True):
     dropping: tuple[DroppingChain, ...] = ()
     networkd: tuple[str, ...] = ()
     """Settings of a systemd-networkd that runs by which it removes routes or rules that are not its own."""
+    networkd_devices: tuple[str, ...] = ()
+    """Devices of pods, or ours, that systemd-networkd configures."""
     managed_devices: tuple[str, ...] = ()
     """Devices of pods, or ours, that NetworkManager manages."""
     lacking_kinds: tuple[str, ...] = ()
@@ -125,15 +127,25 @@ def _managers(machine: Machine) -> Iterable[tuple[Reason, str]]:
             Reason.ROUTES_MANAGED,
             (
                 f"systemd-networkd runs with {setting}=yes and removes what is not its own whenever it restarts:"
-                f" set {setting}=no under [Network] in /etc/systemd/networkd.conf.d"
+                f" set {setting}=no under [Network] in /etc/systemd/networkd.conf.d, then restart it"
+            ),
+        )
+    if machine.networkd_devices:
+        yield (
+            Reason.ROUTES_MANAGED,
+            (
+                f"systemd-networkd manages {_listed(machine.networkd_devices)} and removes addresses and neighbours that are"
+                " not its own: give /etc/systemd/network/00-towpath.network Name=veth* tp-* under [Match] and Unmanaged=yes"
+                " under [Link], then networkctl reload"
             ),
         )
     if machine.managed_devices:
         yield (
             Reason.ROUTES_MANAGED,
             (
-                f"NetworkManager manages {_listed(machine.managed_devices)}:"
-                " set unmanaged-devices=interface-name:veth*;interface-name:tp-* under [keyfile] in /etc/NetworkManager/conf.d"
+                f"NetworkManager manages {_listed(machine.managed_devices)} and takes their addresses and routes when its networking"
+                " is switched off: give a file in /etc/NetworkManager/conf.d"
+                " unmanaged-devices+=interface-name:veth*;interface-name:tp-* under [keyfile], then nmcli general reload"
             ),
         )
 

@@ -1,6 +1,6 @@
 """What is to be seen of a machine, with real packet filters, devices and kernels."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -104,19 +104,27 @@ def test_devices_and_switches(host: Host, tmp_path: Path) -> None:
         found = look(proc_sys=Path("/proc/sys"), host=tmp_path)
     assert (found.families, found.forwards) == (frozenset(V4), frozenset(V6))
     assert found.has_md5
-    assert (found.networkd, found.managed_devices, found.dropping, found.lacking_kinds) == ((), (), (), ())
+    assert (found.networkd, found.networkd_devices, found.managed_devices) == ((), (), ())
+    assert (found.dropping, found.lacking_kinds) == ((), ())
 
 
-def test_devices_that_networkmanager_manages(host: Host, tmp_path: Path) -> None:
-    """Ours and those of pods, by the files it keeps for each interface; its own business is its own."""
-    folder = tmp_path / "run/NetworkManager/devices"
-    folder.mkdir(parents=True)
-    for number, (name, managed) in enumerate(
-        (("veth1", "true"), ("tp-vx4-1", "true"), ("veth2", "false"), ("eth9", "true"))
-    ):
+@pytest.mark.parametrize(
+    ("folder", "yes", "no", "asked"),
+    [
+        ("run/NetworkManager/devices", "managed=true", "managed=false", machine.managed_devices),
+        ("run/systemd/netif/links", "ADMIN_STATE=configured", "ADMIN_STATE=unmanaged", machine.networkd_devices),
+    ],
+)
+def test_devices_that_others_manage(
+    host: Host, tmp_path: Path, folder: str, yes: str, no: str, asked: Callable[[Path], tuple[str, ...]]
+) -> None:
+    """Ours and those of pods, by the files a daemon keeps for each interface; its own business is its own."""
+    files = tmp_path / folder
+    files.mkdir(parents=True)
+    for number, (name, line) in enumerate((("veth1", yes), ("tp-vx4-1", yes), ("veth2", no), ("eth9", yes))):
         host.ip("link", "add", name, "index", str(100 + number), "type", "bridge")
-        (folder / str(100 + number)).write_text(f"[device]\nmanaged={managed}\nconnection-uuid=x\n")
-    (folder / "999").write_text("[device]\nmanaged=true\n")
+        (files / str(100 + number)).write_text(f"# theirs\n{line}\nother=x\n")
+    (files / "999").write_text(f"{yes}\n")
     with host.entered():
-        assert machine.managed_devices(tmp_path) == ("tp-vx4-1", "veth1")
-        assert machine.managed_devices(tmp_path / "nowhere") == ()
+        assert asked(tmp_path) == ("tp-vx4-1", "veth1")
+        assert asked(tmp_path / "nowhere") == ()

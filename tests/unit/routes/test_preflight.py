@@ -54,9 +54,14 @@ def test_what_the_kernel_lacks_matters_where_it_is_used() -> None:
 
 def test_managers_of_routes_and_devices() -> None:
     """Each with the setting that ends it."""
-    routes, devices = told(Machine(networkd=("ManageForeignRoutes",), managed_devices=("veth1",)))
+    routes, configured, managed = told(
+        Machine(networkd=("ManageForeignRoutes",), networkd_devices=("tp-vx4-1",), managed_devices=("veth1",))
+    )
     assert "set ManageForeignRoutes=no under [Network]" in routes
-    assert "NetworkManager manages veth1: set unmanaged-devices=" in devices
+    assert "systemd-networkd manages tp-vx4-1" in configured
+    assert "Unmanaged=yes" in configured
+    assert "NetworkManager manages veth1" in managed
+    assert "unmanaged-devices+=" in managed
 
 
 def test_mtus() -> None:
