@@ -86,7 +86,7 @@ class NodeAgent:
         self._pods = pods
         self._service_routes = ServiceRoutes(node, services=services)
         self._workloads = workloads
-        self._guard = Guard(node, firewall)
+        self._guard = Guard(node, firewall, kernel)
         self._passwords = passwords
         self._saved = saved
         self._patience = patience or Patience()
@@ -236,7 +236,6 @@ class NodeAgent:
             picture.cluster,
             announcements=[one for state in states for one in state.announcements.values()],
             sessions=[one for state in states for one in state.sessions.values()],
-            links=self._kernel.tunnels(),
         )
 
     def _plan(self, cluster: Cluster) -> SpeakerPlan:

@@ -5,7 +5,7 @@ This is the hot path through the agent; it waits for no step. The bridge is also
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import assert_never
@@ -335,7 +335,11 @@ class Bridge:
 
     def interfaces(self, cluster: Cluster) -> Iterable[str]:
         """Those at whose ends peers are, and those by which other nodes are reached."""
-        return {*self._finder.interfaces, *self._underlay.interfaces(cluster)}
+        return {*self._finder.interfaces, *self.underlay(cluster)}
+
+    def underlay(self, cluster: Cluster) -> Collection[str]:
+        """Those by which other nodes are reached."""
+        return self._underlay.interfaces(cluster)
 
     def link_addresses(self) -> Iterable[LinkAddress]:
         """The same with their devices and subnets."""

@@ -7,7 +7,7 @@ import structlog
 from towpath.bgp.nodes import BGP_PORT, node_views
 from towpath.bgp.services import covering
 from towpath.controller.node.outgoing import beside, excluded_ports, exclusions, translated
-from towpath.controller.node.parts import Firewall
+from towpath.controller.node.parts import Firewall, Kernel
 from towpath.model.cluster import Cluster, IPPool
 from towpath.model.encapsulation import by_vxlan, ipip_end
 from towpath.model.memo import remembered
@@ -23,8 +23,9 @@ log = structlog.get_logger()
 class Guard:
     """Remembered is what was refused last."""
 
-    def __init__(self, node: str, firewall: Firewall) -> None:
+    def __init__(self, node: str, firewall: Firewall, kernel: Kernel) -> None:
         self._node = node
+        self._kernel = kernel
         self._firewall = firewall
         self._refused = ""
         self._untranslated = ""
@@ -62,13 +63,19 @@ class Guard:
         *,
         announcements: Iterable[Announcement],
         sessions: Iterable[Session],
-        links: Collection[Link] = (),
     ) -> None:
         """Drop what is still for announced services when it is forwarded, and what pods send to speakers; those of ``sessions`` may, to their own node.
 
-        ``links``: tunnels that stand, be they wanted or not: strangers send into none of them.
+        Strangers send into none of the tunnels that stand, be they wanted or not.
         """
-        rules = rules_of(cluster, self._node, announcements=announcements, sessions=tuple(sessions), links=links)
+        rules = rules_of(
+            cluster,
+            self._node,
+            announcements=announcements,
+            sessions=tuple(sessions),
+            links=self._kernel.tunnels(),
+            outside=self._kernel.underlay(cluster),
+        )
         self._translating, self._beside = translated(cluster), beside(cluster)
         try:
             said = await self._firewall.desire(rules)
@@ -90,8 +97,9 @@ def rules_of(
     announcements: Iterable[Announcement],
     sessions: Collection[Session],
     links: Collection[Link] = (),
+    outside: Collection[str] = (),
 ) -> Rules:
-    """What a node drops, and what it translates."""
+    """What a node drops, and what it translates; ``links``: the tunnels that stand, ``outside``: interfaces by which other nodes are reached."""
     vxlans = {(one.vni, one.port) for one in by_vxlan(cluster)}
     vxlans |= {(one.vni, one.port) for one in links if isinstance(one, Vxlan)}
     ipip = ipip_end(cluster, node) or next((one.local for one in links if isinstance(one, Ipip)), None)
@@ -113,7 +121,8 @@ def rules_of(
             sorted({unscoped(one.peer_address) for one in sessions if one.peer_address.is_link_local}, key=_order)
         ),
         beside=covering({pool.spec.cidr for pool in beside(cluster)}),
-        own=tuple(me.addresses.values()) if me is not None and beside(cluster) else (),
+        outside=tuple(sorted(outside)) if vxlans else (),
+        own=tuple(me.addresses.values()) if me is not None and (vxlans or beside(cluster)) else (),
     )
 
 

@@ -80,6 +80,9 @@ class Kernel(Protocol):
     def tunnels(self) -> tuple[Link, ...]:
         """What the tunnel devices that stand take packets by, those that are not wanted any more included."""
 
+    def underlay(self, cluster: Cluster) -> Collection[str]:
+        """The interfaces by which other nodes are reached."""
+
     def severed(self) -> tuple[str, ...]:
         """Names of sessions whose interface has no carrier."""
 

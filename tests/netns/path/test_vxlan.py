@@ -23,6 +23,7 @@ from tests.netns.path.mtu import (
     wait_learned,
     wait_whole,
 )
+from tests.netns.tracked import counts, unwatch, watch
 from towpath.lab import facts, pods
 from towpath.lab.addressing import PODS
 from towpath.lab.api import collection, custom
@@ -186,7 +187,11 @@ def test_strangers_cannot_send_into_the_tunnel(lab: Lab) -> None:
 
     def counted() -> int:
         text = lab.host("node1").run("nft", "list", "chain", "inet", "towpath", "tunnel_input")
-        return sum(int(line.split("packets")[1].split()[0]) for line in text.splitlines() if "@ends" in line)
+        return sum(
+            int(line.split("packets")[1].split()[0])
+            for line in text.splitlines()
+            if "@ends" in line and "packets" in line
+        )
 
     before = counted()
     for address in lab.node_addresses("node1"):
@@ -195,6 +200,17 @@ def test_strangers_cannot_send_into_the_tunnel(lab: Lab) -> None:
         with sending:
             sending.sendto(b"\x08\0\0\0\0\x10\0\0" + bytes(60), (str(address), 4789))
     wait_for(lambda: counted() == before + 2, deadline=10, what="both were dropped")
+
+
+def test_no_packet_between_nodes_is_tracked(lab: Lab) -> None:
+    """In both directions and families, on all nodes: the kernel remembers no connection of what is in the tunnel."""
+    nodes = [lab.host(node) for node in lab.nodes]
+    with contextlib.ExitStack() as stack:
+        for node in nodes:
+            watch(node)
+            stack.callback(unwatch, node)
+        facts.wait_reachable(lab)
+        assert [set(counts(node)) for node in nodes] == [{"in_untracked", "out_untracked"}] * len(nodes)
 
 
 def ways(lab: Lab, node: str) -> dict[str, str]:

@@ -339,9 +339,9 @@ def test_the_table_is_what_is_desired(host: Host) -> None:
     "deed",
     [
         "delete table inet towpath",
-        "flush chain inet towpath services",
+        "flush chain inet towpath forward",
         "delete element inet towpath services4 { 10.96.0.0/16 }",
-        "insert rule inet towpath services accept",
+        "insert rule inet towpath forward accept",
     ],
 )
 def test_what_others_do_to_it_is_repaired(host: Host, deed: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,8 +355,9 @@ def test_what_others_do_to_it_is_repaired(host: Host, deed: str, monkeypatch: py
     host.run("nft", *deed.split(" "))
     desire(host, table, *RANGES)
     assert dropped(host) == {"10.96.0.0/16", "192.0.2.1", "fd00:96::/112"}
-    assert host.run("nft", "-s", "list", "chain", "inet", "towpath", "services").count("drop") == 2
-    assert "services accept" not in host.run("nft", "-s", "list", "table", "inet", "towpath")
+    forward = host.run("nft", "-s", "list", "chain", "inet", "towpath", "forward")
+    assert forward.count("counter drop") == 2
+    assert "accept" not in [line.strip() for line in forward.splitlines()]
 
 
 def test_it_is_taken_away_once(host: Host) -> None:
@@ -388,7 +389,7 @@ OUTGOING = Rules(
 )
 
 
-@pytest.mark.parametrize("deed", ["delete table inet towpath", "insert rule inet towpath services accept"])
+@pytest.mark.parametrize("deed", ["delete table inet towpath", "insert rule inet towpath forward accept"])
 def test_what_others_do_to_it_is_heard(host: Host, deed: str) -> None:
     """So that nobody need look; what is done to other tables, or was done by ourselves, is not heard."""
     table = nft.Table()

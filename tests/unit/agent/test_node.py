@@ -94,6 +94,9 @@ class Parts:
     def tunnels(self) -> tuple[Link, ...]:
         return self.links
 
+    def underlay(self, _world: Cluster) -> tuple[str, ...]:
+        return ("eth0",)
+
     def severed(self) -> tuple[str, ...]:
         return ()
 
