@@ -29,6 +29,7 @@
 #define LARGEST (4u << 20)  /* bytes of a configuration or an answer */
 #define OURS "towpath-"     /* what the agent writes in place of a container begins with this */
 #define PROGRAM "towpath-ipam"
+#define FORM "2" /* of the agent's configurations, as VERSION tells it: one that knows less is not asked for more */
 
 enum { INVALID_ENVIRONMENT = 4, IO_FAILED = 5, NOT_DECODED = 6, INVALID_CONFIGURATION = 7, TRY_AGAIN = 11, UNAVAILABLE = 50, REFUSED = 100 };
 
@@ -268,7 +269,7 @@ static _Noreturn void collect(void) {
 }
 
 static int versions(void) {
-    puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
+    puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.1.0\",\"0.2.0\",\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"],\"towpathForm\":" FORM "}");
     return 0;
 }
 

@@ -21,6 +21,8 @@ NEEDED = ("ptp", "bridge", "macvlan", "ipvlan", HOST_LOCAL, "portmap")
 """What our configuration may call, and cannot do without."""
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 """CNI versions that our configuration is valid in, the older first."""
+FORM = 2
+"""What our program has to understand: 1 is what the first one did, 2 that all namespaces wait, and that it stands before a plugin."""
 ANSWER_WITHIN = 10.0
 _MODE = 0o755
 
@@ -37,11 +39,15 @@ class Folders(Struct, frozen=True):
 
 
 class Plugin(Struct, frozen=True):
-    """One plugin: the CNI versions that it understands (none: it did not say), and why it cannot be used."""
+    """One plugin: the CNI versions that it understands (none: it did not say), and why it cannot be used.
+
+    ``older``: that it is our program of a release that does not understand all that we write, with what to do.
+    """
 
     name: str
     versions: frozenset[str] = frozenset()
     trouble: str = ""
+    older: str = ""
 
 
 def install(folders: Folders) -> tuple[str, ...]:
@@ -109,8 +115,13 @@ def _ask(path: Path) -> Plugin:
             timeout=ANSWER_WITHIN,
             check=False,
         )
-        found = json.loads(done.stdout)["supportedVersions"]
-        return Plugin(path.name, frozenset(map(str, found)))
+        said = json.loads(done.stdout)
+        is_older = path.name == PROGRAM and int(said.get("towpathForm", 1)) < FORM
+        older = (
+            f"{path} is of an older towpath than the agent, and is not asked for what it does not know: put this release's in"
+            " its place, or remove it where the agent brings plugins itself"
+        )
+        return Plugin(path.name, frozenset(map(str, said["supportedVersions"])), older=older if is_older else "")
     except FileNotFoundError:
         if not path.exists():
             return Plugin(path.name, trouble=f"{path} does not exist")

@@ -8,6 +8,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("model", "ipam", "bgp", "routes", "controller", "lab")
 RECORDED = ROOT / "tests" / "releases" / "earlier.tar.xz"
 """Sources and chart of the release before this one."""
+ASKING = RECORDED.with_name("asking.tar.xz")
+"""Of the first state that had ``towpath-ipam``: its sources, and the agent's part that it asks."""
 _MADE = {".git", ".venv", "__pycache__", "dist", "build"}
 
 

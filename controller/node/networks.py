@@ -129,7 +129,7 @@ class Networks:
         self, pool: IPPool, cluster: Cluster, usable: Collection[Prefix], plugins: Collection[Plugin]
     ) -> dict[str, Any]:
         places, way = self._places(pool.name), pool.spec.attachment
-        asks = {one.name for one in plugins if not one.trouble and one.name == PROGRAM and way.whole}
+        asks = {one.name for one in plugins if one.name == PROGRAM and not (one.trouble or one.older) and way.whole}
         calls = called(conflist((), {}, data_dir=places.data_dir, way=way)) | asks
         return conflist(
             [cluster.blocks[block_name(cidr)].spec for cidr in usable],

@@ -52,7 +52,9 @@ from towpath.model.net import Address, Prefix, block_name
 from towpath.model.reason import Reason, Refusal, Why
 
 log = structlog.get_logger()
-_UNASKED = f"{PROGRAM} does not exist, and pools are for some pods only: none gets an address of these here"
+_UNASKED = (
+    f"{PROGRAM} does not exist, or is too old, and pools are for some pods only: none gets an address of these here"
+)
 
 
 class CNIPods:
@@ -230,6 +232,7 @@ class CNIPods:
             *(Refusal(Reason.PLUGIN_MISSING, message, self._why) for message in missing),
             *(Refusal(Reason.ADDRESS_OUTSIDE, message, self._why) for message in self._former.strangers),
             *((Refusal(Reason.PLUGIN_MISSING, self._unasked, self._why),) if self._unasked else ()),
+            *(Refusal(Reason.PLUGIN_MISSING, one.older, self._why) for one in self._plugins or () if one.older),
             *(Refusal(Reason.OTHER_NETWORK_PLUGIN, self._besides(one), self._why) for one in self._others),
         )
 
@@ -278,7 +281,8 @@ class CNIPods:
             return  # what stands works
         if way.attachment.by_master and not self._has_ground(cluster, addressing):
             return  # likewise, as far as anything does
-        asks = {one.name for one in self._plugins if not one.trouble and one.name == PROGRAM}
+        programs = [one for one in self._plugins if not one.trouble and one.name == PROGRAM]
+        asks = {one.name for one in programs}
         around = pools_around(cluster, addressing.usable)
         for_all = [cidr for cidr in addressing.usable if cidr not in around or around[cidr].spec.is_common]
         made = functools.partial(
@@ -306,8 +310,9 @@ class CNIPods:
             waiting=waiting if for_all else {EVERYBODY},
             others=[one["rangeStart"] for one in every],
         )
-        self._unasked = "" if asks or specs.keys() == set(for_all) else _UNASKED
-        if not (asks or for_all):
+        understands_all = any(not one.older for one in programs)
+        self._unasked = "" if understands_all or (asks and for_all) or specs.keys() == set(for_all) else _UNASKED
+        if not (understands_all or for_all):
             return  # everybody would get what is for some
         if not before:
             self._before_first()

@@ -41,13 +41,18 @@ class Node:
         self.silent = False
         """Nobody knows anything yet."""
         self.waiting: tuple[str, ...] = ()
-        self.path = f"{towpath_ipam().parent}:{cni_plugins()}"
+        self.program = towpath_ipam()
+        self.path = f"{self.program.parent}:{cni_plugins()}"
+        self.written: dict[str, Any] = {}
+        """What another agent has written in place of ours."""
         self.records = HostLocal(folder / "cni")
         blocks = {one.name: one for one in (*OWN, THEIRS)}
         self.cluster = Cluster(pools=POOLS, blocks=blocks, nodes={"n": node_object("n")})
 
     def configuration(self, **changes: Any) -> dict[str, Any]:
         """What a plugin hands on."""
+        if self.written:
+            return {**self.written, **changes}
         made = conflist(
             [one.spec for one in OWN],
             POOLS,
@@ -66,7 +71,7 @@ class Node:
         """The same with any text as configuration."""
         namespace, _, name = pod.partition("/")
         done = subprocess.run(
-            [towpath_ipam()],
+            [self.program],
             input=text.encode(),
             env={
                 "CNI_COMMAND": command,

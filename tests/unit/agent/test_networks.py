@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.agent.test_gate import FINE
-from tests.unit.agent.test_pods import ALL, V4, V6, Shims, pods
+from tests.unit.agent.test_pods import ALL, V4, V6, Shims, folders, pods
 from tests.unit.agent.test_pods import where as where  # noqa: PLC0414  # a fixture
 from tests.unit.agent.worlds import block, cluster, pool
+from tests.unit.ipam.plugins import plugin
 from towpath.controller.node.gate import Addressing, Beside, addressing
 from towpath.controller.node.ground import Grounds
 from towpath.ipam.cni import Places
@@ -150,6 +151,17 @@ async def test_one_pod_is_room_for_one(where: Places) -> None:
     made = await pods(where, shim=Shims(eth1=ETH1))
     (found,) = made.usage(world(way=whole), (OWN,), draining=(), idle=())
     assert (found.in_use, found.capacity) == (0, 1)
+
+
+@pytest.mark.parametrize(("form", "first"), [(1, "macvlan"), (2, "towpath-ipam")])
+async def test_who_has_all_of_an_interface_is_asked_where_our_program_can(where: Places, form: int, first: str) -> None:
+    """It stands before the plugin. An older one would give the pod an address there, and the plugin then refuse it: it does not."""
+    whole = Attachment(type="macvlan", master="eth1", mode="passthru", primary=False)
+    plugin(folders(where).target / "towpath-ipam", "1.0.0", form=form)
+    made = await pods(where, shim=Shims(eth1=ETH1))
+    assert made.desire(world(way=whole), BESIDE)
+    (file,) = (where.run_dir / "cni-conf").glob("towpath-edge.*")
+    assert json.loads(file.read_text())["plugins"][0]["type"] == first
 
 
 async def test_a_block_that_drains_gives_out_nothing(where: Places) -> None:

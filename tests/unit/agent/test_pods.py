@@ -599,6 +599,23 @@ async def test_what_is_for_some_is_not_in_the_configuration(where: Places) -> No
     assert json.loads(where.link.read_text())["plugins"][0]["ipam"]["waiting"] == ["mine"]
 
 
+async def test_a_program_of_an_older_release_is_asked_for_what_it_knows(where: Places) -> None:
+    """It would give anybody what is for some while the agent is away: only where that is all there is it is not called. Both are told."""
+    team = pool("team", "10.245.0.0/24", namespace_selector=parse_selector("team == 'a'"))
+    both = for_some(where, str(V4), str(TEAM), pools={"v4": pool("v4", "10.244.0.0/16"), "team": team})
+    some = for_some(where, str(TEAM), pools={"team": team})
+    program = plugin(folders(where).target / "towpath-ipam", "1.0.0", form=1)
+    older = f"{program} is of an older towpath than the agent"
+    made = await pods(where)
+    made.desire(some, Addressing(usable=(TEAM,), complete=True))
+    assert not where.link.is_symlink()
+    sentences = [one.message for one in made.problems if one.reason is Reason.PLUGIN_MISSING]
+    assert [any(words in one for one in sentences) for words in (older, "pools are for some pods only")] == [True, True]
+    assert made.desire(both, Addressing(usable=(V4, TEAM), complete=True))
+    assert json.loads(where.link.read_text())["plugins"][0]["ipam"]["type"] == "towpath-ipam"
+    assert told(made)[Reason.PLUGIN_MISSING].startswith(older)
+
+
 async def test_where_nothing_is_for_all_everybody_waits_without_the_agent(where: Places) -> None:
     """The ranges stand there for pods to be deleted by. Without our program there is no configuration, and the node says why."""
     team = pool("team", "10.245.0.0/24", namespace_selector=parse_selector("team == 'a'"))
