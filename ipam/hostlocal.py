@@ -50,6 +50,11 @@ def is_pods(record: Record) -> bool:
     return record.container not in _NO_POD
 
 
+def is_container(record: Record) -> bool:
+    """Whether a record names the container that has the address."""
+    return is_pods(record) and record.container not in (FOUND, FORMER, "")
+
+
 class HostLocal:
     """The records of one network under host-local's ``dataDir``."""
 

@@ -21,6 +21,7 @@ from towpath.controller.node import forwarding, hostports
 from towpath.controller.settings import AgentSettings, CannotRunError
 from towpath.ipam.cni import BRIDGE, Places, remove
 from towpath.ipam.files import temporary
+from towpath.ipam.hostlocal import HostLocal
 from towpath.ipam.plugins import Folders, uninstall
 from towpath.routes import local, nft
 from towpath.routes.devices.devices import Devices
@@ -58,7 +59,7 @@ def _steps(settings: AgentSettings) -> Iterator[tuple[str, Callable[[], object]]
     yield "routes", lambda: asyncio.run(_remove_routes())
     yield "tunnels", lambda: asyncio.run(_remove_devices())
     yield "the nftables table", lambda: asyncio.run(nft.remove())
-    yield "what the plugin portmap made", lambda: hostports.undo(settings.hostports)
+    yield "what the plugin portmap made", lambda: _remove_chains(settings)
     yield f"the device {BRIDGE}", PodBridge(BRIDGE, proc=net).remove
     yield "the device of pods on the nodes' network", PodShim(proc=net).remove
     yield "CNI plugins", lambda: uninstall(Folders(target=settings.cni_bin_dir, record=settings.plugins))
@@ -104,6 +105,13 @@ def _remove_configurations(settings: AgentSettings) -> None:
         places = Places(run_dir=settings.run_dir, conf_dir=settings.cni_conf_dir)
         for one in (places, *places.networks(settings.cni_networks_dir)):
             remove(one)
+
+
+def _remove_chains(settings: AgentSettings) -> None:
+    """While there is still whatever leads to pods: it is asked who of them is there."""
+    conf_dir = settings.cni_conf_dir
+    known = HostLocal(Places(run_dir=settings.run_dir, conf_dir=conf_dir).data_dir).records() if conf_dir else []
+    hostports.undo(settings.hostports, records=known)
 
 
 def _remove_snapshot(settings: AgentSettings) -> None:

@@ -25,7 +25,7 @@ from tests.netns.agent.node import (
 from tests.netns.agent.sites import has
 from towpath.ipam.plugins import NEEDED
 from towpath.lab import pods
-from towpath.lab.netns import Network
+from towpath.lab.netns import Host, Network
 from towpath.lab.process import wait_for
 from towpath.lab.tools import towpath_ipam
 from towpath.model.encapsulation import IPIP_DEVICE
@@ -40,7 +40,7 @@ FAR = ("10.244.2.0/26", "fd00:244::c0/122")
 TUNNELS = ("tp-vx4-4096", "tp-vx6-4096")
 BESIDE = ("eth1", "eth2")
 """Further interfaces of the node, without addresses."""
-PORTS = ({"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},)
+PORT = 8080
 BEFORE = {
     "net__ipv4__ip_forward": 0,
     "net__ipv6__conf__all__forwarding": 0,
@@ -98,6 +98,11 @@ def objects(way: Way) -> list[dict[str, Any]]:
     found.append(_peer("b", ipv4Address="10.0.0.2/24", ipv6Address="fd00::2/64"))
     found += [_peer("c", ipv4Address="10.0.1.3/24", ipv6Address="fd00:1::3/64")] if way.far else []
     return [*found, *way.more]
+
+
+def ports(number: int) -> tuple[dict[str, Any]]:
+    """What a runtime says to plugins of a pod that has this port of its node."""
+    return ({"hostPort": number, "containerPort": 80, "protocol": "tcp"},)
 
 
 def beside(name: str, cidr: str, block: str, **attachment: str) -> list[dict[str, Any]]:
@@ -166,12 +171,17 @@ class Cleaned(OneNode):
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.conditions()}\n{self.agent.log}\n{self.speaker.log}") from None
 
-    def pod_comes_and_goes(self, way: Way) -> None:
-        """With a port of the node and an interface in every network, so that every plugin has made what it makes."""
+    def pod(self, port: int) -> tuple[Host, pods.Pod]:
+        """A pod to which this port of the node leads."""
         self.count += 1
         host = self.node.network.host(f"p{self.count}", forwarding=False)
         plugins = self.options["--cni-bin-dir"]
-        pod = pods.add(self.node, host, folder=self.cni, ports=PORTS, plugins=plugins)
+        return host, pods.add(self.node, host, folder=self.cni, ports=ports(port), plugins=plugins)
+
+    def pod_comes_and_goes(self, way: Way) -> None:
+        """With an interface in every network besides, so that every plugin has made what it makes."""
+        host, pod = self.pod(PORT)
+        plugins = self.options["--cni-bin-dir"]
         more = [
             {"folder": self.networks, "network": one, "interface": f"net{number}", "container": pod.container}
             for number, one in enumerate(way.networks)
@@ -180,7 +190,7 @@ class Cleaned(OneNode):
             pods.add(self.node, host, plugins=plugins, **what)
         for what in more:
             pods.remove(self.node, host, plugins=plugins, **what)
-        pods.remove(self.node, host, folder=self.cni, container=pod.container, ports=PORTS, plugins=plugins)
+        pods.remove(self.node, host, folder=self.cni, container=pod.container, ports=ports(PORT), plugins=plugins)
         self.node.network.remove_host(host.name)
 
     def seen(self) -> dict[str, Any]:

@@ -3,18 +3,22 @@
 One node goes through all of it, one way after the other, and is compared with how it was at the very first.
 """
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests import effort
 from tests.names import in_memory, own
 from tests.netns.agent import underlay
 from tests.netns.agent.leaving import BESIDE, FAR, OTHER, ROUNDS, TUNNELS, Cleaned, Way, beside, translates
 from tests.netns.agent.node import BLOCKS, LEARNED, made, ours
+from towpath.ipam.cni import NETWORK
 from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
+from towpath.routes import firewall, portmap
 
 SMALL = ("10.244.1.0/29", "fd00:244::80/125")
 """Blocks of the node with few addresses."""
@@ -162,6 +166,27 @@ def test_files_that_were_half_written_go(node: Cleaned) -> None:
     node.clean_up()
     node.is_as_before()
     assert not state.exists()
+
+
+@pytest.mark.parametrize("name", ["direct", "bridge", "macvlan"] if effort.SOAK else ["bridge"])
+def test_ports_go_with_pods_that_went_without_a_word(node: Cleaned, name: str) -> None:
+    """Their namespaces are gone, and no plugin was told; those of a pod that is there stay, which an installation after it knows again."""
+    with node.node.entered():
+        before = firewall.chains()
+    node.begin(WAYS[name])
+    node.stands(WAYS[name])
+    gone, _ = node.pod(8081)
+    stays, pod = node.pod(8080)
+    node.node.network.remove_host(gone.name)
+    node.are_killed()
+    node.clean_up()
+    for program in ("iptables-save", "ip6tables-save"):
+        ruled = node.node.run(program, "-t", "nat")
+        assert ("--dports 8080 " in ruled, "8081" in ruled) == (True, False), ruled
+    node.node.network.remove_host(stays.name)
+    with node.node.entered():
+        assert asyncio.run(portmap.remove(before, network=NETWORK, gone=[pod.container])) == ()
+    node.is_as_before()
 
 
 def test_what_is_refused_keeps_nothing_else(node: Cleaned) -> None:

@@ -1,12 +1,16 @@
 """What the plugin for host ports leaves is taken away, and nothing else."""
 
 import asyncio
+import json
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.names import own
+from towpath.lab import pods
 from towpath.lab.netns import Host, Network
+from towpath.lab.tools import cni_plugins
 from towpath.routes import firewall, portmap
 
 IPTABLES = """
@@ -49,10 +53,10 @@ def host() -> Iterator[Host]:
         yield network.host("node")
 
 
-def remove(host: Host, before: Collection[str]) -> tuple[str, ...]:
+def remove(host: Host, before: Collection[str], *, gone: Collection[str] = ()) -> tuple[str, ...]:
     """As cleanup does it there."""
     with host.entered():
-        return asyncio.run(portmap.remove(before))
+        return asyncio.run(portmap.remove(before, network="towpath", gone=gone))
 
 
 def chains(host: Host) -> frozenset[str]:
@@ -99,4 +103,35 @@ def test_ports_that_lead_to_pods_stay(host: Host) -> None:
     host.run("iptables", *MAPPING)
     text = listed(host)
     assert remove(host, ()) == ("ip nat",)
+    assert listed(host) == text
+
+
+def mapped(host: Host, root: Path, network: str, *, backend: str) -> str:
+    """The container of a pod with a port of the node that leads to it, as the plugin makes it in either way."""
+    plugins, options = (cni_plugins(), {"backend": backend}) if backend == "nftables" else (pods.PLUGINS, {})
+    subnets = ("10.244.0.0/24", "fd00:244::/120")
+    addresses = {"type": "host-local", "dataDir": str(root), "ranges": [[{"subnet": subnet}] for subnet in subnets]}
+    ports = {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True, **options}
+    told = {"cniVersion": "1.0.0", "name": network, "plugins": [{"type": "ptp", "ipam": addresses}, ports]}
+    (root / "10-x.conflist").write_text(json.dumps(told))
+    number = len(host.network.hosts)
+    port = {"hostPort": 8000 + number, "containerPort": 80, "protocol": "tcp"}
+    pod = host.network.host(f"pod{number}", forwarding=False)
+    return pods.add(host, pod, folder=root, ports=(port,), plugins=plugins).container
+
+
+@pytest.mark.parametrize("backend", ["iptables", "nftables"])
+def test_ports_of_pods_that_are_gone_go(host: Host, tmp_path: Path, backend: str) -> None:
+    """With all that was made for them, and nothing that is there for another network's pod."""
+    gone = [mapped(host, tmp_path, "towpath", backend=backend) for _ in range(2)]
+    assert len(remove(host, ())) == 2, "both families"
+    assert len(remove(host, (), gone=gone[:1])) == 2, "the other is there"
+    assert remove(host, (), gone=gone) == ()
+    assert listed(host) == ""
+
+    mapped(host, tmp_path, "other", backend=backend)
+    before, text = chains(host), listed(host)
+    gone = [mapped(host, tmp_path, "towpath", backend=backend)]
+    assert listed(host) != text
+    assert len(remove(host, before, gone=gone)) == 2
     assert listed(host) == text
