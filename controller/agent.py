@@ -22,7 +22,6 @@ from towpath.controller.kube.events import Events, Subject
 from towpath.controller.lock import only_one
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
-from towpath.controller.node import forwarding
 from towpath.controller.node import metrics as node_metrics
 from towpath.controller.node.agent import NodeAgent
 from towpath.controller.node.bound import BoundPods
@@ -37,6 +36,7 @@ from towpath.controller.node.retelling import retelling
 from towpath.controller.node.services import WatchedServices
 from towpath.controller.node.serving import desk_of, pods_of
 from towpath.controller.node.source import Opened, opened
+from towpath.controller.node.upkeep import Upkeep
 from towpath.controller.ports import ApiError
 from towpath.controller.secret_watch import WatchedSecrets
 from towpath.controller.secrets import Passwords, file_on_tmpfs, references
@@ -99,12 +99,14 @@ class AgentProcess:
         self._plugin_loop = LevelLoop(self._look_at_plugins, pace=Pace(debounce=1.0, backoff=5.0))
         self._snapshot_loop = LevelLoop(self._save, pace=Pace(debounce=1.0, backoff=5.0))
         self._preflight_loop = LevelLoop(self._look_at_machine, pace=Pace(period=EVERY))
+        self._upkeep = Upkeep(settings.sysctls, proc_sys=settings.proc_sys)
         self._bridge = Bridge(
             settings.node,
             socket=settings.socket,
             routers=settings.run_dir / "routers.json",
             share=not loses_next_hops(settings.host_root),
             mtu=self._mtu_below,
+            tunnelled=self._upkeep.tunnels,
             changed=self._node_loop.dirty,
             moved=self._preflight_loop.dirty,
             reported=self._status_loop.dirty,
@@ -152,10 +154,7 @@ class AgentProcess:
             self._bound.seed(saved)
         self._passwords.recall()
         settings = self._settings
-        try:
-            forwarding.prepare(settings.sysctls, proc_sys=settings.proc_sys)
-        except OSError as error:
-            log.warning("forwarding.refused", error=str(error), remedy="mount the host's /proc/sys/net writable")
+        self._upkeep.look()
         self._pods = pods_of(
             settings,
             mtu=self._mtu,
@@ -367,6 +366,7 @@ class AgentProcess:
         provisional = False
         while True:
             await asyncio.sleep(1)
+            self._upkeep.look()
             if self._news.waiting:
                 self._tell_of(self._node.warnings)
             if self._pods is not None and self._pods.changed():

@@ -96,7 +96,7 @@ class PodBridge:
                     self._remove(asking, one)
 
     def seen(self) -> object:
-        """How it stands: the device, its addresses, and cables on it that do not say yet that they belong here."""
+        """How it stands: the device, its addresses and sysctl, and cables on it that do not say yet that they belong here."""
         if not exists(self._name):
             return None
         with closing(open_socket()[0]) as asking:
@@ -105,7 +105,8 @@ class PodBridge:
             if there is None:
                 return None
             unmarked = [one.index for one in found if one.master == there.index and one.alias != self._alias]
-            return there, frozenset(_addresses(asking, there.index)), tuple(unmarked)
+            said = sysctl.read(self._proc / _ACCEPT_RA.format(self._name))
+            return there, frozenset(_addresses(asking, there.index)), tuple(unmarked), said
 
     def _make(self, asking: socket.socket, mtu: int | None) -> None:
         body = LINK_HEADER.pack(0, 0, 0, IFF_UP, IFF_UP)

@@ -185,7 +185,7 @@ class PodShim:
                     ask(asking, RTM_DELLINK, numbered(one.index), what=self._name, fine=errno.ENODEV)
 
     def seen(self) -> object:
-        """How it stands: the device, its addresses and its routes; None: there is none."""
+        """How it stands: the device, its addresses, its routes and its sysctls; None: there is none."""
         if not exists(self._name):
             return None
         with closing(open_socket()[0]) as asking:
@@ -193,7 +193,8 @@ class PodShim:
             if there is None:
                 return None
             on = frozenset(one for index, one in addresses(asking) if index == there.index)
-            return there, on, frozenset(_routes(asking, there.index))
+            said = tuple(sysctl.read(self._proc / name.format(self._name)) for name in _SETTINGS)
+            return there, on, frozenset(_routes(asking, there.index)), said
 
     def _there(self, asking: socket.socket, wanted: Shim) -> tuple[Device, int]:
         """The device, made anew where there is none or it is another, and the MTU of its master; switched off yet where it is new."""

@@ -5,10 +5,14 @@ default route. It becomes 2 there first. Either switch also sets what single int
 whether redirects are taken (``inet_forward_change`` and ``addrconf_forward_change`` in Linux, and the same on the way back):
 what was said of these before is remembered with it. ``ignore_routes_with_linkdown`` stays as it is: it would change what the kernel
 does with everybody's routes, and ours leave a link without carrier within milliseconds anyway.
+
+Where the kernel takes packets only from where it would send the answer (``rp_filter`` 1, RFC 3704), and pods' packets come by
+a tunnel at one time and without at another, those are lost that come while two nodes do not do the same yet. There the
+source has to be reached by any interface (2), for as long as there is a tunnel.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +20,8 @@ PROC = Path("/proc/sys/net")
 _REDIRECTS = "ipv4/conf/all/accept_redirects"
 _SWITCHES = {"ipv4/ip_forward": "ipv4/conf", "ipv6/conf/all/forwarding": "ipv6/conf"}
 """And where the interfaces' own are."""
+_RETURN = "ipv4/conf/{}/rp_filter"
+"""The kernel goes by the larger of an interface's and that of ``all``."""
 
 
 class Change(NamedTuple):
@@ -34,7 +40,7 @@ def forwarding_changes(proc: Path = PROC) -> tuple[Change, ...]:
     return tuple(
         change
         for switch, interfaces in _SWITCHES.items()
-        if _read(proc / switch) == "0"
+        if read(proc / switch) == "0"
         for change in (*_beside(proc, interfaces), Change(switch, "0", "1"))
     )
 
@@ -44,11 +50,32 @@ def _beside(proc: Path, interfaces: str) -> Iterator[Change]:
     names = sorted(entry.name for entry in (proc / interfaces).iterdir()) if (proc / interfaces).is_dir() else []
     if interfaces.startswith("ipv6"):
         listening = (f"{interfaces}/{name}/accept_ra" for name in names)
-        yield from (Change(one, "1", "2") for one in listening if _read(proc / one) == "1")
-    elif (redirects := _read(proc / _REDIRECTS)) is not None:
+        yield from (Change(one, "1", "2") for one in listening if read(proc / one) == "1")
+    elif (redirects := read(proc / _REDIRECTS)) is not None:
         yield Change(_REDIRECTS, redirects, "0")
     single = (f"{interfaces}/{name}/forwarding" for name in names if name != "all")
-    yield from (Change(one, "1", "1") for one in single if _read(proc / one) == "1")
+    yield from (Change(one, "1", "1") for one in single if read(proc / one) == "1")
+
+
+def lost_again(before: Collection[str], proc: Path = PROC) -> Iterator[Change]:
+    """What somebody has set back of the interfaces' sysctls that were changed with the switch of IPv6: ``before`` has the names of all."""
+    if "ipv6/conf/all/forwarding" in before:
+        listening = (name for name in before if name.startswith("ipv6/conf/") and name.endswith("/accept_ra"))
+        yield from (Change(name, "1", "2") for name in listening if read(proc / name) == "1")
+
+
+def strict(interfaces: Iterable[str], proc: Path = PROC) -> Iterator[Change]:
+    """What has to change so that these take packets whose answers would leave by others; nothing of those that do."""
+    for_all = read(proc / _RETURN.format("all"))
+    for name in (_RETURN.format(one) for one in interfaces):
+        own = read(proc / name)
+        if own is not None and "2" not in (own, for_all) and "1" in (own, for_all):
+            yield Change(name, own, "2")
+
+
+def is_strictness(name: str, *, but_of: Iterable[str]) -> bool:
+    """Whether a sysctl is one that ``strict`` changes, of any other interface than these."""
+    return name.endswith("/rp_filter") and name not in map(_RETURN.format, but_of)
 
 
 def make(changes: Iterable[Change], *, proc: Path = PROC) -> None:
@@ -90,14 +117,14 @@ def about(name: str, interface: str) -> str:
     return f"{family}/{conf}/{interface}/{setting}"
 
 
-def keep(name: str, value: str, *, proc: Path) -> None:
+def keep(name: str, wanted: str, *, proc: Path) -> None:
     """Write a sysctl that has another value; one that this kernel lacks is passed over. ``OSError`` if refused."""
     with contextlib.suppress(FileNotFoundError):  # its device may go meanwhile
-        if _read(proc / name) not in (None, value):
-            (proc / name).write_text(value)
+        if read(proc / name) not in (None, wanted):
+            (proc / name).write_text(wanted)
 
 
-def _read(path: Path) -> str | None:
+def read(path: Path) -> str | None:
     """A sysctl's value; None where this kernel has no such thing."""
     try:
         return path.read_text().strip()

@@ -16,7 +16,7 @@ import structlog
 from towpath.bgp.link import LinkClient
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.leading import Leading
-from towpath.controller.node.parts import KernelState
+from towpath.controller.node.parts import KernelState, Tunnelled
 from towpath.controller.node.routers import RoutersFile
 from towpath.controller.node.underlay import Seen, Underlay, refused_devices, silent_ends
 from towpath.model.blocks import node_addresses
@@ -63,6 +63,7 @@ class Bridge:
         routers: Path,
         share: bool,
         mtu: Callable[[Cluster], int | None],
+        tunnelled: Tunnelled,
         changed: Callable[[], None],
         moved: Callable[[], None],
         reported: Callable[[], None],
@@ -70,7 +71,7 @@ class Bridge:
     ) -> None:
         """``routers``: the file that keeps who was found at the ends of interfaces. ``share``: see ``Programmer``.
 
-        ``mtu``: that of the network that tunnels go through.
+        ``mtu``: that of the network that tunnels go through. ``tunnelled`` is told which tunnels stand, before others are.
         """
         self._node = node
         self._changed = changed
@@ -87,6 +88,7 @@ class Bridge:
         )
         self._devices = Devices(changed=self._devices_changed)
         self._mtu = mtu
+        self._tunnelled = tunnelled
         self._moved = moved
         self._underlay = Underlay(node, self._programmer.resolver)
         self._below: Seen = frozenset()
@@ -120,6 +122,7 @@ class Bridge:
         """Read the kernel, then listen to the speaker."""
         self._finder.recall(self._routers.load())
         await self._devices.start()
+        self._guarded = self.tunnels()  # as the first step finds them
         self._preserved = await self._programmer.start()
         await self._link.start()
         self.started = True
@@ -236,6 +239,7 @@ class Bridge:
         configuration = cluster.bgp
         static = self._plan(cluster, taken if live else taken | self._addresses_to_come(cluster))
         await self._devices.desire(self._tunnels.devices, self._tunnels.entries, complete=live)
+        self._tunnelled(self._devices.names, below=self._underlay.interfaces(cluster))
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
         if not live:
             gone = blackholes - self._programmer.blackholed(blackholes)

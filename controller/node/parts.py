@@ -90,6 +90,13 @@ class Kernel(Protocol):
         """This node's addresses as the kernel has them, with prefix length."""
 
 
+class Tunnelled(Protocol):
+    """Somebody who is told which devices of ours stand, and by which interfaces their packets leave."""
+
+    def __call__(self, names: Collection[str], /, *, below: Collection[str]) -> None:
+        """The present ones."""
+
+
 class Services(Protocol):
     """What is known of services and their endpoints."""
 

@@ -124,6 +124,11 @@ class Devices:
         return tuple(link for link in found if link is not None)
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Those of devices of ours that are there, wanted or not."""
+        return tuple(sorted(name for name, seen in self._seen.items() if seen.ours))
+
+    @property
     def lacking(self) -> tuple[str, ...]:
         """Kinds of devices that are wanted, and that the kernel does not know."""
         refused = {name for name, (reason, _) in self.problems.items() if reason is Reason.KERNEL_LACKS}

@@ -257,11 +257,12 @@ def _devices(
 def _inside(endpoint: Address, mine: Mapping[Family, Interface], without: Collection[Address]) -> Iterable[Address]:
     """With which address the node itself sends into a tunnel: its own one there, and while it cannot have that, its ordinary one.
 
-    IPv4 takes that from another device. IPv6 would prefer the gateway that the plugin ptp puts on the cable of every pod, as it
-    is the most like a pod's address (RFC 6724 section 5, rule 8): every node has it, and no answer would come back. What the
-    device has itself comes before that (rule 5).
+    IPv4 would take that from another device, but where the kernel filters by the way back a device without an address takes
+    no packet that would be answered by another one (``fib_validate_source`` in Linux, however loose the filter is). IPv6 would
+    prefer the gateway that the plugin ptp puts on the cable of every pod, as it is the most like a pod's address (RFC 6724
+    section 5, rule 8): every node has it, and no answer would come back. What the device has itself comes before that (rule 5).
     """
     if endpoint not in without:
         yield endpoint
-    elif family_of(endpoint) is Family.IPV6 and Family.IPV6 in mine:
-        yield mine[Family.IPV6].ip
+    elif (family := family_of(endpoint)) in mine:
+        yield mine[family].ip

@@ -34,6 +34,7 @@ class Heard:
             routers=directory / "routers.json",
             share=False,
             mtu=lambda _: None,
+            tunnelled=lambda *_, **__: None,
             changed=self._noting("step"),
             moved=self._noting("machine"),
             reported=self._noting("status"),

@@ -255,14 +255,14 @@ def test_nobody_sends_where_no_device_stands() -> None:
 
 
 def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
-    """The device is without it, and all else is the same."""
+    """The device has the node's ordinary one, and all else is the same."""
     plan = tunnel_plan(cluster(pool("v4", V4)), "a", without={ip_address("10.244.0.0")})
-    assert plan.devices["tp-vx4-4096"].addresses == ()
+    assert plan.devices["tp-vx4-4096"].addresses == (ip_address("192.0.2.1"),)
     assert len(plan.routes) == 2
 
 
-def test_of_ipv6_the_nodes_own_address_stands_in_for_it() -> None:
-    """The kernel would take the gateway of pods otherwise, which every node has."""
+def test_in_both_families_the_nodes_ordinary_address_stands_in_for_it() -> None:
+    """Of IPv6 the kernel would take the gateway of pods otherwise, which every node has."""
     blocks = (*BLOCKS, block("fd00:244::/122", "a"))
     plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks), "a", without={ip_address("fd00:244::")})
     assert plan.devices["tp-vx6-4096"].addresses == (ip_address("2001:db8:a::1"),)
