@@ -6,7 +6,7 @@ import pytest
 
 from tests.names import in_memory, own
 from tests.netns.agent import underlay
-from tests.netns.agent.leaving import FAR, OTHER, ROUNDS, Cleaned, Way, translates
+from tests.netns.agent.leaving import BESIDE, FAR, OTHER, ROUNDS, Cleaned, Way, beside, translates
 from towpath.lab.netns import Network
 from towpath.model.encapsulation import IPIP, IPIP_DEVICE
 from towpath.model.net import Family
@@ -16,9 +16,14 @@ LONGEST = 8.0
 
 
 def by_ipvlan(mode: str) -> Way:
-    """Pods behind the node's interface, in a mode in which they are of networks of their own."""
+    """Pods behind the node's interface, in a mode in which they are of networks of their own; and one network beside pods' own."""
     attachment = {"type": "ipvlan", "mode": mode, "master": "eth0"}
-    return Way(stands=lambda one: behind(one, mode), pools={"attachment": attachment})
+    return Way(
+        stands=lambda one: behind(one, mode),
+        pools={"attachment": attachment},
+        more=tuple(beside("edge", "10.9.0.0/24", "10.9.0.64/28", type="ipvlan", mode="l2", master=BESIDE[0])),
+        networks=("towpath-edge",),
+    )
 
 
 def behind(one: Cleaned, mode: str) -> bool:

@@ -4,9 +4,11 @@ One node goes through all of it, one way after the other, and is compared with h
 """
 
 import asyncio
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -152,14 +154,35 @@ def test_an_interface_that_somebody_renamed_has_its_settings_back(node: Cleaned)
     node.is_as_before()
 
 
+def test_what_lasts_over_a_boot_goes(node: Cleaned, tmp_path: Path) -> None:
+    """Killed with its machine, which comes back without the kernel's part and the run dir: links that lead nowhere, plugins, state."""
+    way = WAYS["networks beside"]
+    node.begin(way)
+    node.stands(way)
+    node.are_killed()
+    lasting = [node.cni, node.networks, node.options["--cni-bin-dir"], node.root / "state"]
+    for place in lasting:
+        shutil.copytree(place, tmp_path / place.name, symlinks=True)
+    node.clean_up()
+    for place in lasting:
+        shutil.copytree(tmp_path / place.name, place, symlinks=True, dirs_exist_ok=True)
+    assert not node.plugin()
+    assert len(list(node.networks.iterdir())) == 2
+    node.clean_up()
+    node.is_as_before()
+
+
 def test_files_that_were_half_written_go(node: Cleaned) -> None:
-    """Each that a kill keeps from taking its name, also of a network of which a boot has taken all but that."""
+    """Each that a kill keeps from taking its name, also of a network of which a boot has taken all but that; and what was given out of one that no pool names."""
     way = WAYS["networks beside"]
     node.begin(way)
     node.stands(way)
     node.are_killed()
     for link in (*node.cni.iterdir(), *node.networks.iterdir(), node.networks / "towpath-gone.conflist"):
         link.with_name(f".{link.name}.new").symlink_to(node.run_dir / "cni-conf" / link.name)
+    given = node.run_dir / "cni" / "towpath-gone" / "10.9.0.70"
+    given.parent.mkdir(parents=True)
+    given.write_text("a-container\nnet1")
     state, plugins = node.root / "state", node.options["--cni-bin-dir"]
     for path in (state / "snapshot", state / "cni-plugins", plugins / "ptp", node.run_dir / "sysctls"):
         path.with_name(f".{path.name}.new").write_text("{")
