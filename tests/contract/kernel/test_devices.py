@@ -1,10 +1,6 @@
 """One suite for every kernel: what ``Devices`` relies on, on the real one and on the fake."""
 
-import ctypes
 import errno
-import fcntl
-import socket
-import struct
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
 from typing import Any
@@ -13,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.names import own
+from tests.netns.path.checksums import leave_below
 from tests.patience import eventually
 from towpath.lab.fake_devices import FakeDevices
 from towpath.lab.netns import Host, Network
@@ -83,9 +80,7 @@ class RealWorld:
         self.host.ip("link", "set", "dev", name, "down")
 
     def offload(self, name: str) -> None:
-        value = ctypes.create_string_buffer(struct.pack("=II", 0x17, 1))  # ETHTOOL_STXCSUM (linux/ethtool.h)
-        with self.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as tool:
-            fcntl.ioctl(tool, 0x8946, struct.pack("@16sP16x", name.encode(), ctypes.addressof(value)))
+        leave_below(self.host, name)
 
     def forget(self, entry: Neighbour | Forwarding) -> None:
         if isinstance(entry, Neighbour):

@@ -1,6 +1,7 @@
 """natOutgoing on a real node: a pod of its CNI plugins, another node with a pod, and a host outside that knows no way to pods."""
 
 import contextlib
+import functools
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -84,9 +85,9 @@ class World:
         listed = self.a.run("nft", "list", "table", "inet", "towpath", check=False)
         return listed.count("elements = { 10.244.0.0/16 }") + listed.count("elements = { fd00:244::/112 }") == 4
 
-    def until(self, holds: Any, what: str) -> None:
+    def until(self, holds: Any, what: str, *, deadline: float = 60) -> None:
         try:
-            wait_for(holds, deadline=60, what=what)
+            wait_for(holds, deadline=deadline, what=what)
         except AssertionError as error:
             raise AssertionError(f"{error}\n--- agent\n{self.agent.agent.log}") from None
 
@@ -256,22 +257,29 @@ def test_the_source_is_that_of_the_way_out(world: World) -> None:
 
 
 def test_what_others_do_to_it_is_repaired(world: World) -> None:
-    """Rules, elements, chain and table come back while the agent runs, and no other table has changed by a byte."""
+    """Rules, elements, chain and table come back while the agent runs, and no other table has changed by a byte.
+
+    Connections that were translated go on all the while.
+    """
     world.switch(nat=True)
     others = tables(world.a)
     assert {"ip nat", "inet strict"} <= others.keys()
     whole = listed(world.a)
     made = made_of(world.a)
-    for deed in (
-        "delete table inet towpath",
-        "flush chain inet towpath outgoing",
-        "insert rule inet towpath outgoing accept",
-        "delete element inet towpath masqueraded6 { fd00:244::/112 }",
-        "add table inet towpath { flags dormant; }",
-    ):
-        world.a.run("nft", deed)
-        world.until(lambda made=made: made_of(world.a) != made and listed(world.a) == whole, deed)
-        made = made_of(world.a)
+    with contextlib.ExitStack() as stack:
+        under_way = [stack.enter_context(world.connected(world.pod, address)) for address in FAR]
+        for deed in (
+            "delete table inet towpath",
+            "flush chain inet towpath outgoing",
+            "insert rule inet towpath outgoing accept",
+            "delete element inet towpath masqueraded6 { fd00:244::/112 }",
+            "add table inet towpath { flags dormant; }",
+        ):
+            world.a.run("nft", deed)
+            again = functools.partial(lambda made: made_of(world.a) != made and listed(world.a) == whole, made)
+            world.until(again, deed, deadline=5)
+            assert all(map(talks, under_way)), deed
+            made = made_of(world.a)
     assert tuple(world.seen(world.pod, address) for address in FAR) == NODE
     assert tables(world.a) == others
 

@@ -2,9 +2,13 @@
 
 import pytest
 
-from tests.netns.path.cluster import cluster
+from tests.netns.path.cluster import cluster, saved, under_probe, wait_large
+from tests.netns.path.mtu import NARROW, WHOLE, between, everybody, forgetful, narrow, wait_learned, wait_whole
 from towpath.lab import facts
+from towpath.lab.api import collection
+from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
+from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
 
 
@@ -25,14 +29,45 @@ def test_one_family_is_enough(family: Family) -> None:
 
 
 def test_routes_come_from_the_api_alone_without_a_mesh() -> None:
-    """``clusterRoutes: Kubernetes``: no iBGP session, the same routes; the router still learns by eBGP."""
-    shape = Shape(nodes=3, configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False})
+    """``clusterRoutes: Kubernetes``: no iBGP session, the same routes, on the link and through a router; the router still learns by eBGP.
+
+    Whole packets pass, pods learn it where the router takes less, and a node that joins needs no speaker.
+    """
+    shape = Shape(nodes=3, rack_b=1, configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False})
     with cluster(shape) as lab:
         facts.wait_sessions(lab, reported=True)
         reports = facts.reports(lab)
         assert {session["remoteAS"] for report in reports.values() for session in report["sessions"]} == {65000}
+        wait_large(lab, size=WHOLE)
+        one, _, other = lab.pods.values()
+        forgetful(lab.host(one.name), lab.host(other.name))
+        ways = between(lab, one, other)
+        with narrow(lab.host("tor"), everybody(lab)):
+            for way in ways:
+                wait_learned(way, NARROW)
+        for way in ways:
+            wait_whole(way)
         lab.kill("node1/speaker", "node2/speaker", "node3/speaker")
         lab.add_node("node4")
         facts.wait_ready(lab, "node4")
         lab.add_pod("node4")
         facts.wait_reachable(lab, facts.flows(lab, client=False))
+
+
+def test_routes_change_hands_unseen() -> None:
+    """From BGP to what the objects say, and back: no packet is lost and no route moves."""
+    with cluster(Shape(nodes=3, rack_b=1, controllers=1)) as lab:
+        for routes in ("Kubernetes", "BGP"):
+            result, moved = under_probe(lab, lambda routes=routes: told(lab, routes), watch=lab.nodes)  # type: ignore[misc]  # bound now
+            assert (result.lost, moved) == (0, {}), f"{routes}: {result}"
+
+
+def told(lab: Lab, routes: str) -> None:
+    """From where routes are to come; every node has acted on it."""
+    lab.api.patch(f"{collection('BGPConfiguration')}/default", {"spec": {"clusterRoutes": routes}})
+    for node in lab.nodes:
+        wait_for(
+            lambda node=node: (found := saved(lab, node)) is not None and found.bgp.cluster_routes == routes,  # type: ignore[misc]  # bound now
+            deadline=30,
+            what=f"{node} goes by {routes}",
+        )

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.cluster.streams import streaming
 from tests.names import own
 from tests.netns.path.below import default_by_another, sent_by
+from tests.netns.path.checksums import leave_below, left_below
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
 from tests.netns.path.mtu import (
     NARROW,
@@ -88,7 +90,7 @@ def standing(host: Host) -> dict[str, Any]:
                 kind = [data.get(key) for key in ("id", "local", "local6", "port", "learning")]
                 found[name] = (
                     *(kind, link["mtu"], link["address"], "UP" in link["flags"]),
-                    *(addresses, entries(host, name)),
+                    *(addresses, entries(host, name), left_below(host, name)),
                 )
     return found
 
@@ -153,32 +155,57 @@ def spoilt(host: Host, deed: str) -> None:
         ),
         "forwarding added": ("bridge", "fdb", "add", "66:00:00:00:00:77", "dev", device, "dst", "192.0.2.99", "self", "permanent"),
     }  # fmt: skip
-    host.run(*words[deed])
+    if deed == "checksums left to others":
+        leave_below(host, device)
+    else:
+        host.run(*words[deed])
 
 
-@pytest.mark.parametrize(
-    "deed",
-    [
-        "device deleted",
-        "device down",
-        "device smaller",
-        "device of another MAC",
-        "address deleted",
-        "neighbour deleted",
-        "neighbour altered",
-        "forwarding deleted",
-        "forwarding altered",
-        "forwarding added",
-    ],
+DEEDS = (
+    "device deleted",
+    "device down",
+    "device smaller",
+    "device of another MAC",
+    "address deleted",
+    "checksums left to others",
+    "neighbour deleted",
+    "neighbour altered",
+    "forwarding deleted",
+    "forwarding altered",
+    "forwarding added",
 )
+
+
+@pytest.mark.parametrize("deed", DEEDS)
 def test_what_somebody_does_to_a_tunnel_is_repaired(lab: Lab, deed: str) -> None:
     """All is as before, the routes too, and packets pass; of other programs' devices nothing has changed."""
     host = lab.host("node1")
     before, routes, theirs = standing(host), facts.kernel_routes(lab, "node1"), of_others(host)
     spoilt(host, deed)
-    wait_for(lambda: standing(host) == before, deadline=20, what=f"repaired: {deed}")
-    wait_for(lambda: facts.kernel_routes(lab, "node1") == routes, deadline=20, what="the routes are there")
+    wait_for(lambda: standing(host) == before, deadline=5, what=f"repaired: {deed}")
+    wait_for(lambda: facts.kernel_routes(lab, "node1") == routes, deadline=5, what="the routes are there")
     facts.wait_reachable(lab)
+    assert of_others(host) == theirs
+
+
+def test_all_of_it_under_traffic(lab: Lab) -> None:
+    """One after the other, while packets run everywhere: what does not go by that device loses none, and all else goes on each time."""
+    host = lab.host("node1")
+    before, theirs = standing(host), of_others(host)
+    with streaming(between(lab, *lab.pods.values())) as streams:
+
+        def everything() -> None:
+            for deed in DEEDS:
+                spoilt(host, deed)
+                wait_for(lambda: standing(host) == before, deadline=5, what=f"repaired: {deed}")
+                streams.go_on()
+
+        result, _ = under_probe(lab, everything, watch=())
+    print(f"by the device: {result}")
+    by_it = {pod.name for pod in lab.pods.values() if pod.node == "node1"}
+    others = [one for one in result.flows if ":" in one.flow.address or not by_it & {one.flow.source, one.flow.target}]
+    assert others
+    assert [one for one in others if one.lost] == []
     assert of_others(host) == theirs
 
 

@@ -137,7 +137,7 @@ def test_what_somebody_does_to_it_is_repaired(lab: Lab, deed: str) -> None:
     gateway = next(one["gateway"] for one in facts.kernel_routes(lab, "node1").values() if one.get("dev") == NAME)
     words = SPOILS[deed].replace("DEVICE", NAME).replace("GATEWAY", gateway).replace("MAC", mac_of("node2"))
     host.run(*words.split())
-    wait_for(lambda: standing(host) == before, deadline=20, what=f"repaired: {deed}")
+    wait_for(lambda: standing(host) == before, deadline=5, what=f"repaired: {deed}")
     facts.wait_reachable(lab)
     assert "PERMANENT" not in neighbours(host).values()
     assert standing(host, THEIRS) == theirs
