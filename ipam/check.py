@@ -38,7 +38,7 @@ REMEDIES: Mapping[Reason, str] = {
     Reason.ADDRESS_UNRECORDED: "see that the node's agent runs: it keeps the address from other pods; find who uses it",
     Reason.RESERVED_ADDRESS: "restart the pod, so that it gets another address",
     Reason.POOL_RESERVED: "reserve less, or add a pool",
-    Reason.TUNNEL_ADDRESS_TAKEN: "restart the pod: until then the node sends with its own address in the tunnel",
+    Reason.TUNNEL_ADDRESS_TAKEN: "restart the pod: until then the node sends with another address in the tunnel",
     Reason.NODE_ADDRESS: "no block is cut there: give the pool another range if it lacks room",
     Reason.SERVICE_RANGE_CONFLICT: "no block is cut there: give the pool another range if it lacks room",
     Reason.POD_CIDR_CONFLICT: "no block is cut there: have one of the two assign, by blockSource",

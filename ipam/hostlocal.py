@@ -8,7 +8,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -138,6 +138,18 @@ class HostLocal:
                     self._reserve(one, ENDPOINT)
         self._held = wanted
         return frozenset(one for one in wanted if self._container(one) not in {"", *_NO_POD})
+
+    def spare(self, ranges: Sequence[tuple[Address, Address]], *, fresh: bool) -> Address | None:
+        """An address in ranges, each from its first to its last, for the node itself: one that it holds, else, if ``fresh``, the last free one."""
+        known = {record.address: record.container for record in self.records()}
+        for address, container in known.items():
+            if container == ENDPOINT and any(_within(address, *ends) for ends in ranges):
+                return address
+        for first, last in reversed(ranges) if fresh else ():
+            for value in range(int(last), int(first) - 1, -1):
+                if (address := type(first)(value)) not in known:
+                    return address
+        return None
 
     def adopt(self, records: Iterable[Record]) -> tuple[Record, ...]:
         """Give addresses to those who have them already, under host-local's lock; those that were.

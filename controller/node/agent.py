@@ -15,6 +15,7 @@ from towpath.bgp.nodes import node_views
 from towpath.bgp.origins import SpeakerPlan, speaker_plan
 from towpath.bgp.workloads import asked
 from towpath.controller.conditions import USER_KINDS
+from towpath.controller.node import endpoints
 from towpath.controller.node.contested import Contested, added_to, contested, refusals
 from towpath.controller.node.gate import (
     Addressing,
@@ -34,18 +35,15 @@ from towpath.controller.node.service_routes import ServiceRoutes
 from towpath.controller.secrets import Passwords, missing_passwords, references
 from towpath.ipam.apart import NOTHING, Needs, in_apart
 from towpath.ipam.attachment import attached_to
-from towpath.ipam.underlay import gateways
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus
-from towpath.model.net import Address, Prefix
+from towpath.model.net import Prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
 from towpath.model.workload import Workload
 
-_TAKEN = "a pod has {}, which would be the node's own address in the tunnel: it is once the pod is gone"
 log = structlog.get_logger()
 
 
@@ -101,8 +99,7 @@ class NodeAgent:
         """What the last step was made from."""
         self._asked_wrong: tuple[Refusal, ...] = ()
         """What is wrong with what the objects ask of this node, as of the last step."""
-        self._taken: frozenset[Address] = frozenset()
-        """The node's own addresses in tunnels that pods have."""
+        self._taken: endpoints.Taken = {}
         self.machine: tuple[Refusal, ...] = ()
         """What is wrong with the machine itself and with its pods' addresses; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}
@@ -133,7 +130,8 @@ class NodeAgent:
         await self._drop(picture, *((self.state,) if self.state is not None else ()), state)
         if self.state is not None:
             self._tell(state)  # a block that goes is withdrawn before its blackhole goes
-        self._taken = self._hold(picture)
+        if self._pods is not None:
+            self._taken = endpoints.hold(self._pods, picture.cluster, self.node, live=picture.live)
         await self._kernel.desire(picture.cluster, live=picture.live, taken=self._taken)
         if self.state is None and picture.live and not self._first_words_ready(state):
             return False  # a speaker that runs already would withdraw what it is not told
@@ -150,7 +148,7 @@ class NodeAgent:
             *self._wrongly_asked,
             *(self._pods.problems if self._pods else ()),
             *self._guard.problems,
-            *(Refusal(Reason.TUNNEL_ADDRESS_TAKEN, _TAKEN.format(one), Why("Node", self.node)) for one in self._taken),
+            *endpoints.refusals(self._taken, self.node),
             *(Refusal(Reason.LISTEN_REFUSED, said, Why("Node", self.node)) for said in deaf),
             *(Refusal(Reason.KEY_LIMIT, said, Why("Node", self.node)) for said in keyless),
             *self.machine,
@@ -261,14 +259,6 @@ class NodeAgent:
         )
         self._planned = (cluster, inputs, plan)
         return plan
-
-    def _hold(self, picture: Picture) -> frozenset[Address]:
-        """Keep the node's own addresses in tunnels from pods, and those of routers; of the first those that pods had before."""
-        if self._pods is None or not picture.live:
-            return frozenset()
-        self._pods.take_over(picture.cluster)
-        own = frozenset(own_endpoints(picture.cluster, self.node).values())
-        return self._pods.hold(own | gateways(picture.cluster)) & own
 
     @property
     def waits_for_pods(self) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from towpath.bgp.link import LinkClient
+from towpath.controller.node.endpoints import Taken, without_more
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.leading import Leading
 from towpath.controller.node.parts import KernelState, Tunnelled
@@ -21,7 +22,6 @@ from towpath.controller.node.routers import RoutersFile
 from towpath.controller.node.underlay import Seen, Underlay, refused_devices, silent_ends
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
-from towpath.model.encapsulation import own_endpoints
 from towpath.model.kinds.node import RouteReport, RoutingNodeStatus
 from towpath.model.net import Address, Family, Prefix, zone_of
 from towpath.model.reason import Reason, Refusal, Why
@@ -234,10 +234,12 @@ class Bridge:
 
     # -- the kernel's side ----------------------------------------------------------------------------------------------
 
-    async def desire(self, cluster: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+    async def desire(self, cluster: Cluster, *, live: bool, taken: Taken) -> None:
         """The tunnels and routes that objects give. Not ``live``: no address nor blackhole is added, and nothing is deleted."""
         configuration = cluster.bgp
-        static = self._plan(cluster, taken if live else taken | self._addresses_to_come(cluster))
+        static = self._plan(
+            cluster, taken if live else without_more(cluster, self._node, taken, has=self.own_addresses())
+        )
         await self._devices.desire(self._tunnels.devices, self._tunnels.entries, complete=live)
         self._tunnelled(self._devices.names, below=self._underlay.interfaces(cluster))
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
@@ -262,7 +264,7 @@ class Bridge:
                     self._settled.clear()
                     await self._settled.wait()
 
-    def _plan(self, cluster: Cluster, taken: frozenset[Address]) -> Mapping[Prefix, StaticRoute]:
+    def _plan(self, cluster: Cluster, taken: Taken) -> Mapping[Prefix, StaticRoute]:
         """The routes; made anew only where something is another than before."""
         beside = (taken, self._mtu(cluster), self._underlay.groups(cluster))
         self._below = self._underlay.seen(cluster)
@@ -276,10 +278,6 @@ class Bridge:
         if self._given is not None and self._underlay.seen(self._given[0]) != self._below:
             self._moved()
             self._changed()
-
-    def _addresses_to_come(self, cluster: Cluster) -> frozenset[Address]:
-        """The node's own addresses in tunnels that no device has yet."""
-        return frozenset(own_endpoints(cluster, self._node).values()).difference(self.own_addresses())
 
     def _devices_changed(self) -> None:
         self._reported()

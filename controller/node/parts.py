@@ -56,10 +56,10 @@ class Kernel(Protocol):
     async def start(self) -> None:
         """Read the kernel; ``OSError``: try again."""
 
-    async def desire(self, cluster: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+    async def desire(self, cluster: Cluster, *, live: bool, taken: Mapping[Address, Address | None]) -> None:
         """The tunnels and routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted.
 
-        ``taken``: addresses that would be the node's own in a tunnel, and that pods have. ``OSError``: try again.
+        ``taken``: addresses that would be the node's own in a tunnel, and that pods have, each with what it sends with instead. ``OSError``: try again.
         """
 
     def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:
@@ -185,6 +185,9 @@ class Pods(Protocol):
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have. ``OSError``: try again."""
+
+    def spare(self, cluster: Cluster, block: Prefix, *, fresh: bool) -> Address | None:
+        """An address of a block that the node may have itself: the one that is held for it already, else, if ``fresh``, a free one."""
 
     def attached_otherwise(self, cluster: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
         """Those of the blocks in which pods live that were attached in another way than new ones would be."""

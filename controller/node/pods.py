@@ -25,6 +25,7 @@ from towpath.controller.node.records import Records
 from towpath.ipam.allowance import Offer
 from towpath.ipam.apart import Labels, kept_apart, pools_around, pools_here
 from towpath.ipam.attachment import Attached, attached_to
+from towpath.ipam.blocks import free
 from towpath.ipam.cni import (
     EVERYBODY,
     PROGRAM,
@@ -36,6 +37,7 @@ from towpath.ipam.cni import (
     standing,
     stands,
     strayed,
+    subnet_of,
     waiting_in,
     write,
 )
@@ -181,6 +183,12 @@ class CNIPods:
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         """Give these to no pod, for they are the node's own; those of them that pods have."""
         return self._local.hold(addresses)
+
+    def spare(self, cluster: Cluster, block: Prefix, *, fresh: bool) -> Address | None:
+        """An address of a block that the node may have itself: the one that is held for it already, else, if ``fresh``, a free one."""
+        subnet = subnet_of(block, pool=self._subnet(cluster, block))
+        ranges = free(block, pool=subnet, endpoint=True, kept=reserved(cluster.reservations))
+        return self._local.spare(ranges, fresh=fresh)
 
     def desire(self, cluster: Cluster, addressing: Addressing) -> bool:
         """Bring the files to what the confirmed blocks say; whether all that is wanted was written."""

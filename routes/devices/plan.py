@@ -21,7 +21,7 @@ from towpath.model.encapsulation import (
     underlay,
 )
 from towpath.model.memo import Pieces, Together
-from towpath.model.net import Address, Family, Interface, Prefix, family_of
+from towpath.model.net import Address, Family, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.routes.devices.device import (
     EVERYONE,
@@ -54,11 +54,12 @@ def tunnel_plan(
     node: str,
     *,
     mtu: int | None = None,
-    without: Collection[Address] = (),
+    without: Mapping[Address, Address | None] = {},
     below: Mapping[int, int] | None = None,
 ) -> TunnelPlan:
-    """``mtu``: of the network below, where it is known; ``without``: addresses that the node cannot have for now.
+    """``mtu``: of the network below, where it is known.
 
+    ``without``: addresses that the node cannot have for now, each with the one that it sends with instead, if any.
     ``below``: numbers of the interfaces on which groups are joined, by the tunnel's, as far as they are there; None: that is not known.
     """
     me = cluster.routing_nodes.get(node)
@@ -227,7 +228,7 @@ def _devices(
     *,
     sent: Collection[tuple[str, Family]],
     mtu: int | None,
-    without: Collection[Address],
+    without: Mapping[Address, Address | None],
 ) -> Iterable[Device]:
     """One for each tunnel that the node has an address in or sends to, over each family that it is needed for."""
     own: dict[str, list[Address]] = {}
@@ -247,22 +248,21 @@ def _devices(
         yield Device(
             name,
             link,
-            tuple(dict.fromkeys(chain.from_iterable(_inside(one, mine, without) for one in own.get(name, ())))),
+            tuple(dict.fromkeys(chain.from_iterable(_inside(one, without) for one in own.get(name, ())))),
             None if mtu is None else mtu - link.overhead,
             tuple(gathered.causes[name]),
             gathered.link_local(link),
         )
 
 
-def _inside(endpoint: Address, mine: Mapping[Family, Interface], without: Collection[Address]) -> Iterable[Address]:
-    """With which address the node itself sends into a tunnel: its own one there, and while it cannot have that, its ordinary one.
+def _inside(endpoint: Address, without: Mapping[Address, Address | None]) -> Iterable[Address]:
+    """With which address the node itself sends into a tunnel: its own one there, or the one that it has instead.
 
-    IPv4 would take that from another device, but where the kernel filters by the way back a device without an address takes
-    no packet that would be answered by another one (``fib_validate_source`` in Linux, however loose the filter is). IPv6 would
-    prefer the gateway that the plugin ptp puts on the cable of every pod, as it is the most like a pod's address (RFC 6724
-    section 5, rule 8): every node has it, and no answer would come back. What the device has itself comes before that (rule 5).
+    Of its ordinary one IPv4 would take that from another device, but where the kernel filters by the way back a device without an
+    address takes no packet that would be answered by another one (``fib_validate_source`` in Linux, however loose the filter is).
+    IPv6 would prefer the gateway that the plugin ptp puts on the cable of every pod, as it is the most like a pod's address
+    (RFC 6724 section 5, rule 8): every node has it, and no answer would come back. What the device has itself comes before that (rule 5).
     """
-    if endpoint not in without:
-        yield endpoint
-    elif (family := family_of(endpoint)) in mine:
-        yield mine[family].ip
+    address = without.get(endpoint, endpoint)
+    if address is not None:
+        yield address

@@ -251,10 +251,15 @@ def ways(lab: Lab, node: str) -> dict[str, str]:
     }
 
 
+def set_mode(lab: Lab, mode: str) -> None:
+    """Every pool has this mode."""
+    for name in lab.api.items("IPPool"):
+        lab.api.patch(f"{collection('IPPool')}/{name}", {"spec": {"vxlanMode": mode}})
+
+
 def switch(lab: Lab, mode: str) -> None:
     """Every pool has this mode, and every node does as it says."""
-    for family in lab.families:
-        lab.api.patch(f"{collection('IPPool')}/pods-{family.key}", {"spec": {"vxlanMode": mode}})
+    set_mode(lab, mode)
     rack = {node: place.rack for node, place in lab.state.nodes.items()}
 
     def device(node: str, other: str, family: Family) -> str:
@@ -504,6 +509,61 @@ def test_pods_of_a_family_that_the_network_has_not(below: Family) -> None:
         assert {link["ifname"]: link["linkinfo"]["info_data"]["port"] for link in links} == dict(
             zip(sorted(names), (4789, 8472), strict=True)
         )
+
+
+@pytest.mark.parametrize("below", list(Family))
+def test_a_node_of_one_family_sends_while_pods_have_its_addresses_in_the_tunnel(below: Family) -> None:
+    """Pods from before the tunnel have the lowest addresses: of the family that the node has not it keeps another one of its block.
+
+    It is no pod's, the node says which it is, and it goes when the pod does.
+    """
+    other = Family.IPV6 if below is Family.IPV4 else Family.IPV4
+    shape = Shape(nodes=2, rack_b=1, families=(below,), controllers=1, pool={"vxlanMode": "Always"})
+    with Lab(own("tpxo"), shape) as lab:
+        lab.up()
+        lab.api.apply(custom("IPPool", f"pods-{other.key}", {"cidr": str(PODS[other]), "vxlanMode": "Always"}))
+        for node in lab.nodes:
+            wait_for(lambda node=node: serves_both(lab, node), deadline=40, what=f"{node} serves both")  # type: ignore[misc]  # bound now
+        set_mode(lab, "Never")
+        lowest = {str(block.network_address) for block in facts.blocks(lab)}
+        for node in lab.nodes:
+            wait_for(lambda node=node: starts(lab, node) <= lowest, deadline=40, what="pods get every address")  # type: ignore[misc]  # bound now
+            lab.add_pod(node)
+        one, two = lab.pods.values()
+        assert {str(pod.address(family)) for pod in (one, two) for family in Family} == lowest
+        set_mode(lab, "Always")
+        for node, pod in (("node1", two), ("node2", one)):
+            for family in Family:
+                to = str(pod.address(family))
+                wait_for(
+                    lambda node=node, to=to: fits(lab, node, to, size=LARGEST), deadline=40, what=f"{node} to {to}"
+                )  # type: ignore[misc]  # bound now
+        theirs = str(one.address(other))
+        (route,) = lab.host("node1").ip_json("route", "get", str(two.address(other)))
+        spare = route["prefsrc"]
+        told = [f"a pod has {one.address(family)}" for family in Family] + [f"the node sends with {spare}"]
+        wait_for(lambda: all(each in taken(lab, "node1") for each in told), deadline=40, what="what the node says")
+        lab.delete_pod(one.name)
+        wait_for(lambda: not taken(lab, "node1"), deadline=40, what="nothing is wrong any more")
+        wait_for(lambda: has(lab.host("node1")) >= {theirs}, deadline=20, what="the node has its own address")
+        assert spare not in has(lab.host("node1"))
+
+
+def taken(lab: Lab, node: str) -> str:
+    """What a node says of its addresses in tunnels that pods have."""
+    conditions = lab.api.items("NodeStatus")[node]["status"]["conditions"]
+    return next((one["message"] for one in conditions if one["type"] == "TunnelAddressTaken"), "")
+
+
+def has(host: Host) -> set[str]:
+    """The addresses of a host."""
+    return {one["local"] for link in host.ip_json("addr") for one in link["addr_info"]}
+
+
+def starts(lab: Lab, node: str) -> set[str]:
+    """Where the ranges begin that new pods of a node get addresses of."""
+    ranges = pods.conflist(lab.node_directory(node, "cni"))["plugins"][0]["ipam"]["ranges"]
+    return {one["rangeStart"] for each in ranges for one in each}
 
 
 def serves_both(lab: Lab, node: str) -> bool:

@@ -2,11 +2,12 @@
 
 import asyncio
 import base64
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from ipaddress import ip_address, ip_network
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from tests.unit.agent.worlds import FakeApi, block, cluster, pool
 from tests.virtual import run
@@ -49,7 +50,7 @@ class Parts:
         self.report: Report | None = Report(sessions=(), own_blocks=(V4, V6))
         self.meanwhile: Callable[[], object] = lambda: None
         """What else happens while the kernel is programmed."""
-        self.taken: frozenset[Address] = frozenset()
+        self.taken: Mapping[Address, Address | None] = {}
         self.told: list[SpeakerState] = []
         self.said: list[tuple[str, frozenset[Prefix]]] = []
         self.firewall = Firewall(self.said)
@@ -68,7 +69,7 @@ class Parts:
     async def start(self) -> None:
         self.started = True
 
-    async def desire_routes(self, world: Cluster, *, live: bool, taken: frozenset[Address]) -> None:
+    async def desire_routes(self, world: Cluster, *, live: bool, taken: Mapping[Address, Address | None]) -> None:
         self.taken = taken
         self.meanwhile()
         wanted = {prefix for prefix, route in static_routes(world, "a").items() if route.type == "blackhole"}
@@ -150,6 +151,8 @@ class Pods:
         """Blocks that pods get addresses of already."""
         self.held: frozenset[Address] = frozenset()
         """Addresses that pods have."""
+        self.free: Address | None = None
+        """An address that the node may have."""
         self.used: frozenset[Prefix] = frozenset()
         """Blocks that pods have addresses of."""
         self.drained: frozenset[Prefix] = frozenset()
@@ -179,6 +182,11 @@ class Pods:
 
     def hold(self, addresses: Collection[Address]) -> frozenset[Address]:
         return self.held.intersection(addresses)
+
+    def spare(self, world: Cluster, block: Prefix, *, fresh: bool) -> Address | None:
+        assert block in {one.spec.cidr for one in world.blocks.values()}
+        assert fresh
+        return self.free
 
     def attached_otherwise(self, world: Cluster, blocks: Collection[Prefix]) -> frozenset[Prefix]:
         assert world.pools is not None
@@ -418,11 +426,42 @@ async def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
     own = ip_address("10.244.0.0")
     pods.held = frozenset({own, ip_address("10.244.0.9")})
     await node.step()
-    assert (parts.taken, node.waits_for_pods) == ({own}, True)
-    assert [one.object.name for one in node.warnings if one.reason is Reason.TUNNEL_ADDRESS_TAKEN] == ["a"]
+    assert (parts.taken, node.waits_for_pods) == ({own: ip_address("10.0.0.1")}, True)
+    assert said_taken(node) == ["until then the node sends with 10.0.0.1"]
     pods.held = frozenset()
     await node.step()
-    assert (parts.taken, node.waits_for_pods) == (frozenset(), False)
+    assert (parts.taken, node.waits_for_pods) == ({}, False)
+
+
+async def test_what_a_node_without_an_address_of_the_family_has_instead() -> None:
+    """Another address of its block, if there is one that no pod gets first."""
+    parts = Parts()
+    alone = {name: replace(one, status=RoutingNodeStatus()) for name, one in parts.present.routing_nodes.items()}
+    parts.present = cluster(
+        pools={"v6": pool("v6", "fd00:244::/112", vxlan_mode="Always")},
+        routing_nodes=alone,
+    )
+    node, pods = await agent(parts)
+    own, spare = ip_address("fd00:244::"), ip_address("fd00:244::3f")
+    pods.held, pods.lived_at, pods.free = frozenset({own}), (own,), spare
+    await node.step()
+    assert parts.taken == {own: spare}
+    assert said_taken(node) == [f"until then the node sends with {spare}"]
+    pods.held = frozenset({own, spare})
+    await node.step()
+    assert parts.taken == {own: None}
+    (said,) = said_taken(node)
+    assert "no address of the block is free for it: delete the pod" in said
+    pods.held, pods.lived_at, pods.free = frozenset({own}), (own,), None
+    await node.step()
+    assert parts.taken == {own: None}
+
+
+def said_taken(node: NodeAgent) -> list[str]:
+    """What the node says of its addresses that pods have, and what it does meanwhile."""
+    found = [one for one in node.warnings if one.reason is Reason.TUNNEL_ADDRESS_TAKEN]
+    assert {one.object.name for one in found} <= {"a"}
+    return [one.message.partition("; ")[2] for one in found]
 
 
 async def test_paths_are_provisional_after_half_a_minute() -> None:

@@ -61,6 +61,21 @@ def test_an_address_that_is_just_being_given_out_is_read_again(folder: Path) -> 
     assert containers(local) == ["first", "second"]
 
 
+def test_an_address_for_the_node_itself(folder: Path) -> None:
+    """The last one of the last range that nobody has; once it is held it stays the same, and where all are given out there is none."""
+    local = HostLocal(folder.parent)
+    ranges = [(ip_address(text), ip_address(text)) for text in ("10.244.0.4", ONE)]
+    assert local.spare(ranges, fresh=False) is None
+    spare = local.spare(ranges, fresh=True)
+    assert spare == ip_address("10.244.0.4")
+    assert local.hold([spare]) == set()
+    ranges.append((ip_address(OTHER), ip_address("10.244.0.9")))
+    assert local.spare(ranges, fresh=True) == local.spare(ranges, fresh=False) == spare
+    assert local.hold([]) == set()
+    assert local.spare(ranges, fresh=True) == ip_address("10.244.0.9")
+    assert local.spare(ranges[1:2], fresh=True) is None
+
+
 def test_reservations_in_a_block_that_is_not_the_nodes_any_more_are_taken_back(folder: Path) -> None:
     """But of what is still given out, of what was reserved a moment ago, and what is anybody's: a drained block leaves nothing else behind."""
     local = HostLocal(folder.parent)

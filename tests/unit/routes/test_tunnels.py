@@ -256,19 +256,21 @@ def test_nobody_sends_where_no_device_stands() -> None:
 
 def test_an_address_that_a_pod_has_is_not_the_nodes() -> None:
     """The device has the node's ordinary one, and all else is the same."""
-    plan = tunnel_plan(cluster(pool("v4", V4)), "a", without={ip_address("10.244.0.0")})
+    plan = tunnel_plan(cluster(pool("v4", V4)), "a", without={ip_address("10.244.0.0"): ip_address("192.0.2.1")})
     assert plan.devices["tp-vx4-4096"].addresses == (ip_address("192.0.2.1"),)
     assert len(plan.routes) == 2
 
 
-def test_in_both_families_the_nodes_ordinary_address_stands_in_for_it() -> None:
-    """Of IPv6 the kernel would take the gateway of pods otherwise, which every node has."""
+def test_what_the_node_sends_with_instead() -> None:
+    """It is on the device: of IPv6 the kernel would take the gateway of pods otherwise, which every node has."""
     blocks = (*BLOCKS, block("fd00:244::/122", "a"))
-    plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks), "a", without={ip_address("fd00:244::")})
-    assert plan.devices["tp-vx6-4096"].addresses == (ip_address("2001:db8:a::1"),)
+    mine, spare, own = (ip_address(text) for text in ("2001:db8:a::1", "fd00:244::3f", "fd00:244::"))
+    plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks), "a", without={own: mine})
+    assert plan.devices["tp-vx6-4096"].addresses == (mine,)
     alone = (node("a", "192.0.2.1/24"), node("b", "192.0.2.2/24"))
-    plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks, nodes=alone), "a", without={ip_address("fd00:244::")})
-    assert plan.devices["tp-vx4-4096"].addresses == (), "it has none"
+    for instead, has in ((spare, (spare,)), (None, ())):
+        plan = tunnel_plan(cluster(pool("v6", V6), blocks=blocks, nodes=alone), "a", without={own: instead})
+        assert plan.devices["tp-vx4-4096"].addresses == has
 
 
 def test_macs_are_local_and_of_one_receiver() -> None:
