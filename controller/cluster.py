@@ -26,6 +26,7 @@ from towpath.controller.routing_nodes import RoutingNodeCache
 from towpath.controller.service_ranges import service_ranges
 from towpath.controller.telling import Telling
 from towpath.controller.writes import Leadership, Writer
+from towpath.ipam import memory
 from towpath.ipam.ending import remainders
 from towpath.ipam.plan import Planner
 from towpath.ipam.room import running_low
@@ -108,6 +109,9 @@ class ClusterController:
         self._pods = PodSubjects(api)
         self._planner = Planner()
         self._was_leading = False
+        self._unwatched = False
+        """Nobody had led for long, or watched, when this process began."""
+        self._began = clock()
         self._owners_told = False
 
     async def step(self) -> bool:
@@ -117,6 +121,7 @@ class ClusterController:
             return True
         if not self._was_leading:
             self._planner, self._was_leading = Planner(), True
+            self._unwatched = self._writer.idle > max(memory.UNWATCHED, self._clock() - self._began)
             self._reports = Reports(self._review.concerns)
             self._telling.forget()
         taken = self._taken()
@@ -141,9 +146,10 @@ class ClusterController:
             barred=(*self._blocks.barred.values(), *taken),
             services=service_ranges(cluster),
             restored=self._store.went_back,
+            unwatched=self._unwatched,
             unsure=unsure,
         )
-        self._store.went_back = False
+        self._store.went_back = self._unwatched = False
         going = await self._pools.hold(self._planner.ledger, (one.spec for one in wished.claims))
         if going:
             wished = replace(wished, claims=tuple(one for one in wished.claims if one.spec.pool not in going))

@@ -27,6 +27,10 @@ class Leadership(Protocol):
     def left(self) -> float:
         """For how many seconds it may: a write that is under way then is given up."""
 
+    @property
+    def idle(self) -> float:
+        """For how many seconds nobody had led when this process began to, as far as dates tell."""
+
 
 class Writer:
     """The API as one who leads uses it."""
@@ -40,6 +44,11 @@ class Writer:
     def leading(self) -> bool:
         """Whether this process may write, now."""
         return self._lease.leading
+
+    @property
+    def idle(self) -> float:
+        """For how many seconds nobody had led before."""
+        return self._lease.idle
 
     async def all(self, *writes: Awaitable[bool]) -> bool:
         """Carry all out, a bounded number at a time; whether all succeeded."""

@@ -16,6 +16,10 @@ from towpath.model.net import Prefix
 
 SUSPICION = 30.0
 """Seconds for which a report of an unknown block may be nothing but one watch running ahead of the other."""
+UNWATCHED = 60.0
+"""Seconds without anybody who leads, in which a store may have been put back to a backup, and nobody noticed."""
+DOUBTED_FOR = 60.0
+"""Seconds for which the first leader after such a time waits for nodes at most: an agent that meets an older store reports in half of it."""
 RELEASED_FOR = 3600.0
 """Seconds for which a block that was deleted is given out after all others."""
 
@@ -48,6 +52,8 @@ class Memory(Struct, frozen=True):
     """Blocks that a restored store has lost, and when: whoever has them has not said so yet, or is not known any more."""
     restored: float | None = None
     """When a store was last found to be restored."""
+    doubted: float | None = None
+    """Until when nodes are ``awaited`` although nothing says that the store was restored but that nobody watched it."""
 
 
 class Observation(Struct, frozen=True):
@@ -60,6 +66,8 @@ class Observation(Struct, frozen=True):
     """Whether nothing may be claimed: the store may have been restored from a backup."""
     awaited: tuple[str, ...] = ()
     """The nodes whose reports are waited for before anything is."""
+    doubted: bool = False
+    """Nothing else says that the store was restored than that nobody watched it."""
 
 
 def observe(
@@ -70,11 +78,13 @@ def observe(
     unknown: Iterable[tuple[str, Prefix]],
     quarantine: float,
     restored: bool = False,
+    unwatched: bool = False,
 ) -> Observation:
     """Look at the books; quarantine clocks start, reports are compared with blocks, versions with older versions.
 
     ``unknown``: every block that a node which is there reports as its own and that does not exist. ``quarantine``: for how
-    long a block that a restored store has lost may have somebody who is not known any more.
+    long a block that a restored store has lost may have somebody who is not known any more. ``unwatched``: nobody watched
+    the store for long until now, so that it may have been.
     """
     cluster = ledger.cluster
     back = restored or ledger.went_back
@@ -87,10 +97,15 @@ def observe(
     missing = {key: memory.missing.get(key, now) for key in unknown if key[1] not in released}
     lasting = tuple(key for key, since in missing.items() if now - since >= SUSPICION)
     answered = frozenset(memory.answered & missing.keys())
-    awaited = _still_awaited(cluster, memory.awaited)
-    if back or not answered.issuperset(lasting):
+    awaited, doubted = _still_awaited(cluster, memory.awaited), now + DOUBTED_FOR if unwatched else memory.doubted
+    known = back or not answered.issuperset(lasting)
+    if known or unwatched:
         awaited = {name: _report_version(cluster, name) for name in cluster.nodes if _reports(cluster, name)}
         answered |= frozenset(lasting)
+    if known or not awaited:
+        doubted = None
+    elif doubted is not None and now >= doubted:
+        awaited, doubted = {}, None
     return Observation(
         memory=Memory(
             seen=cluster,
@@ -102,9 +117,11 @@ def observe(
             awaited=awaited,
             lost=_lost(ledger, memory, now=now, quarantine=quarantine),
             restored=memory.restored,
+            doubted=doubted,
         ),
         missing=lasting,
         awaited=tuple(sorted(awaited)),
+        doubted=doubted is not None,
         claims_wait=back or bool(awaited) or any(key not in answered for key in missing),
     )
 

@@ -84,6 +84,7 @@ class Planner:
         barred: Collection[Prefix] = (),
         services: Collection[Prefix] = (),
         restored: bool = False,
+        unwatched: bool = False,
         unsure: Collection[str] = (),
     ) -> IpamPlan:
         """The plan for a complete snapshot in which all our own confirmed writes are seen.
@@ -91,6 +92,7 @@ class Planner:
         ``now`` is the monotonic clock in seconds. ``uncertain`` are claims whose answer was lost, by block name: taken,
         and counted as their node's, until it is known. ``barred``: places that are taken by objects nobody can read.
         ``services``: the ranges of services. ``restored``: a list of the API server's went back to an older version.
+        ``unwatched``: nobody watched the API server for long until now, so that its store may have gone back.
         ``unsure``: nodes that may exist although nothing is known of them: what is theirs stays theirs.
         """
         ledger = self.ledger
@@ -103,6 +105,7 @@ class Planner:
             unknown=unknown,
             quarantine=quarantine_time(cluster),
             restored=restored,
+            unwatched=unwatched,
         )
         lost = {name for name in unsure if name not in cluster.nodes}
         changes = [change for name, one in self._ordered() if name not in lost for change in one.changes]
@@ -225,10 +228,9 @@ class _Claims:
         self._recreate()
         if self._nodes and self._seen.awaited:
             named = listed([name for name, _ in self._nodes])
-            message = (
-                f"blocks are lost, as with a store from a backup: {named} get none before these nodes have reported what "
-                f"they have: {listed(self._seen.awaited)}"
-            )
+            lost = "nobody has led for long, and the store may be from a backup"
+            lost = lost if self._seen.doubted else "blocks are lost, as with a store from a backup"
+            message = f"{lost}: {named} get none before these nodes have reported what they have: {listed(self._seen.awaited)}"
             why = Why("IPAMConfiguration", "default", "spec.autoAllocateBlocks")
             self.refusals.append(Refusal(Reason.STORE_RESTORED, message, why))
         if cluster.ipam.auto_allocate_blocks and not self._seen.claims_wait:

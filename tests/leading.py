@@ -11,6 +11,7 @@ class AlwaysLeading:
 
     leading = True
     left = 3600.0
+    idle = 0.0
 
 
 @contextlib.asynccontextmanager

@@ -63,6 +63,8 @@ class Lease:
         """The Lease's resourceVersion as last seen, and when it was seen first."""
         self.holder = ""
         """Who held it when it was looked at last."""
+        self.idle = 0.0
+        """Seconds for which it had not been renewed when this process took it, as the dates in it say; none where it was new."""
 
     @property
     def leading(self) -> bool:
@@ -102,7 +104,9 @@ class Lease:
             else:
                 if not self._may_take(lease):
                     return
+                held, idle = self.holder == self.identity, _idle(lease)
                 await self._api.replace("Lease", {**lease, "spec": self._spec(lease)}, namespace=self._namespace)
+                self.idle = self.idle if held else idle
         except (ConflictError, AlreadyExistsError):
             return  # somebody was faster: what they wrote is seen in the next look
         except ApiError as error:
@@ -155,3 +159,12 @@ class Lease:
                 if (lease.get("spec") or {}).get("holderIdentity") == self.identity:
                     body = {**lease, "spec": self._spec(lease, holder="")}
                     await self._api.replace("Lease", body, namespace=self._namespace)
+
+
+def _idle(lease: dict[str, Any]) -> float:
+    """Seconds since it was renewed, by the clocks of two machines: for people, and for what may be wrong at a small cost."""
+    try:
+        renewed = datetime.fromisoformat(str((lease.get("spec") or {}).get("renewTime")))
+        return max(0.0, (datetime.now(UTC) - renewed).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0

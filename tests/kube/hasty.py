@@ -16,6 +16,8 @@ from towpath.ipam import memory, plan
 HOLD_TIME, RESTART_TIME, MARGIN = 6, 4, 8
 QUARANTINE = HOLD_TIME + RESTART_TIME + MARGIN
 """Seconds of quarantine where sessions have these times."""
+UNWATCHED = 8.0
+"""Seconds without a leader in which the store may have been put back: longer than one takes over from another."""
 CONFIGURATION = {
     "timers": {"holdTime": f"{HOLD_TIME}s", "keepaliveTime": "2s", "connectRetryTime": "1s"},
     "gracefulRestart": {"restartTime": f"{RESTART_TIME}s"},
@@ -49,7 +51,7 @@ class Pace(loop.Pace, frozen=True):
 def hurry() -> None:
     """Shorten what is waited for, in this process: before anything else of it is imported."""
     plan.HOLD_TIME, plan.MARGIN, plan.GIVE_BACK_AFTER = HOLD_TIME, MARGIN, 8.0
-    memory.SUSPICION = 5.0
+    memory.SUSPICION, memory.UNWATCHED = 5.0, UNWATCHED
     breaker.WINDOW = breaker.CONFIRM_AFTER = 4.0
     records.OBSERVE_EVERY = 1.0
     lease.Terms, status.Limits, loop.Pace = Terms, Limits, Pace  # type: ignore[misc]  # for all who take them from there

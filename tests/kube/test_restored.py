@@ -6,6 +6,7 @@ Times are short (``hasty``). The store is put back by a copy of its files, which
 import contextlib
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from ipaddress import ip_interface
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.kube import hasty
 from tests.kube.history import Judge, Store, Version
 from tests.names import own
 from tests.netns.path.cluster import telling
+from towpath.controller.replica import LEASE
 from towpath.lab import facts, pods
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -167,6 +169,45 @@ def test_what_was_claimed_since_the_backup_stays_its_nodes(lab: Lab) -> None:
     reported = {one.name for one in since if one.kind == "NodeStatus" and one.revision < first}
     assert {"node1", "node2", "node3"} <= reported
     lab.delete_node("node4")
+
+
+def test_controllers_that_begin_anew_wait_for_what_nodes_have(lab: Lab) -> None:
+    """Nobody had watched when the store went back, and the agent that has more blocks is slow: they are claimed for nobody meanwhile."""
+    back_up(lab)
+    grown = grow(lab, "node1")
+    facts.wait_converged(lab)
+    stop(lab)
+    lab.kill("ctl1", "ctl2", "node1/agent")
+    put_back(lab)
+    start(lab)
+    wait_for(
+        lambda: led_ago(lab) > hasty.UNWATCHED, deadline=60, what="the leader of the backup is long gone", interval=0.2
+    )
+    lab.add_node("node5")
+    lab.start("ctl1", "ctl2")
+    wait_for(
+        lambda: any(
+            one["reason"] == "StoreRestored" and "the store may be from a backup: node5 get none" in one["message"]
+            for one in lab.api.items("Event").values()
+        ),
+        deadline=60,
+        what="node5 waits for the others",
+    )
+    assert mine(lab, "node5") == set()
+    lab.start("node1/agent")
+    wait_for(lambda: grown <= mine(lab, "node1"), deadline=60, what="they are made anew for their node")
+    facts.wait_ready(lab, "node5", deadline=60)
+    lab.add_pod("node5")
+    facts.wait_converged(lab)
+    facts.wait_reachable(lab)
+    assert (twice(lab), mine(lab, "node5") & grown) == ([], set())
+    lab.delete_node("node5")
+
+
+def led_ago(lab: Lab) -> float:
+    """Seconds since somebody led, as the store says."""
+    lease = lab.api.items("Lease")[LEASE]
+    return (datetime.now(UTC) - datetime.fromisoformat(lease["spec"]["renewTime"])).total_seconds()
 
 
 def test_a_block_that_was_anothers_is_not_given_out_while_that_ones_pods_live(lab: Lab) -> None:

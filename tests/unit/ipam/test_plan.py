@@ -309,6 +309,33 @@ def test_people_are_told_whom_claims_wait_for():
     assert not made(*world, memory=first.memory, restored=True).refusals, "nobody waits"
 
 
+def test_the_first_leader_after_a_long_time_waits_for_every_node_and_not_for_ever():
+    """The store may be from a backup, and what nodes claimed since is missing: each one's next report, or a minute, ends it."""
+    world = A, node("n1"), node("n2"), block("10.0.0.0/26", "n1"), status("n1", report("10.0.0.0/26", in_use=1))
+    first = made(*world, unwatched=True)
+    (told,) = first.refusals
+    assert not first.claims
+    assert (told.reason, told.object.name) == (Reason.STORE_RESTORED, "default")
+    assert "the store may be from a backup: n2 get none before" in told.message
+    half = made(*world, status("n2"), memory=first.memory, now=1)
+    assert not half.claims, "n1 has blocks perhaps that nobody knows of"
+    ended = made(*world[:-1], status("n1", version="2"), status("n2"), memory=half.memory, now=2)
+    assert owners(ended)[-1] == ("n2", "a")
+    assert not made(*world, memory=half.memory, now=59).claims
+    assert owners(made(*world, memory=half.memory, now=60)) == [("n2", "a")]
+
+
+def test_what_is_found_missing_meanwhile_is_waited_for_without_an_end():
+    """A report of a block that does not exist says that the store is from a backup indeed."""
+    world = A, node("n1"), node("n2"), node("n3")
+    first = made(*world, unwatched=True)
+    lost = status("n1", report("10.0.0.0/26", in_use=3))
+    seen = made(*world, lost, memory=first.memory, now=5)
+    sure = made(*world, lost, memory=seen.memory, now=40)
+    assert [str(claim.spec.cidr) for claim in sure.claims] == ["10.0.0.0/26"]
+    assert made(*world, block("10.0.0.0/26", "n1"), lost, memory=sure.memory, now=400).claims == ()
+
+
 def test_nobody_waits_for_nodes_that_never_report():
     """Those that take no part have no agent; one that takes no part any more may have, and has reported before."""
     windows, left = node("windows", operating_system="windows"), node("left", labels={"towpath.io/exclude": ""})

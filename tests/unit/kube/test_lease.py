@@ -36,6 +36,23 @@ def _lease(api, clock, identity):
     return Lease(api, namespace="default", name="controller", identity=identity, terms=TERMS, clock=clock)
 
 
+async def test_for_how_long_nobody_led_is_known_to_who_takes_it():
+    """By the date in it; where it is new or has no date nothing is, and who renews it still knows what it found."""
+    clock, api = Clock(), FakeApi()
+    one = _lease(api, clock, "one")
+    await one.attempt()
+    assert (one.leading, one.idle) == (True, 0.0)
+    for date, least, most in (("2020-01-01T00:00:00.000000Z", 1e8, 1e10), ("soon", 0.0, 0.0), (None, 0.0, 0.0)):
+        lease = await api.get("Lease", "controller", namespace="default")
+        spec = {**lease["spec"], "holderIdentity": "", "renewTime": date}
+        await api.replace("Lease", {**lease, "spec": spec}, namespace="default")
+        two = _lease(api, clock, "two")
+        for _ in range(2):
+            await two.attempt()
+            assert two.leading
+            assert least <= two.idle <= most
+
+
 async def test_the_first_takes_it_and_the_second_waits():
     """The second leads when the first has been silent for the duration, by the second's own clock."""
     clock, api = Clock(), FakeApi()
