@@ -211,7 +211,7 @@ class Lab:
         self._address(tor, CLIENT, TOR, device="client")
         self._address(client, CLIENT, CLIENT_HOST, device="eth0")
         self._default_route(client, CLIENT)
-        self.tor.start(self._tor_configuration())
+        self.tor.start(self.tor_configuration())
         self.save()
 
     def _make_management(self) -> None:
@@ -227,9 +227,10 @@ class Lab:
 
     def _default_route(self, host: Host, segment: Segment) -> None:
         for family in self.families:
-            host.ip(f"-{family.value}", "route", "add", "default", "via", str(segment.address(family, TOR)))
+            host.ip(f"-{family.value}", "route", "replace", "default", "via", str(segment.address(family, TOR)))
 
-    def _tor_configuration(self) -> str:
+    def tor_configuration(self) -> str:
+        """What the router's BIRD is told: a session with every node, in each family."""
         neighbours = [
             Neighbour(
                 name=f"{place.name.replace('-', '_')}_v{family.value}",
@@ -287,7 +288,7 @@ class Lab:
         index = 1 + max((place.index for place in self.state.nodes.values()), default=0)
         self.state.nodes[name] = NodePlace(name, index, rack)
         self._make_node(name)
-        self.tor.configure(self._tor_configuration())
+        self.tor.configure(self.tor_configuration())
 
     def register(self, name: str) -> None:
         """Its Node object, then its two processes."""
@@ -316,8 +317,7 @@ class Lab:
         for family in self.families:
             address = rack.interface(family, node_number(self.state.nodes[name].index))
             self.host(name).ip("addr", "replace", str(address), "dev", "eth0", *(("nodad",) if family == 6 else ()))
-            gateway = str(rack.address(family, TOR))
-            self.host(name).ip(f"-{family.value}", "route", "replace", "default", "via", gateway)
+        self._default_route(self.host(name), rack)
 
     def delete_node_object(self, name: str) -> None:
         """Only the Node object goes, as when a cluster's administrator deletes it."""
@@ -336,7 +336,7 @@ class Lab:
         self.network.remove_host(name)
         shutil.rmtree(self.root / name)
         self.state.nodes.pop(name)
-        self.tor.configure(self._tor_configuration())
+        self.tor.configure(self.tor_configuration())
         self.save()
 
     def power_off(self, name: str) -> None:

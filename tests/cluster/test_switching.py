@@ -13,9 +13,9 @@ import pytest
 
 from tests.cluster import burst, web
 from tests.cluster.intrusion import reached, send_into_tunnel
-from tests.cluster.streams import connected, streaming
 from tests.cluster.traffic import watched
 from tests.netns.path.cluster import drops_pods
+from tests.streams import connected, streaming
 from towpath.bgp.nodes import BGP_PORT
 from towpath.lab.cluster.cluster import Cluster
 from towpath.lab.cluster.release import Release

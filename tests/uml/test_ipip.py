@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.netns.path.below import default_by_another, down_and_up, readdress, sent_by
-from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
+from tests.netns.path.changes import busy
+from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, wait_large
 from tests.netns.path.mtu import NARROW, WHOLE, between, everybody, forgetful, narrow, wait_learned, wait_whole
 from tests.uml import lacking as lacking_program
 from towpath.lab import facts, pods
@@ -205,14 +206,6 @@ def test_tunnels_of_others_are_theirs(lab: Lab) -> None:
     wait_for(lambda: there not in guard(lab, "node1"), deadline=30, what="nodes alone may send again")
 
 
-def test_cross_subnet(lab: Lab) -> None:
-    """As they are inside a subnet, by the tunnel to another, under traffic; the router still sees no pod address."""
-    result, _ = under_probe(lab, lambda: switch(lab, ipipMode="CrossSubnet", vxlanMode="Never"), watch=())
-    print(f"to CrossSubnet: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
-    with router_drops_pods(lab):
-        wait_large(lab, size=LARGEST)
-
-
 def test_a_tunnel_over_a_way_that_takes_less(lab: Lab) -> None:
     """Nodes learn it from the router and tell pods: TCP does not stall, whichever way it goes; once it takes more, both forget."""
     switch(lab, ipipMode="Always", vxlanMode="Never")
@@ -276,16 +269,28 @@ def test_the_address_below_changes(lab: Lab) -> None:
         stands(lab, ends=(address, "any"))
 
 
-def test_to_vxlan_and_back(lab: Lab) -> None:
-    """Either tunnel takes over from the other; devices that nobody wants any more go."""
-    switch(lab, ipipMode="Never", vxlanMode="Always")
-    with router_drops_pods(lab):
-        wait_large(lab, size=1450)
-    for node in lab.nodes:
-        wait_for(lambda node=node: standing(lab, node) is None, deadline=40, what=f"{node} has no {DEVICE}")
-    switch(lab, ipipMode="Always", vxlanMode="Never")
-    with router_drops_pods(lab):
-        wait_large(lab, size=1450)
+def test_from_mode_to_mode_under_traffic(lab: Lab) -> None:
+    """No tunnel, one between subnets, one everywhere, the other kind, and back: every packet arrives, connections go on.
+
+    In a tunnel the router sees no pod address; a device that nobody wants any more goes.
+    """
+    modes = [("Never", "Never"), ("CrossSubnet", "Never"), ("Always", "Never"), ("Never", "Always")]
+    largest = LARGEST
+    with busy(lab) as unharmed:
+        for ipip, vxlan in (*modes, *reversed(modes[:-1]), ("Always", "Never")):
+            name = f"ipipMode {ipip}, vxlanMode {vxlan}"
+            unharmed(name, lambda ipip=ipip, vxlan=vxlan: switch(lab, ipipMode=ipip, vxlanMode=vxlan))  # type: ignore[misc]  # bound now
+            if (ipip, vxlan) != ("Never", "Never"):
+                largest = min(largest, LARGEST if vxlan == "Never" else 1450)  # pods remember what they have learned
+                with router_drops_pods(lab):
+                    wait_large(lab, size=largest)
+            if ipip == "Never":
+                for node in lab.nodes:
+                    wait_for(
+                        lambda node=node: standing(lab, node) is None,  # type: ignore[misc]  # bound now
+                        deadline=40,
+                        what=f"{node} has no {DEVICE}",
+                    )
 
 
 def lacking(lab: Lab) -> dict[str, str]:

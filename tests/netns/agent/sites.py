@@ -141,23 +141,23 @@ class Sites:
     def are_as_they_were(self) -> None:
         """Take all pods away, clean up, and compare with what each node was before; at the end of all tests."""
         for name, (_, _, more) in list(self.made.items()):
-            for number, interface in enumerate(more):
-                self.detach(name, interface, self.networks[number])
+            for interface in list(more):
+                self.detach(name, interface, self.networks[int(interface.removeprefix("net")) - 1])
             self.own_goes(name)
         for name, node in self.nodes.items():
             node.clean_up()
             assert (list(node.networks.iterdir()), list(node.cni.iterdir())) == ([], [])
             assert kernel(node.node) == self.before[name]
 
-    def answer(self, number: int, wanted: dict[tuple[str, str], bool]) -> None:
+    def answer(self, number: int, wanted: dict[tuple[str, str], bool], *, family: Family = Family.IPV4) -> None:
         """On one of the networks each pair reaches each other, or does not; no neighbour is known before."""
         for name in (*self.made, *NUMBERS):
             self.network.hosts[name].ip("neigh", "flush", "all")
         for pair, answered in wanted.items():
             if answered:
-                self.wait(lambda pair=pair: self.reaches(*pair, number), f"{pair} on network {number}")
+                self.wait(lambda pair=pair: self.reaches(*pair, number, family=family), f"{pair} on network {number}")
             else:
-                assert not self.reaches(*pair, number, wait=1), pair
+                assert not self.reaches(*pair, number, family=family, wait=1), pair
 
     def told(self, at: str, *, without: str = "") -> list[dict[str, Any]]:
         """What a node is told, its pods included; ``without`` a pool."""
@@ -197,9 +197,9 @@ class Sites:
             return found
         return ip_address(f"10.{10 - number}.0.{NUMBERS[name]}" if family is Family.IPV4 else f"fd09::{NUMBERS[name]}")
 
-    def reaches(self, source: str, target: str, number: int, *, wait: int = 3) -> bool:
+    def reaches(self, source: str, target: str, number: int, *, family: Family = Family.IPV4, wait: int = 3) -> bool:
         """Whether a whole packet on one of the networks is answered."""
-        return pods.ping(self.network.hosts[source], self.on(target, number), wait=wait, size=1500)
+        return pods.ping(self.network.hosts[source], self.on(target, number, family), wait=wait, size=1500)
 
 
 def has(folder: Any, network: str = "") -> bool:

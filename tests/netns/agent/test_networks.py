@@ -11,9 +11,10 @@ from tests.names import in_memory, own
 from tests.netns.agent.sites import Sites, has, names, told, with_what_cannot_be
 from towpath.lab import pods
 from towpath.lab.netns import Network
+from towpath.model.net import Family
 
-EDGE, ALONE = "towpath-edge", "towpath-alone"
-"""Networks of eth1, where the nodes have addresses, and of eth2, which is for one pod."""
+EDGE, ALONE, OWN6 = "towpath-edge", "towpath-alone", "towpath-own6"
+"""Networks of eth1, where the nodes have addresses, of eth2, which is for one pod, and of eth1 in IPv6."""
 POOLS: dict[str, dict[str, Any]] = {
     "pods": {"cidr": "10.244.0.0/24", "blockSize": 28},
     "edge": {
@@ -31,6 +32,11 @@ POOLS: dict[str, dict[str, Any]] = {
         "cidr": "fd09::1:0/112",
         "blockSize": 124,
         "attachment": {"type": "macvlan", "mode": "bridge", "master": "eth1", "primary": False},
+    },
+    "own6": {
+        "cidr": "fd09::2:0/112",
+        "blockSize": 124,
+        "attachment": {"type": "macvlan", "mode": "private", "master": "eth1", "primary": False},
     },
     "alone": {
         "cidr": "10.8.0.0/24",
@@ -54,8 +60,20 @@ CANNOT: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Pools that node b has beside, and what it says of them."""
 BLOCKS = {
-    "a": {"10.244.0.0/28": "pods", "10.9.0.64/28": "edge", "fd09::1:0/124": "edge6", "10.8.0.0/28": "alone"},
-    "b": {"10.244.0.16/28": "pods", "10.9.0.80/28": "edge", "fd09::1:10/124": "edge6", "10.8.0.16/28": "alone"},
+    "a": {
+        "10.244.0.0/28": "pods",
+        "10.9.0.64/28": "edge",
+        "fd09::1:0/124": "edge6",
+        "fd09::2:0/124": "own6",
+        "10.8.0.0/28": "alone",
+    },
+    "b": {
+        "10.244.0.16/28": "pods",
+        "10.9.0.80/28": "edge",
+        "fd09::1:10/124": "edge6",
+        "fd09::2:10/124": "own6",
+        "10.8.0.16/28": "alone",
+    },
 }
 
 
@@ -69,11 +87,11 @@ def sites() -> Iterator[Sites]:
     """The nodes, with pods that have an interface in the networks beside their own."""
     prefix = own("tpu")
     with in_memory(prefix) as root, Network(prefix) as network:
-        made = Sites(network, root, told_to, (EDGE, ALONE))
+        made = Sites(network, root, told_to, (EDGE, ALONE, OWN6))
         made.start()
-        made.pod("a1", "a", net1=EDGE, net2=ALONE)
-        made.pod("a2", "a", net1=EDGE)
-        made.pod("b1", "b", net1=EDGE, net2=ALONE)
+        made.pod("a1", "a", net1=EDGE, net2=ALONE, net3=OWN6)
+        made.pod("a2", "a", net1=EDGE, net3=OWN6)
+        made.pod("b1", "b", net1=EDGE, net2=ALONE, net3=OWN6)
         yield made
 
 
@@ -120,14 +138,25 @@ PRIVATE = {
 WHOLE = {("a1", "b1"): True, ("b1", "a1"): True, ("a1", "gw"): True, ("gw", "a1"): True}
 
 
-@pytest.mark.parametrize(("number", "wanted"), [(1, PRIVATE), (2, WHOLE)], ids=["private", "passthru"])
-def test_who_reaches_whom(sites: Sites, number: int, wanted: dict[tuple[str, str], bool]) -> None:
+@pytest.mark.parametrize(
+    ("number", "family", "wanted"),
+    [(1, Family.IPV4, PRIVATE), (3, Family.IPV6, PRIVATE), (2, Family.IPV4, WHOLE)],
+    ids=["private", "private IPv6", "passthru"],
+)
+def test_who_reaches_whom(sites: Sites, number: int, family: Family, wanted: dict[tuple[str, str], bool]) -> None:
     """private: all but pods of the same node and that node. passthru: whoever is on the network, as the interface itself did."""
-    sites.answer(number, wanted)
+    sites.answer(number, wanted, family=family)
 
 
 def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:
-    """Another pod is refused with who has it, has no address, and keeps all else; when the first lets go the next one gets it."""
+    """Another pod is refused with who has it, has no address, and keeps all else; when the first lets go the next one gets it.
+
+    The node hears nothing on its interface while a pod has it.
+    """
+    node, gateway = sites.nodes["a"].node, sites.network.hosts["gw"]
+    (link,) = gateway.ip_json("-6", "addr", "show", "dev", "eth2", "scope", "link")
+    near = ip_address(f"{link['addr_info'][0]['local']}%eth2")
+    assert not pods.ping(node, near, wait=1)
     said = r"IPPool/alone spec\.attachment\.mode: passthru gives all of eth2 to one pod, and pod default/a1 has it on this node"
     sites.wait(lambda: re.search(said, sites.refused("a2", "net2", ALONE)), "the pod's name is known")
     assert "net2" not in sites.network.hosts["a2"].ip("link")
@@ -138,7 +167,9 @@ def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:
     sites.wait(lambda: re.search(said, sites.refused("a2", "net2", ALONE)), "the agent is back")
     sites.wait(lambda: sites.reaches("a1", "gw", 2), "the one that has it goes on")
     sites.detach("a1", "net2", ALONE)
+    sites.wait(lambda: pods.ping(node, near), "the node hears the router")
     sites.attach("a2", "net2", ALONE)
+    assert not pods.ping(node, near, wait=1)
     sites.detach("a2", "net2", ALONE)
     sites.made["a1"][2]["net2"] = sites.attach("a1", "net2", ALONE)
     sites.wait(lambda: sites.reaches("a1", "gw", 2), "it is the first one's again")
@@ -148,11 +179,12 @@ def test_what_cannot_be_is_said_of_the_pool_alone(sites: Sites) -> None:
     """Another kind or a second passthru on one interface, one with addresses, one that is not there, a kernel without the kind."""
     node = sites.nodes["b"]
     sites.wait(lambda: told(node).items() >= {name: said for name, (said, _) in CANNOT.items()}.items(), "all of them")
-    assert names(node) == {f"towpath-{one}.conflist" for one in ("edge", "edge6", "alone")}
+    assert names(node) == {f"towpath-{one}.conflist" for one in ("edge", "edge6", "own6", "alone")}
     wanted = {
         "10.244.0.16/28": (16, True),
         "10.9.0.80/28": (16, False),
         "fd09::1:10/124": (16, False),
+        "fd09::2:10/124": (16, False),
         "10.8.0.16/28": (1, False),
     }
     sites.wait(
@@ -166,7 +198,7 @@ def test_an_interface_goes_and_comes_back(sites: Sites) -> None:
     node = sites.nodes["b"]
     node.node.ip("link", "set", "eth1", "name", "gone")
 
-    lost = dict.fromkeys(("edge", "edge6"), "AttachmentMaster master")
+    lost = dict.fromkeys(("edge", "edge6", "own6"), "AttachmentMaster master")
     sites.wait(lambda: told(node).items() >= lost.items(), "that it is gone")
     assert has(node.networks, EDGE)
     sites.wait(lambda: sites.reaches("b1", "gw", 2), "the other network goes on")
@@ -179,7 +211,10 @@ def test_a_pool_goes(sites: Sites) -> None:
     """Its configuration goes with it, those of the others stay as they are."""
     node = sites.nodes["a"]
     node.write(sites.told("a", without="edge6"))
-    sites.wait(lambda: names(node) == {f"{EDGE}.conflist", f"{ALONE}.conflist"}, "its configuration has gone")
+    sites.wait(
+        lambda: names(node) == {f"{EDGE}.conflist", f"{OWN6}.conflist", f"{ALONE}.conflist"},
+        "its configuration has gone",
+    )
     assert has(node.cni)
     node.write(sites.told("a"))
     sites.wait(lambda: has(node.networks, "towpath-edge6"), "it is back")

@@ -1,4 +1,4 @@
-"""The network below a node's tunnels changes, as its distribution or an administrator changes it; the node is ``node1``."""
+"""The network below a node's tunnels changes, as its distribution or an administrator changes it; the node is ``node1`` unless named."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from towpath.lab import objects
 from towpath.lab.addressing import RACKS, TOR, node_number
 from towpath.lab.netns import Host
+from towpath.lab.shape import NodePlace
 from towpath.lab.topology import Lab
 from towpath.model.net import Family
 
@@ -44,6 +45,25 @@ def readdress(lab: Lab, number: int) -> None:
     configure(lab, "eth0", number)
     addresses = tuple(rack.address(family, number) for family in lab.families)
     lab.api.apply(objects.node(NODE, addresses, rack="a"))
+
+
+def move(lab: Lab, node: str, rack: str) -> None:
+    """A node's cable is plugged into the switch of another rack, it has an address and the router there, and its Node object says so.
+
+    Its pods come along. The router drops what it learned of it at the old place when that session times out.
+    """
+    place = lab.state.nodes[node]
+    host, cable = lab.host(node), f"to-{node}"
+    there = lab.host(f"switch-{rack}")
+    for family in lab.families:
+        host.ip(f"-{family.value}", "addr", "flush", "dev", "eth0", "scope", "global")
+    lab.host(f"switch-{place.rack}").ip("link", "set", "dev", cable, "netns", there.netns)
+    there.ip("link", "set", "dev", cable, "master", "bridge0", "up")
+    lab.state.nodes[node] = NodePlace(node, place.index, rack)
+    lab.configure_underlay(node)
+    lab.api.apply(objects.node(node, lab.node_addresses(node), rack=rack))
+    lab.tor.configure(lab.tor_configuration())
+    lab.save()
 
 
 @contextlib.contextmanager

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.streams import streaming
 from tests.names import own
-from tests.netns.path.cluster import cluster, router_drops_pods, under_probe, wait_large
-from tests.netns.path.mtu import between
+from tests.netns.path.changes import busy
+from tests.netns.path.cluster import cluster, router_drops_pods, wait_large
 from tests.netns.path.test_vxlan import DEVICES, LARGEST, standing, switch
 from towpath.lab import facts
 from towpath.lab.process import wait_for
@@ -41,14 +40,12 @@ def test_a_change_of_mode_loses_nothing(lab: Lab) -> None:
     assert {str(pod.address(family)) for pod in lab.pods.values() for family in lab.families} == {
         str(block.network_address) for block in facts.blocks(lab)
     }
-    for mode in ("CrossSubnet", "Always", "CrossSubnet", "Never", "Always", "Never"):
-        with streaming(between(lab, *lab.pods.values())) as streams:
-            result, _ = under_probe(lab, lambda mode=mode: switch(lab, mode), watch=())  # type: ignore[misc]  # bound now
-            streams.go_on()
-        assert result.lost == 0, f"to {mode}: {result}"
-        if mode == "Always":
-            with router_drops_pods(lab):
-                wait_large(lab, size=LARGEST)
+    with busy(lab) as unharmed:
+        for mode in ("CrossSubnet", "Always", "CrossSubnet", "Never", "Always", "Never"):
+            unharmed(f"to {mode}", lambda mode=mode: switch(lab, mode))  # type: ignore[misc]  # bound now
+            if mode == "Always":
+                with router_drops_pods(lab):
+                    wait_large(lab, size=LARGEST)
 
 
 def test_only_where_it_is_needed(lab: Lab) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.streams import streaming
 from tests.names import own
-from tests.netns.path.below import default_by_another, sent_by
+from tests.netns.path.below import default_by_another, move, sent_by
+from tests.netns.path.changes import busy, connected
 from tests.netns.path.checksums import leave_below, left_below
 from tests.netns.path.cluster import cluster, fits, router_drops_pods, said_tunnels, under_probe, wait_large
 from tests.netns.path.mtu import (
@@ -49,6 +49,7 @@ def lab() -> Iterator[Lab]:
     """Nodes 1 and 2 in one subnet, node 3 in another; on node 1 there is somebody else's VXLAN already."""
     with cluster(Shape(nodes=3, rack_b=1, pool={"vxlanMode": "Always"})) as made:
         foreign(made.host("node1"))
+        forgetful(*map(made.host, made.pods))  # tunnels are smaller for a moment while somebody makes them so
         yield made
 
 
@@ -192,7 +193,7 @@ def test_all_of_it_under_traffic(lab: Lab) -> None:
     """One after the other, while packets run everywhere: what does not go by that device loses none, and all else goes on each time."""
     host = lab.host("node1")
     before, theirs = standing(host), of_others(host)
-    with streaming(between(lab, *lab.pods.values())) as streams:
+    with connected(lab) as streams:
 
         def everything() -> None:
             for deed in DEEDS:
@@ -260,6 +261,11 @@ def set_mode(lab: Lab, mode: str) -> None:
 def switch(lab: Lab, mode: str) -> None:
     """Every pool has this mode, and every node does as it says."""
     set_mode(lab, mode)
+    wait_ways(lab, mode)
+
+
+def wait_ways(lab: Lab, mode: str) -> None:
+    """Wait until every node sends to the others as this mode says."""
     rack = {node: place.rack for node, place in lab.state.nodes.items()}
 
     def device(node: str, other: str, family: Family) -> str:
@@ -277,16 +283,29 @@ def switch(lab: Lab, mode: str) -> None:
 
 
 def changed_under_traffic(lab: Lab, mode: str) -> None:
-    """Packets pass after it as before; how many are lost meanwhile is counted."""
-    result, _ = under_probe(lab, lambda: switch(lab, mode), watch=())
-    print(f"to {mode}: {result.lost} of {result.sent} packets lost, longest gap {result.longest_gap:.3f} s")
-    facts.wait_reachable(lab)
+    """Packets pass meanwhile as before and after, each of them, and connections go on."""
+    with busy(lab) as unharmed:
+        unharmed(f"to {mode}", lambda: switch(lab, mode))
 
 
 def test_to_a_tunnel_between_subnets(lab: Lab) -> None:
     """From a tunnel everywhere, under traffic."""
     changed_under_traffic(lab, "CrossSubnet")
     wait_large(lab, size=LARGEST)
+
+
+def test_a_node_moves_to_the_other_subnet(lab: Lab) -> None:
+    """By a tunnel to those that were its neighbours, straight to those that are now, and back; connections of its pods outlast it."""
+    with connected(lab) as streams:
+        for rack in ("b", "a"):
+            move(lab, "node2", rack)
+            wait_ways(lab, "CrossSubnet")
+            with router_drops_pods(lab):
+                wait_large(lab, size=LARGEST)
+                streams.go_on()
+            facts.wait_reachable(lab)
+    facts.wait_sessions(lab)
+    facts.wait_healthy(lab)
 
 
 def test_to_no_tunnel(lab: Lab) -> None:
