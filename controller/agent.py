@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -18,7 +17,6 @@ from towpath.bgp.nodes import log_severity
 from towpath.controller import metrics
 from towpath.controller.following import follow, follow_while
 from towpath.controller.health import Health
-from towpath.controller.kube.events import Events, Subject
 from towpath.controller.lock import only_one
 from towpath.controller.logging import set_level
 from towpath.controller.loop import LevelLoop, Pace
@@ -28,7 +26,7 @@ from towpath.controller.node.bound import BoundPods
 from towpath.controller.node.bridge import Bridge
 from towpath.controller.node.leaks import Leaks, leaks_of
 from towpath.controller.node.namespaces import WatchedNamespaces
-from towpath.controller.node.news import News
+from towpath.controller.node.notices import Notices
 from towpath.controller.node.pods import CNIPods
 from towpath.controller.node.preflight import EVERY, Preflight
 from towpath.controller.node.report import unready
@@ -48,7 +46,6 @@ from towpath.model.cluster import Cluster
 from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import NodeStatusStatus
 from towpath.model.reason import Reason, Refusal, Why
-from towpath.model.speaker import Notice
 from towpath.routes import nft
 from towpath.routes.machine import loses_next_hops
 
@@ -93,7 +90,7 @@ class AgentProcess:
             source.api, namespace=settings.source.secret_namespace, file=tmpfs, watched=self._watched
         )
         self._writer = StatusWriter(source.api, node=settings.node, alone=settings.source.folder is not None)
-        self._events = Events(source.api, component="towpath-agent", host=settings.node)
+        self._notices = Notices(source.api, settings.node, uid=lambda: self._node.uid)
         self._node_loop = LevelLoop(self._step)
         self._status_loop = LevelLoop(self._report, pace=Pace(debounce=0.2, backoff=1.0))
         self._plugin_loop = LevelLoop(self._look_at_plugins, pace=Pace(debounce=1.0, backoff=5.0))
@@ -110,7 +107,7 @@ class AgentProcess:
             changed=self._node_loop.dirty,
             moved=self._preflight_loop.dirty,
             reported=self._status_loop.dirty,
-            noticed=self._noticed,
+            noticed=self._notices.take,
         )
         self._preflight = Preflight(
             settings.node,
@@ -137,14 +134,11 @@ class AgentProcess:
         """Somebody was asked for the passwords in this process: before that no report can say which are missing."""
         self._pictured: Cluster | None = None
         """The last picture from the API that was acted on: what the disk is to have."""
-        self._news = News()
         self._refusals: dict[str, Refusal] = {}
         """What the machine refuses at present, by what it is."""
         self._step_began = 0.0
         self._unready_because: str | None = "no picture of the cluster yet"
         self._reported: NodeStatusStatus | None = None
-        self._told: Counter[str] = Counter()
-        """Notices since the start, by reason."""
 
     async def run(self) -> None:
         """Everything at once, for ever; a bug in any part ends them all."""
@@ -162,7 +156,7 @@ class AgentProcess:
             asking=lambda: self._bound.asking,
             namespaces=lambda: self._namespaces.known,
         )
-        self._leaks = leaks_of(settings, source=self._source.store, bound=self._bound, noticed=self._noticed)
+        self._leaks = leaks_of(settings, source=self._source.store, bound=self._bound, noticed=self._notices.take)
         self._node = NodeAgent(
             settings.node,
             source=self._source.store,
@@ -197,7 +191,7 @@ class AgentProcess:
             tasks.create_task(follow_while(self._services, self._source.follow_services))
             tasks.create_task(follow_while(self._namespaces, self._source.follow_namespaces))
             tasks.create_task(self._keep_time())
-            tasks.create_task(self._events.run())
+            tasks.create_task(self._notices.run())
 
     @property
     def _loops(self) -> Mapping[str, LevelLoop]:
@@ -212,7 +206,7 @@ class AgentProcess:
         }
 
     def _measures(self) -> Iterator[metrics.Measure]:
-        yield from node_metrics.measures(self._reported, events=self._told)
+        yield from node_metrics.measures(self._reported, events=self._notices.counts)
         yield from metrics.of_loops(self._loops)
 
     def _load(self) -> Cluster | None:
@@ -251,7 +245,7 @@ class AgentProcess:
         if picture is not None:
             of_pods = (*(self._leaks.problems if self._leaks is not None else ()), *self._bound.differing)
             self._node.machine = (*self._refusals.values(), *self._preflight.problems(picture.cluster), *of_pods)
-        self._tell_of(self._node.warnings)
+        self._notices.warn(self._node.warnings)
         store = self._source.store
         # not of the picture alone: the node takes no new one before its passwords were read
         cluster = store.cluster() if store.complete or picture is None else picture.cluster
@@ -270,11 +264,6 @@ class AgentProcess:
             gc.freeze()
         self._status_loop.dirty()
         return settled
-
-    def _tell_of(self, warnings: tuple[Refusal, ...]) -> None:
-        """An event for each warning that is news."""
-        for one in self._news.of(warnings, now=asyncio.get_running_loop().time()):
-            self._noticed(Notice(one.reason, f"{one.object}: {one.message}"))
 
     async def _read_secrets(self) -> bool:
         if self._named is None:
@@ -367,8 +356,8 @@ class AgentProcess:
         while True:
             await asyncio.sleep(1)
             self._upkeep.look()
-            if self._news.waiting:
-                self._tell_of(self._node.warnings)
+            if self._notices.waiting:
+                self._notices.warn(self._node.warnings)
             if self._pods is not None and self._pods.changed():
                 self._status_loop.dirty()
                 if self._node.retaining or self._node.waits_for_pods:
@@ -382,14 +371,6 @@ class AgentProcess:
                 provisional = self._node.provisional
                 log.warning("api.away" if provisional else "api.back", remedy="paths of unknown origin are provisional")
                 self._changed()
-
-    def _noticed(self, notice: Notice) -> None:
-        node = self._settings.node
-        self._told[notice.reason.value] += 1
-        # as the kubelet's, which has no uid either before it has seen its Node
-        subject = Subject("Node", node, self._node.uid or node, api_version="v1")
-        if self._events.emit(subject, reason=notice.reason.value, message=notice.message):
-            log.warning("node.notice", reason=notice.reason.value, message=notice.message, session=notice.session)
 
     def _dead(self) -> str | None:
         began = self._step_began

@@ -5,15 +5,11 @@ have addresses. Until a complete picture is there, from the API or from disk, no
 """
 
 import asyncio
-from collections.abc import Mapping
 
 import msgspec
 import structlog
 from msgspec import Struct
 
-from towpath.bgp.nodes import node_views
-from towpath.bgp.origins import SpeakerPlan, speaker_plan
-from towpath.bgp.workloads import asked
 from towpath.controller.conditions import USER_KINDS
 from towpath.controller.node import endpoints
 from towpath.controller.node.contested import Contested, added_to, contested, refusals
@@ -29,6 +25,7 @@ from towpath.controller.node.gate import (
 )
 from towpath.controller.node.guard import Guard
 from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
+from towpath.controller.node.planning import Planning
 from towpath.controller.node.report import Facts, about, compose, named, with_versions
 from towpath.controller.node.retained import Retained, missing, retained
 from towpath.controller.node.service_routes import ServiceRoutes
@@ -37,12 +34,10 @@ from towpath.ipam.apart import NOTHING, Needs, in_apart
 from towpath.ipam.attachment import attached_to
 from towpath.model.blocks import in_force
 from towpath.model.cluster import Cluster, IPAMBlock
-from towpath.model.kinds.bgp import SecretKey
 from towpath.model.kinds.node import BlockReport, NodeStatusStatus
 from towpath.model.net import Prefix
 from towpath.model.reason import Reason, Refusal, Why
 from towpath.model.speaker import SpeakerState
-from towpath.model.workload import Workload
 
 log = structlog.get_logger()
 
@@ -90,7 +85,7 @@ class NodeAgent:
         self._patience = patience or Patience()
         self._started = asyncio.get_running_loop().time()
         self._waiting_since: float | None = None
-        self._planned: tuple[Cluster, tuple[object, ...], SpeakerPlan] | None = None
+        self._planning = Planning(node, kernel=kernel, speaker=speaker, workloads=workloads, passwords=passwords)
         self._announced: frozenset[Prefix] = frozenset()
         self._said: SpeakerState | None = None
         self.state: SpeakerState | None = None
@@ -116,7 +111,7 @@ class NodeAgent:
         if not self._kernel.started:
             await self._kernel.start()
         self.picture = picture
-        plan = self._plan(picture.cluster)
+        plan = self._planning.plan(picture.cluster, told=self.state, provisional=self.provisional)
         self._contested = contested(picture.cluster, self.node, self._pods.addresses() if self._pods else ())
         state = self._service_routes.added_to(plan.state, picture.cluster)
         state = added_to(state, self._contested, picture.cluster)
@@ -190,7 +185,7 @@ class NodeAgent:
 
     def _needs_pods(self, cluster: Cluster) -> bool:
         """Whether it matters already which pods there are: as peers, or because they have addresses of before us."""
-        return self._peers_with_pods(cluster) or (self._pods is not None and not self._pods.standing)
+        return self._planning.peers_with_pods(cluster) or (self._pods is not None and not self._pods.standing)
 
     def _waited_long(self) -> bool:
         """Whether what is known of services and pods from before has to do: nobody answers, or has for long said only of others."""
@@ -214,14 +209,10 @@ class NodeAgent:
         """Whether pods live in blocks that are gone, or another's: the going of a pod changes what is to be done."""
         return bool(self._retained.gone or self._contested.blocks)
 
-    def _peers_with_pods(self, cluster: Cluster) -> bool:
-        me = node_views(cluster).by_name.get(self.node)
-        return me is not None and asked(cluster, me)
-
     @property
     def peers_with_pods(self) -> bool:
         """Whether any pod of this node may be a peer: then it matters which there are."""
-        return self.picture is None or self._peers_with_pods(self.picture.cluster)
+        return self.picture is None or self._planning.peers_with_pods(self.picture.cluster)
 
     @property
     def heeds_pods(self) -> bool:
@@ -235,30 +226,6 @@ class NodeAgent:
             announcements=[one for state in states for one in state.announcements.values()],
             sessions=[one for state in states for one in state.sessions.values()],
         )
-
-    def _plan(self, cluster: Cluster) -> SpeakerPlan:
-        """The speaker's plan, the same as in the last step where nothing changed that it is made from."""
-        secrets = self._passwords.usable(in_use=self._runs_with)
-        severed, addresses, gateways = self._kernel.severed(), self._kernel.own_addresses(), self._kernel.gateways()
-        routers = self._kernel.routers()
-        pods: Mapping[str, Workload] = self._workloads.workloads if self._peers_with_pods(cluster) else {}
-        inputs = (secrets, self.provisional, severed, addresses, gateways, routers, pods)
-        if self._planned is not None and self._planned[0] is cluster and self._planned[1] == inputs:
-            return self._planned[2]
-        plan = speaker_plan(
-            cluster,
-            self.node,
-            secrets=secrets,
-            forwarding_preserved=False,  # what only the bridge knows, it fills in
-            provisional=self.provisional,
-            severed=severed,
-            own_addresses=addresses,
-            gateways=gateways,
-            routers=routers,
-            workloads=pods.values(),
-        )
-        self._planned = (cluster, inputs, plan)
-        return plan
 
     @property
     def waits_for_pods(self) -> bool:
@@ -310,14 +277,6 @@ class NodeAgent:
         """
         wanted = references(picture.cluster)
         return not picture.live or wanted <= self._passwords.held.keys() | self._passwords.missing.keys()
-
-    def _runs_with(self, key: SecretKey) -> bool:
-        """Whether a session that uses this password is up, or may be, as far as the speaker has said."""
-        report, state = self._speaker.report, self.state
-        if report is None or state is None:
-            return True
-        up = {one.name for one in report.sessions if one.state == "Established"}
-        return any(one.name in up for one in state.sessions.values() if one.password_ref == key)
 
     @property
     def announced(self) -> frozenset[Prefix]:
