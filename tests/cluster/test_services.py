@@ -300,6 +300,6 @@ def test_what_is_sent_to_an_unused_address_does_not_come_back(served: Cluster) -
         tor.ip("route", "del", STRAY)
         tor.run("nft", "delete", "table", "inet", "returned")
     dropped = {
-        name: served.machine(name).run("nft", "list", "chain", "inet", "towpath", "services") for name in served.nodes
+        name: served.machine(name).run("nft", "list", "chain", "inet", "towpath", "forward") for name in served.nodes
     }
     assert any("packets 0 " not in line for text in dropped.values() for line in text.splitlines() if "packets" in line)

@@ -111,7 +111,7 @@ def test_a_packet_that_no_service_takes_does_not_go_round(one: OneNode) -> None:
     )
     send(one)
     assert counted(one.router) == [0, 0]
-    drops = one.node.run("nft", "list", "chain", "inet", "towpath", "services")
+    drops = one.node.run("nft", "list", "chain", "inet", "towpath", "forward")
     assert drops.count("packets 1 ") == 2, drops
 
     one.agent.kill()
