@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from towpath.lab.process import Process, run
 
@@ -17,25 +17,48 @@ _CLONE_NEWNET = 0x40000000
 _NETNS = Path("/run/netns")
 
 
-class Host:
-    """One namespace: a node, a router, a switch or a client."""
+class Machine(Protocol):
+    """Another kernel beside this one, with hosts of its own."""
 
-    def __init__(self, network: "Network", name: str) -> None:
+    @property
+    def via(self) -> tuple[str, ...]:
+        """What has a command run there that stands behind it."""
+
+    def cable(self, host: "Host", device: str, other: "Host", other_device: str) -> None:
+        """A cable between a host there and one here; neither end is up."""
+
+
+class Host:
+    """One namespace: a node, a router, a switch or a client; where ``machine`` is given, in that one's kernel."""
+
+    def __init__(self, network: "Network", name: str, *, machine: Machine | None = None) -> None:
         self.network = network
         self.name = name
+        self.machine = machine
         self.netns = f"{network.prefix}-{name}"
+
+    @property
+    def via(self) -> tuple[str, ...]:
+        """What comes before a command that is for the kernel it is in."""
+        return self.machine.via if self.machine is not None else ()
+
+    @property
+    def enter(self) -> tuple[str, ...]:
+        """What comes before a command that is to run in this namespace."""
+        # nsenter and not `ip netns exec`: that one mounts a new /sys, and keeps a process of its own
+        return (*self.via, "nsenter", f"--net={_NETNS / self.netns}")
 
     def ip(self, *arguments: str, check: bool = True) -> str:
         """``ip`` in this namespace."""
-        return run("ip", "-n", self.netns, *arguments, check=check)
+        return run(*self.via, "ip", "-n", self.netns, *arguments, check=check)
 
     def ip_json(self, *arguments: str) -> Any:
         """``ip -json`` in this namespace, parsed."""
-        return json.loads(run("ip", "-n", self.netns, "-json", *arguments) or "[]")
+        return json.loads(run(*self.via, "ip", "-n", self.netns, "-json", *arguments) or "[]")
 
     def run(self, *command: str, check: bool = True, stdin: str | None = None, timeout: float = 60) -> str:
         """Run a short program in this namespace."""
-        return run("nsenter", f"--net={_NETNS / self.netns}", *command, check=check, stdin=stdin, timeout=timeout)
+        return run(*self.enter, *command, check=check, stdin=stdin, timeout=timeout)
 
     def sysctl(self, **settings: str | int) -> None:
         """Set sysctls; ``__`` in a name stands for a dot."""
@@ -43,7 +66,7 @@ class Host:
 
     def process(self, *command: str, log: Path, environment: dict[str, str] | None = None) -> Process:
         """A long-running program in this namespace, started; the network ends it when it closes."""
-        started = Process(command, log=log, netns=self.netns, environment=environment).start()
+        started = Process((*self.enter, *command), log=log, environment=environment).start()
         self.network.processes.append(started)
         return started
 
@@ -52,9 +75,17 @@ class Host:
         for address in addresses:
             self.ip("addr", "add", address, "dev", dev, *(("nodad",) if ":" in address else ()))
 
+    def mac(self, mac: str, *, dev: str) -> None:
+        """Give a device that is up another MAC; its routes go."""
+        self.ip("link", "set", "dev", dev, "down")  # not every driver takes it while it is up
+        self.ip("link", "set", "dev", dev, "address", mac)
+        self.ip("link", "set", "dev", dev, "up")
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is in this namespace: sockets opened inside stay there. Never across an ``await``."""
+        if self.machine is not None:
+            raise RuntimeError(f"{self.name} is in another kernel, where no thread of this one can be")
         libc = ctypes.CDLL(None, use_errno=True)
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         there = os.open(_NETNS / self.netns, os.O_RDONLY)
@@ -91,10 +122,10 @@ class Network:
         remove(self.prefix)
         self.hosts.clear()
 
-    def host(self, name: str, *, forwarding: bool = True) -> Host:
+    def host(self, name: str, *, forwarding: bool = True, machine: Machine | None = None) -> Host:
         """A new namespace with ``lo`` up."""
-        host = Host(self, name)
-        run("ip", "netns", "add", host.netns)
+        host = Host(self, name, machine=machine)
+        run(*host.via, "ip", "netns", "add", host.netns)
         self.hosts[name] = host
         host.ip("link", "set", "lo", "up")
         value = 1 if forwarding else 0
@@ -116,14 +147,17 @@ class Network:
         # a namespace ends some time after its name: without this the other ends of its cables would be there until then
         for link in host.ip_json("link", "show", "type", "veth"):
             host.ip("link", "del", "dev", link["ifname"], check=False)
-        run("ip", "netns", "del", host.netns)
+        run(*host.via, "ip", "netns", "del", host.netns)
 
     def link(self, one: Host, device: str, other: Host, other_device: str, *, mtu: int = 1500) -> None:
-        """A veth pair between two hosts, both ends up."""
-        run(
-            *("ip", "link", "add", device, "mtu", str(mtu), "netns", one.netns, "type", "veth"),
-            *("peer", "name", other_device, "mtu", str(mtu), "netns", other.netns),
-        )
+        """A veth pair between two hosts, both ends up; where the first is in another kernel, that one's cable."""
+        if one.machine is not None:
+            one.machine.cable(one, device, other, other_device)
+        else:
+            run(
+                *("ip", "link", "add", device, "mtu", str(mtu), "netns", one.netns, "type", "veth"),
+                *("peer", "name", other_device, "mtu", str(mtu), "netns", other.netns),
+            )
         one.ip("link", "set", "dev", device, "up")
         other.ip("link", "set", "dev", other_device, "up")
 
@@ -137,7 +171,7 @@ class Network:
         return host
 
     def plug(self, switch: Host, host: Host, device: str = "eth0") -> None:
-        """Join a host to a switch by a veth pair; the switch's port is ``to-HOST``."""
+        """Join a host to a switch by a cable; the switch's port is ``to-HOST``."""
         self.link(host, device, switch, f"to-{host.name}")
         switch.ip("link", "set", "dev", f"to-{host.name}", "master", "bridge0")
 
@@ -147,7 +181,12 @@ def remove(prefix: str) -> None:
     if not _NETNS.is_dir():
         return
     for netns in sorted(entry.name for entry in _NETNS.iterdir() if entry.name.startswith(f"{prefix}-")):
-        for pid in run("ip", "netns", "pids", netns, check=False).split():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), 9)
+        kill_all(netns)
         run("ip", "netns", "del", netns, check=False)
+
+
+def kill_all(netns: str) -> None:
+    """End every process in a namespace."""
+    for pid in run("ip", "netns", "pids", netns, check=False).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid), 9)

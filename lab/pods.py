@@ -149,7 +149,7 @@ def _run(
     if plugin.get("capabilities", {}).get("portMappings"):
         configuration["runtimeConfig"] = {"portMappings": [dict(port) for port in call.ports]}
     done = subprocess.run(
-        ["nsenter", f"--net=/run/netns/{node.netns}", str(call.plugins / plugin["type"])],
+        [*node.enter, str(call.plugins / plugin["type"])],
         input=json.dumps(configuration),
         env={
             **os.environ,

@@ -93,11 +93,8 @@ class Programs:
         if name == "tor":
             return self.bird().process
         host, _, part = name.partition("/")
-        return Process(
-            self.servers.get(name) or [sys.executable, "-m", *self._command(host, part)],
-            log=self.root / f"{name.replace('/', '-')}.log",
-            netns=self.network.known(host).netns,
-        )
+        command = self.servers.get(name) or [sys.executable, "-m", *self._command(host, part)]
+        return Process((*self.network.known(host).enter, *command), log=self.root / f"{name.replace('/', '-')}.log")
 
     def _command(self, host: str, part: str) -> list[str]:
         run = self.root / host / "run"

@@ -37,7 +37,7 @@ from towpath.lab.addressing import (
 from towpath.lab.api import LabApi
 from towpath.lab.bird import Bird, Neighbour, configuration
 from towpath.lab.kubernetes import Place, install_crds
-from towpath.lab.netns import Host, Network
+from towpath.lab.netns import Host, Machine, Network
 from towpath.lab.netns import remove as remove_namespaces
 from towpath.lab.pods import Pod
 from towpath.lab.process import Process, wait_for
@@ -53,6 +53,8 @@ class Lab:
         self.network = Network(prefix)
         self.root = ROOT / prefix
         self.state = State(shape or Shape())
+        self.machines: dict[str, Machine] = {}
+        """Of nodes that are in another kernel, from when they are plugged in or powered on next; this process alone knows."""
         address = str(MANAGEMENT.address(Family.IPV4, API))
         if self.shape.api == "kubernetes":
             self._place = Place(self.root / "kubernetes", address, audited=True)
@@ -298,15 +300,14 @@ class Lab:
     def _make_node(self, name: str) -> None:
         place = self.state.nodes[name]
         number = node_number(place.index)
-        host = self.network.host(name)
+        host = self.network.host(name, machine=self.machines.get(name))
         self.network.plug(self.host(f"switch-{place.rack}"), host)
-        # a machine has the same MAC after a reboot: with another one its neighbours would talk to the old for a while
-        host.ip("link", "set", "dev", "eth0", "address", f"02:00:00:00:00:{number:02x}")
+        host.mac(f"02:00:00:00:00:{number:02x}", dev="eth0")  # as before a reboot: neighbours talk to it for a while
         self._address(host, RACKS[place.rack], number, device="eth0")
         self._default_route(host, RACKS[place.rack])
         if self.shape.mode == "api":
             self.network.plug(self.host("mgmt"), host, "mgmt0")
-            host.ip("link", "set", "dev", "mgmt0", "address", f"02:00:00:00:01:{number:02x}")
+            host.mac(f"02:00:00:00:01:{number:02x}", dev="mgmt0")
             host.address(str(MANAGEMENT.interface(Family.IPV4, number)), dev="mgmt0")
         for kind in ("run", "state", "cni"):
             self.node_directory(name, kind).mkdir(parents=True, exist_ok=True)
@@ -344,9 +345,8 @@ class Lab:
         for pod in [pod for pod in self.state.pods.values() if pod.node == name]:
             self._forget_pod(pod.name)
         # the cable first, so that the kernel cannot say goodbye for the processes
-        host = self.host(name)
         for device in ("eth0", *(("mgmt0",) if self.shape.mode == "api" else ())):
-            host.ip("link", "set", "dev", device, "down")
+            self.host(name).ip("link", "set", "dev", device, "down")
         self.programs.forget(*(f"{name}/{part}" for part in PARTS))
         self.network.remove_host(name)
 
@@ -377,7 +377,7 @@ class Lab:
         pods.conflist(folder)
         used = {pod.name for pod in self.state.pods.values()}
         name = next(name for name in (f"{node}-p{number}" for number in range(1, 100000)) if name not in used)
-        host = self.network.host(name, forwarding=False)
+        host = self.network.host(name, forwarding=False, machine=self.host(node).machine)
         try:
             pod = pods.add(self.host(node), host, folder=folder)
         except BaseException:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -29,6 +29,9 @@ _KEPT = ("HOME", "LANG", "LC_ALL", "PATH", "PYTHONPATH", "TERM")
 _FIRST = 'mount -t tmpfs -o "size=$1" memory "$2" && shift 2 && "$@"; exit $?'
 """The first process of the namespace: the guest's memory is on a tmpfs of its own, whatever those of the host are good for."""
 _FLAGS = ("rootfstype=hostfs", "rootflags=/", "rw", "con=null", "con0=null,fd:2", "con1=null,fd:1", "quiet", "panic=-1")
+
+_CARD = "vec{}:transport=raw,ifname={},depth=128,mtu=1500,gro=1"
+"""Sums of packets and their cutting into pieces are left to whoever needs them, as between veth devices."""
 
 
 class MachineError(Exception):
@@ -49,11 +52,13 @@ def boot(
     show: Show,
     environment: Mapping[str, str] | None = None,
     deadline: float = 60,
+    cards: Sequence[str] = (),
 ) -> int:
     """Run a program in a folder, in a machine with one processor: its exit code, as a shell has it.
 
-    Of this process' environment it has what it needs to find programs and files, and ``environment``. ``MachineError``
-    where the machine ends first, and after ``deadline`` patient seconds, when it is killed.
+    Of this process' environment it has what it needs to find programs and files, and ``environment``. Its network cards
+    are ``vec0`` and so on, whose cables are ``cards``, devices of this process' network namespace. ``MachineError`` where
+    the machine ends first, and after ``deadline`` patient seconds, when it is killed.
     """
     with tempfile.TemporaryDirectory(prefix=_FOLDER.format(os.getpid()), dir=SCRATCH) as name:
         scratch = Path(name)
@@ -79,6 +84,7 @@ def boot(
                     *("sh", "-c", _FIRST, "sh", f"{_MEGABYTES + 64}m", str(memory)),
                     *("env", f"LD_PRELOAD={kernel.preload}", f"TMPDIR={memory}", str(kernel.program)),
                     *(f"mem={_MEGABYTES}M", f"uml_dir={memory}", f"init={init}", *_FLAGS),
+                    *(_CARD.format(number, device) for number, device in enumerate(cards)),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
