@@ -143,7 +143,7 @@ class ClusterController:
             cluster,
             now=self._clock(),
             uncertain=uncertain,
-            barred=(*self._blocks.barred.values(), *taken),
+            barred=(*(one.spec.cidr for one in self._blocks.barred.values()), *taken),
             services=service_ranges(cluster),
             restored=self._store.went_back,
             unwatched=self._unwatched,

@@ -4,17 +4,19 @@ Counted apart from all others: a pod that may have no address of a block finds n
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from towpath.ipam.apart import apart, by_need, up_front
+from towpath.ipam.growth import Stock
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools
 from towpath.model.blocks import is_open, pool_around
 from towpath.model.cluster import IPAMBlock, IPPool, Node
 from towpath.model.encapsulation import endpoints
 from towpath.model.kinds.ipam import IPAMBlockSpec, IPAMConfigurationSpec
+from towpath.model.kinds.node import BlockReport, PoolNeed
 from towpath.model.net import Address, Family, Prefix, contains, family_of
 
 Specs = Collection[IPAMBlockSpec]
@@ -68,13 +70,9 @@ def needed(
         pool = here[enabled[0]]
         family = family_of(pool.spec.cidr)
         size = 1 << (family.bits - pool.spec.block_length)
-        total = sum(account.reports[spec.cidr].capacity for spec in active)
-        in_use = sum(account.reports[spec.cidr].in_use for spec in active)
-        shortfall = need.waiting - (total - in_use)
-        beyond = (in_use + need.waiting) * 100 - ipam.grow_at_percent * total
-        if active and shortfall <= 0 and beyond < 0:
-            continue
-        count = max(1, -(-shortfall // size), beyond // (ipam.grow_at_percent * size) + 1 if active else 1)
+        stock = _stock((account.reports[spec.cidr] for spec in active), need)
+        short = stock.blocks_short(size, percent=ipam.grow_at_percent)
+        count = short if active else max(1, -(-need.waiting // size))
         if ipam.max_blocks_per_host:
             count = min(count, ipam.max_blocks_per_host - used[family])
         if count > 0:
@@ -145,11 +143,15 @@ def _is_spare(
         if not need.pods or not _inside(block.spec, serving):
             continue
         rest = [one.spec.cidr for one in active if one is not block and _inside(one.spec, serving)]
-        reports = [account.reports[one] for one in rest if one in account.reports]
-        total, in_use = sum(one.capacity for one in reports), sum(one.in_use for one in reports)
-        if (in_use + need.waiting) * 100 >= ipam.grow_at_percent * total:
+        stock = _stock((account.reports[one] for one in rest if one in account.reports), need)
+        if not stock.is_ample(percent=ipam.grow_at_percent):
             return False
     return True
+
+
+def _stock(reports: Iterable[BlockReport], need: PoolNeed) -> Stock:
+    found = [(one.capacity, one.in_use) for one in reports]
+    return Stock(sum(room for room, _ in found), sum(used for _, used in found) + need.waiting)
 
 
 def _is_endpoint(block: IPAMBlock, account: Account, pools: Mapping[str, IPPool]) -> bool:

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from towpath.ipam.byneed import candidates, in_turn, left, needed, parted, requested, spare
 from towpath.ipam.changes import Change, Rules, cluster_assigns, transition
+from towpath.ipam.growth import Stock
 from towpath.ipam.ledger import Account
 from towpath.ipam.pools import Pools, takes_part
 from towpath.model.blocks import is_beside, is_ending, is_open, pool_around
@@ -189,14 +190,10 @@ def _needed(
         return 0  # it has not even used what it got last
     total = sum(account.reports[spec.cidr].capacity for spec in active)
     in_use = sum(account.reports[spec.cidr].in_use for spec in active)
-    demand = max(in_use, account.wanted - _in_use_elsewhere(active, family, account))
-    shortfall = ipam.min_free_addresses - (total - demand)
-    beyond = demand * 100 - ipam.grow_at_percent * total
-    if shortfall <= 0 and beyond < 0:
-        return 0
+    stock = Stock(total, max(in_use, account.wanted - _in_use_elsewhere(active, family, account)))
     size = 1 << (family.bits - pools[0].spec.block_length)
-    count = max(1, -(-shortfall // size), beyond // (ipam.grow_at_percent * size) + 1)
-    if not active and not demand:
+    count = stock.blocks_short(size, percent=ipam.grow_at_percent, free=ipam.min_free_addresses)
+    if not active and not stock.demand:
         count = 1  # what is free beyond it is seen when the node reports
     limit = ipam.max_blocks_per_host
     return max(0, min(count, limit - len(own) - besides)) if limit else count
@@ -271,7 +268,7 @@ def _one_spare(active: Sequence[IPAMBlock], account: Account, rules: Rules, *, k
             continue
         if block.spec.pool not in known:
             return block
-        rest = total - report.capacity
-        if rest - demand > 2 * ipam.min_free_addresses and demand * 100 < ipam.grow_at_percent * rest:
+        rest = Stock(total - report.capacity, demand)
+        if rest.total - demand > 2 * ipam.min_free_addresses and rest.is_ample(percent=ipam.grow_at_percent):
             return block
     return None

@@ -123,7 +123,7 @@ class LoadBalancers:
             namespaces=self._followed.namespaces,
             takes_all=cluster.ipam.load_balancer_assign_ips == "AllServices",
             reserved=(*_reserved(cluster.reservations, cluster.blocks, cluster.nodes), *service_ranges(cluster)),
-            barred=frozenset(unreadable) | self._writes.barred,
+            barred=frozenset(unreadable) | self._writes.barred.keys(),
         )
 
     def _welcome(self) -> None:

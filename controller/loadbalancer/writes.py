@@ -1,21 +1,20 @@
 """Claims of addresses and statuses of services as the controller writes them, each from the version that it was decided on."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 from msgspec.structs import replace
 
+from towpath.controller.claiming import Claiming
 from towpath.controller.loadbalancer.followed import Followed
-from towpath.controller.ports import AlreadyExistsError, ApiError, ConflictError, NotFoundError
-from towpath.controller.writes import Writer, may_have_happened
-from towpath.controller.written import OwnWrites
+from towpath.controller.ports import ApiError, ConflictError, NotFoundError
+from towpath.controller.writes import Writer
 from towpath.ipam.loadbalancer.plan import Change, Claim, LoadBalancerPlan, Publication
 from towpath.model.balanced import CONDITION, Balanced
 from towpath.model.cluster import AddressClaim
 from towpath.model.codec import to_builtins
-from towpath.model.decode import encode
 from towpath.model.kinds.claim import Tenant
 from towpath.model.net import address_name
 from towpath.model.resource import Meta, Resource
@@ -23,26 +22,14 @@ from towpath.model.resource import Meta, Resource
 log = structlog.get_logger(__name__)
 
 
-class ClaimWrites:
-    """Carries plans out; knows what was written of claims and is not in the cache yet."""
+class ClaimWrites(Claiming[AddressClaim]):
+    """Carries plans out."""
 
     def __init__(self, writer: Writer, followed: Followed, *, clock: Callable[[], float]) -> None:
-        self._writer = writer
+        super().__init__("AddressClaim", writer, clock=clock)
         self._followed = followed
-        self._own: OwnWrites[AddressClaim] = OwnWrites("AddressClaim", clock=clock)
-        self.barred: frozenset[str] = frozenset()
-        """Names that are taken by objects which do not decode."""
         self.published: list[Publication] = []
         """What the API server has taken, for whoever tells people of it and takes it out."""
-
-    def over(self, cached: Mapping[str, AddressClaim]) -> Mapping[str, AddressClaim]:
-        """What the cache shows, with our writes laid over."""
-        self.barred -= cached.keys()
-        return self._own.over(cached)
-
-    def lookups(self) -> Iterable[Awaitable[bool]]:
-        """Questions to the API server about every write that the cache should show by now, and claims without an answer."""
-        return (self._writer.look_up(self._own, "AddressClaim", name) for name in self._own.doubtful())
 
     def writes(self, wished: LoadBalancerPlan) -> Iterable[Awaitable[bool]]:
         """Everything that a plan asks for."""
@@ -51,54 +38,23 @@ class ClaimWrites:
         yield from map(self._publish, wished.publications)
 
     async def _claim(self, claim: Claim) -> bool:
-        name, api = address_name(claim.spec.address), self._writer.api
-        made: AddressClaim = Resource("AddressClaim", Meta(name), claim.spec)
-        try:
-            body = await self._writer.write("claim", name, lambda: api.create("AddressClaim", encode(made)))
-        except AlreadyExistsError:
-            log.info("address.taken", address=str(claim.spec.address), wanted_for=claim.why.name)
-            if not await self._writer.look_up(self._own, "AddressClaim", name):
-                self._own.lost(made)
-            elif self._own.is_unreadable(name):
-                self.barred |= {name}
-            return False
-        except ApiError as error:
-            if may_have_happened(error):
-                self._own.lost(made)
-            return self._writer.failed("claim", name, error)
-        except BaseException:
-            self._own.lost(made)  # cancelled with the request under way
-            raise
-        self._own.wrote(body)
-        log.info("address.claimed", address=str(claim.spec.address), service=claim.why.name, pool=claim.spec.pool)
-        return True
+        spec = claim.spec
+        done = await self._create(Resource("AddressClaim", Meta(address_name(spec.address)), spec))
+        if done:
+            log.info("address.claimed", address=str(spec.address), service=claim.why.name, pool=spec.pool)
+        return done
 
     async def _change(self, change: Change) -> bool:
         """Write a claim anew, or delete it where nobody has the address any more."""
-        meta, api = change.claim.meta, self._writer.api
         if not all([await self._is_gone(tenant) for tenant in change.gone]):
             return False
-        body = encode(replace(change.claim, spec=change.spec))
-        ends = not change.spec.services
-        try:
-            if ends:
-                await self._writer.write(
-                    "release",
-                    meta.name,
-                    lambda: api.delete("AddressClaim", meta.name, uid=meta.uid, resource_version=meta.resource_version),
-                )
-                self._own.gone(meta.name, uid=meta.uid)
-            else:
-                written = await self._writer.write("change", meta.name, lambda: api.replace("AddressClaim", body))
-                self._own.wrote(written)
-        except (ConflictError, NotFoundError) as error:
-            await self._writer.look_up(self._own, "AddressClaim", meta.name, uid=meta.uid)
-            return self._writer.failed("change", meta.name, error)
-        except ApiError as error:
-            return self._writer.failed("change", meta.name, error)
         users = [tenant.service for tenant in change.spec.services]
-        log.info("address.released" if ends else "address.changed", address=str(change.spec.address), services=users)
-        return True
+        wanted = replace(change.claim, spec=change.spec)
+        done = await (self._replace(wanted) if users else self._delete(wanted))
+        if done:
+            event = "address.changed" if users else "address.released"
+            log.info(event, address=str(change.spec.address), services=users)
+        return done
 
     async def _is_gone(self, tenant: Tenant) -> bool:
         """The API server's word that there is no Service of this name and uid; a uid never comes back."""
@@ -120,7 +76,7 @@ class ClaimWrites:
                 "publish", service.key, lambda: api.patch_status("Service", name, patch, namespace=namespace)
             )
         except (ConflictError, NotFoundError) as error:
-            await self._look_up(service)
+            await self._look_up_service(service)
             return self._writer.failed("publish", service.key, error)
         except ApiError as error:
             return self._writer.failed("publish", service.key, error)
@@ -131,7 +87,7 @@ class ClaimWrites:
             log.info("service.published", service=service.key, addresses=shown)
         return True
 
-    async def _look_up(self, service: Balanced) -> None:
+    async def _look_up_service(self, service: Balanced) -> None:
         namespace, _, name = service.key.partition("/")
         try:
             self._followed.wrote(await self._writer.api.get("Service", name, namespace=namespace))

@@ -11,7 +11,7 @@ from tests.netns.agent.node import Node, made, made_block
 from tests.netns.path.mtu import Way
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
-from towpath.lab.process import wait_for
+from towpath.lab.process import Process, wait_for
 from towpath.model.net import Address, Family
 
 SHIM = "tp-shim"
@@ -84,7 +84,7 @@ class Segment:
         self.router.address(*(subnet.format(ROUTER) for subnet in SUBNETS), dev="eth0")
         self.nodes: dict[str, Node] = {}
         self.pods: dict[str, tuple[str, pods.Pod]] = {}
-        self.servers: list[Any] = []
+        self.servers: dict[str, Process] = {}
         for name in nodes:
             host = network.host(name)
             network.plug(self.switch, host)
@@ -116,7 +116,7 @@ class Segment:
         host = self.network.host(name, forwarding=False)
         self.pods[name] = (node, pods.add(self.nodes[node].node, host, folder=self.nodes[node].cni))
         log = self.root / f"server-{name}.log"
-        self.servers.append(host.process(sys.executable, "-c", SERVER, name, log=log))
+        self.servers[name] = host.process(sys.executable, "-c", SERVER, name, log=log)
         wait_for(lambda: log.exists() and "listening" in log.read_text(), deadline=30, what=f"the server of {name}")
         return host
 
@@ -189,15 +189,17 @@ class Segment:
             for family in Family
         }
 
+    def leave(self, name: str) -> None:
+        """Take a pod away, with its server."""
+        self.servers.pop(name).stop()
+        node, pod = self.pods.pop(name)
+        at = self.nodes[node]
+        pods.remove(at.node, self.host(name), folder=at.cni, container=pod.container)
+        self.network.remove_host(name)
+
     def clear(self) -> None:
         """Take all pods and services away."""
-        for one in self.servers:
-            one.stop()
-        for name, (node, pod) in self.pods.items():
-            at = self.nodes[node]
-            pods.remove(at.node, self.host(name), folder=at.cni, container=pod.container)
-            self.network.remove_host(name)
+        for name in list(self.pods):
+            self.leave(name)
         for node in self.nodes:
             self.host(node).run("nft", "delete", "table", "inet", "proxy", check=False)
-        self.servers.clear()
-        self.pods.clear()

@@ -33,7 +33,7 @@ def left() -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", ["bgp", "host-gw", "cross-subnet", "macvlan"])
+@pytest.mark.parametrize("path", ["bgp", "host-gw", "vxlan", "vxlan-multicast", "cross-subnet", "macvlan"])
 def test_every_check_holds_and_nothing_is_left(path: str) -> None:
     """The whole story, as a person sees it: exit code 0; packets go as they are, by BGP or not, by a tunnel, and on the nodes' network."""
     done = subprocess.run([*DEMO, "--path", path], capture_output=True, text=True, timeout=longer(120), check=False)

@@ -129,7 +129,7 @@ class Controller:
                 replace(self.cache, blocks=self.writes.over(self.cache.blocks)),
                 now=self.clock(),
                 uncertain={name: claim.spec for name, claim in self.writes.uncertain.items()},
-                barred=self.writes.barred.values(),
+                barred=[one.spec.cidr for one in self.writes.barred.values()],
                 restored=self.went_back,
             )
             self.memory, self.went_back = self.plan.memory, False
