@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Container, Iterable
 
 from towpath.ipam.reserved import NOTHING, Reserved
-from towpath.ipam.spans import Span, merged, span
 from towpath.model.kinds.ipam import IPPoolSpec
 from towpath.model.net import Address, Family, Prefix, family_of, parts
+from towpath.model.spans import Span, merged, span
 
 
 def carve(pool: Prefix, *, length: int, place: int) -> Prefix:

@@ -13,13 +13,13 @@ from towpath.ipam.ending import remainders, to_release
 from towpath.ipam.misfits import missized, outside, overlapped, ownerless
 from towpath.ipam.plan import Planner
 from towpath.ipam.reserved import reserved
-from towpath.ipam.spans import Spans, span
 from towpath.ipam.underlay import gateways
 from towpath.model.blocks import in_force, is_beside, pool_around, reported
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.net import Address, Prefix, host_prefix
 from towpath.model.reason import Reason, Refusal, Why
+from towpath.model.spans import Spans, span
 from towpath.model.workload import Workload
 
 REMEDIES: Mapping[Reason, str] = {

@@ -13,7 +13,6 @@ from towpath.ipam.belief import Demand, believable, demand
 from towpath.ipam.blocks import Space, space_of
 from towpath.ipam.pools import Pools, pools_by_family
 from towpath.ipam.reserved import reserved
-from towpath.ipam.spans import Spans, span
 from towpath.model.blocks import in_force, is_ending
 from towpath.model.cluster import Cluster, IPAMBlock, Node, NodeStatus
 from towpath.model.delta import exchanged
@@ -22,6 +21,7 @@ from towpath.model.kinds.node import BlockReport, PoolNeed
 from towpath.model.net import Address, Prefix, host_prefix, overlaps
 from towpath.model.reason import Reason
 from towpath.model.resource import version_number
+from towpath.model.spans import Spans, span
 
 
 class Account(Struct, frozen=True):

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.pools import takes_part
-from towpath.ipam.spans import span
 from towpath.model.cluster import Cluster, IPAMBlock
 from towpath.model.net import Prefix
+from towpath.model.spans import span
 
 SUSPICION = 30.0
 """Seconds for which a report of an unknown block may be nothing but one watch running ahead of the other."""

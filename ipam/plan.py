@@ -19,13 +19,13 @@ from towpath.ipam.conflicts import conflicts
 from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory, Observation, observe
 from towpath.ipam.misfits import misfits
-from towpath.ipam.spans import Spans, span
 from towpath.ipam.work import NOTHING, Work, work
 from towpath.model.blocks import pool_holding
 from towpath.model.cluster import Cluster, IPAMBlock, IPPool, Node
 from towpath.model.kinds.ipam import IPAMBlockSpec
 from towpath.model.net import Address, Prefix, family_of
 from towpath.model.reason import Reason, Refusal, Why, listed
+from towpath.model.spans import Spans, span
 
 GIVE_BACK_AFTER = 600.0
 """Seconds for which a block must have been spare before it is given back."""

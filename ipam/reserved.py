@@ -6,11 +6,11 @@ had such an address before goes on with it, and its node says so.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from towpath.ipam.spans import Span, merged, span
 from towpath.model.cluster import IPReservation
 from towpath.model.memo import remembered
 from towpath.model.net import Address, Family, Prefix, host_prefix
 from towpath.model.reason import Reason, Refusal, Why, listed
+from towpath.model.spans import Span, merged, span
 
 
 class Reserved:

@@ -7,11 +7,11 @@ that end in zeros stay free, for they are routers' in some subnet (RFC 4291 sect
 from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 
-from towpath.ipam.spans import merged, span
 from towpath.model.balanced import Balanced
 from towpath.model.blocks import is_open
 from towpath.model.cluster import IPPool
 from towpath.model.net import Address, Family, Prefix, family_of, overlaps
+from towpath.model.spans import merged, span
 
 _ZEROS = (1 << 32) - 1
 """The part of an IPv6 address that is not to be all zeros: so it is written with ``::`` at its end."""

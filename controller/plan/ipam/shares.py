@@ -11,10 +11,10 @@ from msgspec import Struct
 from towpath.ipam.blocks import space_of
 from towpath.ipam.cni import network_of
 from towpath.ipam.reserved import reserved
-from towpath.ipam.spans import span
 from towpath.model.blocks import in_force, pool_around, reported
 from towpath.model.cluster import Cluster
 from towpath.model.net import Prefix, family_of, parts
+from towpath.model.spans import span
 
 State = Literal["Active", "Draining", "Quarantined", "OutOfForce"]
 """Of a block as pictures show it: one that an older one overlaps counts for nobody, whatever state it is in."""

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 from towpath.controller.plan.drawing import Box, part, picture, rectangle, text_of, write
 from towpath.controller.plan.ipam.shares import Pool, Share, Shares
 from towpath.controller.plan.ipam.words import STATES, pool_text, share_text
-from towpath.ipam.spans import span
+from towpath.model.spans import span
 
 _WIDTH, _GAP, _LINE, _BAR = 960.0, 24.0, 16.0, 36.0
 _POOL = _LINE + _BAR + 20

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from towpath.controller.plan.ipam.shares import Pool, Share, Shares
 from towpath.controller.plan.ipam.words import STATES, pool_text, share_text
-from towpath.ipam.spans import span
+from towpath.model.spans import span
 
 WIDTH = 64
 """Characters of a bar."""

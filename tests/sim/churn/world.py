@@ -20,12 +20,12 @@ from towpath.controller.kube.resources import RESOURCES
 from towpath.controller.store import Store
 from towpath.ipam.memory import RELEASED_FOR
 from towpath.ipam.pools import EXCLUDE
-from towpath.ipam.spans import Spans, span
 from towpath.lab import objects
 from towpath.lab.api import custom
 from towpath.model.blocks import by_node, in_force
 from towpath.model.cluster import Cluster
 from towpath.model.net import Family, Prefix, family_of, parse_prefix
+from towpath.model.spans import Spans, span
 from towpath.routes.plan import static_routes
 
 STALE = 210.0

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.ipam.blocks import Space, capacity, carve, start_of, usable
-from towpath.ipam.spans import span
 from towpath.model.net import overlaps, parse_prefix
+from towpath.model.spans import span
 
 
 @pytest.mark.parametrize(

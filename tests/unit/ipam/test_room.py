@@ -11,9 +11,9 @@ from towpath.ipam.ledger import Ledger
 from towpath.ipam.memory import Memory
 from towpath.ipam.plan import plan
 from towpath.ipam.room import AT_LEAST, SPACING, WINDOW, Room, Trend, rooms, running_low
-from towpath.ipam.spans import span
 from towpath.model.net import parse_prefix
 from towpath.model.reason import Reason, Why
+from towpath.model.spans import span
 
 DAY = 86400.0
 

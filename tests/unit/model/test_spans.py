@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from towpath.ipam.blocks import carve
-from towpath.ipam.spans import Spans, span
 from towpath.model.net import overlaps, parse_prefix
+from towpath.model.spans import Spans, span
 
 POOLS = parse_prefix("10.0.0.0/24"), parse_prefix("fd00::/120")
 PREFIXES = st.builds(
