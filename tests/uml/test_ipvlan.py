@@ -9,7 +9,6 @@ import pytest
 from tests.names import in_memory, own
 from tests.netns.agent.node import kernel, made, made_block, ours
 from tests.netns.agent.underlay import NODE_PORT, NODES, PORT, SERVICE, SHIM, SUBNETS, Segment, objects
-from tests.netns.path.mtu import NARROW, forgetful, narrow, wait_learned, wait_whole
 from towpath.lab.netns import Network
 from towpath.model.net import Family
 
@@ -127,20 +126,10 @@ def test_who_reaches_whom(segment: tuple[Segment, Any]) -> None:
 
 @pytest.mark.parametrize("pod", ["a1", "b1", "c1"])
 def test_pods_learn_what_the_way_takes(segment: tuple[Segment, Any], pod: str) -> None:
-    """Behind the router: it tells the pod itself, TCP does not stall either way, and once the way takes more both send more again."""
+    """Behind the router: it tells the pod itself, and those of the same node are not behind it."""
     found, _ = segment
-    with found.beyond() as far:
-        forgetful(found.host(pod), far)
-        ways = found.ways((pod, "far"), ("far", pod))
-        for way in ways:
-            wait_whole(way)
-        with narrow(found.router, [address for _, _, address in ways]):
-            for way in ways:
-                wait_learned(way, NARROW)
-            neighbours = [name for name, at in PODS.items() if at == PODS[pod] and name != pod]
-            found.wait(lambda: not unreached(found, pod, neighbours), "those of the same node are not behind it")
-        for way in ways:
-            wait_whole(way)
+    neighbours = [name for name, at in PODS.items() if at == PODS[pod] and name != pod]
+    found.learns(pod, meanwhile=lambda: found.wait(lambda: not unreached(found, pod, neighbours), "its neighbours"))
 
 
 @pytest.mark.parametrize("other", ["1", "2", "away"])

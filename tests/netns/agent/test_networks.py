@@ -1,5 +1,6 @@
 """Networks beside that of all pods: what Multus would call, who reaches whom by macvlan private and passthru, and what cannot be."""
 
+import functools
 import re
 from collections.abc import Iterator
 from ipaddress import ip_address
@@ -9,6 +10,7 @@ import pytest
 
 from tests.names import in_memory, own
 from tests.netns.agent.sites import Sites, has, names, told, with_what_cannot_be
+from tests.netns.path.mtu import BEYOND, FAR, beyond, forgetful, wait_learned_and_forgotten
 from towpath.lab import pods
 from towpath.lab.netns import Network
 from towpath.model.net import Family
@@ -146,6 +148,20 @@ WHOLE = {("a1", "b1"): True, ("b1", "a1"): True, ("a1", "gw"): True, ("gw", "a1"
 def test_who_reaches_whom(sites: Sites, number: int, family: Family, wanted: dict[tuple[str, str], bool]) -> None:
     """private: all but pods of the same node and that node. passthru: whoever is on the network, as the interface itself did."""
     sites.answer(number, wanted, family=family)
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["private", "passthru"])
+def test_pods_learn_what_the_way_takes(sites: Sites, number: int) -> None:
+    """Behind the network's router, to which whoever gives the interface gives a route: it tells the pod, and on the link nothing changes."""
+    pod, router = sites.network.hosts["a1"], sites.network.hosts["gw"]
+    with beyond(sites.network, router) as far:
+        to = BEYOND[0].format(FAR).partition("/")[0]
+        pod.ip("route", "add", to, "via", str(sites.on("gw", number)), "dev", f"net{number}")
+        forgetful(pod, far)
+        ways = [(pod, far, ip_address(to)), (far, pod, sites.on("a1", number))]
+        link = functools.partial(sites.wait, lambda: sites.reaches("a1", "b1", number), "the other node's pod")
+        wait_learned_and_forgotten(router, ways, meanwhile=link)
+        pod.ip("route", "del", to)
 
 
 def test_an_interface_is_taken_by_one_pod(sites: Sites) -> None:

@@ -1,14 +1,13 @@
 """Two nodes and a router on one switch, with pods on that network: real agents, the CNI project's plugins, and translation as kube-proxy's."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from tests.netns.agent.node import Node, made, made_block
-from tests.netns.path.mtu import Way
+from tests.netns.path.mtu import BEYOND, FAR, Way, beyond, forgetful, wait_learned_and_forgotten
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
@@ -16,8 +15,6 @@ from towpath.model.net import Address, Family
 
 SHIM = "tp-shim"
 SUBNETS = ("10.0.0.{}/24", "fd00::{}/64")
-BEYOND = ("198.51.100.{}/24", "2001:db8:9::{}/64")
-FAR = 9
 NODES = {"a": 1, "b": 2, "c": 3}
 ROUTER = 254
 POOLS = {"v4": ("10.0.0.64/26", 28, "10.0.0.254"), "v6": ("fd00::1:0/112", 124, "fd00::254")}
@@ -141,19 +138,12 @@ class Segment:
             for family in Family
         ]
 
-    @contextlib.contextmanager
-    def beyond(self) -> Iterator[Host]:
-        """A host behind the router, which has another network there."""
-        far = self.network.host("far", forwarding=False)
-        try:
-            self.network.link(self.router, "eth1", far, "eth0")
-            for subnet in BEYOND:
-                self.router.address(subnet.format(1), dev="eth1")
-                far.address(subnet.format(FAR), dev="eth0")
-                far.ip("route", "add", "default", "via", subnet.format(1).partition("/")[0])
-            yield far
-        finally:
-            self.network.remove_host("far")
+    def learns(self, pod: str, *, meanwhile: Callable[[], object]) -> None:
+        """A pod, and a host behind the router, learn what the router takes, and forget it; TCP does not stall either way."""
+        with beyond(self.network, self.router) as far:
+            forgetful(self.host(pod), far)
+            ways = self.ways((pod, "far"), ("far", pod))
+            wait_learned_and_forgotten(self.router, ways, meanwhile=meanwhile)
 
     def serve(self, node: str, pod: str) -> None:
         """The services and the port of a node lead to one pod, by rules as kube-proxy has them."""

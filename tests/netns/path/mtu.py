@@ -3,13 +3,13 @@
 import contextlib
 import socket
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import permutations
 
 from tests.patience import longer
 from towpath.lab import pods
-from towpath.lab.netns import Host
+from towpath.lab.netns import Host, Network
 from towpath.lab.pods import Pod
 from towpath.lab.process import wait_for
 from towpath.lab.topology import Lab
@@ -20,6 +20,9 @@ NARROW = 1400
 WHOLE = 1500
 FORGET = 5
 """Seconds for which a forgetful host remembers a path's MTU; 600 unless somebody says otherwise."""
+BEYOND = ("198.51.100.{}/24", "2001:db8:9::{}/64")
+"""The network of the host ``far``, which is number ``FAR`` there, and the router 1."""
+FAR = 9
 Way = tuple[Host, Host, Address]
 """Who sends, who is sent to, and by which of its addresses."""
 
@@ -109,6 +112,46 @@ def wait_whole(way: Way, *, size: int = WHOLE) -> None:
     """Wait until large packets pass: what was learned of a smaller way is forgotten."""
     source, _, address = way
     wait_for(lambda: whole(way, size=size), deadline=60, what=f"{size} bytes from {source.name} to {address}")
+
+
+def wait_learned_and_forgotten(
+    router: Host, ways: Iterable[Way], *, meanwhile: Callable[[], object] = lambda: None
+) -> None:
+    """Both ends learn what a router takes, TCP does not stall either way, and once it takes more both send more again.
+
+    ``meanwhile``: what is as ever for who sends to somebody else.
+    """
+    every = tuple(ways)
+    for way in every:
+        wait_whole(way)
+    with narrow(router, [address for _, _, address in every]):
+        for way in every:
+            wait_learned(way, NARROW)
+        meanwhile()
+    for way in every:
+        wait_whole(way)
+
+
+@contextlib.contextmanager
+def beyond(network: Network, router: Host) -> Iterator[Host]:
+    """A host behind a router, which has another network there."""
+    far = network.host("far", forwarding=False)
+    try:
+        network.link(router, "far", far, "eth0")
+        for subnet in BEYOND:
+            router.address(subnet.format(1), dev="far")
+            far.address(subnet.format(FAR), dev="eth0")
+            far.ip("route", "add", "default", "via", subnet.format(1).partition("/")[0])
+        yield far
+    finally:
+        network.remove_host("far")
+
+
+def forget(*hosts: Host) -> None:
+    """These forget at once what they have learned of paths."""
+    for host in hosts:
+        for family in ("-4", "-6"):
+            host.ip(family, "route", "flush", "cache")
 
 
 def forgetful(*hosts: Host) -> None:

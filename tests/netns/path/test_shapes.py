@@ -3,7 +3,7 @@
 import pytest
 
 from tests.netns.path.cluster import cluster, saved, under_probe, wait_large
-from tests.netns.path.mtu import NARROW, WHOLE, between, everybody, forgetful, narrow, wait_learned, wait_whole
+from tests.netns.path.mtu import WHOLE, between, forgetful, wait_learned_and_forgotten
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
@@ -41,12 +41,7 @@ def test_routes_come_from_the_api_alone_without_a_mesh() -> None:
         wait_large(lab, size=WHOLE)
         one, _, other = lab.pods.values()
         forgetful(lab.host(one.name), lab.host(other.name))
-        ways = between(lab, one, other)
-        with narrow(lab.host("tor"), everybody(lab)):
-            for way in ways:
-                wait_learned(way, NARROW)
-        for way in ways:
-            wait_whole(way)
+        wait_learned_and_forgotten(lab.host("tor"), between(lab, one, other))
         lab.kill("node1/speaker", "node2/speaker", "node3/speaker")
         lab.add_node("node4")
         facts.wait_ready(lab, "node4")
