@@ -58,6 +58,8 @@ class Wanted(Struct, frozen=True):
     """Nodes that share a link with this one, and the MTU that their pods have."""
     overhead: int = 0
     """Bytes that packets of pods grow by in tunnels."""
+    narrow: Mapping[str, int] = {}
+    """Nodes at the other end of a tunnel over IPv6 to which the way takes less than this node's devices do, and how much."""
 
 
 def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
@@ -69,6 +71,7 @@ def problems(machine: Machine, wanted: Wanted) -> tuple[Refusal, ...]:
         *_managers(machine),
         *_kernel(machine, wanted),
         *_mtus(wanted),
+        *_ways(wanted),
     )
     return tuple(Refusal(reason, message, why) for reason, message in found)
 
@@ -195,6 +198,21 @@ def _mtus(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
             Reason.MTU_MISMATCH,
             f"MTU {own} is below the 1280 that IPv6 needs (RFC 8200 section 5): raise that of the node's devices",
         )
+
+
+def _ways(wanted: Wanted) -> Iterable[tuple[Reason, str]]:
+    if not wanted.narrow:
+        return
+    smallest = min(wanted.narrow.values())
+    yield (
+        Reason.MTU_MISMATCH,
+        (
+            f"routers on the way say that it takes less than tunnels send"
+            f" ({_listed(f'to {name} {mtu}' for name, mtu in sorted(wanted.narrow.items()))}), and of IPv6 nobody cuts packets up:"
+            f" large packets of pods are lost there; give the devices of all nodes the MTU {smallest},"
+            f" or the pools an attachment.mtu of {smallest - wanted.overhead} for new pods"
+        ),
+    )
 
 
 def _listed(names: Iterable[object], most: int = 8) -> str:

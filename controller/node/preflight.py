@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from towpath.controller.node.gate import families
+from towpath.controller.node.narrow import Narrow
 from towpath.controller.secrets import references
 from towpath.ipam.attachment import attached_to
 from towpath.model.blocks import node_addresses
@@ -42,12 +43,13 @@ class Preflight:
         self._interfaces = interfaces
         self._overhead = overhead
         self._machine = Machine()
+        self._narrow = Narrow(node)
 
     async def look(self) -> bool:
         """Look at the machine, in a thread; whether it is other than before."""
         before = self._machine
         self._machine = await asyncio.to_thread(look, proc_sys=self._proc_sys, host=self._host_root)
-        return self._machine != before
+        return await asyncio.to_thread(self._narrow.look) or self._machine != before
 
     def mtu(self, cluster: Cluster) -> int | None:
         """The MTU that pods get; None: no device of this node's addresses is known."""
@@ -67,6 +69,7 @@ class Preflight:
             device_mtus=self._devices(cluster),
             neighbours=self._neighbours(cluster),
             overhead=self._overhead(),
+            narrow=self._narrow.judge(cluster, sent=self.mtu_below(cluster)),
         )
         return problems(self._machine, wanted)
 

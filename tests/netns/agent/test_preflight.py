@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.netns.agent import often, unsigned
-from tests.netns.agent.node import BLOCKS, LEARNED, OneNode, announced, manifests, ours
+from tests.netns.agent.node import BLOCKS, LEARNED, OneNode, announced, made, made_block, manifests, ours
 from towpath.lab.process import wait_for
 
 DROPS = "table inet strict {\n chain forward {\n type filter hook forward priority 0\n policy drop\n }\n }\n"
@@ -157,3 +157,36 @@ def test_another_speaker_on_the_port(one: OneNode) -> None:
     taker.stop()
     wait(one, lambda: "ListenRefused" not in one.conditions(), "no condition")
     assert "0.0.0.0:179" in one.node.run("ss", "-Hltn")
+
+
+def tunnelled6() -> list[dict[str, Any]]:
+    """Another node, behind the router, has an IPv6 block, which is reached by a tunnel over IPv6."""
+    objects = manifests()
+    for one in objects:
+        if one["metadata"]["name"] == "v6":
+            one["spec"] |= {"vxlanMode": "Always"}
+    other = {
+        **made("RoutingNode", "far", bgp={"ipv4Address": "10.1.0.3/24", "ipv6Address": "fd01::3/64"}),
+        "status": {"tunnels": ["tp-vx6-4096"], "mtu": 1430},
+    }
+    return [*objects, made_block("fd00:244::40/122", "far", "v6"), other]
+
+
+def test_a_tunnel_over_a_way_that_takes_less(one: OneNode) -> None:
+    """A router says so to the node, which says it with the other node's name; all is well once the node sends no more than that."""
+    one.router.ip("route", "add", "fd01::/64", "dev", "eth0", "mtu", "lock", "1400")
+    one.node.ip("route", "add", "default", "via", "fd00::254")
+    one.write(tunnelled6())
+    one.start()
+    one.converged()
+    wait(one, lambda: "tp-vx6-4096" in one.node.ip("-6", "route", "show", "fd00:244::40/122"), "the tunnel")
+    assert "MTUMismatch" not in one.conditions()
+    ping = ("ping", "-n", "-c", "1", "-W", "1", "-M", "do", "-s", str(1430 - 48), "fd00:244::41")
+    wait(
+        one,
+        lambda: one.node.run(*ping, check=False) and says(one, "MTUMismatch", "to far 1400", "attachment.mtu of 1330"),
+        "MTUMismatch",
+    )
+    one.node.ip("link", "set", "dev", "eth0", "mtu", "1400")
+    wait(one, lambda: "MTUMismatch" not in one.conditions(), "no condition")
+    assert one.node.ip_json("link", "show", "dev", "tp-vx6-4096")[0]["mtu"] == 1330

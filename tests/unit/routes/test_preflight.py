@@ -79,6 +79,15 @@ def test_mtus() -> None:
     assert told(device_mtus={"eth0": 1200}, families=frozenset({Family.IPV4})) == []
 
 
+def test_ways_that_take_less_than_tunnels_send() -> None:
+    """Which nodes they lead to, and what to set: for the devices of nodes, or less what the tunnel needs for pods."""
+    (found,) = told(device_mtus={"eth0": 1500}, overhead=70, narrow={"c": 1400, "b": 1420})
+    assert found.startswith(
+        "MTUMismatch: routers on the way say that it takes less than tunnels send (to b 1420, to c 1400)"
+    )
+    assert "the MTU 1400, or the pools an attachment.mtu of 1330" in found
+
+
 def test_the_devices_of_the_nodes_addresses() -> None:
     """An address on lo says nothing of the way; one that no device has neither."""
     here, loop, gone = (ip_address(text) for text in ("10.0.0.1", "10.9.9.9", "10.0.0.9"))
