@@ -193,6 +193,23 @@ def test_what_others_do_to_the_shim_is_undone(segment: tuple[Segment, Any], node
         )
 
 
+@pytest.mark.parametrize("node", list(MODES))
+def test_the_link_below_goes_down_and_comes_back(segment: tuple[Segment, Any], node: str) -> None:
+    """The node loses its addresses, routes and sessions with it, and has its ways to its pods again, as they to all others."""
+    found, _ = segment
+    before, host = shim(found, node), found.host(node)
+    host.ip("link", "set", "dev", "eth0", "down")
+    host.ip("link", "set", "dev", "eth0", "up")
+    for subnet, router in zip(SUBNETS, ROUTER, strict=True):
+        nodad = ("nodad",) if ":" in subnet else ()
+        host.ip("addr", "replace", subnet.format(NODES[node]), "dev", "eth0", *nodad)
+        host.ip("route", "replace", "default", "via", router)
+    found.wait(lambda: shim(found, node) == before, "the shim as it was")
+    for one in (node, *PODS, "gw"):
+        others = {*PODS, node} - {one}
+        found.wait(lambda one=one, others=others: not unreached(found, one, others), f"all are reached from {one}")  # type: ignore[misc]  # bound now
+
+
 def test_what_cannot_be_is_said_of_the_pool(segment: tuple[Segment, Any]) -> None:
     """Somebody's ipvlan in another mode on the master, which makes it the mode of all; all is well once that is gone."""
     found, _ = segment
@@ -211,6 +228,16 @@ def test_what_cannot_be_is_said_of_the_pool(segment: tuple[Segment, Any]) -> Non
     found.wait(lambda: not refused(), "all is well again")
     found.wait(lambda: shim(found, "b") == before, "the mode is as it was")
     found.wait(lambda: not unreached(found, "b1", ["b2", "b", "a1"]), "the pods' as well")
+
+
+def test_the_link_below_takes_less_and_more(segment: tuple[Segment, Any]) -> None:
+    """The node's own device has the MTU of its master; pods are reached all the while."""
+    found, _ = segment
+    host = found.host("b")
+    for mtu in (1400, 1500):
+        host.ip("link", "set", "dev", "eth0", "mtu", str(mtu))
+        found.wait(lambda mtu=mtu: host.ip_json("link", "show", "dev", SHIM)[0]["mtu"] == mtu, f"{SHIM} takes {mtu}")  # type: ignore[misc]  # bound now
+        found.wait(lambda: not unreached(found, "b", PODS, size=1400), "whole packets pass")
 
 
 def test_cleanup_leaves_the_nodes_as_they_were(segment: tuple[Segment, Any]) -> None:

@@ -299,6 +299,7 @@ def test_to_a_tunnel_between_subnets(lab: Lab) -> None:
 
 def test_a_node_moves_to_the_other_subnet(lab: Lab) -> None:
     """By a tunnel to those that were its neighbours, straight to those that are now, and back; connections of its pods outlast it."""
+    switch(lab, "CrossSubnet")
     with connected(lab) as streams:
         for rack in ("b", "a"):
             move(lab, "node2", rack)
