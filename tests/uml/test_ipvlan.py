@@ -151,6 +151,13 @@ def test_services_answer(segment: tuple[Segment, Any], node: str, other: str) ->
         )
 
 
+@pytest.mark.parametrize("pod", ["a1", "b1", "c1"])
+def test_pods_reach_no_speaker(segment: tuple[Segment, Any], pod: str) -> None:
+    """Of no node, by any of its addresses, nor by a service that leads there."""
+    found, _ = segment
+    assert found.speakers_reached(pod) == set()
+
+
 def shim(found: Segment, node: str) -> list[Any]:
     """What it is, and what is on it."""
     host = found.host(node)

@@ -6,8 +6,10 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.intrusion import reached
 from tests.netns.agent.node import Node, made, made_block
 from tests.netns.path.mtu import BEYOND, FAR, Way, beyond, forgetful, wait_learned_and_forgotten
+from towpath.bgp.nodes import BGP_PORT
 from towpath.lab import pods
 from towpath.lab.netns import Host, Network
 from towpath.lab.process import Process, wait_for
@@ -145,18 +147,19 @@ class Segment:
             ways = self.ways((pod, "far"), ("far", pod))
             wait_learned_and_forgotten(self.router, ways, meanwhile=meanwhile)
 
-    def serve(self, node: str, pod: str) -> None:
-        """The services and the port of a node lead to one pod, by rules as kube-proxy has them."""
+    def serve(self, node: str, target: str, *, port: int = PORT) -> None:
+        """The services and the port of a node lead to a port of one pod, or of a node, by rules as kube-proxy has them."""
         lines = ["add table inet proxy", "delete table inet proxy", "table inet proxy {"]
         for hook in ("prerouting", "output"):
             lines += [f"chain {hook} {{", f"type nat hook {hook} priority -100;"]
             for family, ip in ((Family.IPV4, "ip"), (Family.IPV6, "ip6")):
-                to = self.address(pod, family)
+                to = self.address(target, family)
                 to_text = f"[{to}]" if to.version == 6 else str(to)
+                led = to_text if port == PORT else f"{to_text}:{port}"
                 own = self.address(node, family)
                 lines += [
-                    f"{ip} daddr {SERVICE[family]} meta l4proto {{ tcp, udp }} dnat {ip} to {to_text}",
-                    f"{ip} daddr {own} tcp dport {NODE_PORT} dnat {ip} to {to_text}:{PORT}",
+                    f"{ip} daddr {SERVICE[family]} meta l4proto {{ tcp, udp }} dnat {ip} to {led}",
+                    f"{ip} daddr {own} tcp dport {NODE_PORT} dnat {ip} to {to_text}:{port}",
                 ]
             lines.append("}")
         self.host(node).run("nft", "-f", "-", stdin="\n".join([*lines, "}\n"]))
@@ -166,11 +169,34 @@ class Segment:
         command = (sys.executable, "-c", CLIENT, by, str(target), str(port))
         return self.host(source).run(*command, check=False).strip().rpartition("\n")[2]
 
-    def connects(self, source: str, target: str, port: int, *, wait: int = 5) -> bool:
-        """Whether a TCP connection is accepted."""
-        script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), float(sys.argv[3])); print('yes')"
-        command = (sys.executable, "-c", script, target, str(port), str(wait))
-        return "yes" in self.host(source).run(*command, check=False)
+    def speakers_reached(self, pod: str) -> set[tuple[str, str]]:
+        """Those of the speakers that a pod gets a connection to, and by what: by an address, or as the endpoint of a service.
+
+        It tries each address of all nodes, those of their links as well. That each listens, and that the service leads to
+        it, is seen from where it may be asked.
+        """
+        at, host = self.pods[pod][0], self.host(pod)
+        (cable,) = host.ip_json("link", "show", "dev", "eth0")
+        addresses = [str(self.address(node, family)) for node in self.nodes for family in Family]
+        everybody = {(self.router, (one, BGP_PORT)) for one in addresses}
+        self.wait(lambda: reached(everybody) == everybody, "every speaker listens")
+        near = [
+            f"{entry['local']}%{cable['ifindex']}"
+            for node in self.nodes
+            for link in self.host(node).ip_json("-6", "addr", "show")
+            for entry in link["addr_info"]
+            if link["ifname"] in {"eth0", SHIM} and entry["scope"] == "link"
+        ]
+        tries = {(host, (one, BGP_PORT)) for one in (*addresses, *near)}
+        found = {("itself", one[0]) for _, one in reached(tries)}
+        services = [(str(address), PORT) for address in SERVICE.values()]
+        for node in self.nodes:
+            self.serve(at, node, port=BGP_PORT)
+            if node != at:
+                by_node = {(self.host(at), service) for service in services}
+                self.wait(lambda by_node=by_node: reached(by_node) == by_node, f"the service leads to {node}")  # type: ignore[misc]  # bound now
+            found |= {(f"service to {node}", one[0]) for _, one in reached((host, service) for service in services)}
+        return found
 
     def reaches(self, source: str, target: str, *, size: int | None = 1500, wait: int = 3) -> dict[str, bool]:
         """Whether each family's whole packet is answered."""
