@@ -114,6 +114,9 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
     if rules.beside:
         # the node sends what it led elsewhere back by the device that it came in by: no reason to go there directly
         lines += _hook("redirects", "output", ("icmp type redirect ip daddr @beside4 drop",))
+        # what pods behind an interface send in layer 3 (ipvlan l3, l3s) leaves as if the node itself had sent it
+        of_pods = (f"{match} {ip} saddr @beside{n} goto {name}" for name, match in onward.items() for n, ip in _IP)
+        lines += _hook("beside_output", "output", of_pods)
     return "\n".join([*lines, "}"]) + "\n"
 
 

@@ -76,7 +76,7 @@ def reaches(pod: Host, address: str, port: int, *, within: float = 0.5) -> bool:
         try:
             # with the number of a device where the address has one
             dialling.connect(socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0][4])
-        except TimeoutError:
+        except (TimeoutError, PermissionError):  # the second: it was dropped where it was sent
             return False
     return True
 
@@ -167,7 +167,8 @@ def vxlan_arrives(sender: Host, at: Host, address: str, *, vni: int, port: int =
         taking.bind(("", port))
         taking.settimeout(20)
         for number, inside in ((vni, b"first"), (9, b"last")):
-            sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\xff" + inside, (address, by or port))
+            with contextlib.suppress(PermissionError):  # dropped where it was sent
+                sending.sendto(b"\x08\0\0\0" + number.to_bytes(3) + b"\xff" + inside, (address, by or port))
         found = [taking.recv(100)[8:]]
         while found[-1] != b"last":
             found.append(taking.recv(100)[8:])
@@ -241,6 +242,53 @@ def test_what_a_service_leads_to_a_node_is_a_strangers(host: Host, pod: Host) ->
     with host.entered():
         asyncio.run(nft.Table().desire(known))
     assert vxlan_arrives(pod, other, "10.0.9.2", vni=4096), "a node behind this one"
+
+
+SERVICE_FROM_HERE = """
+table ip n {
+  chain o {
+    type nat hook output priority -100
+    ip daddr 10.96.0.10 tcp dport 80 dnat to 10.0.9.2:179
+    ip daddr 10.96.0.10 udp dport 80 dnat to 10.0.9.2:4789
+  }
+}
+"""
+
+
+def test_what_leaves_as_if_the_node_had_sent_it_is_of_pods(host: Host) -> None:
+    """Pods by ipvlan l3 send so: to no speaker and into no tunnel of another node, by a service that leads there either; the node does."""
+    other = host.network.host("c", forwarding=False)
+    host.network.link(host, "eth1", other, "eth0")
+    host.address("10.0.9.1/24", "10.244.0.7/32", dev="eth1")
+    other.address("10.0.9.2/24", dev="eth0")
+    other.ip("route", "add", "default", "via", "10.0.9.1")
+    host.run("nft", "-f", "-", stdin=SERVICE_FROM_HERE)
+    rules = Rules(
+        pools=(ip_network("10.244.0.0/16"),),
+        beside=(ip_network("10.244.0.0/16"),),
+        speakers=((ip_address("10.0.9.1"), 179), (ip_address("10.0.9.2"), 179)),
+        tunnels=((4096, 4789),),
+        own=(ip_address("10.0.9.1"),),
+    )
+
+    def send_as(source: str) -> None:
+        for to in ("10.0.9.2", "10.96.0.10"):
+            host.ip("route", "replace", to, "dev", "eth1", "src", source)
+
+    def through() -> tuple[bool, ...]:
+        return (
+            *(reaches(host, *to, within=2) for to in (("10.0.9.2", 179), ("10.96.0.10", 80))),
+            *(vxlan_arrives(host, other, to, vni=4096, by=by) for to, by in (("10.0.9.2", 4789), ("10.96.0.10", 80))),
+        )
+
+    with listening(other, 179):
+        send_as("10.244.0.7")
+        assert through() == (True, True, True, True), "before there is a table"
+        with host.entered():
+            asyncio.run(nft.Table().desire(rules))
+        assert through() == (False, False, False, False)
+        send_as("10.0.9.1")
+        assert through() == (True, True, True, True), "the node itself"
 
 
 PORTS_OF_A_NODE = """
