@@ -172,14 +172,15 @@ def test_networkmanager_takes_pods_for_its_own(one: OneNode, machine: Daemons) -
     machine.write("etc/NetworkManager/conf.d/10-site.conf", "[keyfile]", "unmanaged-devices=interface-name:eth0")
     one.start()
     one.converged()
+    wait(one, one.plugin, "pods can be attached")
     home, folder = one.node.network.host("pod", forwarding=False), one.cni
     pod = pods.add(one.node, home, folder=folder)
     wait(one, lambda: reached(one, pod), "the pod answers")
     machine.start(*NETWORK_MANAGER, log="manager.log")
     wait(one, lambda: says(one, "NetworkManager manages veth", LEFT_OUT), "RoutesManaged")
-    assert reached(one, pod)
+    wait(one, lambda: reached(one, pod), "it has been left alone so far")
     off_and_on(machine)
-    assert not reached(one, pod)
+    wait(one, lambda: not reached(one, pod), "the pod has lost its way")
 
     machine.write("etc/NetworkManager/conf.d/20-towpath.conf", "[keyfile]", LEFT_OUT)
     machine.run("nmcli", "general", "reload")
@@ -188,7 +189,7 @@ def test_networkmanager_takes_pods_for_its_own(one: OneNode, machine: Daemons) -
     pod = pods.add(one.node, home, folder=folder)
     wait(one, lambda: reached(one, pod), "the pod answers")
     off_and_on(machine)
-    assert reached(one, pod)
+    wait(one, lambda: reached(one, pod), "the pod answers still: nobody would have given its routes again")
     assert "eth0:unmanaged" in devices(machine)
 
 
