@@ -37,8 +37,8 @@ _LIMIT = 3600.0
 class Effort(Struct, frozen=True):
     """How often, how long, and with how many pings one round measures."""
 
-    rounds: int = 9
-    seconds: int = 2
+    rounds: int = 7
+    seconds: int = 1
     pings: int = 1000
 
 
