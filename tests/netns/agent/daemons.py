@@ -1,7 +1,7 @@
 """A machine's own daemons of networks, systemd-networkd and NetworkManager, in a host's namespace: the real ones.
 
-They see a machine of their own: what they read and write of files lies in one folder, which is the agent's ``--host-root``,
-and they have a system bus beside them. udev is not there; its files say of every device that it has been seen, as it does
+They see a machine of their own: what they write of files lies in one folder, which is the agent's ``--host-root``, the machine's
+own files they can only read, and they have a system bus beside them. udev is not there; its files say of every device that it has been seen, as it does
 where no rule says more.
 """
 
@@ -51,7 +51,8 @@ class Daemons:
         configuration.write_text(BUS)
         mounts = [f"mount --bind {root / name} /{name}" for name in THEIRS]
         bus = f"exec dbus-daemon --config-file={configuration} --nofork --nopidfile"
-        script = "; ".join((*mounts, "mount -t sysfs sysfs /sys", bus))
+        # NetworkManager would write the machine's /etc/resolv.conf: whatever is not theirs alone they cannot write
+        script = "; ".join((*mounts, "mount -t sysfs sysfs /sys", "mount -o remount,bind,ro /", bus))
         self._bus = host.process("unshare", "--mount", "sh", "-ec", script, log=root / "bus.log")
         wait_for((root / "run/dbus/system_bus_socket").exists, deadline=20, what=f"a bus ({self._bus.log})")
 

@@ -1,6 +1,7 @@
 """systemd-networkd and NetworkManager on a node, the real ones: what they take away, what the node says, and what ends it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,11 +33,14 @@ FAR = ("10.244.0.64", "10.244.0.64/26")
 
 
 @pytest.fixture
-def machine(one: OneNode) -> Daemons:
-    """The node's daemons; its agent looks for them, and often."""
+def machine(one: OneNode) -> Iterator[Daemons]:
+    """The node's daemons; its agent looks for them, and often. What this machine itself asks for names is as it was afterwards."""
+    resolver = Path("/etc/resolv.conf")
+    before = resolver.read_bytes() if resolver.exists() else None
     one.program = often.__name__
     one.options["--host-root"] = one.root / "host"
-    return Daemons(one.node, one.root / "host")
+    yield Daemons(one.node, one.root / "host")
+    assert (resolver.read_bytes() if resolver.exists() else None) == before
 
 
 class Heard:
