@@ -159,21 +159,22 @@ _KUBE_PROXY = """table ip kube-proxy {
 
 
 def by_hand(network: Network, way: Way) -> Ends:
-    """Two nodes on a switch, or with a router between them, with a pod each as the plugin attaches them."""
-    middle = network.host("router") if way.places == FAR else network.switch("switch")
+    """Two nodes on a switch, or on one each with a router between them, with a pod each as the plugin attaches them."""
+    far = way.places == FAR
+    switches = [network.switch("switch1")]
+    switches.append(network.switch("switch2") if far else switches[0])
+    router = network.host("router") if far else None
     pods = []
     address = ""
-    for place, other in (way.places, way.places[::-1]):
+    for switch, place, other in zip(switches, way.places, way.places[::-1], strict=True):
         node, pod = network.host(f"node{place.number}"), network.host(f"pod{place.number}")
-        if way.places == FAR:
+        network.plug(switch, node)
+        node.address(f"{place.outside}/24", dev="eth0")
+        if router is not None:
             gateway = f"{place.outside.rpartition('.')[0]}.254"
-            network.link(node, "eth0", middle, node.name)
-            middle.address(f"{gateway}/24", dev=node.name)
-            node.address(f"{place.outside}/24", dev="eth0")
+            network.plug(switch, router, switch.name)
+            router.address(f"{gateway}/24", dev=switch.name)
             node.ip("route", "add", "default", "via", gateway)
-        else:
-            network.plug(middle, node)
-            node.address(f"{place.outside}/24", dev="eth0")
         address = way.attach(node, pod, place)
         pod.ip("link", "set", "dev", "eth0", "mtu", str(way.mtu))
         node.run("nft", "-f", "-", stdin=_KUBE_PROXY)
