@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 
 from towpath.model.net import Address, Family, family_of
 from towpath.routes.devices.message import NDA_DST, NDM, RTM_GETNEIGH, RTM_NEWNEIGH
+from towpath.routes.links import addresses
 from towpath.routes.message import AF, ROUTE, RTA_DST, RTA_OIF, RTM_GETROUTE, RTM_NEWROUTE, attributes
 from towpath.routes.netsocket import dump, messages, open_socket
 from towpath.routes.route import MAIN_TABLE, address
@@ -34,7 +35,7 @@ def neighbours() -> frozenset[Address]:
 
 
 def holders(asked: Collection[Address], *, wait: Callable[[], object]) -> frozenset[Address]:
-    """All addresses that a host route leads to, and who has answered of late, those ``asked`` by the end of ``wait`` included.
+    """All addresses that a host route leads to, and who has answered of late, those ``asked`` by the end of ``wait`` included; none of the node's own.
 
     Without anybody to ask nobody waits. ``OSError``: the kernel cannot be read.
     """
@@ -44,7 +45,9 @@ def holders(asked: Collection[Address], *, wait: Callable[[], object]) -> frozen
             wait()
         refused = {one for one, question in questions.items() if _is_refused(question)}
         with closing(open_socket()[0]) as asking:
-            return frozenset({*_routed(asking), *_neighbours(asking, _REACHABLE), *refused})
+            # in IPv6 the gateway on a pod's cable has a route of its own
+            own = {one.ip for _, one in addresses(asking)}
+            return frozenset({*_routed(asking), *_neighbours(asking, _REACHABLE), *refused}) - own
 
 
 def _question(one: Address) -> socket.socket:

@@ -17,6 +17,7 @@ from tests.kube.history import Judge, Store, Version
 from tests.names import own
 from tests.netns.path.cluster import telling
 from towpath.controller.replica import LEASE
+from towpath.ipam.cni import Places, served
 from towpath.lab import facts, pods
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
@@ -83,6 +84,12 @@ def mine(lab: Lab, node: str) -> set[Prefix]:
 def inhabitants(lab: Lab, prefix: Prefix) -> set[str]:
     """The pods with an address in a prefix."""
     return {pod.name for pod in lab.pods.values() if any(ip_interface(text).ip in prefix for text in pod.addresses)}
+
+
+def serves(lab: Lab, node: str) -> bool:
+    """Whether pods of a node get addresses of all its blocks: one that starts before that may have one family alone."""
+    starts = served(Places(run_dir=lab.root / node / "run", conf_dir=lab.root / node / "cni"))
+    return all(any(start in prefix for start in starts) for prefix in mine(lab, node))
 
 
 def try_pod(lab: Lab, node: str) -> pods.Pod | None:
@@ -274,4 +281,5 @@ def settle(lab: Lab, old: set[Prefix]) -> None:
         return False
 
     wait_for(settled, deadline=60, what="node2 has pods in the blocks", interval=0.1)
-    wait_for(lambda: len(mine(lab, "node3")) == 2 and try_pod(lab, "node3"), deadline=60, what="node3 has others")
+    wait_for(lambda: len(mine(lab, "node3")) == 2 and serves(lab, "node3"), deadline=60, what="node3 has others")
+    wait_for(lambda: try_pod(lab, "node3"), deadline=60, what="node3 has a pod in them")

@@ -22,8 +22,9 @@ from towpath.model.speaker import Notice
 from towpath.routes.holders import holders, neighbours
 from towpath.routes.podbridge import PodBridge
 
-POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=125)}
-BLOCKS = (block("10.99.0.8/29", "n"), block("fd99::8/125", "n", pool="b"))
+POOLS = {"a": pool("a", "10.99.0.0/24", blockSize=29), "b": pool("b", "fd99::/64", blockSize=124)}
+BLOCKS = (block("10.99.0.8/29", "n"), block("fd99::/124", "n", pool="b"))
+"""The second has the gateway of its pool in it, which is on the cable of every pod."""
 HASTY = {"delay_first_probe_time": 1, "ucast_solicit": 1, "retrans_time_ms": 200}
 """A kernel that makes up its mind about a neighbour within two seconds in place of eight."""
 

@@ -86,7 +86,7 @@ def standing(host: Host) -> dict[str, Any]:
     for link in host.ip_json("-d", "link", "show", "type", "vxlan"):
         name = link["ifname"]
         if name in DEVICES.values():
-            with contextlib.suppress(RuntimeError, ValueError):  # gone meanwhile
+            with contextlib.suppress(RuntimeError, ValueError, OSError):  # gone meanwhile
                 (shown,) = host.ip_json("addr", "show", "dev", name)
                 addresses = sorted(one["local"] for one in shown["addr_info"])
                 data = link["linkinfo"]["info_data"]
