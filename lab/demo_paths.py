@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from towpath.lab import facts, pods
 from towpath.lab.addressing import RACK_A, TOR
-from towpath.lab.shape import Shape
+from towpath.lab.shape import NO_MESH, Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
 from towpath.routes.shim import SHIM
@@ -32,13 +32,12 @@ class Way(Struct, frozen=True, kw_only=True):
         return self.mode == "Always" or (self.mode == "CrossSubnet" and racks[node] != racks[other])
 
 
-_NO_MESH = {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}
 _MACVLAN = {"type": "macvlan", "master": "eth0", "mode": "bridge"}
 WAYS: Mapping[str, Way] = {
     "bgp": Way(words="as they are, by routes that BGP brought", shape=Shape(nodes=3)),
     "host-gw": Way(
         words="as they are, by routes that follow from the objects, without a mesh",
-        shape=Shape(3, configuration=_NO_MESH),
+        shape=Shape(3, configuration=NO_MESH),
     ),
     "vxlan": Way(words="by VXLAN", shape=Shape(3, pool={"vxlanMode": "Always"}), kind="vxlan", mode="Always"),
     "vxlan-multicast": Way(

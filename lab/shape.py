@@ -15,6 +15,10 @@ ROOT = Path("/dev/shm/towpath-lab")
 """In memory, as a node's ``/run`` is; on some machines ``/run`` itself is not."""
 
 
+NO_MESH = {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}
+"""Of BGPConfiguration: routes between nodes from the objects alone (host-gw)."""
+
+
 class Shape(Struct, frozen=True):
     """What a lab looks like: ``rack_b`` of the nodes are behind the router."""
 

@@ -121,7 +121,6 @@ def script(rules: Rules, *, nat: bool, foreign: Collection[Address] = ()) -> str
 
 
 _IP = (("4", "ip"), ("6", "ip6"))
-_IP_OF = {4: "ip", 6: "ip6"}
 
 
 def _any(values: Iterable[str]) -> str:
@@ -197,7 +196,7 @@ def _untracked(rules: Rules) -> Iterator[str]:
     it is not asked either. It quotes the packet: protocol and port are at their places behind a header without options.
     """
     ours = _ours(rules.tunnels)
-    to_us = (f"{_IP_OF[one.version]} daddr {one} notrack" for one in rules.own)
+    to_us = (f"{ip} daddr {one} notrack" for n, ip in _IP for one in rules.own if str(one.version) == n)
     yield from _chain("untracked_input", (*ours, *to_us))
     ports = _any(map(str, sorted({port for _, port in rules.tunnels})))
     errors = (

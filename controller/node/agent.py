@@ -24,7 +24,7 @@ from towpath.controller.node.gate import (
     waits_for,
 )
 from towpath.controller.node.guard import Guard
-from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Workloads
+from towpath.controller.node.parts import Firewall, Kernel, Pods, Services, Source, Speaker, Taken, Workloads
 from towpath.controller.node.planning import Planning
 from towpath.controller.node.report import Facts, about, compose, named, with_versions
 from towpath.controller.node.retained import Retained, missing, retained
@@ -94,7 +94,7 @@ class NodeAgent:
         """What the last step was made from."""
         self._asked_wrong: tuple[Refusal, ...] = ()
         """What is wrong with what the objects ask of this node, as of the last step."""
-        self._taken: endpoints.Taken = {}
+        self._taken: Taken = {}
         self.machine: tuple[Refusal, ...] = ()
         """What is wrong with the machine itself and with its pods' addresses; whoever looks at it puts it here."""
         self._own: dict[str, IPAMBlock] = self._owned(saved) if saved is not None else {}

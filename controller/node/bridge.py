@@ -14,10 +14,10 @@ import msgspec
 import structlog
 
 from towpath.bgp.link import LinkClient
-from towpath.controller.node.endpoints import Taken, without_more
+from towpath.controller.node.endpoints import without_more
 from towpath.controller.node.given import given_routes, local_routes
 from towpath.controller.node.leading import Leading
-from towpath.controller.node.parts import KernelState, Tunnelled
+from towpath.controller.node.parts import KernelState, Taken, Tunnelled
 from towpath.controller.node.routers import RoutersFile
 from towpath.controller.node.underlay import Seen, Underlay, refused_devices, silent_ends
 from towpath.model.blocks import node_addresses
@@ -241,7 +241,7 @@ class Bridge:
             cluster, taken if live else without_more(cluster, self._node, taken, has=self.own_addresses())
         )
         await self._devices.desire(self._tunnels.devices, self._tunnels.entries, complete=live)
-        self._tunnelled(self._devices.names, below=self._underlay.interfaces(cluster))
+        self._tunnelled(self._devices.names, below=self.underlay(cluster))
         blackholes = frozenset(prefix for prefix, route in static.items() if route.type == "blackhole")
         if not live:
             gone = blackholes - self._programmer.blackholed(blackholes)

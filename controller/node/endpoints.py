@@ -5,18 +5,15 @@ cable of every pod: every node has it, and no answer would come back. So the nod
 who answers finds the way by the block.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 
-from towpath.controller.node.parts import Pods
+from towpath.controller.node.parts import Pods, Taken
 from towpath.ipam.underlay import gateways
 from towpath.model.blocks import node_addresses
 from towpath.model.cluster import Cluster
 from towpath.model.encapsulation import own_endpoints
 from towpath.model.net import Address, family_of
 from towpath.model.reason import Reason, Refusal, Why
-
-Taken = Mapping[Address, Address | None]
-"""The node's own addresses in tunnels that pods have, each with what it sends with meanwhile; None: with nothing of use."""
 
 
 def hold(pods: Pods, cluster: Cluster, node: str, *, live: bool) -> Taken:

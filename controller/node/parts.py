@@ -38,6 +38,10 @@ class Source(Protocol):
         """Objects that were not accepted and lists that were not believed."""
 
 
+Taken = Mapping[Address, Address | None]
+"""The node's own addresses in tunnels that pods have, each with what it sends with meanwhile; None: with nothing of use."""
+
+
 class KernelState(Struct, frozen=True):
     """What the programmer says of the kernel."""
 
@@ -56,10 +60,10 @@ class Kernel(Protocol):
     async def start(self) -> None:
         """Read the kernel; ``OSError``: try again."""
 
-    async def desire(self, cluster: Cluster, *, live: bool, taken: Mapping[Address, Address | None]) -> None:
+    async def desire(self, cluster: Cluster, *, live: bool, taken: Taken) -> None:
         """The tunnels and routes that objects give. Not ``live``: no blackhole is added, and nothing is deleted.
 
-        ``taken``: addresses that would be the node's own in a tunnel, and that pods have, each with what it sends with instead. ``OSError``: try again.
+        ``OSError``: try again.
         """
 
     def blackholed(self, prefixes: Iterable[Prefix]) -> frozenset[Prefix]:

@@ -23,9 +23,14 @@ class Upkeep:
         self._refused = ""
 
     def tunnels(self, names: Collection[str], *, below: Collection[str]) -> None:
-        """These devices of ours stand, and their packets leave by the interfaces below: at once, packets come by both at a change."""
+        """These devices of ours stand, and their packets leave by the interfaces below: at once, packets come by both at a change.
+
+        Each step of the node says so; without any, before and now, there is nothing that cannot wait for the next look.
+        """
+        none_yet = not names and self._below == ()
         self._tunnels, self._below = names, below if names else ()
-        self.look()
+        if not none_yet:
+            self.look()
 
     def look(self) -> None:
         """Put right what is not as it should be; what is refused is told once."""

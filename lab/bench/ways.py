@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from towpath.lab.addressing import RACK_A, TOR
 from towpath.lab.netns import Host
-from towpath.lab.shape import Shape
+from towpath.lab.shape import NO_MESH, Shape
 from towpath.model.net import Family
 
 
@@ -168,7 +168,6 @@ def _pool(**fields: Any) -> dict[str, Any]:
     return {"pool": fields}
 
 
-_HOST_GW = {"configuration": {"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False}}
 _GROUP = {"discovery": "Multicast", "group": "239.1.1.1"}
 
 
@@ -179,7 +178,7 @@ def _ipvlan(mode: str) -> Way:
 
 WAYS = (
     Way("BGP, direct", {}, _cable, _direct),
-    Way("host-gw", _HOST_GW, _cable, _direct),
+    Way("host-gw", {"configuration": NO_MESH}, _cable, _direct),
     Way("VXLAN", _pool(vxlanMode="Always"), _cable, _vxlan, mtu=1450),
     Way("VXLAN by multicast", _pool(vxlanMode="Always", vxlan=_GROUP), _cable, _vxlan_by_group, mtu=1450),
     Way("CrossSubnet, to the other rack", _pool(vxlanMode="CrossSubnet"), _cable, _vxlan, mtu=1450, places=FAR),

@@ -145,7 +145,7 @@ class Devices:
         self._wanted, self._entries, self._complete, self._released = {}, {}, True, True
         self._linger = 0
         await self._work()
-        if left := sorted(name for name, seen in self._seen.items() if seen.ours):
+        if left := self.names:
             raise OSError(errno.EBUSY, f"still there: {', '.join(left)}")
 
     # what happens

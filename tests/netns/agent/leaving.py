@@ -229,6 +229,12 @@ class Cleaned(OneNode):
         self.clean_up()
         self.is_as_before()
 
+    def is_killed_at_work(self, way: Way) -> None:
+        """The way stands, and then the programs end."""
+        self.begin(way)
+        self.stands(way)
+        self.are_killed()
+
     def are_killed(self) -> None:
         """Agent and speaker."""
         self.agent.kill()

@@ -20,6 +20,7 @@ from tests.netns.agent.node import BLOCKS, LEARNED, made, ours
 from towpath.ipam.cni import NETWORK
 from towpath.lab.netns import Network
 from towpath.lab.process import wait_for
+from towpath.lab.shape import NO_MESH
 from towpath.routes import firewall, portmap
 
 SMALL = ("10.244.1.0/29", "fd00:244::80/125")
@@ -53,7 +54,7 @@ WAYS = {
     "direct": Way(stands=lambda one: ours(one.node) >= {*BLOCKS, *LEARNED} and "proto 179" in one.node.ip("nexthop")),
     "host-gw": Way(
         stands=lambda one: one.routed(DIRECT),
-        configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False},
+        configuration=NO_MESH,
     ),
     "vxlan": Way(stands=lambda one: one.routed(TUNNELLED), pools={"vxlanMode": "Always"}),
     "vxlan by multicast": Way(
@@ -157,9 +158,7 @@ def test_an_interface_that_somebody_renamed_has_its_settings_back(node: Cleaned)
 def test_what_lasts_over_a_boot_goes(node: Cleaned, tmp_path: Path) -> None:
     """Killed with its machine, which comes back without the kernel's part and the run dir: links that lead nowhere, plugins, state."""
     way = WAYS["networks beside"]
-    node.begin(way)
-    node.stands(way)
-    node.are_killed()
+    node.is_killed_at_work(way)
     lasting = [node.cni, node.networks, node.options["--cni-bin-dir"], node.root / "state"]
     for place in lasting:
         shutil.copytree(place, tmp_path / place.name, symlinks=True)
@@ -175,9 +174,7 @@ def test_what_lasts_over_a_boot_goes(node: Cleaned, tmp_path: Path) -> None:
 def test_files_that_were_half_written_go(node: Cleaned) -> None:
     """Each that a kill keeps from taking its name, also of a network of which a boot has taken all but that; and what was given out of one that no pool names."""
     way = WAYS["networks beside"]
-    node.begin(way)
-    node.stands(way)
-    node.are_killed()
+    node.is_killed_at_work(way)
     for link in (*node.cni.iterdir(), *node.networks.iterdir(), node.networks / "towpath-gone.conflist"):
         link.with_name(f".{link.name}.new").symlink_to(node.run_dir / "cni-conf" / link.name)
     given = node.run_dir / "cni" / "towpath-gone" / "10.9.0.70"
@@ -215,9 +212,7 @@ def test_ports_go_with_pods_that_went_without_a_word(node: Cleaned, name: str) -
 def test_what_is_refused_keeps_nothing_else(node: Cleaned) -> None:
     """Without nft its table stays and is told of, all else goes; the next cleanup takes the rest, and then nft is not missed."""
     way = WAYS["all at once"]
-    node.begin(way)
-    node.stands(way)
-    node.are_killed()
+    node.is_killed_at_work(way)
     without = ("env", f"PATH={node.root / 'nowhere'}")
     assert "left on this node: the nftables table ([Errno 65] the program nft is not installed)" in refused(
         node, *without

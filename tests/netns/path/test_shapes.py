@@ -7,7 +7,7 @@ from tests.netns.path.mtu import WHOLE, between, forgetful, wait_learned_and_for
 from towpath.lab import facts
 from towpath.lab.api import collection
 from towpath.lab.process import wait_for
-from towpath.lab.shape import Shape
+from towpath.lab.shape import NO_MESH, Shape
 from towpath.lab.topology import Lab
 from towpath.model.net import Family, family_of
 
@@ -33,7 +33,7 @@ def test_routes_come_from_the_api_alone_without_a_mesh() -> None:
 
     Whole packets pass, pods learn it where the router takes less, and a node that joins needs no speaker.
     """
-    shape = Shape(nodes=3, rack_b=1, configuration={"clusterRoutes": "Kubernetes", "nodeToNodeMeshEnabled": False})
+    shape = Shape(nodes=3, rack_b=1, configuration=NO_MESH)
     with cluster(shape) as lab:
         facts.wait_sessions(lab, reported=True)
         reports = facts.reports(lab)

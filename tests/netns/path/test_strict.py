@@ -9,6 +9,7 @@ from tests.netns.path.changes import busy
 from tests.netns.path.cluster import cluster, router_drops_pods, wait_large
 from tests.netns.path.test_vxlan import DEVICES, LARGEST, standing, switch
 from towpath.lab import facts
+from towpath.lab.netns import Host
 from towpath.lab.process import wait_for
 from towpath.lab.shape import Shape
 from towpath.lab.topology import Lab
@@ -25,11 +26,11 @@ def lab() -> Iterator[Lab]:
         yield made
 
 
-def filters(lab: Lab, node: str) -> dict[str, str]:
-    """What a node's interfaces say, but for those of pods."""
-    listed = lab.host(node).run("sysctl", "--all", "--pattern", "^net.ipv4.conf.*[.]rp_filter").splitlines()
+def filters(host: Host) -> dict[str, str]:
+    """What a node's interfaces say, but for those of pods and ``lo``."""
+    listed = host.run("sysctl", "--all", "--pattern", "^net.ipv4.conf.*[.]rp_filter").splitlines()
     found = dict(line.removeprefix("net.ipv4.conf.").split(".rp_filter = ") for line in listed)
-    return {name: value for name, value in found.items() if not name.startswith("veth")}
+    return {name: value for name, value in found.items() if name != "lo" and not name.startswith("veth")}
 
 
 def test_a_change_of_mode_loses_nothing(lab: Lab) -> None:
@@ -55,18 +56,13 @@ def test_only_where_it_is_needed(lab: Lab) -> None:
     switch(lab, "Always")
     tunnels = dict.fromkeys(DEVICES.values(), "2")
     loose = {**plain, "eth0": "2", **tunnels}
-    wait_for(lambda: without_lo(lab) == loose, deadline=5, what="that and no more")
+    wait_for(lambda: filters(host) == loose, deadline=5, what="that and no more")
     for name in ("eth0", *tunnels):
         host.sysctl(**{f"net__ipv4__conf__{name}__rp_filter": 1})
-        wait_for(lambda: without_lo(lab) == loose, deadline=5, what=f"{name} again")
+        wait_for(lambda: filters(host) == loose, deadline=5, what=f"{name} again")
     lab.kill("node1/agent")
     lab.start("node1/agent")
-    wait_for(lambda: without_lo(lab) == loose, deadline=20, what="as before")
+    wait_for(lambda: filters(host) == loose, deadline=20, what="as before")
     switch(lab, "Never")
     wait_for(lambda: standing(host) == {}, deadline=40, what="no tunnel is left")
-    wait_for(lambda: without_lo(lab) == plain, deadline=5, what="as it was")
-
-
-def without_lo(lab: Lab) -> dict[str, str]:
-    """Of node 1."""
-    return {name: value for name, value in filters(lab, "node1").items() if name != "lo"}
+    wait_for(lambda: filters(host) == plain, deadline=5, what="as it was")
