@@ -56,6 +56,8 @@ class Chance:
         self.world = World(plan.shape)
         self.world.honest = plan.honest
         self.trace: list[Action] = []
+        self._unheard: set[int] = set()
+        """Machines that have not reported since the store was restored."""
         weights = {**WEIGHTS, **plan.weights}
         self._words, self._weights = list(weights), list(weights.values())
 
@@ -80,6 +82,10 @@ class Chance:
     def _do(self, action: Action) -> None:
         self.trace.append(action)
         self.world.apply(action)
+        if action[0] == "restore":
+            self._unheard = {one.number for one in self.world.machines}
+        elif action[0] == "report" and action[-1] != "late" and self.world.machines[action[1]].api:
+            self._unheard.discard(action[1])
 
     def _machine(self, wanted: Callable[[Machine], bool]) -> Machine | None:
         found = [one for one in self.world.machines if wanted(one)]
@@ -106,8 +112,10 @@ class Chance:
             return None
         return (*self.order.choice(calls), self.order.choice(self.plan.fates))
 
-    def _end(self) -> Action:
-        return (self.order.randrange(len(self.world.controllers)),)
+    def _end(self) -> Action | None:
+        """None begins just after the store was restored, before the nodes have reported again: that is taken for granted."""
+        index = self.order.randrange(len(self.world.controllers))
+        return None if any(self.world.machines[one].alive for one in self._unheard) else (index,)
 
     def _arrive(self) -> Action | None:
         return (self.order.randrange(len(self.world.late)),) if self.world.late else None
